@@ -1,0 +1,18 @@
+"""From measurements to milliseconds: latency tables, their files, and predictions for architectures."""
+
+from lut.build import build_table, plan_blocks
+from lut.errors import MissingLatencyError, TableError
+from lut.model import LatencyModel
+from lut.table import LatencyTable, Provenance, load_table, save_table
+
+__all__ = [
+    "LatencyModel",
+    "LatencyTable",
+    "MissingLatencyError",
+    "Provenance",
+    "TableError",
+    "build_table",
+    "load_table",
+    "plan_blocks",
+    "save_table",
+]

@@ -1,0 +1,17 @@
+"""How long ONNX models take on a device: device descriptions, workers, and the interleaved measurement protocol."""
+
+from profilers.device import Device, load_devices
+from profilers.errors import DeviceError, MeasurementError
+from profilers.measurement import Measurement
+from profilers.profiler import Model, Profiler, ProfileResult
+
+__all__ = [
+    "Device",
+    "DeviceError",
+    "Measurement",
+    "MeasurementError",
+    "Model",
+    "ProfileResult",
+    "Profiler",
+    "load_devices",
+]

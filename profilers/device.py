@@ -1,0 +1,82 @@
+"""Devices by name, from devices.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from profilers.errors import DeviceError
+
+_Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class Device:
+    """Where and how models are timed; every field is explained in devices.yaml."""
+
+    name: str
+    description: str = ""
+    runtime: Literal["onnxruntime"]
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    cores: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    batch: Annotated[int, Field(ge=1, le=4096)] = 1
+    start_timeout_s: _Seconds = 60.0
+    open_timeout_s: _Seconds = 30.0
+    visit_timeout_s: _Seconds = 20.0
+
+    @model_validator(mode="after")
+    def _cores_match_threads(self) -> Device:
+        if self.cores is not None and len(set(self.cores)) != self.threads:
+            raise ValueError(f"cores must be {self.threads} distinct numbers, one per thread, got {list(self.cores)}")
+        return self
+
+
+def load_devices(path: Path | None = None) -> dict[str, Device]:
+    """All devices of a file by name; of the shipped devices.yaml without one.
+
+    Raises:
+        DeviceError: the file cannot be read or says something else than devices.
+    """
+    path = path or _shipped_file()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DeviceError(f"cannot read devices from {path}: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise DeviceError(f"{path} must map device names to their settings, got {type(content).__name__}")
+    return {str(name): _parse(str(name), settings, path) for name, settings in content.items()}
+
+
+def find_device(name: str, path: Path | None = None) -> Device:
+    """The device of that name.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    devices = load_devices(path)
+    if name not in devices:
+        known = ", ".join(sorted(devices))
+        raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {known}")
+    return devices[name]
+
+
+def _parse(name: str, settings: object, path: Path) -> Device:
+    if not isinstance(settings, dict):
+        raise DeviceError(f"device {name!r} in {path} must be a mapping of settings, got {settings!r}")
+    try:
+        return TypeAdapter(Device).validate_python({**settings, "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise DeviceError(f"device {name!r} in {path}: {where}: {first['msg']}, got {first['input']!r}") from error
+
+
+def _shipped_file() -> Path:
+    """devices.yaml beside this module in an installed wheel, at the top of the tree in a checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "devices.yaml"
+    return inside if inside.exists() else here.parent / "devices.yaml"

@@ -1,0 +1,69 @@
+"""Append-only record of everything measured, so that a killed run loses at most one round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from profilers.durable import JsonLines
+from profilers.errors import JournalError
+
+VERSION = 1
+
+
+class Journal:
+    """Rounds and failures of one profiling run, on disk from the moment they happen.
+
+    Attributes:
+        rounds: each `{"order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
+        failures: what went wrong, by model index.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, object]) -> None:
+        """Continue the journal at `path`, or begin one.
+
+        Raises:
+            JournalError: a journal of another identity is there, or the file is not a journal.
+        """
+        self.rounds: list[dict[str, list[int]]] = []
+        self.failures: dict[int, str] = {}
+        header = json.loads(json.dumps({"journal": VERSION, **identity}))
+        try:
+            self._lines = JsonLines(path)
+        except ValueError as error:
+            raise JournalError(f"{error}; remove the file or give another output") from error
+        if not self._lines.records:
+            self._lines.append(header)
+            return
+        _require_same(path, self._lines.records[0], header)
+        for record in self._lines.records[1:]:
+            if "failed" in record:
+                self.failures[int(record["failed"])] = str(record["message"])
+            else:
+                self.rounds.append(record)
+
+    def add_round(self, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
+        """Record one round over all models."""
+        record = {"order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+        self._lines.append(record)
+        self.rounds.append(record)
+
+    def add_failure(self, index: int, message: str) -> None:
+        """Record that a model cannot be measured."""
+        self._lines.append({"failed": index, "message": message})
+        self.failures[index] = message
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    if differing:
+        raise JournalError(
+            f"{path} was begun with another {', '.join(differing)}; measurements never mix: "
+            "give another output, or start afresh with --fresh"
+        )

@@ -1,0 +1,55 @@
+"""What measuring one model gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """Every raw sample of one model, or why there is none.
+
+    Attributes:
+        key: the model's name in the pool.
+        visits: position of each sample in the worker's sequence of visits over all models; time order.
+        wall_ns: wall-clock nanoseconds of each sample.
+        cpu_ns: CPU nanoseconds of the timing thread during each sample.
+        error: why the model could not be measured.
+
+    Raises:
+        ValueError: samples and error together, or neither; columns of different length; a time that is not positive.
+    """
+
+    key: str
+    visits: tuple[int, ...] = ()
+    wall_ns: tuple[int, ...] = ()
+    cpu_ns: tuple[int, ...] = ()
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.visits) == len(self.wall_ns) == len(self.cpu_ns):
+            raise ValueError(f"{self.key}: visits, wall_ns and cpu_ns must be equally long")
+        if (self.error is None) != bool(self.wall_ns):
+            raise ValueError(f"{self.key}: expected either samples or an error")
+        if any(ns <= 0 for ns in self.wall_ns):
+            raise ValueError(f"{self.key}: wall-clock times must be positive")
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples were taken."""
+        return len(self.wall_ns)
+
+    @property
+    def median_ms(self) -> float:
+        """Plain median of the wall-clock samples in milliseconds, drift included; NaN without samples."""
+        return float(np.median(self.wall_ns)) / 1e6 if self.wall_ns else float("nan")
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median of the wall-clock samples; NaN without samples."""
+        if not self.wall_ns:
+            return float("nan")
+        low, middle, high = np.quantile(self.wall_ns, (0.25, 0.5, 0.75))
+        return float((high - low) / middle)

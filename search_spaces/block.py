@@ -1,0 +1,74 @@
+"""The base record of a candidate block."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from search_spaces.errors import SpaceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block(ABC):
+    """One candidate block: everything that determines its graph, and how to make it.
+
+    Inputs are square feature maps of `input_size` pixels a side; padding keeps `ceil(input_size / stride)`.
+
+    Raises:
+        SpaceError: a size, channel count or stride is below 1.
+    """
+
+    family: ClassVar[str]
+
+    in_channels: int
+    out_channels: int
+    input_size: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "input_size", "stride"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise SpaceError(f"{self.family}.{name} must be an integer of at least 1, got {value!r}")
+
+    @property
+    def key(self) -> str:
+        """Canonical text of the block: equal if and only if the ONNX graphs have the same cost."""
+        if self.is_identity:
+            return "identity()"
+        fields = {"in": self.in_channels, "out": self.out_channels, "hw": self.input_size, **self._key_fields()}
+        return f"{self.family}({','.join(f'{name}={value}' for name, value in fields.items())})"
+
+    @property
+    def output_size(self) -> int:
+        """Pixels a side of the output feature map."""
+        return -(-self.input_size // self.stride)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the block vanishes from the graph: it has no parameters, no operations and no latency."""
+        return False
+
+    @abstractmethod
+    def _key_fields(self) -> dict[str, int | str]:
+        """The family's own part of the key, short names in a fixed order."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A freshly initialised module mapping x_NCHW to the block's output."""
+
+
+def require_choice(owner: Block, name: str, choices: tuple[object, ...]) -> None:
+    """Raise SpaceError unless the named field of a block is one of the choices."""
+    value = getattr(owner, name)
+    if value not in choices:
+        raise SpaceError(f"{owner.family}.{name} must be one of {', '.join(map(str, choices))}; got {value!r}")
+
+
+def require_divisible(owner: Block, channels: int, groups: int) -> None:
+    """Raise SpaceError unless the groups of a block's convolution divide its channels."""
+    if groups < 1 or channels % groups:
+        raise SpaceError(f"{owner.family}: {groups} groups do not divide {channels} channels")

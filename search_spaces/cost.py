@@ -1,0 +1,79 @@
+"""Costs that follow from the graph alone: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from search_spaces.block import Block
+from search_spaces.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphCost:
+    """Parameters (weights, biases, BatchNorm scale and shift) and multiply-accumulates at batch 1."""
+
+    params: int
+    macs: int
+
+
+@lru_cache(maxsize=4096)
+def block_cost(block: Block) -> GraphCost:
+    """Cost of a block, counted on a module without memory."""
+    with torch.device("meta"):
+        module = block.build()
+        x_NCHW = torch.empty(1, block.in_channels, block.input_size, block.input_size)
+    return module_cost(module, x_NCHW)
+
+
+def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
+    """Cost of any module made of convolutions and linear layers, counted while it runs on `x_NCHW`.
+
+    Multiply-accumulates are those of convolutions and linear layers, biases not counted, as in the papers' tables.
+    """
+    macs = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal macs
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        positions = output.numel() // output.shape[1]
+        macs += weight.numel() * positions
+
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            module.eval()(x_NCHW)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return GraphCost(params=sum(p.numel() for p in module.parameters()), macs=macs)
+
+
+class GraphCosts:
+    """Parameters and multiply-accumulates of architectures, vectorised."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        costs = [block_cost(block) for block in space.candidates]
+        self._params = np.array([c.params for c in costs], dtype=np.float64)
+        self._macs = np.array([c.macs for c in costs], dtype=np.float64)
+
+    def params(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] parameter counts."""
+        return self._space.block_sum(self._params, architectures)
+
+    def macs(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] multiply-accumulates of one forward pass at batch 1."""
+        return self._space.block_sum(self._macs, architectures)
+
+    def of(self, architecture: Architecture) -> GraphCost:
+        """Both, for one architecture."""
+        row = self._space.as_array([architecture])
+        return GraphCost(params=int(self.params(row)[0]), macs=int(self.macs(row)[0]))

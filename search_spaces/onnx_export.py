@@ -1,0 +1,79 @@
+"""The only door to torch.onnx."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from search_spaces.block import Block
+from search_spaces.errors import ExportError
+
+OPSET = 17
+INPUT_NAME = "input"
+OUTPUT_NAME = "output"
+
+EXPORT_VERSION = f"1;torch={torch.__version__};opset={OPSET}"
+"""Changes whenever the same block would give other bytes: the first number stands for this module's own code."""
+
+
+def export_module(
+    module: nn.Module, path: Path, *, input_shape: tuple[int, int, int, int], dynamic_batch: bool = False
+) -> None:
+    """Write an inference-mode copy of a module as a checked ONNX file, BatchNorm folded; the module is left as it was.
+
+    Uses the TorchScript exporter: about 25 ms a block against 1.1 s by the newer one, with equal latency of the result.
+
+    Args:
+        module: maps x_NCHW to one tensor.
+        path: the file, written whole or not at all.
+        input_shape: N, C, H, W of the example; N is the batch unless `dynamic_batch`.
+        dynamic_batch: leave the batch dimension open.
+
+    Raises:
+        ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
+    """
+    frozen = copy.deepcopy(module).cpu().eval()
+    axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if dynamic_batch else None
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        draft = Path(folder) / path.name
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
+                torch.onnx.export(
+                    frozen,
+                    (torch.zeros(input_shape),),
+                    draft,
+                    dynamo=False,
+                    opset_version=OPSET,
+                    input_names=[INPUT_NAME],
+                    output_names=[OUTPUT_NAME],
+                    dynamic_axes=axes,
+                )
+            onnx.checker.check_model(str(draft), full_check=True)
+        except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
+            raise ExportError(f"cannot export {type(module).__name__} to {path.name}: {error}") from error
+        draft.replace(path)
+
+
+def export_block(block: Block, folder: Path, *, batch: int = 1) -> Path:
+    """The block's ONNX file in `folder`, exported unless a file of the same key, batch and versions is there.
+
+    Weights are random but the same for the same key, so that files can be told apart by their hash.
+    """
+    digest = hashlib.sha256(f"{block.key};batch={batch};{EXPORT_VERSION}".encode()).hexdigest()
+    path = folder / f"{block.family}-{digest[:24]}.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(digest[:8], 16))
+            module = block.build()
+        shape = (batch, block.in_channels, block.input_size, block.input_size)
+        export_module(module, path, input_shape=shape)
+    return path

@@ -1,0 +1,26 @@
+"""The built-in search spaces by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from search_spaces.errors import SpaceError
+from search_spaces.fbnet import fbnet_s
+from search_spaces.nasbench_macro import nasbench_macro
+from search_spaces.space import SearchSpace, SpaceSpec
+
+SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
+    "fbnet-s": fbnet_s,
+    "nasbench-macro": nasbench_macro,
+}
+
+
+def make_space(spec: SpaceSpec) -> SearchSpace:
+    """The search space that a spec describes.
+
+    Raises:
+        SpaceError: there is no space of that name, or it cannot be built for these numbers.
+    """
+    if spec.name not in SPACES:
+        raise SpaceError(f"unknown search space {spec.name!r}; there are: {', '.join(sorted(SPACES))}")
+    return SPACES[spec.name](spec)

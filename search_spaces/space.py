@@ -1,0 +1,161 @@
+"""What a search space is: decisions, and the blocks that every architecture is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from search_spaces.block import Block
+from search_spaces.errors import SpaceError
+
+Architecture = tuple[int, ...]
+"""One choice index per decision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceSpec:
+    """Everything needed to make the same search space again.
+
+    Raises:
+        SpaceError: a number is out of range.
+    """
+
+    name: str
+    input_size: int
+    in_channels: int = 3
+    num_classes: int
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "in_channels", "num_classes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise SpaceError(f"{name} of a search space must be an integer of at least 1, got {value!r}")
+        if not 0.05 <= self.width <= 16:
+            raise SpaceError(f"width multiplier must be between 0.05 and 16, got {self.width!r}")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} at {self.in_channels}x{self.input_size}x{self.input_size}, "
+            f"{self.num_classes} classes, width {self.width:g}"
+        )
+
+    def as_dict(self) -> dict[str, str | int | float]:
+        """The fields by name, for files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """A named choice to be made, and what there is to choose from."""
+
+    name: str
+    choices: tuple[str, ...]
+
+
+class SearchSpace(ABC):
+    """A set of networks, each an `Architecture`: one choice index per decision.
+
+    Attributes:
+        spec: how to make this space again.
+        decisions: what is to be chosen.
+        candidates: every distinct block that some architecture contains, identities included.
+    """
+
+    spec: SpaceSpec
+    decisions: tuple[Decision, ...]
+    candidates: tuple[Block, ...]
+
+    @abstractmethod
+    def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Which candidate stands in each slot of each network.
+
+        Args:
+            architectures: [num_architectures, num_decisions] choice indices.
+
+        Returns:
+            [num_architectures, num_slots] indices into `candidates`, in network order, stem and head included.
+        """
+
+    @abstractmethod
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The one form shared by all architectures that are the same network."""
+
+    @abstractmethod
+    def supernet(self) -> nn.Module:
+        """A weight-sharing network of every architecture, with `path(architecture)` and
+        `forward(x_NCHW, architecture)`."""
+
+    @property
+    def num_architectures(self) -> int:
+        """How many choice combinations there are, the same network under two names counted twice."""
+        return int(np.prod([len(d.choices) for d in self.decisions], dtype=object))
+
+    def block_sum(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Sum over each network's blocks of a value per candidate.
+
+        Args:
+            values: [num_candidates] one number per entry of `candidates`.
+            architectures: [num_architectures, num_decisions] choice indices.
+
+        Returns:
+            [num_architectures] sums.
+        """
+        sums: NDArray[np.float64] = values[self.block_indices(architectures)].sum(axis=1)
+        return sums
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """An architecture drawn uniformly over choice combinations."""
+        return tuple(int(rng.integers(len(d.choices))) for d in self.decisions)
+
+    def sample_many(self, num: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """[num, num_decisions] architectures drawn uniformly, in one call."""
+        return rng.integers([len(d.choices) for d in self.decisions], size=(num, len(self.decisions)))
+
+    def blocks(self, architecture: Architecture) -> tuple[Block, ...]:
+        """Every block of the network in order, stem and head included."""
+        indices = self.block_indices(self.as_array([architecture]))[0]
+        return tuple(self.candidates[i] for i in indices)
+
+    def build(self, architecture: Architecture) -> nn.Sequential:
+        """The network on its own, freshly initialised; one child per entry of `blocks(architecture)`."""
+        return nn.Sequential(*(block.build() for block in self.blocks(architecture)))
+
+    def describe(self, architecture: Architecture) -> tuple[str, ...]:
+        """The chosen option of every decision, by name."""
+        return tuple(d.choices[c] for d, c in zip(self.decisions, self.validated(architecture), strict=True))
+
+    def validated(self, architecture: Architecture) -> Architecture:
+        """The architecture as plain integers.
+
+        Raises:
+            SpaceError: it has another number of decisions, or a choice that does not exist.
+        """
+        return tuple(int(c) for c in self.as_array([architecture])[0])
+
+    def as_array(self, architectures: ArrayLike) -> NDArray[np.int64]:
+        """[num_architectures, num_decisions] checked choice indices.
+
+        Raises:
+            SpaceError: an architecture has another number of decisions, or a choice that does not exist.
+        """
+        array = np.asarray(architectures)
+        wanted = len(self.decisions)
+        if array.ndim != 2 or array.shape[1] != wanted or not np.issubdtype(array.dtype, np.integer):
+            raise SpaceError(
+                f"architectures of {self.spec.name} are {wanted} integers each, got an array of shape {array.shape} "
+                f"and type {array.dtype}"
+            )
+        limits = np.array([len(d.choices) for d in self.decisions])
+        wrong = (array < 0) | (array >= limits)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise SpaceError(
+                f"decision {column} ({self.decisions[column].name}) of {self.spec.name} has choices 0 to "
+                f"{limits[column] - 1}, got {array[row, column]}"
+            )
+        return array.astype(np.int64, copy=False)
