@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def build_table(
     table = LatencyTable(
         space=space.spec,
         provenance=Provenance(
-            device=asdict(device),
+            device=device.settings(),
             worker=result.worker,
             precision="fp32",
             date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lut.errors import MissingLatencyError, TableError
 from lut.table import LatencyTable
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, SearchSpace, SpaceSpec
 
 
 class LatencyModel:
@@ -20,7 +20,10 @@ class LatencyModel:
 
     def __init__(self, space: SearchSpace, table: LatencyTable, *, name: str = "the table") -> None:
         if table.space != space.spec:
-            raise TableError(f"{name} is for {table.space}; this search is for {space.spec}")
+            raise TableError(
+                f"{name} is for {table.space}; this search is for {space.spec}. Build a table for it: "
+                + profile_command(space.spec, str(table.provenance.device["name"]))
+            )
         self.space = space
         self.table = table
         missing = {b.key: b for b in space.candidates if not b.is_identity and b.key not in table.latency_ms}
@@ -30,8 +33,7 @@ class LatencyModel:
             why = table.by_key[first].error if first in table.by_key else "never measured"
             raise MissingLatencyError(
                 f"no latency for {first} in {name} ({len(missing)} of {total} blocks; {why}); "
-                f"run: hwnas profile --space {space.spec.name} --input-size {space.spec.input_size} "
-                f"--device {table.provenance.device['name']} --fresh"
+                f"run: {profile_command(space.spec, str(table.provenance.device['name']))} --fresh"
             )
         self._block_ms = np.array([0.0 if b.is_identity else table.latency_ms[b.key] for b in space.candidates])
 
@@ -71,3 +73,11 @@ class LatencyModel:
                 if sign * predicted[winner] < sign * best_ms:
                     best, best_ms, improved = variants[winner], float(predicted[winner]), True
         return tuple(int(c) for c in best), best_ms
+
+
+def profile_command(spec: SpaceSpec, device: str) -> str:
+    """The command that builds a table for a space on a device."""
+    return (
+        f"hwnas profile --space {spec.name} --input-size {spec.input_size} --channels {spec.in_channels} "
+        f"--classes {spec.num_classes} --width {spec.width:g} --device {device}"
+    )

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from lut.errors import TableError
-from profilers import Measurement
+from profilers import Device, Measurement
 from profilers.durable import write_text
 from profilers.estimate import estimate_ms, split_half_error
 from search_spaces import SpaceError, SpaceSpec
@@ -27,7 +27,7 @@ class Provenance:
     """Where the numbers come from; tables that differ in any of these never mix.
 
     Attributes:
-        device: the device's settings as in devices.yaml.
+        device: the settings of the device that measurements depend on.
         worker: what the worker said: runtime version, CPU model, governor, cores.
         precision: of weights and activations.
         date: UTC, ISO 8601.
@@ -78,6 +78,18 @@ class LatencyTable:
     def failures(self) -> tuple[Measurement, ...]:
         """The entries that have an error instead of samples."""
         return tuple(m for m in self.entries if m.error is not None)
+
+    def require_origin(self, space: SpaceSpec, device: Device, *, name: str = "the table") -> None:
+        """Raise TableError unless the table was measured for that space on that device with those settings."""
+        if self.space != space:
+            raise TableError(f"{name} is for {self.space}, not for {space}; give another output or --fresh")
+        wanted, found = device.settings(), dict(self.provenance.device)
+        differing = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+        if differing:
+            raise TableError(
+                f"{name} was measured on {found.get('name')} with other settings ({', '.join(differing)}); "
+                "give another output or --fresh"
+            )
 
     @property
     def batch(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,17 @@ class Device:
             raise ValueError(f"cores must be {self.threads} distinct numbers, one per thread, got {list(self.cores)}")
         return self
 
+    def settings(self) -> dict[str, object]:
+        """What a measurement depends on: everything but the description and the deadlines."""
+        cores = None if self.cores is None else list(self.cores)
+        return {
+            "name": self.name,
+            "runtime": self.runtime,
+            "threads": self.threads,
+            "cores": cores,
+            "batch": self.batch,
+        }
+
 
 def load_devices(path: Path | None = None) -> dict[str, Device]:
     """All devices of a file by name; of the shipped devices.yaml without one.
@@ -62,6 +74,19 @@ def find_device(name: str, path: Path | None = None) -> Device:
         known = ", ".join(sorted(devices))
         raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {known}")
     return devices[name]
+
+
+def adjusted(device: Device, *, threads: int | None = None, batch: int | None = None) -> Device:
+    """The device with other settings; fixed cores are given up where their number no longer fits.
+
+    Raises:
+        DeviceError: a setting is out of range.
+    """
+    changes = {name: value for name, value in (("threads", threads), ("batch", batch)) if value is not None}
+    settings = {**asdict(device), **changes}
+    if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:
+        settings["cores"] = None
+    return _parse(device.name, settings, Path("command line"))
 
 
 def _parse(name: str, settings: object, path: Path) -> Device:

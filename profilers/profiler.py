@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
@@ -110,7 +110,7 @@ class _Session:
         """What must agree for measurements to mix."""
         return {
             "models": [[m.key, m.sha256] for m in self.models],
-            "device": asdict(self.device),
+            "device": self.device.settings(),
             "seed": self.profiler.seed,
             "worker": self.about_worker,
         }

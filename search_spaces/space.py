@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,9 @@ from torch import nn
 
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
+
+if TYPE_CHECKING:
+    from search_spaces.supernet import Supernet
 
 Architecture = tuple[int, ...]
 """One choice index per decision."""
@@ -86,9 +90,8 @@ class SearchSpace(ABC):
         """The one form shared by all architectures that are the same network."""
 
     @abstractmethod
-    def supernet(self) -> nn.Module:
-        """A weight-sharing network of every architecture, with `path(architecture)` and
-        `forward(x_NCHW, architecture)`."""
+    def supernet(self) -> Supernet:
+        """A weight-sharing network of every architecture, freshly initialised."""
 
     @property
     def num_architectures(self) -> int:

@@ -1,7 +1,8 @@
-"""The weight-sharing network of chain spaces."""
+"""Weight-sharing networks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,11 +11,23 @@ from torch import nn
 from search_spaces.space import Architecture
 
 
-class ChoiceSupernet(nn.Module):
-    """Separate candidate blocks per layer; an architecture is a path through them (Guo et al. 2020).
+class Supernet(nn.Module, ABC):
+    """Weights shared by all architectures of a space.
 
-    Holds no current path: it is an argument, so that nothing depends on what ran before.
+    Holds no current path: the architecture is an argument, so that nothing depends on what ran before.
     """
+
+    @abstractmethod
+    def path(self, architecture: Architecture) -> list[nn.Module]:
+        """The modules of a subnet in network order, sharing their weights with the supernet."""
+
+    @abstractmethod
+    def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+        """What the subnet computes."""
+
+
+class ChoiceSupernet(Supernet):
+    """Separate candidate blocks per layer; an architecture is a path through them (Guo et al. 2020)."""
 
     def __init__(
         self,
@@ -28,7 +41,6 @@ class ChoiceSupernet(nn.Module):
         self.head = nn.ModuleList(m for slot in head for m in slot)
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
-        """The modules of a subnet in network order, sharing their weights with the supernet."""
         chosen = [layer[choice] for layer, choice in zip(self.layers, architecture, strict=True)]  # type: ignore[index]
         return [*self.stem, *chosen, *self.head]
 

@@ -1,0 +1,24 @@
+"""The command line: one command a module; each parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends in one line and exit code 2, failed work in exit code 1."""
+    from hwnas.cli.app import app
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where this one stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        from hwnas.cli.exit_codes import exit_code
+
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(code)

@@ -1,0 +1,22 @@
+"""The application and its commands."""
+
+from __future__ import annotations
+
+import typer
+
+from hwnas.cli import listing, lut, profile, run
+
+app = typer.Typer(
+    name="hwnas",
+    help="Hardware-aware neural architecture search: from a latency budget on your device to a verified ONNX model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("profile")(profile.profile)
+app.command("search", help="Find, retrain and export the best network under a latency budget.")(run.command("export"))
+app.command("train", help="Only train the supernet of a run.")(run.command("train"))
+app.command("retrain")(run.retrain)
+app.command("export")(run.export)
+app.command("spaces")(listing.spaces)
+app.command("devices")(listing.devices)
+app.add_typer(lut.app, name="lut")

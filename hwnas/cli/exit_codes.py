@@ -1,0 +1,24 @@
+"""The one table from errors to exit codes."""
+
+from __future__ import annotations
+
+from hwnas.errors import RequestError, RunError
+from lut.errors import TableError
+from profilers.errors import DeviceError, JournalError, MeasurementError
+from search_spaces.errors import ExportError, SpaceError
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (RequestError, 2),
+    (SpaceError, 2),
+    (DeviceError, 2),
+    (JournalError, 2),
+    (TableError, 2),
+    (RunError, 1),
+    (MeasurementError, 1),
+    (ExportError, 1),
+)
+
+
+def exit_code(error: Exception) -> int | None:
+    """2 where the request was wrong, 1 where the work failed, None for a mistake of ours."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), None)

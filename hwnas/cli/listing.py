@@ -1,0 +1,69 @@
+"""`hwnas spaces` and `hwnas devices`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_table
+
+
+def spaces(
+    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the search spaces, how many networks each has, and how small and large they get."""
+    from search_spaces import SPACES, SpaceSpec, make_space
+    from search_spaces.overview import describe_space
+
+    rows = [
+        describe_space(
+            make_space(
+                SpaceSpec(name=name, input_size=input_size, num_classes=classes, in_channels=channels, width=width)
+            )
+        )
+        for name in sorted(SPACES)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        f"search spaces at {channels}x{input_size}x{input_size}, {classes} classes, width {width:g}",
+        ["space", "layers", "architectures", "MACs (M)", "params (M)", "distinct blocks"],
+        [
+            [
+                row["name"],
+                str(row["num_decisions"]),
+                f"{row['num_architectures']:.3g}",
+                f"{row['min_macs'] / 1e6:.1f} to {row['max_macs'] / 1e6:.1f}",
+                f"{row['min_params'] / 1e6:.2f} to {row['max_params'] / 1e6:.2f}",
+                str(row["num_blocks"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def devices(
+    file: Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the devices that can be profiled."""
+    from dataclasses import asdict
+
+    from profilers.device import load_devices
+
+    found = load_devices(file).values()
+    if as_json:
+        print_json([asdict(device) for device in found])
+        return
+    print_table(
+        "devices",
+        ["device", "runtime", "threads", "batch", "description"],
+        [[d.name, d.runtime, str(d.threads), str(d.batch), d.description] for d in found],
+    )

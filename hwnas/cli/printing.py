@@ -1,0 +1,48 @@
+"""Results on standard output: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def print_json(content: object) -> None:
+    """One JSON object."""
+    print(json.dumps(content, indent=1))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; on something else than a terminal as wide as it needs to be."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, width=width).print(table, markup=False)
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """The winner beside its references, and where the model is."""
+    networks = {"winner": summary, **summary["references"]}
+    columns = ["", *networks]
+    rows = [
+        ["architecture", *("-".join(map(str, n["architecture"])) for n in networks.values())],
+        ["params", *(f"{n['params']:,}" for n in networks.values())],
+        ["MACs", *(f"{n['macs']:,}" for n in networks.values())],
+        ["supernet accuracy", *(f"{n['supernet_accuracy']:.2%}" for n in networks.values())],
+        ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
+        ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
+        ["measured ms", *(f"{n['measured_ms']:.4g}" for n in networks.values())],
+        [f"keeps {summary['max_latency_ms']:g} ms", *("yes" if n["budget_kept"] else "no" for n in networks.values())],
+    ]
+    space = summary["space"]
+    print_table(f"{space['name']} at {space['input_size']} px on {summary['device']}", columns, rows)
+    parity = summary["parity"]
+    print(f"{summary['onnx']}: differs from torch by at most {parity['max_abs_difference']:.1e},")
+    print(f"{parity['equal_predictions']:.2%} equal predictions on {parity['num_images']} test images")

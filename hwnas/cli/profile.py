@@ -1,0 +1,53 @@
+"""`hwnas profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def profile(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")] = "fbnet-s",
+    device: Annotated[str, typer.Option(help="Device; see hwnas devices.")] = "cpu",
+    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
+    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
+    classes: Annotated[int | None, typer.Option(help="Number of classes [1000, or 10 up to 64 pixels].")] = None,
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
+    threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Interleaved rounds to measure.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Order of visits.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
+    ] = True,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:
+    """Measure every candidate block of a search space on a device into a latency table."""
+    from hwnas.cli.lut import print_table_summary
+    from hwnas.profiling import profile_space
+    from hwnas.progress import Reporter
+    from lut import load_table
+    from lut.build import journal_beside
+    from profilers.device import adjusted, find_device
+    from search_spaces import SpaceSpec, make_space
+    from search_spaces.fbnet import SMALL_INPUT
+
+    reporter = Reporter(is_quiet=quiet)
+    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
+    spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
+    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
+    made = make_space(spec)
+    if not resume:
+        output.unlink(missing_ok=True)
+        journal_beside(output).unlink(missing_ok=True)
+    if output.exists():
+        table = load_table(output)
+        table.require_origin(spec, chosen, name=str(output))
+        reporter.line(f"{output} is complete; --fresh measures it again")
+    else:
+        table = profile_space(made, chosen, output, rounds=rounds, seed=seed, reporter=reporter)
+    print_table_summary(table, output)

@@ -1,0 +1,114 @@
+"""`hwnas search`, `train`, `retrain` and `export`: a run, whole or up to a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_summary
+
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
+Quiet = Annotated[bool, typer.Option(help="No progress.")]
+Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+
+
+def command(last: str) -> Callable[..., None]:
+    """The command that works through a run up to that stage; its flags override the YAML file's settings."""
+
+    def run_command(
+        config: Annotated[Path | None, typer.Argument(help="YAML file with settings; flags override it.")] = None,
+        space: Annotated[str | None, typer.Option(help="Search space; see hwnas spaces.")] = None,
+        input_size: Annotated[int | None, typer.Option(help="Pixels a side [the data's].")] = None,
+        width: Annotated[float | None, typer.Option(help="Width multiplier.")] = None,
+        data: Annotated[str | None, typer.Option(help="digits, cifar10, cifar100, idx or folder.")] = None,
+        data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
+        train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
+        validation_images: Annotated[int | None, typer.Option(help="Judge on only so many images.")] = None,
+        lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
+        device: Annotated[str | None, typer.Option(help="Device; see hwnas devices [the table's, or cpu].")] = None,
+        devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+        max_latency: Annotated[str | None, typer.Option(help="The budget, such as 20ms.")] = None,
+        epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
+        strategy: Annotated[str | None, typer.Option(help="Training strategy of the supernet.")] = None,
+        agent: Annotated[str | None, typer.Option(help="Search agent.")] = None,
+        evaluations: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
+        retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
+        inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
+        seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
+        out: Annotated[Path | None, typer.Option(help="The run's folder [runs/default].")] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Continue the run in --out with the settings it was begun with.")
+        ] = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from hwnas.config import load_config
+        from hwnas.errors import RequestError
+        from hwnas.progress import Reporter
+        from hwnas.run import Run
+
+        overrides = {
+            "space.name": space,
+            "space.input_size": input_size,
+            "space.width": width,
+            "data.name": data,
+            "data.root": data_root,
+            "data.train_images": train_images,
+            "data.validation_images": validation_images,
+            "lut": lut,
+            "device": device,
+            "devices": devices,
+            "max_latency_ms": max_latency,
+            "supernet.epochs": epochs,
+            "supernet.strategy": strategy,
+            "search.agent": agent,
+            "search.evaluations": evaluations,
+            "retrain.epochs": retrain_epochs,
+            "retrain.inherit": inherit,
+            "seed": seed,
+            "out": out,
+        }
+        reporter = Reporter(is_quiet=quiet)
+        if resume:
+            if out is None:
+                raise RequestError("--resume needs the run's folder: give --out")
+            run = Run.from_folder(out, reporter)
+        else:
+            run = Run(load_config(config, overrides), reporter)
+        _work(run, last, as_json=as_json)
+
+    return run_command
+
+
+def retrain(folder: Folder, quiet: Quiet = False) -> None:
+    """Work through a run up to the retrained networks."""
+    _continue(folder, "retrain", as_json=False, quiet=quiet)
+
+
+def export(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Work through a run up to the exported model."""
+    _continue(folder, "export", as_json=as_json, quiet=quiet)
+
+
+def _continue(folder: Path, last: str, *, as_json: bool, quiet: bool) -> None:
+    from hwnas.progress import Reporter
+    from hwnas.run import Run
+
+    _work(Run.from_folder(folder, Reporter(is_quiet=quiet)), last, as_json=as_json)
+
+
+def _work(run: object, last: str, *, as_json: bool) -> None:
+    from hwnas.run import Run
+    from hwnas.stages import run_stages
+
+    assert isinstance(run, Run)
+    summary = run_stages(run, last=last)
+    if summary is None:
+        run.reporter.line(f"{run.folder}: done up to {last}")
+    elif as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)

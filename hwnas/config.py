@@ -1,0 +1,186 @@
+"""The run's configuration: one validated record, from YAML and flags."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from hwnas.errors import RequestError
+from hwnas.quantities import parse_ms
+
+_Count = Annotated[int, Field(ge=1)]
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Milliseconds = Annotated[float, BeforeValidator(parse_ms)]
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SpaceConfig:
+    """Which networks there are. The classes and channels are the data's; so is the input size unless given."""
+
+    name: str = "nasbench-macro"
+    input_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class DataConfig:
+    """What is learnt. `train_portion` of the training images train the supernet, the others drive the search."""
+
+    name: str = "digits"
+    root: Path = Path("data")
+    train_portion: _Fraction = 0.8
+    train_images: _Count | None = None
+    validation_images: _Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class TrainingConfig:
+    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay."""
+
+    epochs: _Count = 60
+    batch_size: _Count = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    ema_decay: _Fraction | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SupernetConfig(TrainingConfig):
+    """How the supernet is trained."""
+
+    strategy: str = "uniform"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RetrainConfig(TrainingConfig):
+    """How the winner and its references are trained; `inherit` starts from the supernet's weights."""
+
+    inherit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SearchConfig:
+    """How the supernet is searched.
+
+    `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
+    `finalists` best are measured on the device before one is named the winner.
+    """
+
+    agent: str = "evolution"
+    evaluations: _Count = 100
+    recalibration_batches: _Count = 8
+    finalists: _Count = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RunConfig:
+    """Everything a run depends on. Two runs of equal configuration on one machine give the same network."""
+
+    max_latency_ms: _Milliseconds
+    space: SpaceConfig = SpaceConfig()
+    data: DataConfig = DataConfig()
+    device: str | None = None
+    devices: Path | None = None
+    lut: Path | None = None
+    supernet: SupernetConfig = SupernetConfig()
+    search: SearchConfig = SearchConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    task: Literal["classification"] = "classification"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    out: Path = Path("runs/default")
+
+
+_ADAPTER = TypeAdapter(RunConfig)
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a YAML file with flags laid over it, or of flags alone.
+
+    Args:
+        path: the file, or None.
+        overrides: values by dotted name, e.g. `{"supernet.epochs": 3}`; None is no override.
+
+    Raises:
+        RequestError: the file cannot be read, has an unknown key, a wrong type or a value out of range.
+    """
+    settings = {} if path is None else _read_yaml(path)
+    for name, value in overrides.items():
+        if value is not None:
+            _set(settings, name.split("."), value)
+    where = str(path) if path else "the command line"
+    if "max_latency_ms" not in settings:
+        raise RequestError(f"no latency budget in {where}; give --max-latency 20ms or max_latency_ms: 20")
+    try:
+        return _ADAPTER.validate_python(settings)
+    except ValidationError as error:
+        raise RequestError(f"{where}: {_explain(error)}") from error
+
+
+def config_as_yaml(config: RunConfig) -> str:
+    """The resolved configuration as YAML; `load_config` gives it back."""
+    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+
+
+def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
+    """Dotted names of the settings in which two configurations differ, where they are saved excepted."""
+    flat_one, flat_other = (_flatten(_ADAPTER.dump_python(c, mode="json")) for c in (one, other))
+    return sorted(k for k in flat_one if flat_one[k] != flat_other[k] and k != "out")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RequestError(f"{path} must be a mapping of settings, got {type(content).__name__}")
+    return content
+
+
+def _set(settings: dict[str, Any], names: list[str], value: object) -> None:
+    for name in names[:-1]:
+        inner = settings.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return  # validation will say what is wrong with it
+        settings = inner
+    settings[names[-1]] = value
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    where = ".".join(names)
+    if first["type"] == "unexpected_keyword_argument":
+        known = _known_keys(names[:-1])
+        close = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.0)
+        return f"unknown key {where!r}; did you mean {close[0]!r}? There are: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + ("" if "got" in message else f", got {first['input']!r}")
+
+
+def _known_keys(names: list[str]) -> list[str]:
+    record: Any = RunConfig
+    for name in names:
+        record = get_type_hints(record).get(name)
+    return [f.name for f in fields(record)] if is_dataclass(record) else []

@@ -1,0 +1,129 @@
+"""CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky 2009)."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hwnas.dataflow.augmentation import Augmentation
+from hwnas.dataflow.dataset import Dataset, Split
+from hwnas.errors import RequestError
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layout:
+    """Where a version keeps what; the last of a record's label bytes is the class."""
+
+    name: str
+    folder: str
+    archive: str
+    train_files: tuple[str, ...]
+    test_file: str
+    names_file: str
+    label_bytes: int
+    num_classes: int
+
+
+_CIFAR10 = _Layout(
+    name="cifar10",
+    folder="cifar-10-batches-bin",
+    archive="cifar-10-binary.tar",
+    train_files=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    test_file="test_batch.bin",
+    names_file="batches.meta.txt",
+    label_bytes=1,
+    num_classes=10,
+)
+_CIFAR100 = _Layout(
+    name="cifar100",
+    folder="cifar-100-binary",
+    archive="cifar-100-binary.tar",
+    train_files=("train.bin",),
+    test_file="test.bin",
+    names_file="fine_label_names.txt",
+    label_bytes=2,
+    num_classes=100,
+)
+
+
+def load_cifar10(root: Path, _input_size: int | None) -> Dataset:
+    """CIFAR-10 from `root`, its folder or its archive (cifar-10-binary.tar.gz or .xz, as downloaded)."""
+    return _load(_CIFAR10, root)
+
+
+def load_cifar100(root: Path, _input_size: int | None) -> Dataset:
+    """CIFAR-100 with its 100 fine classes, from `root`, its folder or its archive."""
+    return _load(_CIFAR100, root)
+
+
+def _load(layout: _Layout, root: Path) -> Dataset:
+    wanted = [*layout.train_files, layout.test_file, layout.names_file]
+    contents = _read_all(layout, root, wanted)
+    names = contents[layout.names_file].decode(errors="replace").split()
+    if len(names) != layout.num_classes:
+        raise RequestError(f"{layout.names_file} must name {layout.num_classes} classes, got {len(names)}")
+    return Dataset(
+        name=layout.name,
+        classes=tuple(names),
+        train=_parse([(f, contents[f]) for f in layout.train_files], layout),
+        test=_parse([(layout.test_file, contents[layout.test_file])], layout),
+        augmentation=Augmentation(shift=4, flip=True),
+    )
+
+
+def _read_all(layout: _Layout, root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
+    for folder in (root, root / layout.folder):
+        if (folder / layout.test_file).is_file():
+            try:
+                return {name: (folder / name).read_bytes() for name in wanted}
+            except OSError as error:
+                raise RequestError(f"cannot read {error.filename}: {error.strerror}") from error
+    archives = sorted(root.glob(f"{layout.archive}.*")) if root.is_dir() else [root] if root.is_file() else []
+    if not archives:
+        raise RequestError(
+            f"no {layout.name} in {root}: expected the folder {layout.folder}/ or the archive {layout.archive}.gz; "
+            "download the binary version and name its folder with --data-root"
+        )
+    return _read_archive(archives[0], layout, wanted)
+
+
+def _read_archive(archive: Path, layout: _Layout, wanted: Sequence[str]) -> dict[str, bytes]:
+    """The wanted members, read into memory: nothing is unpacked, so no path of the archive matters."""
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if name in wanted and member.isfile():
+                    stream = tar.extractfile(member)
+                    assert stream is not None
+                    contents[name] = stream.read()
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        raise RequestError(f"{archive} is damaged or not an archive of {layout.name}: {error}") from error
+    missing = [name for name in wanted if name not in contents]
+    if missing:
+        raise RequestError(f"{archive} lacks {', '.join(missing)}; it may be cut short: download it again")
+    return contents
+
+
+def _parse(files: Sequence[tuple[str, bytes]], layout: _Layout) -> Split:
+    record = layout.label_bytes + _PIXELS
+    for name, content in files:
+        if not content or len(content) % record:
+            raise RequestError(
+                f"{name} of {layout.name} must be whole records of {record} bytes, got {len(content)} bytes; "
+                "it may be cut short: download it again"
+            )
+    table = np.frombuffer(b"".join(content for _, content in files), dtype=np.uint8).reshape(-1, record)
+    labels = table[:, layout.label_bytes - 1].astype(np.int64)
+    if labels.max() >= layout.num_classes:
+        raise RequestError(f"{layout.name} has labels 0 to {layout.num_classes - 1}, got {labels.max()}")
+    images = table[:, layout.label_bytes :].reshape(-1, 3, 32, 32).copy()
+    return Split(images_NCHW=torch.from_numpy(images), targets_N=torch.from_numpy(labels))

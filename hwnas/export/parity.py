@@ -1,0 +1,81 @@
+"""Torch against ONNX Runtime on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+TOLERANCE = 1e-4
+"""Largest difference between logits, relative to the largest logit where that is above 1."""
+
+MIN_EQUAL_PREDICTIONS = 0.999
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """How far apart the outputs are.
+
+    Attributes:
+        max_abs_difference: over all outputs of all images.
+        max_abs_output: the largest output, for scale.
+        equal_predictions: share of images with the same largest output.
+        num_images: how many were compared.
+    """
+
+    max_abs_difference: float
+    max_abs_output: float
+    equal_predictions: float
+    num_images: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the model may be handed out as the same network."""
+        limit = TOLERANCE * max(1.0, self.max_abs_output)
+        return self.max_abs_difference <= limit and self.equal_predictions >= MIN_EQUAL_PREDICTIONS
+
+
+def compare_with_onnx(
+    module: nn.Module, path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *, batch: int | None = None
+) -> Parity:
+    """Run both on the same images.
+
+    Args:
+        module: in evaluation mode.
+        path: the ONNX file.
+        batches: x_NCHW and targets_N.
+        batch: the file's fixed batch size; None where it takes any.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    differences, largest, equal = [], [], []
+    for x_NCHW, _ in batches:
+        with torch.inference_mode():
+            expected_NK = module(x_NCHW).numpy()
+        found_NK = np.concatenate([session.run(None, {name: part})[0] for part in _parts(x_NCHW, batch)])
+        found_NK = found_NK[: len(expected_NK)]
+        differences.append(np.abs(expected_NK - found_NK).max())
+        largest.append(np.abs(expected_NK).max())
+        equal.append(expected_NK.argmax(axis=1) == found_NK.argmax(axis=1))
+    return Parity(
+        max_abs_difference=float(np.max(differences)),
+        max_abs_output=float(np.max(largest)),
+        equal_predictions=float(np.concatenate(equal).mean()),
+        num_images=sum(map(len, equal)),
+    )
+
+
+def _parts(x_NCHW: torch.Tensor, batch: int | None) -> list[np.ndarray]:
+    """The images in pieces of the fixed batch size, the last one filled up with zeros."""
+    images = x_NCHW.contiguous().numpy()
+    if batch is None:
+        return [images]
+    missing = -len(images) % batch
+    filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    return np.split(filled, len(filled) // batch)

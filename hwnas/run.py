@@ -1,0 +1,151 @@
+"""One run: its folder, its configuration, and what all stages need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hwnas.agents import ClassificationAgent, TrainingAgent
+from hwnas.config import RunConfig, config_as_yaml, differing_settings, load_config
+from hwnas.dataflow import Dataset, Split, load_dataset
+from hwnas.errors import RequestError
+from hwnas.progress import Reporter
+from hwnas.training.randomness import numpy_rng
+from lut import LatencyTable, load_table
+from profilers import Device
+from profilers.device import find_device
+from profilers.durable import write_text
+from search_spaces import SearchSpace, SpaceSpec, make_space
+
+CONFIG_FILE = "config.yaml"
+
+
+class Run:
+    """The state of a run is its folder; this object only knows how to get at it.
+
+    Attributes:
+        folder: everything the run keeps.
+        config: the resolved configuration.
+        reporter: where progress goes.
+    """
+
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self.folder = config.out
+        self.config = config
+        self.reporter = reporter
+
+    @classmethod
+    def from_folder(cls, folder: Path, reporter: Reporter) -> Run:
+        """The run that a folder holds.
+
+        Raises:
+            RequestError: it holds none.
+        """
+        path = folder / CONFIG_FILE
+        if not path.is_file():
+            raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
+        return cls(replace(load_config(path, {}), out=folder), reporter)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder, or check that it holds this very run; no other process may work in it meanwhile.
+
+        Raises:
+            RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
+        """
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
+        except OSError as error:
+            raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
+        try:
+            self._keep_config()
+            yield
+        finally:
+            lock.release()
+
+    def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The JSON object in a file of the run, made and written first where it is not there yet."""
+        path = self.folder / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(make(), indent=1) + "\n")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RequestError(f"{path} is damaged: {error}; remove it to make it again") from error
+        assert isinstance(content, dict)
+        return content
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """All data; images limited to `train_images` where asked for."""
+        config = self.config.data
+        dataset = load_dataset(config.name, config.root, input_size=self.config.space.input_size)
+        limited = dataset.train.limited(config.train_images, numpy_rng(self.config.seed, "train_images"))
+        return replace(dataset, train=limited)
+
+    @cached_property
+    def search_splits(self) -> tuple[Split, Split]:
+        """What trains the supernet, and what drives the search."""
+        rng = numpy_rng(self.config.seed, "train_portion")
+        train, validation = self.dataset.train.divided(self.config.data.train_portion, rng)
+        return train, validation.limited(self.config.data.validation_images, rng)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, fitted to the data."""
+        return make_space(
+            SpaceSpec(
+                name=self.config.space.name,
+                input_size=self.dataset.input_size,
+                in_channels=self.dataset.in_channels,
+                num_classes=len(self.dataset.classes),
+                width=self.config.space.width,
+            )
+        )
+
+    @cached_property
+    def given_table(self) -> LatencyTable | None:
+        """The table that the configuration names, if it names one."""
+        return load_table(self.config.lut) if self.config.lut else None
+
+    @cached_property
+    def device(self) -> Device:
+        """The device that latencies are about: the configuration's, else the table's, else this machine's CPU.
+
+        Raises:
+            RequestError: the table was measured on another device.
+        """
+        measured_on = str(self.given_table.provenance.device["name"]) if self.given_table else None
+        name = self.config.device or measured_on or "cpu"
+        if measured_on not in (None, name):
+            raise RequestError(f"{self.config.lut} was measured on {measured_on!r}, but --device is {name!r}")
+        return find_device(name, self.config.devices)
+
+    @cached_property
+    def agent(self) -> TrainingAgent:
+        """The training agent without label smoothing, for scores; training makes its own."""
+        return ClassificationAgent()
+
+    def _keep_config(self) -> None:
+        path = self.folder / CONFIG_FILE
+        if path.exists():
+            found = load_config(path, {})
+            if differing := differing_settings(found, self.config):
+                raise RequestError(
+                    f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
+                    "give another --out, or --resume alone to continue that run"
+                )
+        else:
+            write_text(path, config_as_yaml(self.config))

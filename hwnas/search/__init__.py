@@ -1,0 +1,22 @@
+"""Search agents: which architectures to try next under a constraint."""
+
+from __future__ import annotations
+
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
+from hwnas.search.constraint import LatencyConstraint
+from hwnas.search.evolution import EvolutionAgent
+from hwnas.search.random_search import RandomAgent
+
+AGENTS: dict[str, type[SearchAgent]] = {"evolution": EvolutionAgent, "random": RandomAgent}
+"""Search agents by name; each is made as `Agent(space, constraint, rng)`."""
+
+__all__ = [
+    "AGENTS",
+    "Constraint",
+    "Evaluation",
+    "EvolutionAgent",
+    "LatencyConstraint",
+    "RandomAgent",
+    "SearchAgent",
+    "SearchResult",
+]

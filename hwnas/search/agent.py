@@ -1,0 +1,89 @@
+"""The contract of search agents, and the records they trade in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from search_spaces import Architecture, Decision
+
+
+class Space(Protocol):
+    """What a search agent needs of a search space, so that any table or toy can stand in for one."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What is to be chosen."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """An architecture at random."""
+        ...
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The one form of all architectures that are the same network."""
+        ...
+
+
+class Constraint(Protocol):
+    """What a search agent needs of a constraint."""
+
+    def is_met(self, architecture: Architecture) -> bool:
+        """Whether the architecture may be proposed."""
+        ...
+
+    def cost(self, architecture: Architecture) -> float:
+        """What the constraint limits; lower is nearer to being met."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """An architecture, how good it is (higher is better), and what it costs, by name."""
+
+    architecture: Architecture
+    score: float
+    costs: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for files."""
+        return {"architecture": list(self.architecture), "score": self.score, "costs": dict(self.costs)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """Everything a search evaluated, in order."""
+
+    history: tuple[Evaluation, ...]
+    seed: int
+
+    @property
+    def ranked(self) -> tuple[Evaluation, ...]:
+        """The evaluations, best score first, cheaper first among equals, earlier first among those."""
+        return tuple(sorted(self.history, key=lambda e: (-e.score, *e.costs.values())))
+
+    @property
+    def best(self) -> Evaluation:
+        """The best evaluation."""
+        return self.ranked[0]
+
+
+class SearchAgent(Protocol):
+    """Proposes feasible architectures, never the same network twice, and learns from their evaluations.
+
+    Raises, when it is made or asked:
+        RequestError: no feasible architecture can be found.
+    """
+
+    def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None: ...
+
+    def ask(self, num: int) -> list[Architecture]:
+        """Up to `num` architectures in canonical form; none once no unseen feasible one can be found."""
+        ...
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """How good the architectures asked for turned out to be."""
+        ...

@@ -1,0 +1,26 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.sampling import FeasibleSampler
+from search_spaces import Architecture
+
+
+class RandomAgent:
+    """Feasible architectures at random; what every other agent has to beat (Li and Talwalkar 2019)."""
+
+    def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
+        self._sampler = FeasibleSampler(space, constraint, rng)
+
+    def ask(self, num: int) -> list[Architecture]:
+        """Unseen feasible architectures."""
+        found = (self._sampler.sample() for _ in range(num))
+        return [architecture for architecture in found if architecture is not None]
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Nothing is learnt."""

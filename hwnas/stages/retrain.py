@@ -1,0 +1,68 @@
+"""Training the found networks on their own, each tested once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hwnas.agents import ClassificationAgent
+from hwnas.criteria import SmoothedCrossEntropy
+from hwnas.dataflow import Batches
+from hwnas.run import Run
+from hwnas.stages.search import FoundNetwork
+from hwnas.supernet import inherit_weights
+from hwnas.training import Trainer
+from hwnas.training.randomness import seed_torch
+from search_spaces.supernet import Supernet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RetrainedNetwork:
+    """A trained network in evaluation mode, and its one result on the test set."""
+
+    module: nn.Sequential
+    test_accuracy: float
+
+
+def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supernet) -> dict[str, RetrainedNetwork]:
+    """Train every found network alike, on all training images; networks that are the same are trained once."""
+    done: dict[tuple[int, ...], RetrainedNetwork] = {}
+    retrained = {}
+    for name, network in found.items():
+        if network.architecture not in done:
+            done[network.architecture] = _retrain(run, name, network, supernet)
+        retrained[name] = done[network.architecture]
+    return retrained
+
+
+def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> RetrainedNetwork:
+    config = run.config.retrain
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(run.config.seed, "retrain")
+        module = run.space.build(found.architecture)
+    if config.inherit:
+        inherit_weights(module, supernet, found.architecture)
+    agent = ClassificationAgent(criterion=SmoothedCrossEntropy(label_smoothing=config.label_smoothing))
+
+    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], _: object) -> torch.Tensor:
+        loss = agent.loss(module(batch[0]), batch[1])
+        loss.backward()
+        return loss.detach()
+
+    Trainer(
+        module=module,
+        config=config,
+        batches=Batches.of(run.dataset, run.dataset.train, config.batch_size),
+        accumulate=accumulate,
+        checkpoint=run.folder / "retrain" / f"{name}.safetensors",
+        name=f"retrain {name}",
+        seed=run.config.seed,
+        reporter=run.reporter,
+    ).fit()
+    module.eval()
+    test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
+    result = run.stored(f"retrain/{name}.json", lambda: {"test_accuracy": run.agent.score(module, test.in_order())})
+    return RetrainedNetwork(module=module, test_accuracy=float(result["test_accuracy"]))

@@ -1,0 +1,184 @@
+"""Searching the supernet, measuring the finalists, and choosing references to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.dataflow import Batches
+from hwnas.errors import RequestError, RunError
+from hwnas.profiling import measure_networks
+from hwnas.progress import Task
+from hwnas.run import Run
+from hwnas.search import AGENTS, Evaluation, EvolutionAgent, LatencyConstraint, RandomAgent, SearchResult
+from hwnas.search.loop import run_search
+from hwnas.stages.table import ROUNDS, Latency
+from hwnas.supernet import SupernetEvaluator
+from hwnas.supernet.evaluation import calibration_batches
+from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
+from search_spaces import Architecture
+from search_spaces.cost import GraphCosts
+from search_spaces.onnx_export import export_module
+from search_spaces.supernet import Supernet
+
+SIZE_EVALUATIONS = 2000
+"""Architectures tried when looking for the largest that fits; each costs a table look-up only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundNetwork:
+    """A network to be retrained, with what is known of it so far."""
+
+    architecture: Architecture
+    params: int
+    macs: int
+    supernet_accuracy: float
+    predicted_ms: float
+
+
+def find_networks(run: Run, latency: Latency, supernet: Supernet) -> dict[str, FoundNetwork]:
+    """The winner, and two references under the same budget: the largest network that fits, and a random one.
+
+    Raises:
+        RequestError: there is no such search agent.
+        RunError: no evaluated network keeps the budget as measured.
+    """
+    if run.config.search.agent not in AGENTS:
+        raise RequestError(f"unknown search agent {run.config.search.agent!r}; there are: {', '.join(sorted(AGENTS))}")
+    found = run.stored("search/result.json", lambda: _find(run, latency, supernet))
+    return {
+        name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
+        for name, fields in found["networks"].items()
+    }
+
+
+def _find(run: Run, latency: Latency, supernet: Supernet) -> dict[str, Any]:
+    evaluator = _make_evaluator(run, supernet)
+    constraint = LatencyConstraint(model=latency.model, max_ms=latency.max_ms)
+    result = _search(run, constraint, evaluator)
+    winner, finalists = _measure_finalists(run, result, latency.max_ms)
+    costs = GraphCosts(run.space)
+    networks = {
+        "winner": winner.architecture,
+        "largest": _largest(run, constraint, costs),
+        "random": RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0],
+    }
+    return {
+        "networks": {name: _describe(a, costs, evaluator, latency) for name, a in networks.items()},
+        "finalists": finalists,
+        "num_evaluations": len(result.history),
+    }
+
+
+def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
+    train, validation = (Batches.of(run.dataset, s, run.config.supernet.batch_size) for s in run.search_splits)
+    return SupernetEvaluator(
+        supernet,
+        run.agent,
+        calibration=calibration_batches(
+            train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
+        ),
+        validation=list(validation.in_order()),
+    )
+
+
+def _search(run: Run, constraint: LatencyConstraint, evaluator: SupernetEvaluator) -> SearchResult:
+    config = run.config.search
+    agent = AGENTS[config.agent](run.space, constraint, numpy_rng(run.config.seed, "search"))
+    (run.folder / "search").mkdir(exist_ok=True)
+    with run.reporter.task("search", config.evaluations) as task:
+        return run_search(
+            agent,
+            evaluator.score,
+            lambda architecture: {"latency_ms": constraint.cost(architecture)},
+            history_path=run.folder / "search" / "history.jsonl",
+            num_evaluations=config.evaluations,
+            seed=run.config.seed,
+            on_evaluation=_show_best(task),
+        )
+
+
+def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
+    best = float("-inf")
+
+    def show(done: int, evaluation: Evaluation) -> None:
+        nonlocal best
+        best = max(best, evaluation.score)
+        task.update(done, f"best {best:.4f}")
+
+    return show
+
+
+def _measure_finalists(run: Run, result: SearchResult, max_ms: float) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """The best evaluation that keeps the budget on the device, and all that were measured to find it."""
+    measured: list[dict[str, Any]] = []
+    for number, group in enumerate(_groups(result.ranked, run.config.search.finalists)):
+        latencies_ms = _measure_group(run, group, number)
+        for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
+            measured.append({**evaluation.as_dict(), "measured_ms": measured_ms})
+        for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
+            if measured_ms <= max_ms:
+                return evaluation, measured
+    nearest = min(row["measured_ms"] for row in measured)
+    raise RunError(
+        f"none of {len(measured)} evaluated networks keeps {max_ms:g} ms as measured; the fastest takes "
+        f"{nearest:.4g} ms: give a larger budget or more evaluations"
+    )
+
+
+def _groups(ranked: Sequence[Evaluation], size: int) -> Iterator[Sequence[Evaluation]]:
+    for start in range(0, len(ranked), size):
+        yield ranked[start : start + size]
+
+
+def _measure_group(run: Run, group: Sequence[Evaluation], number: int) -> list[float]:
+    folder = run.folder / "search" / "finalists"
+    folder.mkdir(exist_ok=True)
+    spec = run.space.spec
+    paths = {}
+    for evaluation in group:
+        name = "-".join(map(str, evaluation.architecture))
+        path = paths[name] = folder / f"{name}.onnx"
+        if not path.exists():
+            with torch.random.fork_rng(devices=[]):
+                seed_torch(run.config.seed, "finalists")
+                network = run.space.build(evaluation.architecture)
+            shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
+            export_module(network, path, input_shape=shape)
+    latencies_ms = measure_networks(
+        paths, run.device, folder / f"{number}.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
+    )
+    return [latencies_ms[name] for name in paths]
+
+
+def _largest(run: Run, constraint: LatencyConstraint, costs: GraphCosts) -> Architecture:
+    """The network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
+    agent = EvolutionAgent(run.space, constraint, numpy_rng(run.config.seed, "largest"))
+    best: Evaluation | None = None
+    for _ in range(SIZE_EVALUATIONS // 50):
+        asked = agent.ask(50)
+        if not asked:
+            break
+        macs = costs.macs(np.array(asked))
+        evaluations = [Evaluation(architecture=a, score=float(m), costs={}) for a, m in zip(asked, macs, strict=True)]
+        agent.tell(evaluations)
+        best = max([*evaluations, *([best] if best else [])], key=lambda e: e.score)
+    assert best is not None, "the search before this one found feasible architectures"
+    return best.architecture
+
+
+def _describe(
+    architecture: Architecture, costs: GraphCosts, evaluator: SupernetEvaluator, latency: Latency
+) -> dict[str, Any]:
+    cost = costs.of(architecture)
+    return {
+        "architecture": list(architecture),
+        "params": cost.params,
+        "macs": cost.macs,
+        "supernet_accuracy": evaluator.score(architecture),
+        "predicted_ms": latency.model.predict_one_ms(architecture),
+    }

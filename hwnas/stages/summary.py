@@ -1,0 +1,61 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hwnas.run import Run
+from hwnas.stages.export import DYNAMIC_MODEL, MODEL
+from hwnas.stages.retrain import RetrainedNetwork
+from hwnas.stages.search import FoundNetwork
+from profilers.durable import write_text
+
+
+def summarise(
+    run: Run,
+    found: Mapping[str, FoundNetwork],
+    retrained: Mapping[str, RetrainedNetwork],
+    exported: Mapping[str, Any],
+) -> dict[str, object]:
+    """The winner's figures, those of its references under "references"; also written to summary.json."""
+    rows = {name: _row(run, name, found, retrained, exported) for name in found}
+    mean, std = run.dataset.channel_statistics()
+    summary = {
+        **rows["winner"],
+        "onnx": str(run.folder / MODEL),
+        "onnx_dynamic_batch": str(run.folder / DYNAMIC_MODEL),
+        "parity": exported["parity"][MODEL],
+        "device": run.device.name,
+        "space": run.space.spec.as_dict(),
+        "classes": list(run.dataset.classes),
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "seed": run.config.seed,
+        "references": {name: row for name, row in rows.items() if name != "winner"},
+    }
+    write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _row(
+    run: Run,
+    name: str,
+    found: Mapping[str, FoundNetwork],
+    retrained: Mapping[str, RetrainedNetwork],
+    exported: Mapping[str, Any],
+) -> dict[str, object]:
+    network, measured_ms = found[name], float(exported["measured_ms"][name])
+    return {
+        "architecture": list(network.architecture),
+        "choices": list(run.space.describe(network.architecture)),
+        "params": network.params,
+        "macs": network.macs,
+        "supernet_accuracy": network.supernet_accuracy,
+        "test_accuracy": retrained[name].test_accuracy,
+        "predicted_ms": network.predicted_ms,
+        "measured_ms": measured_ms,
+        "max_latency_ms": run.config.max_latency_ms,
+        "budget_kept": measured_ms <= run.config.max_latency_ms,
+    }

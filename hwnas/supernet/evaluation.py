@@ -1,0 +1,68 @@
+"""Scores of subnets with the supernet's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import torch
+from torch import nn
+
+from hwnas.agents import TrainingAgent
+from hwnas.dataflow import Batches
+from search_spaces import Architecture
+from search_spaces.supernet import Supernet
+
+
+class SupernetEvaluator:
+    """Scores architectures on held-out images, each with BatchNorm statistics of its own.
+
+    The statistics a supernet gathers mix all paths; each subnet is given fresh ones from a few training batches before
+    it is judged (Guo et al. 2020, section 3.3; Yu and Huang 2019). A score depends on the weights alone, not on what
+    was evaluated before.
+
+    Args:
+        calibration: x_NCHW batches of training images.
+        validation: x_NCHW and targets_N batches that the supernet never trained on.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        agent: TrainingAgent,
+        *,
+        calibration: Sequence[torch.Tensor],
+        validation: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    ) -> None:
+        self._supernet = supernet
+        self._agent = agent
+        self._calibration = calibration
+        self._validation = validation
+
+    def score(self, architecture: Architecture) -> float:
+        """The agent's score of the subnet on the validation batches."""
+        path = nn.Sequential(*self._supernet.path(architecture))
+        recalibrate(path, self._calibration)
+        return self._agent.score(path, self._validation)
+
+
+def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:
+    """Replace a network's BatchNorm statistics by those of the batches; leaves it in evaluation mode."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+        norm.train()
+    with torch.no_grad():
+        for x_NCHW in batches:
+            network(x_NCHW)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def calibration_batches(batches: Batches, num: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """The first `num` shuffled batches, at most an epoch's."""
+    return [x_NCHW for x_NCHW, _ in islice(batches.shuffled(generator), num)]

@@ -1,0 +1,173 @@
+"""The training loop of supernets and of single networks alike. N images, C channels, H x W pixels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwnas.config import TrainingConfig
+from hwnas.dataflow import Batches
+from hwnas.progress import Reporter, Task
+from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.weight_average import WeightAverage
+
+Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator], torch.Tensor]
+"""Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
+
+SAVING_SHARE = 0.1
+"""Checkpoints are spaced so that writing them takes at most this share of the time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRecord:
+    """What an epoch came to."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    images_per_s: float
+
+
+@dataclass(kw_only=True, slots=True)
+class Trainer:
+    """Trains a module for a number of epochs; continues its checkpoint where there is one.
+
+    Same seed, same result, however often it was interrupted: every epoch's generators are made from the seed, and
+    checkpoints are written between epochs, as often as they are cheap beside the training.
+
+    Attributes:
+        module: trained in place.
+        accumulate: what one step does with a batch.
+        name: of the work, for progress and for the generators.
+    """
+
+    module: nn.Module
+    config: TrainingConfig
+    batches: Batches
+    accumulate: Accumulate
+    checkpoint: Path
+    name: str
+    seed: int
+    reporter: Reporter = field(default_factory=Reporter)
+
+    def fit(self) -> list[EpochRecord]:
+        """Train what is left to be trained; the module then has its final (averaged, where asked for) weights."""
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _make_optimizer(self.module, self.config)
+        average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
+        records = self._restore(optimizer, average)
+        if len(records) < self.config.epochs:
+            steps = self.config.epochs * self.batches.num_shuffled
+            next_save = 0.0
+            with self.reporter.task(self.name, steps) as task:
+                for epoch in range(len(records), self.config.epochs):
+                    records.append(self._epoch(epoch, optimizer, average, task))
+                    started = time.monotonic()
+                    if started >= next_save or len(records) == self.config.epochs:
+                        self._save(optimizer, average, records)
+                        ended = time.monotonic()
+                        next_save = ended + (ended - started) / SAVING_SHARE
+                    self._log(records[-1])
+        if average:
+            average.apply()
+        return records
+
+    def _epoch(
+        self, epoch: int, optimizer: torch.optim.Optimizer, average: WeightAverage | None, task: Task
+    ) -> EpochRecord:
+        place = (self.seed, self.name, epoch)
+        generator, rng = torch_rng(*place), numpy_rng(*place)
+        started, num_images, losses = time.monotonic(), 0, []
+        self.module.train()
+        num_steps = self.batches.num_shuffled
+        for step, batch in enumerate(self.batches.shuffled(generator), start=epoch * num_steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.config, step / num_steps)
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(self.accumulate(batch, rng))
+            self._step(optimizer)
+            if average:
+                average.update()
+            num_images += len(batch[1])
+            task.update(step + 1, f"epoch {epoch + 1}/{self.config.epochs}")
+        return EpochRecord(
+            epoch=epoch,
+            loss=float(torch.stack(losses).mean()),
+            learning_rate=learning_rate(self.config, float(epoch)),
+            images_per_s=num_images / (time.monotonic() - started),
+        )
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.config.clip_norm is not None:
+            # A path's gradients only: the others have none.
+            touched = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            nn.utils.clip_grad_norm_(touched, self.config.clip_norm, foreach=True)
+        optimizer.step()
+
+    def _log(self, record: EpochRecord) -> None:
+        self.reporter.log_line(
+            f"{self.name}: epoch {record.epoch + 1}/{self.config.epochs}, loss {record.loss:.4f}, "
+            f"{record.images_per_s:.0f} images/s"
+        )
+
+    def _save(
+        self, optimizer: torch.optim.Optimizer, average: WeightAverage | None, records: list[EpochRecord]
+    ) -> None:
+        names = {id(p): name for name, p in self.module.named_parameters()}
+        tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        for parameter, state in optimizer.state.items():
+            if state.get("momentum_buffer") is not None:
+                tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
+        if average:
+            tensors |= {f"average.{name}": tensor for name, tensor in average.averages.items()}
+        rows = [[r.epoch, r.loss, r.learning_rate, r.images_per_s] for r in records]
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self.checkpoint, tensors, {"epochs": rows})
+
+    def _restore(self, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> list[EpochRecord]:
+        if not self.checkpoint.exists():
+            return []
+        tensors, record = load_checkpoint(self.checkpoint)
+        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}}
+        for name, tensor in tensors.items():
+            part, _, inner = name.partition(".")
+            parts[part][inner] = tensor
+        self.module.load_state_dict(parts["module"])
+        parameters = dict(self.module.named_parameters())
+        for name, momentum in parts["momentum"].items():
+            parameter = parameters[name]
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+        if average:
+            for name, tensor in parts["average"].items():
+                average.averages[name].copy_(tensor)
+        return [EpochRecord(epoch=e, loss=v, learning_rate=lr, images_per_s=s) for e, v, lr, s in record["epochs"]]
+
+
+def learning_rate(config: TrainingConfig, epoch: float) -> float:
+    """Linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017); `epoch` may be between two."""
+    warmup = min(config.warmup_epochs, config.epochs / 2)
+    if epoch < warmup:
+        return config.learning_rate * (epoch + 1e-2) / (warmup + 1e-2)
+    progress = (epoch - warmup) / (config.epochs - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """SGD; BatchNorm parameters and biases are not decayed, as is usual (He et al. 2019, Bag of Tricks)."""
+    parameters = list(module.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    # Not fused: torch's fused SGD fails while only some parameters have momentum, as after a first path.
+    return torch.optim.SGD(
+        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, foreach=True
+    )

@@ -1,0 +1,89 @@
+"""Configuration from YAML and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.config import config_as_yaml, differing_settings, load_config
+from hwnas.errors import RequestError
+from hwnas.quantities import parse_ms
+
+
+def _write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    path = _write(tmp_path, "{max_latency_ms: 20ms, supernet: {epochs: 3}, space: {name: fbnet-s}}")
+    config = load_config(path, {"supernet.epochs": 5, "space.name": None, "seed": 7})
+    assert (config.max_latency_ms, config.supernet.epochs, config.space.name, config.seed) == (20, 5, "fbnet-s", 7)
+
+
+def test_resolved_yaml_gives_the_same_configuration(tmp_path: Path) -> None:
+    config = load_config(None, {"max_latency_ms": "1.5s", "retrain.inherit": True, "lut": Path("t.json")})
+    again = load_config(_write(tmp_path, config_as_yaml(config)), {})
+    assert again == config
+    assert differing_settings(config, again) == []
+    assert differing_settings(config, load_config(None, {"max_latency_ms": 3, "seed": 1})) == [
+        "lut",
+        "max_latency_ms",
+        "retrain.inherit",
+        "seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{max_latency_ms: 1, supernet: {epoch: 3}}", "unknown key 'supernet.epoch'; did you mean 'epochs'"),
+        ("{max_latency_ms: 1, suprnet: {}}", "unknown key 'suprnet'; did you mean 'supernet'"),
+        ("{max_latency_ms: 1, supernet: {epochs: many}}", "supernet.epochs: .*valid integer.* got 'many'"),
+        ("{max_latency_ms: 1, supernet: 3}", "supernet: .*got 3"),
+        ("{max_latency_ms: 1, data: {train_portion: 1.5}}", "data.train_portion: .*less than 1, got 1.5"),
+        ("{max_latency_ms: fast}", "max_latency_ms: expected a duration such as 20ms"),
+        ("{supernet: {epochs: 3}}", "no latency budget in .*--max-latency 20ms"),
+        ("[1]", "must be a mapping"),
+        ("a: [", "is not YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
+    ],
+)
+def test_wrong_files_are_explained(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=words):
+        load_config(_write(tmp_path, text), {})
+
+
+def test_flags_do_not_hide_a_wrong_section(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"supernet: .*got 3"):
+        load_config(_write(tmp_path, "{max_latency_ms: 1, supernet: 3}"), {"supernet.epochs": 2})
+
+
+def test_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="cannot read the configuration"):
+        load_config(tmp_path / "none.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("20ms", 20), ("0.5 s", 500), ("800us", 0.8), ("800µs", 0.8), (3, 3), (2.5, 2.5), (".5MS", 0.5), ("1e-3s", 1)],
+)
+def test_durations(text: str | float, expected: float) -> None:
+    assert parse_ms(text) == pytest.approx(expected)
+
+
+@given(text=st.text(max_size=12))
+def test_any_other_text_is_refused_or_positive(text: str) -> None:
+    try:
+        assert parse_ms(text) > 0
+    except ValueError as error:
+        assert "duration" in str(error)
+
+
+@given(value=st.floats(1e-6, 1e6))
+def test_numbers_are_milliseconds(value: float) -> None:
+    assert parse_ms(value) == pytest.approx(value)

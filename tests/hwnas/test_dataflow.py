@@ -1,0 +1,241 @@
+"""Data sets and batches."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, load_dataset
+from hwnas.errors import RequestError
+
+RNG = np.random.default_rng(0)
+
+
+def write_cifar(root: Path, name: str) -> None:
+    """A tiny data set in the binary layout of CIFAR-10 or CIFAR-100."""
+    num_classes, label_bytes = (10, 1) if name == "cifar10" else (100, 2)
+    folder = root / ("cifar-10-batches-bin" if name == "cifar10" else "cifar-100-binary")
+    folder.mkdir(parents=True)
+    train_files = [f"data_batch_{i}.bin" for i in range(1, 6)] if name == "cifar10" else ["train.bin"]
+    for file in [*train_files, "test_batch.bin" if name == "cifar10" else "test.bin"]:
+        records = RNG.integers(0, 256, (20, label_bytes + 3072), dtype=np.uint8)
+        records[:, :label_bytes] = RNG.integers(0, num_classes, (20, label_bytes))
+        (folder / file).write_bytes(records.tobytes())
+    names = "batches.meta.txt" if name == "cifar10" else "fine_label_names.txt"
+    (folder / names).write_text("\n".join(f"class{i}" for i in range(num_classes)) + "\n\n")
+
+
+def write_idx(root: Path, *, compress: bool = True) -> None:
+    """A tiny data set in the files of MNIST."""
+    for prefix, num in (("train", 30), ("t10k", 10)):
+        images = (
+            struct.pack(">4B3I", 0, 0, 8, 3, num, 12, 12) + RNG.integers(0, 256, num * 144, dtype=np.uint8).tobytes()
+        )
+        labels = struct.pack(">4B1I", 0, 0, 8, 1, num) + bytes(i % 4 for i in range(num))
+        for name, content in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
+            (root / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress else content)
+
+
+def write_folder(root: Path) -> None:
+    """Two classes of images of several sizes, modes and formats."""
+    for label, colour in (("cats", 40), ("dogs", 200)):
+        (root / label / "deep").mkdir(parents=True)
+        for number, (mode, suffix) in enumerate([("RGB", "png"), ("L", "jpg"), ("RGBA", "png"), ("P", "gif")] * 3):
+            path = root / label / ("deep" if number % 2 else ".") / f"{number}.{suffix}"
+            Image.new("RGB", (20 + number, 30), (colour,) * 3).convert(mode).save(path)
+    (root / "cats" / "notes.txt").write_text("not an image")
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "digits": lambda root: None,
+    "cifar10": lambda root: write_cifar(root, "cifar10"),
+    "cifar100": lambda root: write_cifar(root, "cifar100"),
+    "idx": write_idx,
+    "folder": write_folder,
+}
+
+
+def test_every_dataflow_is_tested() -> None:
+    assert set(MAKERS) == set(DATAFLOWS)
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
+    MAKERS[request.param](tmp_path)
+    return load_dataset(request.param, tmp_path)
+
+
+def test_contract(dataset: Dataset) -> None:
+    for split in (dataset.train, dataset.test):
+        assert split.images_NCHW.dtype == torch.uint8
+        assert split.images_NCHW.shape[1:] == (dataset.in_channels, dataset.input_size, dataset.input_size)
+        assert 0 <= int(split.targets_N.min()) <= int(split.targets_N.max()) < len(dataset.classes)
+    mean, std = dataset.channel_statistics()
+    scaled = dataset.train.images_NCHW.double() / 255
+    torch.testing.assert_close(mean.double(), scaled.mean(dim=(0, 2, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(std.double(), scaled.std(dim=(0, 2, 3), correction=0), atol=1e-5, rtol=0)
+
+
+def test_batches_are_normalised_channels_last_and_complete(dataset: Dataset) -> None:
+    batches = Batches.of(dataset, dataset.train, 7)
+    in_order = list(batches.in_order())
+    x = torch.cat([x for x, _ in in_order])
+    assert len(x) == len(dataset.train)
+    assert in_order[0][0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(x.mean(dim=(0, 2, 3)), torch.zeros(dataset.in_channels), atol=1e-4, rtol=0)
+    assert torch.equal(torch.cat([t for _, t in in_order]), dataset.train.targets_N)
+
+
+def test_shuffling_follows_the_generator(dataset: Dataset) -> None:
+    batches = Batches.of(dataset, dataset.train, 5)
+
+    def epoch(seed: int) -> list[torch.Tensor]:
+        return [x for x, _ in batches.shuffled(torch.Generator().manual_seed(seed))]
+
+    assert len(epoch(0)) == batches.num_shuffled == len(dataset.train) // 5
+    assert all(torch.equal(a, b) for a, b in zip(epoch(0), epoch(0), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(epoch(0), epoch(1), strict=True))
+
+
+def test_resizing_keeps_the_labels(dataset: Dataset) -> None:
+    resized = dataset.resized(20)
+    assert resized.input_size == 20
+    assert torch.equal(resized.train.targets_N, dataset.train.targets_N)
+    assert abs(float(resized.train.images_NCHW.float().mean() - dataset.train.images_NCHW.float().mean())) < 3
+
+
+def test_digits_are_the_real_ones() -> None:
+    dataset = load_dataset("digits", Path())
+    assert (len(dataset.train), len(dataset.test), dataset.input_size) == (1437, 360, 8)
+    counts = torch.bincount(dataset.test.targets_N)
+    assert counts.min() >= 34 and counts.max() <= 37
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz"])
+def test_cifar_is_read_from_its_archive(compression: str, tmp_path: Path) -> None:
+    write_cifar(tmp_path / "source", "cifar10")
+    archive = tmp_path / f"cifar-10-binary.tar.{compression}"
+    with tarfile.open(archive, f"w:{compression}") as tar:
+        tar.add(tmp_path / "source" / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    expected = load_dataset("cifar10", tmp_path / "source")
+    for root in (tmp_path, archive):
+        assert torch.equal(load_dataset("cifar10", root).train.images_NCHW, expected.train.images_NCHW)
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    with pytest.raises(RequestError, match=r"damaged|cut short"):
+        load_dataset("cifar10", archive)
+
+
+def test_archive_members_outside_its_folder_are_only_ever_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("../../evil.bin")
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"evil"))
+    with pytest.raises(RequestError, match=r"lacks data_batch_1.bin"):
+        load_dataset("cifar10", tmp_path)
+    assert not (tmp_path.parent.parent / "evil.bin").exists()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        (
+            "cifar10",
+            lambda r: _truncate(r / "cifar-10-batches-bin/data_batch_2.bin"),
+            "batch_2.bin .*whole records",
+        ),
+        ("cifar10", lambda r: (r / "cifar-10-batches-bin/data_batch_2.bin").unlink(), "cannot read .*data_batch_2.bin"),
+        ("cifar10", lambda r: (r / "cifar-10-batches-bin/batches.meta.txt").write_text("a b"), "must name 10 classes"),
+        ("idx", lambda r: _truncate(r / "train-images-idx3-ubyte.gz"), "is damaged"),
+        ("idx", lambda r: (r / "t10k-labels-idx1-ubyte.gz").unlink(), "no t10k-labels-idx1-ubyte or"),
+        ("idx", lambda r: (r / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"abcdefgh")), "not an IDX file"),
+        ("folder", lambda r: (r / "cats" / "0.png").write_bytes(b"no image"), "cannot read the image .*0.png"),
+    ],
+)
+def test_damaged_files_are_named(name: str, spoil: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+    MAKERS[name](tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(RequestError, match=words):
+        load_dataset(name, tmp_path)
+
+
+def test_uncompressed_idx_is_cut_short(tmp_path: Path) -> None:
+    write_idx(tmp_path, compress=False)
+    assert len(load_dataset("idx", tmp_path).train) == 30
+    _truncate(tmp_path / "train-images-idx3-ubyte")
+    with pytest.raises(RequestError, match="must hold"):
+        load_dataset("idx", tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"digits"}))
+def test_missing_data_says_where_it_was_looked_for(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=f"{tmp_path}.*--data-root"):
+        load_dataset(name, tmp_path / "nowhere")
+
+
+def test_unknown_data_set_names_the_known_ones() -> None:
+    with pytest.raises(RequestError, match="unknown data set 'imagenet'; there are: cifar10"):
+        load_dataset("imagenet", Path())
+
+
+def test_folder_with_its_own_division(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_folder(tmp_path / part)
+    dataset = load_dataset("folder", tmp_path, input_size=16)
+    assert (len(dataset.train), len(dataset.test), dataset.classes) == (24, 24, ("cats", "dogs"))
+    (tmp_path / "test" / "birds").mkdir()
+    with pytest.raises(RequestError, match="lacks: birds"):
+        load_dataset("folder", tmp_path)
+
+
+def test_real_cifar10(benchmark_data: Path) -> None:
+    dataset = load_dataset("cifar10", benchmark_data)
+    assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)
+    assert torch.bincount(dataset.test.targets_N).tolist() == [1000] * 10
+
+
+def _split(num: int) -> Split:
+    return Split(images_NCHW=torch.zeros(num, 1, 2, 2, dtype=torch.uint8), targets_N=torch.arange(num))
+
+
+@given(num=st.integers(2, 60), portion=st.floats(0.01, 0.99), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_division_loses_and_repeats_nothing(num: int, portion: float, seed: int) -> None:
+    first, second = _split(num).divided(portion, np.random.default_rng(seed))
+    assert sorted(torch.cat([first.targets_N, second.targets_N]).tolist()) == list(range(num))
+    assert abs(len(first) - portion * num) <= 1
+
+
+def test_limit_keeps_distinct_images() -> None:
+    limited = _split(50).limited(20, np.random.default_rng(0))
+    assert len(set(limited.targets_N.tolist())) == 20
+    assert _split(5).limited(None, np.random.default_rng(0)).targets_N.tolist() == list(range(5))
+
+
+@given(shift=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 99), size=st.integers(4, 9))
+@settings(max_examples=40, deadline=None)
+def test_augmentation_equals_a_plain_loop(shift: int, flip: bool, seed: int, size: int) -> None:
+    images = torch.randint(1, 256, (6, 2, size, size), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+    found = Augmentation(shift=shift, flip=flip)(images, torch.Generator().manual_seed(seed))
+    replay = torch.Generator().manual_seed(seed)
+    top, left = torch.randint(0, 2 * shift + 1, (2, 6), generator=replay) if shift else torch.zeros(2, 6, dtype=int)
+    flipped = torch.rand(6, generator=replay) < 0.5 if flip else [False] * 6
+    for i in range(6):
+        padded = torch.zeros(2, size + 2 * shift, size + 2 * shift, dtype=torch.uint8)
+        padded[:, shift : shift + size, shift : shift + size] = images[i]
+        expected = padded[:, top[i] : top[i] + size, left[i] : left[i] + size]
+        assert torch.equal(found[i], expected.flip(2) if flipped[i] else expected)

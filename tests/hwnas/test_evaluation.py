@@ -1,0 +1,48 @@
+"""Scores of subnets."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwnas.agents import ClassificationAgent
+from hwnas.supernet import SupernetEvaluator
+from hwnas.supernet.evaluation import recalibrate
+from search_spaces import SearchSpace
+
+
+def _evaluator(space: SearchSpace) -> SupernetEvaluator:
+    torch.manual_seed(0)
+    spec = space.spec
+    shape = (16, spec.in_channels, spec.input_size, spec.input_size)
+    validation = [(torch.randn(shape), torch.randint(0, spec.num_classes, (16,))) for _ in range(3)]
+    calibration = [torch.randn(shape) for _ in range(2)]
+    return SupernetEvaluator(space.supernet(), ClassificationAgent(), calibration=calibration, validation=validation)
+
+
+def test_score_does_not_depend_on_what_was_evaluated_before(space: SearchSpace) -> None:
+    evaluator = _evaluator(space)
+    rng = np.random.default_rng(0)
+    one, other = space.sample(rng), space.sample(rng)
+    first = evaluator.score(one)
+    evaluator.score(other)
+    assert evaluator.score(one) == first
+    assert 0 <= first <= 1
+
+
+def test_recalibration_gives_the_statistics_of_the_batches() -> None:
+    norm = nn.BatchNorm2d(3)
+    norm.running_mean.fill_(99.0)
+    batches = [torch.randn(50, 3, 4, 4) * 2 + 5 for _ in range(4)]
+    recalibrate(nn.Sequential(norm), batches)
+    together = torch.cat(batches)
+    torch.testing.assert_close(norm.running_mean, together.mean(dim=(0, 2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(norm.running_var, together.var(dim=(0, 2, 3)), atol=0.02, rtol=0)
+    assert norm.momentum == 0.1 and not norm.training
+
+
+def test_accuracy_by_hand() -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    batches = [(logits[:3], torch.tensor([0, 1, 1])), (logits[3:], torch.tensor([1]))]
+    assert ClassificationAgent().score(lambda x: x, batches) == 0.75

@@ -1,0 +1,67 @@
+"""From a space to a table, with the real worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from samples import small_spec
+
+from lut import LatencyModel, TableError, build_table, load_table, plan_blocks
+from lut import build as build_module
+from lut.build import journal_beside
+from profilers import Profiler
+from profilers.device import find_device
+from search_spaces import Block, ExportError, make_space
+from search_spaces.onnx_export import export_block
+
+SPACE = make_space(small_spec("nasbench-macro"))
+PROFILER = Profiler(device=find_device("cpu"), rounds=3)
+
+
+def test_plan_counts_each_distinct_block_once() -> None:
+    plan = plan_blocks(SPACE, rounds=60)
+    assert len({b.key for b in plan.blocks}) == len(plan.blocks)
+    assert not any(b.is_identity for b in plan.blocks)
+    assert plan.num_positions == 24
+    assert plan.estimated_s > plan_blocks(SPACE, rounds=6).estimated_s > 0
+
+
+def test_table_holds_every_block_and_the_journal_goes_when_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "t.json"
+    table = build_table(SPACE, PROFILER.device, path, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    assert set(table.by_key) == {b.key for b in plan_blocks(SPACE, rounds=3).blocks}
+    assert not table.failures
+    assert table.provenance.rounds == 3
+    assert set(table.provenance.onnx_sha256) == set(table.by_key)
+    assert load_table(path) == table
+    assert not journal_beside(path).exists()
+    assert LatencyModel(SPACE, table).extreme()[1] > 0
+
+
+def test_unexportable_block_costs_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(block: Block, folder: Path, *, batch: int) -> Path:
+        if block.family == "head":
+            raise ExportError("no such operator")
+        return export_block(block, folder, batch=batch)
+
+    monkeypatch.setattr(build_module, "export_block", export)
+    table = build_table(SPACE, PROFILER.device, tmp_path / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    assert [(m.key.split("(")[0], m.error) for m in table.failures] == [("head", "no such operator")]
+
+
+def test_block_that_the_runtime_rejects_costs_one_entry(tmp_path: Path) -> None:
+    broken = plan_blocks(SPACE, rounds=3).blocks[2]
+    export_block(broken, tmp_path / "onnx").write_bytes(b"no model")
+    table = build_table(SPACE, PROFILER.device, tmp_path / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    assert [m.key for m in table.failures] == [broken.key]
+    assert len(table.latency_ms) == len(table.entries) - 1
+
+
+def test_unwritable_folder_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TableError, match=r"cannot write to .*give another folder"):
+        build_table(
+            SPACE, PROFILER.device, tmp_path / "file" / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx"
+        )
+    assert not (tmp_path / "onnx").exists()

@@ -1,0 +1,114 @@
+"""Tables and their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import small_spec, synthetic_table
+
+from lut import LatencyTable, TableError, load_table, save_table
+from profilers import Measurement
+from profilers.device import find_device
+from search_spaces import SearchSpace, make_space
+
+TABLE = synthetic_table(make_space(small_spec("nasbench-macro")))
+
+
+def _samples() -> st.SearchStrategy[Measurement]:
+    key = st.text(min_size=1, max_size=8)
+    times = st.lists(st.integers(1, 2**50), min_size=1, max_size=6)
+    measured = st.builds(
+        lambda key, times: Measurement(
+            key=key, visits=tuple(range(len(times))), wall_ns=tuple(times), cpu_ns=tuple(times)
+        ),
+        key,
+        times,
+    )
+    return measured | st.builds(lambda key, error: Measurement(key=key, error=error), key, st.text(min_size=1))
+
+
+@given(entries=st.lists(_samples(), max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_saving_and_loading_gives_the_same_table(
+    entries: list[Measurement], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("t") / "t.json"
+    table = LatencyTable(space=TABLE.space, provenance=TABLE.provenance, entries=tuple(entries))
+    save_table(table, path)
+    assert load_table(path) == table
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("t") / "t.json"
+    save_table(TABLE, path)
+    return path.read_bytes()
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_changed_byte_is_noticed_or_harmless(
+    data: st.DataObject, saved: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    position = data.draw(st.integers(0, len(saved) - 1))
+    changed = bytearray(saved)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("t") / "t.json"
+    path.write_bytes(changed)
+    _require_noticed_or_equal(path)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_cut_file_is_noticed_or_harmless(
+    data: st.DataObject, saved: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("t") / "t.json"
+    path.write_bytes(saved[: data.draw(st.integers(0, len(saved) - 1))])
+    _require_noticed_or_equal(path)
+
+
+def _require_noticed_or_equal(path: Path) -> None:
+    try:
+        loaded = load_table(path)
+    except TableError:
+        return
+    assert loaded == TABLE
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(format="other"), 'expected "format": "hwnas-latency-table"'),
+        (lambda d: d.update(version=99), "schema version 99, this release reads 1"),
+        (lambda d: d["table"]["provenance"].update(rounds=7), "was changed after it was written"),
+        (lambda d: d.pop("table"), "was changed after it was written"),
+    ],
+)
+def test_foreign_and_edited_files_are_refused(change: object, words: str, saved: bytes, tmp_path: Path) -> None:
+    document = json.loads(saved)
+    change(document)  # type: ignore[operator]
+    (tmp_path / "t.json").write_text(json.dumps(document))
+    with pytest.raises(TableError, match=words):
+        load_table(tmp_path / "t.json")
+
+
+def test_missing_file_and_unwritable_folder_are_said(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="cannot read the latency table"):
+        load_table(tmp_path / "none.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TableError, match="cannot write"):
+        save_table(TABLE, tmp_path / "file" / "t.json")
+
+
+def test_origin_is_checked(space: SearchSpace) -> None:
+    device = find_device("cpu")
+    synthetic_table(space).require_origin(space.spec, device)
+    with pytest.raises(TableError, match="not for"):
+        synthetic_table(space).require_origin(small_spec(space.spec.name, input_size=20), device)
+    with pytest.raises(TableError, match=r"other settings \(name, threads\)"):
+        synthetic_table(space).require_origin(space.spec, find_device("cpu-2threads"))

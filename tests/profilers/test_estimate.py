@@ -1,0 +1,82 @@
+"""The estimate sees through what disturbs all models alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profilers import Measurement
+from profilers.estimate import estimate_ms, remove_common_mode, split_half_error
+
+NUM_MODELS = 30
+
+
+def simulate(disturbance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[Measurement]]:
+    """True milliseconds, and measurements of interleaved visits slowed down by a factor per visit."""
+    true_ms = rng.uniform(0.05, 2.0, NUM_MODELS)
+    rounds = len(disturbance) // NUM_MODELS
+    orders = np.concatenate([rng.permutation(NUM_MODELS) for _ in range(rounds)])
+    wall_ns = true_ms[orders] * 1e6 * disturbance[: len(orders)] * rng.normal(1, 0.003, len(orders))
+    return true_ms, [
+        Measurement(
+            key=str(model),
+            visits=tuple(np.flatnonzero(orders == model).tolist()),
+            wall_ns=tuple(int(ns) for ns in wall_ns[orders == model]),
+            cpu_ns=(1,) * rounds,
+        )
+        for model in range(NUM_MODELS)
+    ]
+
+
+def relative_errors(true_ms: np.ndarray, measurements: list[Measurement]) -> np.ndarray:
+    """Errors of the ratios between models: a slow-down of the whole session is nobody's error."""
+    found = np.array([estimate_ms(measurements)[str(m)] for m in range(NUM_MODELS)])
+    ratio = found / true_ms
+    return np.abs(ratio / np.median(ratio) - 1)
+
+
+@given(seed=st.integers(0, 2**20), share=st.floats(0, 0.45), factor=st.floats(1.1, 3.0))
+@settings(max_examples=20, deadline=None)
+def test_slow_stretches_do_not_move_the_estimate(seed: int, share: float, factor: float) -> None:
+    rng = np.random.default_rng(seed)
+    visits = 40 * NUM_MODELS
+    disturbance = np.ones(visits)
+    for start in range(0, visits, 240):  # bursts of a neighbour, each many visits long
+        disturbance[start : start + int(240 * share)] = factor
+    assert relative_errors(*simulate(disturbance, rng)).max() < 0.01
+
+
+def test_drift_does_not_move_the_estimate_where_the_plain_median_is_moved() -> None:
+    rng = np.random.default_rng(0)
+    true_ms, measurements = simulate(np.linspace(1.0, 1.6, 20 * NUM_MODELS), rng)
+    assert relative_errors(true_ms, measurements).max() < 0.01
+    plain = np.array([m.median_ms for m in measurements]) / true_ms
+    assert np.abs(plain / np.median(plain) - 1).max() > 0.01
+
+
+def test_failed_models_have_no_estimate() -> None:
+    good = Measurement(key="good", visits=(0, 1), wall_ns=(100, 100), cpu_ns=(1, 1))
+    assert set(estimate_ms([good, Measurement(key="bad", error="crashed")])) == {"good"}
+    assert remove_common_mode([]) == []
+
+
+def test_split_half_error_is_zero_for_steady_samples_and_nan_without() -> None:
+    steady = Measurement(key="a", visits=(0, 1, 2, 3), wall_ns=(100,) * 4, cpu_ns=(1,) * 4)
+    assert split_half_error([steady]) == 0
+    assert np.isnan(split_half_error([Measurement(key="b", error="crashed")]))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"wall_ns": (1,), "cpu_ns": (1,), "visits": ()},
+        {"wall_ns": (0,), "cpu_ns": (1,), "visits": (0,)},
+        {},
+        {"wall_ns": (1,), "cpu_ns": (1,), "visits": (0,), "error": "crashed"},
+    ],
+)
+def test_inconsistent_measurements_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="m:"):
+        Measurement(key="m", **fields)

@@ -1,0 +1,176 @@
+"""Measuring: the real worker, and workers that misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from profilers import Device, MeasurementError, Model, Profiler
+from profilers.errors import JournalError
+from profilers.transport import Connection, WorkerLostError
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.onnx_export import export_block
+
+DEVICE = Device(name="test", runtime="onnxruntime", visit_timeout_s=1.0, open_timeout_s=5.0, start_timeout_s=20.0)
+
+FAKE_WORKER = """
+import json, os, sys, time
+behaviour = json.loads(sys.argv[1])
+def say(**event): print(json.dumps(event), flush=True)
+def misbehave(what, index):
+    if what == "crash": os.kill(os.getpid(), 11)
+    if what == "hang": time.sleep(600)
+    if what == "babble": print("what?", flush=True)
+for line in sys.stdin:
+    command = json.loads(line)
+    if command["command"] == "start":
+        if behaviour.get("start"): misbehave(behaviour["start"], None); say(event="failed", message="no core 99")
+        else: say(event="started", onnxruntime="fake", cores=[0])
+    elif command["command"] == "open":
+        misbehave(behaviour.get("open", {}).get(str(command["index"])), command["index"])
+        say(event="opened", index=command["index"])
+    else:
+        for index in command["order"]:
+            if command["announce"]: say(event="visiting", index=index)
+            misbehave(behaviour.get("visit", {}).get(str(index)), index)
+        if "once" in behaviour and not os.path.exists(behaviour["once"]):
+            open(behaviour["once"], "w").close(); os.kill(os.getpid(), 9)
+        times = [1000 + 10 * index for index in command["order"]]
+        say(event="round", order=command["order"], wall_ns=times, cpu_ns=times)
+"""
+
+
+class FakeTransport:
+    """Workers that behave as told."""
+
+    def __init__(self, folder: Path, **behaviour: object) -> None:
+        self._script = folder / "fake_worker.py"
+        self._script.write_text(FAKE_WORKER)
+        self._behaviour = json.dumps(behaviour)
+        self.num_started = 0
+
+    def start(self, worker: Path) -> Connection:
+        self.num_started += 1
+        return Connection([sys.executable, "-u", str(self._script), self._behaviour])
+
+
+@pytest.fixture
+def fake_models(tmp_path: Path) -> list[Model]:
+    models = []
+    for index in range(4):
+        path = tmp_path / f"{index}.onnx"
+        path.write_bytes(bytes([index]))
+        models.append(Model(key=f"m{index}", path=path))
+    return models
+
+
+def _profiler(transport: FakeTransport, rounds: int = 5) -> Profiler:
+    return Profiler(device=DEVICE, rounds=rounds, transport=transport)
+
+
+def test_real_worker_measures_every_model_every_round(tmp_path: Path) -> None:
+    blocks = [ConvBnAct(in_channels=3, out_channels=8, input_size=s, kernel=3) for s in (8, 16, 32)]
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]
+    result = Profiler(device=DEVICE, rounds=7).measure(models, tmp_path / "j")
+    assert [m.key for m in result.measurements] == [b.key for b in blocks]
+    assert all(m.num_samples == 7 for m in result.measurements)
+    assert sorted(v for m in result.measurements for v in m.visits) == list(range(21))
+    assert result.worker["cores"] and result.worker["onnxruntime"]
+
+
+def test_real_worker_rejects_one_broken_model_and_measures_the_rest(tmp_path: Path) -> None:
+    good = ConvBnAct(in_channels=3, out_channels=8, input_size=8, kernel=3)
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    models = [Model(key="broken", path=tmp_path / "broken.onnx"), Model(key="good", path=export_block(good, tmp_path))]
+    broken, measured = Profiler(device=DEVICE, rounds=3).measure(models, tmp_path / "j").measurements
+    assert broken.error is not None and "broken.onnx" in broken.error
+    assert measured.num_samples == 3
+
+
+def test_pinning_to_a_core_that_is_not_there_is_said(tmp_path: Path, fake_models: list[Model]) -> None:
+    device = replace(DEVICE, cores=(4095,))
+    with pytest.raises(MeasurementError, match=r"cannot pin to cores \[4095\]"):
+        Profiler(device=device, rounds=3).measure(fake_models, tmp_path / "j")
+
+
+@pytest.mark.parametrize("misdeed", ["crash", "hang", "babble"])
+@pytest.mark.parametrize("when", ["open", "visit"])
+def test_one_misbehaving_model_costs_one_entry(
+    misdeed: str, when: str, tmp_path: Path, fake_models: list[Model]
+) -> None:
+    device = replace(DEVICE, open_timeout_s=1.0)
+    transport = FakeTransport(tmp_path, **{when: {"2": misdeed}})
+    profiler = Profiler(device=device, rounds=5, transport=transport)
+    result = profiler.measure(fake_models, tmp_path / "j")
+    errors = {m.key: m.error for m in result.measurements}
+    assert errors["m2"] is not None
+    assert [k for k, e in errors.items() if e] == ["m2"]
+    assert all(m.num_samples == 5 for m in result.measurements if m.error is None)
+
+
+def test_a_worker_killed_from_outside_costs_nothing(tmp_path: Path, fake_models: list[Model]) -> None:
+    transport = FakeTransport(tmp_path, once=str(tmp_path / "killed"))
+    result = _profiler(transport).measure(fake_models, tmp_path / "j")
+    assert transport.num_started == 2
+    assert all(m.num_samples == 5 for m in result.measurements)
+
+
+@pytest.mark.parametrize(("misdeed", "words"), [("crash", "SIGSEGV"), ("say", "no core 99")])
+def test_a_worker_that_never_starts_is_an_error(
+    misdeed: str, words: str, tmp_path: Path, fake_models: list[Model]
+) -> None:
+    with pytest.raises(MeasurementError, match=words):
+        _profiler(FakeTransport(tmp_path, start=misdeed)).measure(fake_models, tmp_path / "j")
+
+
+def test_all_models_failing_is_an_error(tmp_path: Path, fake_models: list[Model]) -> None:
+    transport = FakeTransport(tmp_path, open={str(i): "crash" for i in range(4)})
+    with pytest.raises(MeasurementError, match="not one of 4 models"):
+        _profiler(transport).measure(fake_models, tmp_path / "j")
+
+
+def test_continuing_a_journal_gives_the_same_as_one_run(tmp_path: Path, fake_models: list[Model]) -> None:
+    whole = _profiler(FakeTransport(tmp_path), rounds=6).measure(fake_models, tmp_path / "whole")
+    _profiler(FakeTransport(tmp_path), rounds=2).measure(fake_models, tmp_path / "parts")
+    lines = (tmp_path / "parts").read_bytes()
+    (tmp_path / "parts").write_bytes(lines[:-7])  # as a kill in the middle of a write leaves it
+    parts = _profiler(FakeTransport(tmp_path), rounds=6).measure(fake_models, tmp_path / "parts")
+    assert parts == whole
+
+
+def test_a_journal_of_other_models_or_devices_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
+    _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j")
+    with pytest.raises(JournalError, match="begun with another models"):
+        _profiler(FakeTransport(tmp_path)).measure(fake_models[:3], tmp_path / "j")
+    other = Profiler(device=replace(DEVICE, batch=2), rounds=5, transport=FakeTransport(tmp_path))
+    with pytest.raises(JournalError, match="begun with another device"):
+        other.measure(fake_models, tmp_path / "j")
+
+
+def test_an_unreadable_journal_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
+    (tmp_path / "j").write_bytes(b"garbage\n")
+    with pytest.raises(JournalError, match="not a JSON object"):
+        _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j")
+
+
+def test_orders_differ_between_rounds_and_follow_the_seed(tmp_path: Path, fake_models: list[Model]) -> None:
+    def orders(seed: int, name: str) -> list[list[int]]:
+        profiler = Profiler(device=DEVICE, rounds=8, seed=seed, transport=FakeTransport(tmp_path))
+        profiler.measure(fake_models, tmp_path / name)
+        return [json.loads(line)["order"] for line in (tmp_path / name).read_text().splitlines()[1:]]
+
+    assert orders(1, "a") == orders(1, "b") != orders(2, "c")
+    assert len({tuple(order) for order in orders(1, "a")}) > 1
+
+
+def test_killing_a_connection_ends_the_worker() -> None:
+    connection = Connection([sys.executable, "-c", "import time; time.sleep(600)"])
+    with connection, pytest.raises(WorkerLostError, match="no answer within"):
+        connection.receive(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(connection.pid, 0)

@@ -1,0 +1,172 @@
+"""Every block family: shapes, keys, costs, and ONNX parity."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search_spaces import SPACES, Block, SpaceError, SpaceSpec, make_space
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.head import Head
+from search_spaces.blocks.layers import make_divisible
+from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.skip import Skip
+from search_spaces.cost import block_cost
+from search_spaces.onnx_export import export_block
+
+_ACTS = ["relu", "relu6", "hswish", "silu"]
+_SHAPE = {
+    "in_channels": st.sampled_from([4, 8, 16]),
+    "out_channels": st.sampled_from([4, 8, 16]),
+    "input_size": st.integers(1, 9),
+    "stride": st.sampled_from([1, 2]),
+}
+BLOCKS = st.one_of(
+    st.builds(
+        MBConv,
+        **_SHAPE,
+        kernel=st.sampled_from([3, 5, 7]),
+        expansion=st.sampled_from([1, 3, 6]),
+        groups=st.sampled_from([1, 2]),
+        act=st.sampled_from(_ACTS),
+        se_ratio=st.sampled_from([0.0, 0.25]),
+    ),
+    st.builds(ConvBnAct, **_SHAPE, kernel=st.sampled_from([1, 3, 5]), act=st.sampled_from([*_ACTS, "none"])),
+    st.builds(Skip, **_SHAPE),
+    st.builds(Head, **{**_SHAPE, "stride": st.just(1)}, hidden=st.sampled_from([4, 12]), act=st.sampled_from(_ACTS)),
+)
+
+
+@given(block=BLOCKS)
+@settings(max_examples=60, deadline=None)
+def test_output_has_the_promised_shape(block: Block) -> None:
+    x_NCHW = torch.randn(2, block.in_channels, block.input_size, block.input_size)
+    out = block.build().eval()(x_NCHW)
+    expected = (2, block.out_channels) + (() if isinstance(block, Head) else (block.output_size,) * 2)
+    assert tuple(out.shape) == expected
+
+
+@given(block=BLOCKS, other=BLOCKS)
+@settings(max_examples=200, deadline=None)
+def test_keys_are_equal_only_for_equal_blocks_or_identities(block: Block, other: Block) -> None:
+    same = block == other or (block.is_identity and other.is_identity)
+    assert (block.key == other.key) == same
+
+
+@given(block=BLOCKS)
+@settings(max_examples=60, deadline=None)
+def test_every_field_that_changes_the_graph_changes_the_key(block: Block) -> None:
+    changes = {"in_channels": 32, "out_channels": 32, "input_size": 32, "kernel": 9, "expansion": 2, "hidden": 99}
+    for field in fields(block):
+        if field.name in changes and not block.is_identity:
+            assert replace(block, **{field.name: changes[field.name]}).key != block.key, field.name
+
+
+def test_depthwise_separable_cost_by_hand() -> None:
+    block = MBConv(in_channels=8, out_channels=16, input_size=10, stride=2, kernel=3, expansion=3)
+    expand, depthwise, project = 8 * 24 * 100, 9 * 24 * 25, 24 * 16 * 25
+    assert block_cost(block).macs == expand + depthwise + project
+    assert block_cost(block).params == 8 * 24 + 9 * 24 + 24 * 16 + 2 * (24 + 24 + 16)
+
+
+def test_groups_halve_the_pointwise_convolutions() -> None:
+    whole = MBConv(in_channels=8, out_channels=8, input_size=4, kernel=3, expansion=1)
+    assert block_cost(whole).macs - block_cost(replace(whole, groups=2)).macs == 2 * (8 * 8 * 16) // 2
+
+
+def test_grouped_mbconv_mixes_channels_between_groups() -> None:
+    block = MBConv(in_channels=4, out_channels=8, input_size=2, kernel=3, expansion=1, groups=2).build().eval()
+    for parameter in block.parameters():
+        parameter.data.fill_(1.0)  # nothing for an activation to cut off
+    x = torch.ones(1, 4, 2, 2, requires_grad=True)
+    block(x)[:, 0].sum().backward()
+    assert x.grad is not None
+    assert (x.grad.abs().sum(dim=(0, 2, 3)) > 0).sum() > 2  # output 0 sees more than its own group's two inputs
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MBConv(in_channels=8, out_channels=8, input_size=8, kernel=4, expansion=3), "kernel must be one of"),
+        (lambda: MBConv(in_channels=7, out_channels=8, input_size=8, kernel=3, expansion=1, groups=2), "do not divide"),
+        (lambda: ConvBnAct(in_channels=0, out_channels=8, input_size=8, kernel=3), "at least 1, got 0"),
+        (lambda: Head(in_channels=8, out_channels=8, input_size=8, hidden=8, act="gelu"), "act must be one of"),
+    ],
+)
+def test_impossible_blocks_are_refused(make: object, words: str) -> None:
+    with pytest.raises(SpaceError, match=words):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(19.2, 24), (28.8, 32), (48, 48), (134.4, 136), (192, 192), (3, 8)])
+def test_make_divisible_agrees_with_published_widths(channels: float, expected: int) -> None:
+    assert make_divisible(channels) == expected
+
+
+def _parity(block: Block, folder: Path) -> float:
+    """Largest difference between torch and onnxruntime, on a module with the very weights of the file."""
+    path = export_block(block, folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x_NCHW = torch.randn(1, block.in_channels, block.input_size, block.input_size)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": x_NCHW.numpy()})
+    module = block.build().eval()
+    _load_weights(module, path)
+    with torch.inference_mode():
+        return float(np.abs(module(x_NCHW).numpy() - found).max())
+
+
+def _load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Undo the folding of BatchNorm: put the file's convolutions into the module, BatchNorm left as the identity."""
+    weights = [onnx.numpy_helper.to_array(t) for t in _convolution_tensors(onnx.load(path))]
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                layer.weight.copy_(torch.from_numpy(weights.pop(0).copy()))
+                bias = weights.pop(0) if weights and weights[0].ndim == 1 else None
+                if layer.bias is not None and bias is not None:
+                    layer.bias.copy_(torch.from_numpy(bias.copy()))
+            elif isinstance(layer, torch.nn.BatchNorm2d):
+                layer.weight.fill_(float(np.sqrt(1 + layer.eps)))
+    assert not weights
+
+
+def _convolution_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """Weights and biases of convolutions and matrix products in the order they are used."""
+    tensors = {t.name: t for t in model.graph.initializer}
+    renamed = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Identity"}
+    inputs = [name for n in model.graph.node if n.op_type in ("Conv", "Gemm") for name in n.input[1:]]
+    return [tensors[renamed.get(name, name)] for name in inputs]
+
+
+def _distinct_blocks(name: str, input_size: int, num_classes: int) -> list[Block]:
+    space = make_space(SpaceSpec(name=name, input_size=input_size, num_classes=num_classes))
+    return list({b.key: b for b in space.candidates if not b.is_identity}.values())
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_every_distinct_block_exports_and_agrees_with_torch(name: str, tmp_path: Path) -> None:
+    differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 32, 10)}
+    assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_every_distinct_block_agrees_at_imagenet_size(name: str, tmp_path: Path) -> None:
+    differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 224, 1000)}
+    assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
+
+
+@given(block=BLOCKS.filter(lambda b: not b.is_identity))
+@settings(max_examples=25, deadline=None)
+def test_random_blocks_agree_with_torch(block: Block, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert _parity(block, tmp_path_factory.mktemp("onnx")) < 1e-4

@@ -1,0 +1,68 @@
+"""The door to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from search_spaces import ExportError
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.onnx_export import export_block, export_module
+
+BLOCK = ConvBnAct(in_channels=4, out_channels=8, input_size=6, kernel=3)
+
+
+def test_batchnorm_is_folded_and_the_module_left_as_it_was(tmp_path: Path) -> None:
+    module = BLOCK.build().train()
+    export_module(module, tmp_path / "m.onnx", input_shape=(1, 4, 6, 6))
+    assert module.training
+    assert "BatchNormalization" not in {n.op_type for n in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_dynamic_batch_takes_any_batch_and_static_only_its_own(tmp_path: Path) -> None:
+    module = BLOCK.build().eval()
+    x_NCHW = torch.randn(5, 4, 6, 6)
+    for name, is_dynamic in (("dynamic", True), ("static", False)):
+        export_module(module, tmp_path / name, input_shape=(1, 4, 6, 6), dynamic_batch=is_dynamic)
+    dynamic = onnxruntime.InferenceSession(tmp_path / "dynamic", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(
+        dynamic.run(None, {"input": x_NCHW.numpy()})[0], module(x_NCHW).detach().numpy(), atol=1e-5
+    )
+    static = onnxruntime.InferenceSession(tmp_path / "static", providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match=r"invalid dimensions|INVALID_ARGUMENT"):
+        static.run(None, {"input": x_NCHW.numpy()})
+
+
+def test_same_key_gives_same_bytes_and_is_exported_once(tmp_path: Path) -> None:
+    one, other = export_block(BLOCK, tmp_path / "one"), export_block(BLOCK, tmp_path / "other")
+    assert one.name == other.name
+    assert one.read_bytes() == other.read_bytes()
+    one.write_bytes(b"kept")
+    assert export_block(BLOCK, tmp_path / "one").read_bytes() == b"kept"
+    assert export_block(BLOCK, tmp_path / "one", batch=2) != one
+
+
+def test_export_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    export_block(BLOCK, tmp_path)
+    assert torch.equal(torch.rand(1), expected)
+
+
+class _Inexpressible(nn.Module):
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x_NCHW)
+
+
+def test_inexpressible_module_is_an_export_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot export _Inexpressible"):
+        export_module(_Inexpressible(), tmp_path / "m.onnx", input_shape=(1, 1, 4, 4))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,67 @@
+"""Our spaces are the published ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search_spaces import SpaceSpec, make_space
+from search_spaces.blocks.skip import Skip
+from search_spaces.cost import GraphCost, GraphCosts
+
+
+@pytest.fixture(scope="module")
+def macro() -> object:
+    return make_space(SpaceSpec(name="nasbench-macro", input_size=32, num_classes=10))
+
+
+@pytest.mark.parametrize(
+    ("choice", "params", "macs"), [(0, 387_882, 7_713_280), (1, 1_588_874, 53_246_464), (2, 2_932_586, 105_660_928)]
+)
+def test_nasbench_macro_corner_networks(macro, choice: int, params: int, macs: int) -> None:
+    """Params and "flops" of 00000000, 11111111 and 22222222 in the benchmark's file."""
+    assert GraphCosts(macro).of((choice,) * 8) == GraphCost(params=params, macs=macs)
+
+
+def test_nasbench_macro_agrees_with_every_network_of_the_file(macro, benchmark_data: Path) -> None:
+    table = json.loads((benchmark_data / "nas-bench-macro_cifar10.json").read_text())
+    architectures = np.array([[int(c) for c in name] for name in table])
+    costs = GraphCosts(macro)
+    np.testing.assert_array_equal(costs.params(architectures), [row["params"] for row in table.values()])
+    np.testing.assert_array_equal(costs.macs(architectures), [row["flops"] for row in table.values()])
+
+
+def test_nasbench_macro_has_3969_distinct_networks(macro) -> None:
+    every = np.array(np.unravel_index(np.arange(3**8), [3] * 8)).T
+    assert len({macro.canonical(tuple(a)) for a in every.tolist()}) == 3969
+
+
+def test_nasbench_macro_identities_do_not_cross_the_first_layer_of_a_stage(macro) -> None:
+    assert macro.canonical((0, 1, 2, 0, 1, 0, 0, 2)) == (0, 1, 2, 1, 0, 0, 2, 0)
+
+
+def test_fbnet_has_22_layers_of_9_choices_at_published_resolutions() -> None:
+    space = make_space(SpaceSpec(name="fbnet-s", input_size=224, num_classes=1000))
+    assert [len(d.choices) for d in space.decisions] == [9] * 22
+    layers = space.blocks((0,) * 22)[1:-1]
+    shapes = [(b.in_channels, b.out_channels, b.input_size, b.stride) for b in layers]
+    assert shapes[:3] == [(16, 16, 112, 1), (16, 24, 112, 2), (24, 24, 56, 1)]
+    assert shapes[-2:] == [(184, 184, 7, 1), (184, 352, 7, 1)]
+    assert space.blocks((0,) * 22)[-1].hidden == 1504
+
+
+def test_fbnet_skips_are_identities_only_where_shapes_allow() -> None:
+    space = make_space(SpaceSpec(name="fbnet-s", input_size=32, num_classes=10))
+    skips = space.blocks((8,) * 22)[1:-1]
+    assert all(isinstance(b, Skip) for b in skips)
+    assert [b.is_identity for b in skips] == [b.stride == 1 and b.in_channels == b.out_channels for b in skips]
+    assert sum(b.is_identity for b in skips) == 16
+
+
+@pytest.mark.parametrize(("input_size", "final"), [(32, 4), (64, 8), (65, 3), (224, 7)])
+def test_fbnet_strides_less_early_at_small_inputs(input_size: int, final: int) -> None:
+    space = make_space(SpaceSpec(name="fbnet-s", input_size=input_size, num_classes=10))
+    assert space.blocks((8,) * 22)[-1].input_size == final

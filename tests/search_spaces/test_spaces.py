@@ -1,0 +1,122 @@
+"""One contract suite over every search space."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.supernet import inherit_weights
+from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
+from search_spaces.cost import GraphCosts, module_cost
+from search_spaces.overview import describe_space
+
+
+def _samples(space: SearchSpace, num: int = 10) -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(0)
+    return [space.sample(rng) for _ in range(num)]
+
+
+def test_samples_are_valid_and_reproducible(space: SearchSpace) -> None:
+    assert _samples(space) == _samples(space)
+    assert len(set(_samples(space))) == 10
+    for architecture in _samples(space):
+        assert space.validated(architecture) == architecture
+        assert len(space.describe(architecture)) == len(space.decisions)
+
+
+def test_many_samples_cover_all_choices(space: SearchSpace) -> None:
+    drawn = space.sample_many(500, np.random.default_rng(0))
+    for column, decision in zip(drawn.T, space.decisions, strict=True):
+        assert set(column) == set(range(len(decision.choices)))
+
+
+def test_costs_of_blocks_sum_to_those_of_the_built_network(space: SearchSpace) -> None:
+    costs, spec = GraphCosts(space), space.spec
+    x_NCHW = torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size)
+    for architecture in _samples(space):
+        assert costs.of(architecture) == module_cost(space.build(architecture), x_NCHW)
+
+
+def test_neighbouring_blocks_fit(space: SearchSpace) -> None:
+    for architecture in _samples(space):
+        blocks = space.blocks(architecture)
+        assert blocks[0].in_channels == space.spec.in_channels
+        assert blocks[-1].out_channels == space.spec.num_classes
+        for before, after in pairwise(blocks):
+            assert (before.out_channels, before.output_size) == (after.in_channels, after.input_size)
+
+
+def test_vectorised_sums_equal_sums_over_blocks(space: SearchSpace) -> None:
+    values = np.random.default_rng(1).random(len(space.candidates))
+    value_of = dict(zip(space.candidates, values, strict=True))
+    architectures = space.sample_many(50, np.random.default_rng(2))
+    sums = space.block_sum(values, architectures)
+    expected = [sum(value_of[b] for b in space.blocks(tuple(a))) for a in architectures.tolist()]
+    np.testing.assert_allclose(sums, expected, rtol=1e-12)
+    np.testing.assert_allclose(sums, SearchSpace.block_sum(space, values, architectures), rtol=1e-12)
+
+
+def test_canonical_form_is_stable_and_names_the_same_network(space: SearchSpace) -> None:
+    for architecture in _samples(space, 200):
+        form = space.canonical(architecture)
+        assert space.canonical(form) == form
+        kept = [b.key for b in space.blocks(architecture) if not b.is_identity]
+        assert [b.key for b in space.blocks(form) if not b.is_identity] == kept
+
+
+def test_supernet_path_computes_what_the_inheriting_network_computes(space: SearchSpace) -> None:
+    torch.manual_seed(0)
+    supernet = space.supernet().eval()
+    x_NCHW = torch.randn(2, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
+    for architecture in _samples(space, 3):
+        network = space.build(architecture).eval()
+        assert not torch.allclose(network(x_NCHW), supernet(x_NCHW, architecture))
+        inherit_weights(network, supernet, architecture)
+        torch.testing.assert_close(network(x_NCHW), supernet(x_NCHW, architecture), rtol=0, atol=0)
+
+
+def test_supernet_gives_gradients_to_the_path_alone(space: SearchSpace) -> None:
+    supernet = space.supernet()
+    architecture = _samples(space, 1)[0]
+    x_NCHW = torch.randn(4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
+    supernet(x_NCHW, architecture).sum().backward()
+    on_path = {id(p) for module in supernet.path(architecture) for p in module.parameters()}
+    assert {id(p) for p in supernet.parameters() if p.grad is not None} == on_path
+
+
+def test_overview_holds_for_samples(space: SearchSpace) -> None:
+    overview, costs = describe_space(space), GraphCosts(space)
+    architectures = space.sample_many(300, np.random.default_rng(3))
+    for name, values in (("macs", costs.macs(architectures)), ("params", costs.params(architectures))):
+        assert overview[f"min_{name}"] <= values.min() <= values.max() <= overview[f"max_{name}"]
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_width_scales_channels(name: str) -> None:
+    def macs(width: float) -> int:
+        spec = SpaceSpec(name=name, input_size=32, num_classes=10, width=width)
+        return int(describe_space(make_space(spec))["max_macs"])
+
+    assert macs(0.5) < macs(1.0) < macs(1.5)
+
+
+def test_wrong_architectures_are_refused(space: SearchSpace) -> None:
+    good = _samples(space, 1)[0]
+    with pytest.raises(SpaceError, match=f"are {len(good)} integers each"):
+        space.validated(good[:-1])
+    with pytest.raises(SpaceError, match="has choices 0 to"):
+        space.validated((99, *good[1:]))
+    with pytest.raises(SpaceError, match="has choices 0 to"):
+        space.validated((-1, *good[1:]))
+
+
+def test_unknown_space_and_impossible_numbers_are_refused() -> None:
+    with pytest.raises(SpaceError, match="unknown search space 'fbnet'; there are: fbnet-s"):
+        make_space(SpaceSpec(name="fbnet", input_size=32, num_classes=10))
+    with pytest.raises(SpaceError, match="at least 1, got 0"):
+        SpaceSpec(name="fbnet-s", input_size=32, num_classes=0)
+    with pytest.raises(SpaceError, match=r"between 0\.05 and 16, got 99"):
+        SpaceSpec(name="fbnet-s", input_size=32, num_classes=10, width=99)

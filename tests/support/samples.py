@@ -1,0 +1,40 @@
+"""Small spaces and made-up tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lut import LatencyTable, Provenance
+from profilers import Measurement
+from profilers.device import find_device
+from search_spaces import SearchSpace, SpaceSpec
+
+
+def small_spec(name: str, **changes: object) -> SpaceSpec:
+    """A space small enough to build and run in a test."""
+    fields = {"name": name, "input_size": 16, "in_channels": 1, "num_classes": 10, "width": 0.25}
+    return SpaceSpec(**{**fields, **changes})
+
+
+def synthetic_table(space: SearchSpace, *, seed: int = 0, scale_ns: float = 1e6) -> LatencyTable:
+    """A table with made-up but consistent samples for every block of a space."""
+    rng = np.random.default_rng(seed)
+    keys = sorted({b.key for b in space.candidates if not b.is_identity})
+    entries = tuple(
+        Measurement(
+            key=key,
+            visits=tuple(range(number, 5 * len(keys), len(keys))),
+            wall_ns=tuple(int(ns) for ns in scale_ns * rng.uniform(0.1, 1.0) * rng.uniform(0.99, 1.01, 5)),
+            cpu_ns=(1,) * 5,
+        )
+        for number, key in enumerate(keys)
+    )
+    provenance = Provenance(
+        device=find_device("cpu").settings(),
+        worker={"onnxruntime": "test", "cpu_model": "test"},
+        precision="fp32",
+        date="2026-01-01T00:00:00+00:00",
+        rounds=5,
+        onnx_sha256=dict.fromkeys(keys, "0" * 64),
+    )
+    return LatencyTable(space=space.spec, provenance=provenance, entries=entries)
