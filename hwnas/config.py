@@ -13,11 +13,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from hwnas.errors import RequestError
-from hwnas.quantities import parse_ms
+from hwnas.quantities import Budget
+
+
+def _checked_budget(text: str | float) -> str:
+    Budget.parse(text)
+    return str(text)
+
 
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_Milliseconds = Annotated[float, BeforeValidator(parse_ms)]
+_Budget = Annotated[str, BeforeValidator(_checked_budget)]
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -86,9 +92,13 @@ class SearchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class RunConfig:
-    """Everything a run depends on. Two runs of equal configuration on one machine give the same network."""
+    """Everything a run depends on.
 
-    max_latency_ms: _Milliseconds
+    `max_latency` is a duration, 20ms, or a share of what the slowest architecture of the space takes, 60%. Without a
+    `lut` the space is profiled first; without a `device` it is the table's, or this machine's CPU.
+    """
+
+    max_latency: _Budget
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
     device: str | None = None
@@ -120,8 +130,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         if value is not None:
             _set(settings, name.split("."), value)
     where = str(path) if path else "the command line"
-    if "max_latency_ms" not in settings:
-        raise RequestError(f"no latency budget in {where}; give --max-latency 20ms or max_latency_ms: 20")
+    if "max_latency" not in settings:
+        raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")
     try:
         return _ADAPTER.validate_python(settings)
     except ValidationError as error:

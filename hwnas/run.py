@@ -69,10 +69,14 @@ class Run:
         except OSError as error:
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
-            self._keep_config()
+            self._require_same_settings()
             yield
         finally:
             lock.release()
+
+    def keep_settings(self) -> None:
+        """Write the settings down, once they have proved to be possible: from now on the folder is theirs."""
+        write_text(self.folder / CONFIG_FILE, config_as_yaml(self.config))
 
     def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The JSON object in a file of the run, made and written first where it is not there yet."""
@@ -128,24 +132,20 @@ class Run:
             RequestError: the table was measured on another device.
         """
         measured_on = str(self.given_table.provenance.device["name"]) if self.given_table else None
-        name = self.config.device or measured_on or "cpu"
-        if measured_on not in (None, name):
-            raise RequestError(f"{self.config.lut} was measured on {measured_on!r}, but --device is {name!r}")
-        return find_device(name, self.config.devices)
+        device = find_device(self.config.device or measured_on or "cpu", self.config.devices)
+        if measured_on not in (None, device.name):
+            raise RequestError(f"{self.config.lut} was measured on {measured_on!r}, but --device is {device.name!r}")
+        return device
 
     @cached_property
     def agent(self) -> TrainingAgent:
         """The training agent without label smoothing, for scores; training makes its own."""
         return ClassificationAgent()
 
-    def _keep_config(self) -> None:
+    def _require_same_settings(self) -> None:
         path = self.folder / CONFIG_FILE
-        if path.exists():
-            found = load_config(path, {})
-            if differing := differing_settings(found, self.config):
-                raise RequestError(
-                    f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
-                    "give another --out, or --resume alone to continue that run"
-                )
-        else:
-            write_text(path, config_as_yaml(self.config))
+        if path.exists() and (differing := differing_settings(load_config(path, {}), self.config)):
+            raise RequestError(
+                f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
+                "give another --out, or --resume alone to continue that run"
+            )

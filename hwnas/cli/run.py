@@ -30,7 +30,9 @@ def command(last: str) -> Callable[..., None]:
         lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
         device: Annotated[str | None, typer.Option(help="Device; see hwnas devices [the table's, or cpu].")] = None,
         devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-        max_latency: Annotated[str | None, typer.Option(help="The budget, such as 20ms.")] = None,
+        max_latency: Annotated[
+            str | None, typer.Option(help="The budget: 20ms, or 60% of the slowest network.")
+        ] = None,
         epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
         strategy: Annotated[str | None, typer.Option(help="Training strategy of the supernet.")] = None,
         agent: Annotated[str | None, typer.Option(help="Search agent.")] = None,
@@ -61,7 +63,7 @@ def command(last: str) -> Callable[..., None]:
             "lut": lut,
             "device": device,
             "devices": devices,
-            "max_latency_ms": max_latency,
+            "max_latency": max_latency,
             "supernet.epochs": epochs,
             "supernet.strategy": strategy,
             "search.agent": agent,

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from hwnas.errors import RequestError
 from hwnas.run import Run
+from hwnas.search import AGENTS
 from hwnas.stages.export import export_networks
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks
 from hwnas.stages.summary import summarise
 from hwnas.stages.supernet import train_supernet
 from hwnas.stages.table import prepare_latency
+from hwnas.training import STRATEGIES
 
 STAGES = ("train", "search", "retrain", "export")
+
+
+def require_possible(run: Run) -> None:
+    """Raise what is wrong with a request before any work is done for it."""
+    for kind, name, known in (
+        ("training strategy", run.config.supernet.strategy, STRATEGIES),
+        ("search agent", run.config.search.agent, AGENTS),
+    ):
+        if name not in known:
+            raise RequestError(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known))}")
+    _ = run.device, run.space
 
 
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
@@ -20,8 +34,10 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
         The summary of a complete run, else None.
     """
     assert last in STAGES
+    require_possible(run)
     with run.opened():
         latency = prepare_latency(run)
+        run.keep_settings()
         supernet = train_supernet(run)
         if last == "train":
             return None
@@ -32,7 +48,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
         if last == "retrain":
             return None
         exported = export_networks(run, retrained)
-        return summarise(run, found, retrained, exported)
+        return summarise(run, found, retrained, exported, max_ms=latency.max_ms)
 
 
 __all__ = ["STAGES", "run_stages"]

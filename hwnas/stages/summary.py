@@ -18,9 +18,20 @@ def summarise(
     found: Mapping[str, FoundNetwork],
     retrained: Mapping[str, RetrainedNetwork],
     exported: Mapping[str, Any],
+    *,
+    max_ms: float,
 ) -> dict[str, object]:
     """The winner's figures, those of its references under "references"; also written to summary.json."""
-    rows = {name: _row(run, name, found, retrained, exported) for name in found}
+    measured_ms: Mapping[str, float] = exported["measured_ms"]
+    rows = {
+        name: {
+            **_row(run, found[name], retrained[name]),
+            "measured_ms": measured_ms[name],
+            "max_latency_ms": max_ms,
+            "budget_kept": measured_ms[name] <= max_ms,
+        }
+        for name in found
+    }
     mean, std = run.dataset.channel_statistics()
     summary = {
         **rows["winner"],
@@ -39,23 +50,13 @@ def summarise(
     return summary
 
 
-def _row(
-    run: Run,
-    name: str,
-    found: Mapping[str, FoundNetwork],
-    retrained: Mapping[str, RetrainedNetwork],
-    exported: Mapping[str, Any],
-) -> dict[str, object]:
-    network, measured_ms = found[name], float(exported["measured_ms"][name])
+def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> dict[str, object]:
     return {
-        "architecture": list(network.architecture),
-        "choices": list(run.space.describe(network.architecture)),
-        "params": network.params,
-        "macs": network.macs,
-        "supernet_accuracy": network.supernet_accuracy,
-        "test_accuracy": retrained[name].test_accuracy,
-        "predicted_ms": network.predicted_ms,
-        "measured_ms": measured_ms,
-        "max_latency_ms": run.config.max_latency_ms,
-        "budget_kept": measured_ms <= run.config.max_latency_ms,
+        "architecture": list(found.architecture),
+        "choices": list(run.space.describe(found.architecture)),
+        "params": found.params,
+        "macs": found.macs,
+        "supernet_accuracy": found.supernet_accuracy,
+        "test_accuracy": retrained.test_accuracy,
+        "predicted_ms": found.predicted_ms,
     }

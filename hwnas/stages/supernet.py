@@ -7,7 +7,6 @@ import torch
 from hwnas.agents import ClassificationAgent
 from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Batches
-from hwnas.errors import RequestError
 from hwnas.run import Run
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import seed_torch
@@ -15,14 +14,8 @@ from search_spaces.supernet import Supernet
 
 
 def train_supernet(run: Run) -> Supernet:
-    """The run's supernet, trained; only read where that was done before.
-
-    Raises:
-        RequestError: there is no such training strategy.
-    """
+    """The run's supernet, trained; only read where that was done before."""
     config = run.config.supernet
-    if config.strategy not in STRATEGIES:
-        raise RequestError(f"unknown training strategy {config.strategy!r}; there are: {', '.join(sorted(STRATEGIES))}")
     strategy = STRATEGIES[config.strategy](run.space)
     agent = ClassificationAgent(criterion=SmoothedCrossEntropy(label_smoothing=config.label_smoothing))
     with torch.random.fork_rng(devices=[]):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from hwnas.errors import RequestError
 from hwnas.profiling import profile_space
-from hwnas.quantities import format_ms
+from hwnas.quantities import Budget, format_ms
 from hwnas.run import Run
-from lut import LatencyModel, load_table
+from lut import LatencyModel, LatencyTable, TableError, load_table
 
 ROUNDS = 60
+OWN_TABLE = "lut.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,28 +29,34 @@ def prepare_latency(run: Run) -> Latency:
         RequestError: the budget is below the fastest or above the slowest architecture.
         TableError: the table does not fit the space.
     """
-    path = run.config.lut or run.folder / "lut.json"
-    table = run.given_table
-    if table is None:
-        if path.exists():
+    table = run.given_table or _own_table(run)
+    model = LatencyModel(run.space, table, name=str(run.config.lut or run.folder / OWN_TABLE))
+    return Latency(model=model, max_ms=_reachable_ms(model, Budget.parse(run.config.max_latency)))
+
+
+def _own_table(run: Run) -> LatencyTable:
+    """The table made for this run; made now unless it is there already."""
+    path = run.folder / OWN_TABLE
+    if path.exists():
+        try:
             table = load_table(path)
-        else:
-            table = profile_space(
-                run.space, run.device, path, rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
-            )
-    latency = Latency(model=LatencyModel(run.space, table, name=str(path)), max_ms=run.config.max_latency_ms)
-    _require_reachable(latency)
-    return latency
+            table.require_origin(run.space.spec, run.device, name=str(path))
+            return table
+        except TableError:  # left by a request that proved impossible before the run began
+            path.unlink()
+    return profile_space(run.space, run.device, path, rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter)
 
 
-def _require_reachable(latency: Latency) -> None:
-    (_, fastest_ms), (_, slowest_ms) = latency.model.extreme(), latency.model.extreme(slowest=True)
-    if latency.max_ms < fastest_ms:
+def _reachable_ms(model: LatencyModel, budget: Budget) -> float:
+    (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
+    max_ms = budget.resolve_ms(slowest_ms)
+    if max_ms < fastest_ms:
         raise RequestError(
-            f"no architecture under {format_ms(latency.max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"
+            f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"
         )
-    if latency.max_ms > slowest_ms:
+    if max_ms > slowest_ms:
         raise RequestError(
-            f"a budget of {format_ms(latency.max_ms)} rules nothing out; the slowest architecture of this space takes "
+            f"a budget of {format_ms(max_ms)} rules nothing out; the slowest architecture of this space takes "
             f"{format_ms(slowest_ms)}, the fastest {format_ms(fastest_ms)}: give a budget in between"
         )
+    return max_ms

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwnas.config import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
-from hwnas.quantities import parse_ms
+from hwnas.quantities import Budget, parse_ms
 
 
 def _write(tmp_path: Path, text: str) -> Path:
@@ -20,19 +20,19 @@ def _write(tmp_path: Path, text: str) -> Path:
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
-    path = _write(tmp_path, "{max_latency_ms: 20ms, supernet: {epochs: 3}, space: {name: fbnet-s}}")
+    path = _write(tmp_path, "{max_latency: 20ms, supernet: {epochs: 3}, space: {name: fbnet-s}}")
     config = load_config(path, {"supernet.epochs": 5, "space.name": None, "seed": 7})
-    assert (config.max_latency_ms, config.supernet.epochs, config.space.name, config.seed) == (20, 5, "fbnet-s", 7)
+    assert (config.max_latency, config.supernet.epochs, config.space.name, config.seed) == ("20ms", 5, "fbnet-s", 7)
 
 
 def test_resolved_yaml_gives_the_same_configuration(tmp_path: Path) -> None:
-    config = load_config(None, {"max_latency_ms": "1.5s", "retrain.inherit": True, "lut": Path("t.json")})
+    config = load_config(None, {"max_latency": "1.5s", "retrain.inherit": True, "lut": Path("t.json")})
     again = load_config(_write(tmp_path, config_as_yaml(config)), {})
     assert again == config
     assert differing_settings(config, again) == []
-    assert differing_settings(config, load_config(None, {"max_latency_ms": 3, "seed": 1})) == [
+    assert differing_settings(config, load_config(None, {"max_latency": 3, "seed": 1})) == [
         "lut",
-        "max_latency_ms",
+        "max_latency",
         "retrain.inherit",
         "seed",
     ]
@@ -41,12 +41,12 @@ def test_resolved_yaml_gives_the_same_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{max_latency_ms: 1, supernet: {epoch: 3}}", "unknown key 'supernet.epoch'; did you mean 'epochs'"),
-        ("{max_latency_ms: 1, suprnet: {}}", "unknown key 'suprnet'; did you mean 'supernet'"),
-        ("{max_latency_ms: 1, supernet: {epochs: many}}", "supernet.epochs: .*valid integer.* got 'many'"),
-        ("{max_latency_ms: 1, supernet: 3}", "supernet: .*got 3"),
-        ("{max_latency_ms: 1, data: {train_portion: 1.5}}", "data.train_portion: .*less than 1, got 1.5"),
-        ("{max_latency_ms: fast}", "max_latency_ms: expected a duration such as 20ms"),
+        ("{max_latency: 1, supernet: {epoch: 3}}", "unknown key 'supernet.epoch'; did you mean 'epochs'"),
+        ("{max_latency: 1, suprnet: {}}", "unknown key 'suprnet'; did you mean 'supernet'"),
+        ("{max_latency: 1, supernet: {epochs: many}}", "supernet.epochs: .*valid integer.* got 'many'"),
+        ("{max_latency: 1, supernet: 3}", "supernet: .*got 3"),
+        ("{max_latency: 1, data: {train_portion: 1.5}}", "data.train_portion: .*less than 1, got 1.5"),
+        ("{max_latency: fast}", "max_latency: expected a duration such as 20ms"),
         ("{supernet: {epochs: 3}}", "no latency budget in .*--max-latency 20ms"),
         ("[1]", "must be a mapping"),
         ("a: [", "is not YAML"),
@@ -60,7 +60,7 @@ def test_wrong_files_are_explained(text: str, words: str, tmp_path: Path) -> Non
 
 def test_flags_do_not_hide_a_wrong_section(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"supernet: .*got 3"):
-        load_config(_write(tmp_path, "{max_latency_ms: 1, supernet: 3}"), {"supernet.epochs": 2})
+        load_config(_write(tmp_path, "{max_latency: 1, supernet: 3}"), {"supernet.epochs": 2})
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
@@ -87,3 +87,11 @@ def test_any_other_text_is_refused_or_positive(text: str) -> None:
 @given(value=st.floats(1e-6, 1e6))
 def test_numbers_are_milliseconds(value: float) -> None:
     assert parse_ms(value) == pytest.approx(value)
+
+
+def test_a_share_of_the_slowest_is_a_budget_too() -> None:
+    assert Budget.parse("60 %").resolve_ms(slowest_ms=5.0) == pytest.approx(3.0)
+    assert Budget.parse("20ms").resolve_ms(slowest_ms=5.0) == 20
+    for wrong in ("0%", "100%", "-3%", "%"):
+        with pytest.raises(ValueError, match=r"share"):
+            Budget.parse(wrong)

@@ -1,0 +1,67 @@
+"""LatencyModel.predict_ms against summing the table entry by entry in a Python loop.
+
+python benchmarks/predict_speed.py
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from lut import LatencyModel, LatencyTable, Provenance
+from profilers import Measurement
+from profilers.device import find_device
+from search_spaces import SearchSpace, SpaceSpec, make_space
+
+NUM_ARCHITECTURES = 100_000
+NUM_LOOPED = 2_000
+REPEATS = 5
+
+
+def main() -> None:
+    """Print the ratio of both ways, measured alternately."""
+    space = make_space(SpaceSpec(name="fbnet-s", input_size=224, num_classes=1000))
+    table = made_up_table(space)
+    model = LatencyModel(space, table)
+    architectures = space.sample_many(NUM_ARCHITECTURES, np.random.default_rng(0))
+    rows = [tuple(row) for row in architectures[:NUM_LOOPED].tolist()]
+    latency_ms = table.latency_ms | {"identity()": 0.0}
+    keys = {block: block.key for block in space.candidates}
+    vectorised_s, blocks_s, keys_s = [], [], []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        predicted = model.predict_ms(architectures)
+        vectorised_s.append((time.perf_counter() - started) / NUM_ARCHITECTURES)
+        started = time.perf_counter()
+        looped = [sum(latency_ms[block.key] for block in space.blocks(row)) for row in rows]
+        blocks_s.append((time.perf_counter() - started) / NUM_LOOPED)
+        named = [[keys[block] for block in space.blocks(row)] for row in rows]
+        started = time.perf_counter()
+        for row in named:
+            sum(latency_ms[key] for key in row)
+        keys_s.append((time.perf_counter() - started) / NUM_LOOPED)
+        np.testing.assert_allclose(predicted[:NUM_LOOPED], looped)
+    print(f"{NUM_ARCHITECTURES:,} random architectures of {space.spec}")
+    print(f"vectorised                      {np.median(vectorised_s) * 1e9:9.1f} ns an architecture")
+    for name, times in (("loop over blocks", blocks_s), ("loop over keys known beforehand", keys_s)):
+        ratio = np.median(np.array(times) / np.array(vectorised_s))
+        print(f"{name:31s} {np.median(times) * 1e9:9.1f} ns an architecture, {ratio:.0f} times as long")
+
+
+def made_up_table(space: SearchSpace) -> LatencyTable:
+    """A table with some number for every block: only speed matters here."""
+    blocks = [b for b in space.candidates if not b.is_identity]
+    times = np.random.default_rng(0).integers(10_000, 1_000_000, len(blocks))
+    entries = {
+        b.key: Measurement(key=b.key, visits=(0,), wall_ns=(int(t),), cpu_ns=(1,))
+        for b, t in zip(blocks, times, strict=True)
+    }
+    provenance = Provenance(
+        device=find_device("cpu").settings(), worker={}, precision="fp32", date="", rounds=1, onnx_sha256={}
+    )
+    return LatencyTable(space=space.spec, provenance=provenance, entries=tuple(entries.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The command line: results on standard output, mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Outcome, run_cli
+from samples import synthetic_table
+
+from hwnas.cli import exit_codes
+from lut import LatencyModel, load_table, save_table
+from search_spaces import SPACES, SpaceSpec, make_space
+
+DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+FAST = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table for digits on which every real network keeps any budget: a thousand times too slow."""
+    path = tmp_path / "table.json"
+    save_table(synthetic_table(make_space(DIGITS), scale_ns=1e8), path)
+    return path
+
+
+@pytest.fixture
+def budget(table: Path) -> str:
+    model = LatencyModel(make_space(DIGITS), load_table(table))
+    return f"{0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])}ms"
+
+
+def assert_refused(outcome: Outcome, *words: str, code: int = 2) -> None:
+    assert outcome.code == code, outcome
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    for word in words:
+        assert word in outcome.err, outcome.err
+
+
+def test_whole_run_ends_in_a_verified_model(table: Path, budget: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    outcome = run_cli("search", *FAST, "--lut", table, "--max-latency", budget, "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    for name in ("architecture", "params", "macs", "supernet_accuracy", "test_accuracy", "predicted_ms"):
+        assert name in summary
+    assert summary["measured_ms"] > 0 and summary["budget_kept"] is True
+    assert summary["predicted_ms"] <= summary["max_latency_ms"]
+    assert Path(summary["onnx"]).exists() and Path(summary["onnx_dynamic_batch"]).exists()
+    assert summary["parity"]["equal_predictions"] == 1.0 and summary["parity"]["num_images"] == 360
+    assert set(summary["references"]) == {"largest", "random"}
+    assert summary["references"]["largest"]["macs"] >= summary["macs"]
+    assert all(r["predicted_ms"] <= summary["max_latency_ms"] for r in summary["references"].values())
+    assert json.loads((out / "summary.json").read_text()) == summary
+    again = run_cli("search", "--out", out, "--resume", "--json")
+    assert json.loads(again.out) == summary
+    shown = run_cli("export", out)
+    assert "winner" in shown.out and "100.00% equal predictions" in shown.out
+    changed = run_cli("search", *FAST, "--lut", table, "--max-latency", budget, "--out", out, "--seed", 5)
+    assert_refused(changed, "other settings (seed)")
+
+
+def test_stages_one_by_one_give_what_search_gives(table: Path, budget: str, tmp_path: Path) -> None:
+    common = (*FAST, "--lut", table, "--max-latency", budget, "--quiet")
+    whole = json.loads(run_cli("search", *common, "--out", tmp_path / "whole", "--json").out)
+    parts = tmp_path / "parts"
+    assert run_cli("train", *common, "--out", parts).code == 0
+    assert (parts / "supernet" / "checkpoint.safetensors").exists() and not (parts / "search").exists()
+    assert run_cli("retrain", parts, "--quiet").code == 0
+    assert (parts / "retrain" / "winner.json").exists() and not (parts / "export").exists()
+    summary = json.loads(run_cli("export", parts, "--json", "--quiet").out)
+    for name in ("architecture", "supernet_accuracy", "test_accuracy", "predicted_ms", "parity"):
+        assert summary[name] == whole[name], name
+
+
+def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str, tmp_path: Path) -> None:
+    common = (*FAST[:2], "--epochs", 8, "--evaluations", 4, "--retrain-epochs", 1, "--lut", table, "--quiet")
+    accuracies = []
+    for flag in ("--no-inherit", "--inherit"):
+        out = tmp_path / flag
+        outcome = run_cli("search", *common, "--max-latency", budget, "--out", out, "--json", flag)
+        accuracies.append(json.loads(outcome.out)["test_accuracy"])
+    assert accuracies[1] > accuracies[0]
+
+
+def test_profile_then_show(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    common = ("profile", "--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "-o", path)
+    outcome = run_cli(*common, "--rounds", 3)
+    assert outcome.code == 0 and "17 distinct blocks for 24 layer choices" in outcome.err
+    assert "17 blocks of nasbench-macro at 3x8x8, 10 classes, width 0.25, 0 failed" in outcome.out
+    before = path.read_bytes()
+    assert "is complete; --fresh measures it again" in run_cli(*common, "--rounds", 3).err
+    assert path.read_bytes() == before
+    assert run_cli(*common, "--rounds", 4, "--fresh").code == 0
+    shown = json.loads(run_cli("lut", "show", path, "--json").out)
+    assert shown["rounds"] == 4 and shown["num_entries"] == 17 == len(shown["entries"])
+    assert "slowest 2 blocks" in run_cli("lut", "show", path, "--slowest", 2).out
+    assert_refused(run_cli(*common, "--batch", 2), "was measured on cpu with other settings (batch)")
+
+
+def test_listings_name_everything() -> None:
+    spaces = json.loads(run_cli("spaces", "--json").out)
+    assert [row["name"] for row in spaces] == sorted(SPACES)
+    assert "nasbench-macro" in run_cli("spaces").out
+    assert {d["name"] for d in json.loads(run_cli("devices", "--json").out)} >= {"cpu"}
+    assert "onnxruntime" in run_cli("devices").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--space", "fbnet"], ["unknown search space 'fbnet'", "fbnet-s"]),
+        (["--device", "toaster"], ["unknown device 'toaster'", "cpu"]),
+        (["--data", "imagenet"], ["unknown data set 'imagenet'", "digits"]),
+        (["--data", "cifar10", "--data-root", "/nowhere"], ["no cifar10 in /nowhere", "--data-root"]),
+        (["--strategy", "magic"], ["unknown training strategy 'magic'", "uniform"]),
+        (["--agent", "007"], ["unknown search agent '007'", "evolution"]),
+        (["--max-latency", "soon"], ["expected a duration such as 20ms"]),
+        (["--epochs", "0"], ["supernet.epochs", "greater than or equal to 1"]),
+        (["--input-size", "2"], ["space.input_size", "got 2"]),
+        (["--lut", "/nowhere.json"], ["cannot read the latency table /nowhere.json"]),
+        (["--devices", "/nowhere.yaml"], ["cannot read devices from /nowhere.yaml"]),
+        (["no.yaml"], ["cannot read the configuration no.yaml"]),
+    ],
+)
+def test_wrong_requests_end_in_one_line(
+    arguments: list[str], words: list[str], table: Path, budget: str, tmp_path: Path
+) -> None:
+    base = [*FAST, "--max-latency", budget, "--out", tmp_path / "run", "--quiet"]
+    lut = [] if "--lut" in arguments else ["--lut", table]
+    outcome = run_cli("search", *lut, *base, *arguments)
+    assert_refused(outcome, *words)
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_no_budget_is_refused() -> None:
+    assert_refused(run_cli("search"), "no latency budget", "--max-latency 20ms")
+
+
+def test_budgets_out_of_reach_name_the_reachable(table: Path, tmp_path: Path) -> None:
+    base = (*FAST, "--lut", table, "--out", tmp_path / "run")
+    assert_refused(run_cli("search", *base, "--max-latency", "1us"), "no architecture under 0.001 ms; the fastest")
+    out = tmp_path / "other"
+    slow = run_cli("search", *FAST, "--lut", table, "--out", out, "--max-latency", "999s")
+    assert_refused(slow, "rules nothing out; the slowest architecture", "the fastest")
+
+
+def test_a_refused_request_does_not_claim_the_folder(tmp_path: Path) -> None:
+    base = ("train", *FAST, "--out", tmp_path / "run", "--quiet")
+    assert_refused(run_cli(*base, "--max-latency", "0.1us"), "no architecture under")
+    assert_refused(run_cli(*base, "--max-latency", "50%", "--agent", "007"), "unknown search agent")
+    before = (tmp_path / "run" / "lut.json").read_bytes()
+    assert run_cli(*base, "--max-latency", "50%").code == 0
+    assert (tmp_path / "run" / "lut.json").read_bytes() == before
+    assert_refused(run_cli(*base, "--max-latency", "60%"), "other settings (max_latency)")
+
+
+def test_table_of_another_space_or_size_or_device_is_refused(table: Path, budget: str, tmp_path: Path) -> None:
+    base = ("search", *FAST, "--lut", table, "--max-latency", budget, "--out")
+    assert_refused(run_cli(*base, tmp_path / "a", "--space", "fbnet-s"), "this search is for fbnet-s", "hwnas profile")
+    assert_refused(run_cli(*base, tmp_path / "b", "--input-size", 16), "at 1x8x8", "at 1x16x16")
+    assert_refused(run_cli(*base, tmp_path / "c", "--device", "cpu-2threads"), "was measured on 'cpu'")
+
+
+def test_table_cut_in_half_is_refused(table: Path, budget: str, tmp_path: Path) -> None:
+    table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+    outcome = run_cli("search", *FAST, "--lut", table, "--max-latency", budget, "--out", tmp_path / "run")
+    assert_refused(outcome, "is damaged or no latency table")
+    assert_refused(run_cli("lut", "show", table), "is damaged or no latency table")
+
+
+def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("{max_latency: 1, search: {evalutions: 3}}")
+    assert_refused(run_cli("search", tmp_path / "c.yaml"), "unknown key 'search.evalutions'", "'evaluations'")
+
+
+def test_unwritable_output_is_refused(table: Path, budget: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "run"
+    refused = run_cli("search", *FAST, "--lut", table, "--max-latency", budget, "--out", out)
+    assert_refused(refused, "cannot write to", "give another --out")
+    assert_refused(run_cli("profile", "--space", "nasbench-macro", "-o", out / "t.json"), "cannot write to")
+
+
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    assert_refused(run_cli("export", tmp_path), "no run in", "hwnas search")
+    assert_refused(run_cli("search", "--resume", "--out", tmp_path), "no run in")
+    assert_refused(run_cli("search", "--resume"), "--resume needs the run's folder")
+
+
+def test_every_error_of_ours_has_an_exit_code() -> None:
+    import hwnas.errors
+    import lut.errors
+    import profilers.errors
+    import search_spaces.errors
+
+    for module in (hwnas.errors, lut.errors, profilers.errors, search_spaces.errors):
+        kinds = [k for k in vars(module).values() if isinstance(k, type) and issubclass(k, Exception)]
+        assert kinds
+        for kind in kinds:
+            assert exit_codes.exit_code(kind("x")) == (2 if issubclass(kind, ValueError) else 1), kind
+    assert exit_codes.exit_code(KeyError("a mistake of ours")) is None
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['hwnas', '--help']\n"
+        "from hwnas.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'sklearn', 'scipy', 'pydantic', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout
