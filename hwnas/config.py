@@ -91,6 +91,17 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class TrustConfig:
+    """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
+
+    `accept_any` takes a table without a certificate, below the threshold, or made under an emulator all the same.
+    """
+
+    min_within_10pct: Annotated[float, Field(ge=0, le=1)] = 0.8
+    accept_any: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class RunConfig:
     """Everything a run depends on.
 
@@ -104,6 +115,8 @@ class RunConfig:
     device: str | None = None
     devices: Path | None = None
     lut: Path | None = None
+    trust: TrustConfig = TrustConfig()
+    precision: Literal["fp32", "int8"] = "fp32"
     supernet: SupernetConfig = SupernetConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()

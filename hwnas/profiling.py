@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from hwnas.errors import RunError
 from hwnas.progress import Reporter
-from lut import LatencyTable, build_table, plan_blocks
+from lut import LatencyTable, build_table
+from lut.build import TablePlan
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms
 from search_spaces import SearchSpace
@@ -22,23 +24,29 @@ def onnx_cache() -> Path:
 
 
 def profile_space(
-    space: SearchSpace, device: Device, path: Path, *, rounds: int, seed: int, reporter: Reporter
+    space: SearchSpace, path: Path, plan: TablePlan, *, profiler: Profiler, reporter: Reporter
 ) -> LatencyTable:
-    """Build the space's table on the device, saying first how much work it is and then how far it is."""
-    plan = plan_blocks(space, rounds=rounds, batch=device.batch)
-    reporter.line(
-        f"profiling {space.spec} on {device.name}: {len(plan.blocks)} distinct blocks for {plan.num_positions} "
-        f"layer choices, {rounds} rounds, about {max(1, round(plan.estimated_s))} s on a server core"
-    )
-    with _shown(reporter, "profile", rounds) as on_progress:
+    """Build the space's table on the profiler's device, saying first how much work it is and then how far it is."""
+    reporter.line(describe_plan(space, plan, profiler))
+    with shown(reporter, "profile", profiler.rounds) as on_progress:
         return build_table(
             space,
-            device,
             path,
-            profiler=Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress),
+            plan,
+            profiler=replace(profiler, on_progress=on_progress),
             onnx_folder=onnx_cache(),
             on_export=lambda done, total: on_progress("export", done, total),
         )
+
+
+def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> str:
+    """One line on the work ahead."""
+    minutes = plan.estimated_s / 60
+    return (
+        f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
+        f"{plan.num_positions} layer choices and {len(plan.networks)} whole networks, up to {profiler.rounds} rounds, "
+        f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB"
+    )
 
 
 def measure_networks(
@@ -50,7 +58,7 @@ def measure_networks(
         RunError: one of them cannot be measured.
     """
     models = [Model(key=name, path=path) for name, path in networks.items()]
-    with _shown(reporter, "measure", rounds) as on_progress:
+    with shown(reporter, "measure", rounds) as on_progress:
         result = Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress).measure(models, journal)
     if failed := [m for m in result.measurements if m.error is not None]:
         raise RunError(f"cannot measure {failed[0].key} on {device.name}: {failed[0].error}")
@@ -58,7 +66,7 @@ def measure_networks(
 
 
 @contextmanager
-def _shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
+def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over the rounds, which says what is prepared before they begin."""
     with reporter.task(name, rounds) as task:
         yield lambda phase, done, total: task.update(

@@ -1,6 +1,6 @@
 """From measurements to milliseconds: latency tables, their files, and predictions for architectures."""
 
-from lut.build import build_table, plan_blocks
+from lut.build import build_table, plan_table
 from lut.errors import MissingLatencyError, TableError
 from lut.model import LatencyModel
 from lut.table import LatencyTable, Provenance, load_table, save_table
@@ -13,6 +13,6 @@ __all__ = [
     "TableError",
     "build_table",
     "load_table",
-    "plan_blocks",
+    "plan_table",
     "save_table",
 ]

@@ -2,70 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+from lut.calibration import MIN_NETWORKS, calibrate
+from lut.certificate import Certificate, certify
 from lut.errors import TableError
+from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
+from lut.precision import Precision, in_precision
 from lut.table import LatencyTable, Provenance, save_table
 from profilers import Device, Measurement, Model, Profiler
-from search_spaces import Block, ExportError, SearchSpace
-from search_spaces.cost import block_cost
-from search_spaces.onnx_export import export_block
+from profilers.estimate import split_half_error
+from profilers.grouping import estimate_bytes
+from search_spaces import Architecture, Block, ExportError, SearchSpace
+from search_spaces.cost import GraphCosts, block_cost
+from search_spaces.onnx_export import export_block, export_network
 
 ASSUMED_MACS_PER_S = 15e9
 """Single-thread speed for the estimate before the work: of the order of a current server core."""
 
 ASSUMED_EXPORT_S = 0.03
-"""Per block, on a current server core."""
+ASSUMED_NETWORK_EXPORT_S = 0.3
+"""Per block and per network, on a current server core."""
+
+SETTLED = 0.010
+SETTLED_SUB_MS = 0.013
+"""Measuring stops once odd and even rounds of the networks differ by no more on average; the second for networks of
+less than a millisecond."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BlockPlan:
+class TablePlan:
     """What profiling a space involves.
 
     Attributes:
         blocks: the distinct blocks to be measured.
-        num_positions: layer and choice combinations they stand for; the rest need no measurement of their own.
+        networks: whole networks for calibration and certificate.
+        num_positions: layer and choice combinations the blocks stand for; the rest need no measurement of their own.
         estimated_s: rough seconds on a server core, export included.
+        estimated_mb: rough memory of all opened models together.
     """
 
     blocks: tuple[Block, ...]
+    networks: tuple[NetworkPlan, ...]
     num_positions: int
     estimated_s: float
+    estimated_mb: float
+    precision: Precision
+    seed: int
 
 
-def plan_blocks(space: SearchSpace, *, rounds: int, batch: int = 1) -> BlockPlan:
-    """The distinct blocks of a space by key, and about how long measuring them takes."""
-    distinct = {block.key: block for block in space.candidates if not block.is_identity}
-    blocks = tuple(distinct.values())
-    visits_s = [2 * (20e-6 + batch * block_cost(block).macs / ASSUMED_MACS_PER_S) for block in blocks]
-    return BlockPlan(
+def plan_table(
+    space: SearchSpace,
+    *,
+    rounds: int,
+    num_networks: int = 0,
+    batch: int = 1,
+    precision: Precision = "fp32",
+    seed: int = 0,
+) -> TablePlan:
+    """The distinct blocks of a space by key, random networks, and about how long measuring them takes.
+
+    Raises:
+        TableError: there are too few networks to calibrate and certify with.
+    """
+    blocks = tuple({block.key: block for block in space.candidates if not block.is_identity}.values())
+    networks = tuple(draw_networks(space, num_networks, seed=seed))
+    if networks and sum(n.role == "calibration" for n in networks) < MIN_NETWORKS:
+        raise TableError(f"{num_networks} networks are too few to calibrate and certify with; give 10 or more, or 0")
+    macs = [block_cost(block).macs for block in blocks]
+    params = [block_cost(block).params for block in blocks]
+    if networks:
+        architectures = np.array([n.architecture for n in networks])
+        macs += GraphCosts(space).macs(architectures).tolist()
+        params += GraphCosts(space).params(architectures).tolist()
+    visits_s = sum(4 * (20e-6 + batch * m / ASSUMED_MACS_PER_S) for m in macs)
+    export_s = len(blocks) * ASSUMED_EXPORT_S + len(networks) * ASSUMED_NETWORK_EXPORT_S
+    return TablePlan(
         blocks=blocks,
+        networks=networks,
         num_positions=sum(len(d.choices) for d in space.decisions),
-        estimated_s=len(blocks) * ASSUMED_EXPORT_S + rounds * sum(visits_s) + 2.0,
+        estimated_s=export_s + rounds * visits_s + 2.0,
+        estimated_mb=sum(estimate_bytes(4 * int(p)) for p in params) / 2**20,
+        precision=precision,
+        seed=seed,
     )
 
 
 def build_table(
     space: SearchSpace,
-    device: Device,
     path: Path,
+    plan: TablePlan,
     *,
     profiler: Profiler,
     onnx_folder: Path,
     on_export: Callable[[int, int], None] = lambda *_: None,
 ) -> LatencyTable:
-    """Measure every distinct block of the space and write the table; continues what an interrupted call left.
+    """Measure every block and network of the plan and write the table; continues what an interrupted call left.
 
     The samples live in a journal beside the table until the table is written.
 
     Args:
         path: the table's file.
-        profiler: measures; its device is `device`.
-        onnx_folder: where exported blocks are kept, and found again by key and versions.
-        on_export: told how many blocks are exported of how many.
+        profiler: measures, on its device; asked to stop once the networks have settled.
+        onnx_folder: where exported models are kept, and found again by key and versions.
+        on_export: told how many models are exported of how many.
 
     Raises:
         TableError: the table cannot be written.
@@ -74,32 +119,137 @@ def build_table(
     """
     journal_path = journal_beside(path)
     require_writable(path)
-    blocks = plan_blocks(space, rounds=profiler.rounds).blocks
-    models: list[Model] = []
-    unexportable: dict[str, str] = {}
-    for done, block in enumerate(blocks, start=1):
-        try:
-            models.append(Model(key=block.key, path=export_block(block, onnx_folder, batch=device.batch)))
-        except ExportError as error:
-            unexportable[block.key] = str(error)
-        on_export(done, len(blocks))
-    result = profiler.measure(models, journal_path)
+    models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export)
+    network_keys = {n.key: n for n in plan.networks}
+    settling = replace(profiler, is_settled=lambda ms: have_settled(ms, network_keys))
+    result = settling.measure(models, journal_path)
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
-    table = LatencyTable(
-        space=space.spec,
-        provenance=Provenance(
-            device=device.settings(),
-            worker=result.worker,
-            precision="fp32",
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            rounds=result.num_rounds,
-            onnx_sha256={model.key: model.sha256 for model in models},
+    table = finished(
+        LatencyTable(
+            space=space.spec,
+            provenance=Provenance(
+                device=profiler.device.settings(),
+                worker=result.worker,
+                precision=plan.precision,
+                date=datetime.now(UTC).isoformat(timespec="seconds"),
+                rounds=result.num_rounds,
+                stopped_by=result.stopped_by,
+                num_groups=result.num_groups,
+                seed=plan.seed,
+                onnx_sha256={m.key: m.sha256 for m in models},
+            ),
+            entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
+            networks=tuple(
+                NetworkMeasurement(
+                    architecture=network_keys[m.key].architecture, role=network_keys[m.key].role, measurement=m
+                )
+                for m in result.measurements
+                if m.key in network_keys
+            ),
         ),
-        entries=result.measurements + failed,
+        space,
     )
     save_table(table, path)
     journal_path.unlink()
     return table
+
+
+def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
+    """The table with calibration and certificate from its networks, or without both where there are too few.
+
+    Networks that failed, or that contain a block that failed, say nothing.
+    """
+    usable = {
+        role: [n for n in table.networks if n.role == role and _is_usable(n, table, space)]
+        for role in ("calibration", "held_out", "twin")
+    }
+    if len(usable["calibration"]) < MIN_NETWORKS or len(usable["held_out"]) < 2:
+        return replace(table, calibration=None, certificate=None)
+    calibrated = replace(
+        table,
+        calibration=calibrate(
+            table.latency_ms,
+            [block_counts(space, n.architecture) for n in usable["calibration"]],
+            [table.estimates_ms[n.measurement.key] for n in usable["calibration"]],
+        ),
+    )
+    return replace(calibrated, certificate=_certificate(calibrated, space, usable))
+
+
+def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, int]:
+    """How often each block, by key, is in a network."""
+    counts: dict[str, int] = {}
+    for block in space.blocks(architecture):
+        if not block.is_identity:
+            counts[block.key] = counts.get(block.key, 0) + 1
+    return counts
+
+
+def predict_one_ms(table: LatencyTable, space: SearchSpace, architecture: Architecture) -> float:
+    """Predicted latency of one architecture from the entries that it needs; others may be missing."""
+    counts = block_counts(space, architecture)
+    return table.offset_ms + sum(num * table.block_ms(key) for key, num in counts.items())
+
+
+def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
+    """Whether odd and even rounds agree about the networks; never without networks."""
+    corrected = {m.key: m for m in measurements if m.error is None}
+    chosen = [corrected[key] for key in networks if key in corrected]
+    if not chosen:
+        return False
+    # All measurements together tell what disturbed them; the networks alone say when it is enough.
+    limit = SETTLED if np.median([m.median_ms for m in chosen]) >= 1.0 else SETTLED_SUB_MS
+    return split_half_error([*corrected.values()], of={m.key for m in chosen}) <= limit
+
+
+def _certificate(
+    table: LatencyTable, space: SearchSpace, usable: Mapping[str, Sequence[NetworkMeasurement]]
+) -> Certificate:
+    held_out = usable["held_out"]
+    measured = {n.architecture: table.estimates_ms[n.measurement.key] for n in held_out}
+    twins = [
+        abs(table.estimates_ms[n.measurement.key] / measured[n.architecture] - 1)
+        for n in usable["twin"]
+        if n.architecture in measured
+    ]
+    return certify(
+        [predict_one_ms(table, space, n.architecture) for n in held_out],
+        [measured[n.architecture] for n in held_out],
+        repeatability_mape=float(np.mean([table.split_half_errors[n.measurement.key] for n in held_out])),
+        twins_mape=float(np.mean(twins)) if twins else None,
+    )
+
+
+def _is_usable(network: NetworkMeasurement, table: LatencyTable, space: SearchSpace) -> bool:
+    blocks = block_counts(space, network.architecture)
+    return network.measurement.error is None and all(key in table.latency_ms for key in blocks)
+
+
+def _export(
+    space: SearchSpace,
+    plan: TablePlan,
+    device: Device,
+    folder: Path,
+    on_export: Callable[[int, int], None],
+) -> tuple[list[Model], dict[str, str]]:
+    """The models of a plan, and what could not be exported."""
+    jobs: list[tuple[str, Callable[[], Path]]] = [
+        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch)) for b in plan.blocks),
+        *(
+            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch))
+            for n in plan.networks
+        ),
+    ]
+    models, unexportable = [], {}
+    is_block = {b.key for b in plan.blocks}
+    for done, (key, export) in enumerate(jobs, start=1):
+        try:
+            path = in_precision(export(), plan.precision, is_part=key in is_block)
+            models.append(Model(key=key, path=path))
+        except ExportError as error:
+            unexportable[key] = str(error)
+        on_export(done, len(jobs))
+    return models, unexportable
 
 
 def journal_beside(path: Path) -> Path:
@@ -120,3 +270,6 @@ def require_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise TableError(f"cannot write to {path.parent}: {error.strerror}; give another folder") from error
+
+
+__all__ = ["Role", "TablePlan", "build_table", "finished", "journal_beside", "plan_table", "require_writable"]

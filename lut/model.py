@@ -35,12 +35,12 @@ class LatencyModel:
                 f"no latency for {first} in {name} ({len(missing)} of {total} blocks; {why}); "
                 f"run: {profile_command(space.spec, str(table.provenance.device['name']))} --fresh"
             )
-        self._block_ms = np.array([0.0 if b.is_identity else table.latency_ms[b.key] for b in space.candidates])
+        self._block_ms = np.array([0.0 if b.is_identity else table.block_ms(b.key) for b in space.candidates])
 
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Predicted latency of each architecture, in milliseconds per forward pass: the sum of its blocks.
+        """Predicted latency of each architecture, in milliseconds per forward pass.
 
-        Assumes the table's batch size, precision and threads.
+        Sums the (calibrated) latencies of the chosen blocks. Assumes the table's batch size, precision and threads.
 
         Args:
             architectures: [num_architectures, num_decisions] choice indices.
@@ -48,7 +48,7 @@ class LatencyModel:
         Returns:
             [num_architectures] milliseconds.
         """
-        return self.space.block_sum(self._block_ms, architectures)
+        return self.table.offset_ms + self.space.block_sum(self._block_ms, architectures)
 
     def predict_one_ms(self, architecture: Architecture) -> float:
         """Predicted latency of one architecture, in milliseconds per forward pass."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from lut.calibration import Calibration
 from lut.table import LatencyTable
+from profilers import Measurement
+from profilers.estimate import disturbance
 
 
 def describe_table(table: LatencyTable) -> dict[str, Any]:
@@ -24,11 +28,35 @@ def describe_table(table: LatencyTable) -> dict[str, Any]:
         "num_entries": len(table.entries),
         "num_failed": len(table.failures),
         "median_spread": float(np.median(spreads)) if spreads else None,
-        "repeatability": table.repeatability,
+        "stopped_by": provenance.stopped_by,
+        "num_groups": provenance.num_groups,
+        "seed": provenance.seed,
+        "disturbance": asdict(disturbance(_measured(table))),
+        "repeatability": float(np.mean(list(table.split_half_errors.values()))) if table.split_half_errors else None,
+        "unsettled": table.unsettled,
+        "num_networks": len(table.networks),
+        "offset_ms": table.offset_ms,
+        "calibration": None if table.calibration is None else _calibration(table.calibration),
+        "certificate": None if table.certificate is None else asdict(table.certificate),
+        "reported": {r.key: {"latency_ms": r.mean_ms, "std_ms": r.std_ms, "count": r.count} for r in table.reported},
         "entries": {
             m.key: {"error": m.error}
             if m.error is not None
             else {"latency_ms": table.latency_ms[m.key], "spread": m.spread, "num_samples": m.num_samples}
             for m in table.entries
         },
+    }
+
+
+def _measured(table: LatencyTable) -> list[Measurement]:
+    return [*table.entries, *(n.measurement for n in table.networks)]
+
+
+def _calibration(calibration: Calibration) -> dict[str, Any]:
+    fields = asdict(calibration)
+    factors, constants_ms = (np.array(list(fields.pop(name).values())) for name in ("factors", "constants_ms"))
+    return {
+        **fields,
+        "median_factor": float(np.median(factors)),
+        "median_constant_ms": float(np.median(constants_ms)),
     }

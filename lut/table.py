@@ -7,19 +7,25 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from lut.calibration import Calibration
+from lut.certificate import Certificate
 from lut.errors import TableError
+from lut.networks import NetworkMeasurement
 from profilers import Device, Measurement
 from profilers.durable import write_text
-from profilers.estimate import estimate_ms, split_half_error
+from profilers.estimate import estimate_ms, split_half_errors
 from search_spaces import SpaceError, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
 VERSION = 1
+
+UNSETTLED = 0.05
+"""A block whose estimates from odd and from even rounds differ by more has not converged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -32,6 +38,9 @@ class Provenance:
         precision: of weights and activations.
         date: UTC, ISO 8601.
         rounds: interleaved rounds measured.
+        stopped_by: what ended the measuring: "settled", "rounds" or "minutes"; "imported" or "adapted" otherwise.
+        num_groups: groups that models were split into to fit in memory.
+        seed: of the order of visits and of the networks.
         onnx_sha256: hash of each block's ONNX file, by key.
         is_emulated: timed under an emulator, so that no number is a latency of the device.
     """
@@ -41,8 +50,25 @@ class Provenance:
     precision: str
     date: str
     rounds: int
+    stopped_by: str = "rounds"
+    num_groups: int = 1
+    seed: int = 0
     onnx_sha256: Mapping[str, str]
     is_emulated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class ReportedLatency:
+    """A block's latency that others measured, or that was carried over from another table: no samples are known.
+
+    Attributes:
+        count: samples that mean and standard deviation were taken of, where that is known.
+    """
+
+    key: str
+    mean_ms: Annotated[float, Field(gt=0)]
+    std_ms: Annotated[float, Field(ge=0)] | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -53,11 +79,19 @@ class LatencyTable:
         space: the search space and its numbers.
         provenance: device, runtime, versions, protocol.
         entries: raw samples or the failure of every block; identities cost nothing and have no entry.
+        reported: latencies of blocks without samples, in imported and adapted tables.
+        networks: whole networks measured in the same rounds.
+        calibration: correction of block sums, learnt from the networks for calibration.
+        certificate: errors of the predictions on the held-out networks.
     """
 
     space: SpaceSpec
     provenance: Provenance
     entries: tuple[Measurement, ...]
+    reported: tuple[ReportedLatency, ...] = ()
+    networks: tuple[NetworkMeasurement, ...] = ()
+    calibration: Calibration | None = None
+    certificate: Certificate | None = None
 
     @cached_property
     def by_key(self) -> dict[str, Measurement]:
@@ -65,14 +99,37 @@ class LatencyTable:
         return {m.key: m for m in self.entries}
 
     @cached_property
-    def latency_ms(self) -> dict[str, float]:
-        """Estimated milliseconds per block key, failed blocks left out; derived from the samples once."""
-        return estimate_ms(self.entries)
+    def estimates_ms(self) -> dict[str, float]:
+        """Estimated milliseconds of every block and network by key, failed ones left out; derived once."""
+        reported = {r.key: r.mean_ms for r in self.reported}
+        return reported | estimate_ms([*self.entries, *(n.measurement for n in self.networks)])
 
     @cached_property
-    def repeatability(self) -> float:
-        """Mean relative difference between estimates from odd and from even rounds."""
-        return split_half_error(self.entries)
+    def latency_ms(self) -> dict[str, float]:
+        """Isolated milliseconds per block key, failed blocks left out."""
+        networks = {n.measurement.key for n in self.networks}
+        return {key: ms for key, ms in self.estimates_ms.items() if key not in networks}
+
+    def block_ms(self, key: str) -> float:
+        """What a block adds to a network: its isolated latency, calibrated where the table is."""
+        isolated = self.latency_ms[key]
+        return isolated if self.calibration is None else self.calibration.block_ms(key, isolated)
+
+    @property
+    def offset_ms(self) -> float:
+        """What a network takes besides its blocks."""
+        return 0.0 if self.calibration is None else self.calibration.offset_ms
+
+    @cached_property
+    def split_half_errors(self) -> dict[str, float]:
+        """Relative difference between odd and even rounds by key of blocks and networks."""
+        return split_half_errors([*self.entries, *(n.measurement for n in self.networks)])
+
+    @cached_property
+    def unsettled(self) -> dict[str, float]:
+        """The split-half errors of the blocks whose odd and even rounds still differ by more than 5 %."""
+        keys = self.by_key
+        return {key: e for key, e in self.split_half_errors.items() if key in keys and e > UNSETTLED}
 
     @property
     def failures(self) -> tuple[Measurement, ...]:

@@ -1,17 +1,39 @@
-"""From raw samples to one latency per model: the common mode of all models is removed, then medians are taken."""
+"""From raw samples to one latency per model: what disturbed all models alike is removed, then medians are taken."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from profilers.measurement import Measurement
+from profilers.measurement import SESSION_STRIDE, Measurement
 
 NEIGHBOURS = 10
 """Visits on either side whose median ratio is the disturbance of a visit."""
+
+BUSY_SHARE = 0.95
+"""A median share of CPU time in wall-clock time above this means that the timing thread itself does the work, so that
+wall-clock time beyond its CPU time was spent waiting for the core."""
+
+PREEMPTED_RATIO = 1.05
+PREEMPTED_NS = 2_000
+"""A sample whose wall-clock time is longer than its CPU time by both was interrupted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disturbance:
+    """How far the machine was from being left alone.
+
+    Attributes:
+        preempted: share of samples during which the thread lost its core; NaN with several threads.
+        slow_down: 95th over 5th percentile of the common mode, less 1.
+    """
+
+    preempted: float
+    slow_down: float
 
 
 def estimate_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
@@ -28,32 +50,88 @@ def estimate_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
 
 
 def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.float64]]:
-    """Each measurement's wall-clock samples in nanoseconds, with what disturbed all models at the time divided out."""
+    """Each measurement's samples in nanoseconds, with what disturbed all models at the time divided out.
+
+    Samples during which the thread lost its core count with their CPU time.
+    """
     if not measurements:
         return []
-    lengths = [m.num_samples for m in measurements]
-    wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
-    typical_ns = np.repeat([np.median(m.wall_ns) for m in measurements], lengths)
-    order = np.argsort(np.concatenate([m.visits for m in measurements]), kind="stable")
-    ratio = (wall_ns / typical_ns)[order]
-    window = min(2 * NEIGHBOURS + 1, len(ratio))
-    disturbance = np.empty_like(ratio)
-    disturbance[order] = median_filter(ratio, size=window, mode="nearest")
-    return np.split(wall_ns / disturbance, np.cumsum(lengths)[:-1])
+    pool = _Pool(measurements)
+    return pool.split(pool.time_ns / pool.session_level() / pool.common_mode())
 
 
-def split_half_error(measurements: Sequence[Measurement]) -> float:
+def disturbance(measurements: Sequence[Measurement]) -> Disturbance:
+    """How disturbed the samples are."""
+    measured = [m for m in measurements if m.error is None]
+    if not measured:
+        return Disturbance(preempted=float("nan"), slow_down=float("nan"))
+    pool = _Pool(measured)
+    low, high = np.quantile(pool.common_mode(), (0.05, 0.95))
+    preempted = float(pool.is_preempted.mean()) if pool.is_busy else float("nan")
+    return Disturbance(preempted=preempted, slow_down=float(high / low - 1))
+
+
+def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
     """Mean relative difference between estimates from odd and from even samples: the repeatability of the estimates.
 
-    NaN where no model has two samples.
+    Over the models whose keys are in `of`, all of them for None; NaN where none of them has two samples.
     """
+    errors = [error for key, error in split_half_errors(measurements).items() if of is None or key in of]
+    return float(np.mean(errors)) if errors else float("nan")
+
+
+def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Relative difference between estimates from odd and from even samples, of every model with two samples or more."""
     measured = [m for m in measurements if m.num_samples >= 2]
-    halves = [(np.median(samples[0::2]), np.median(samples[1::2])) for samples in remove_common_mode(measured)]
-    if not halves:
-        return float("nan")
-    return float(np.mean([abs(a - b) / (0.5 * (a + b)) for a, b in halves]))
+    errors = {}
+    for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
+        odd, even = np.median(samples[0::2]), np.median(samples[1::2])
+        errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
+    return errors
 
 
-def latencies(keys: Sequence[str], estimates_ms: Mapping[str, float]) -> NDArray[np.float64]:
-    """[num_keys] milliseconds, NaN for a model without an estimate."""
-    return np.array([estimates_ms.get(key, np.nan) for key in keys])
+class _Pool:
+    """The samples of all models in one row, model after model."""
+
+    def __init__(self, measurements: Sequence[Measurement]) -> None:
+        self.lengths = [m.num_samples for m in measurements]
+        self.visits = np.concatenate([m.visits for m in measurements]).astype(np.int64)
+        wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
+        cpu_ns = np.concatenate([np.asarray(m.cpu_ns, dtype=np.float64) for m in measurements])
+        self.is_busy = bool(np.median(cpu_ns / wall_ns) > BUSY_SHARE)
+        self.is_preempted = (wall_ns > PREEMPTED_RATIO * cpu_ns) & (wall_ns > cpu_ns + PREEMPTED_NS)
+        self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
+
+    def split(self, row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """A row of all samples as one array per model."""
+        return np.split(row, np.cumsum(self.lengths)[:-1])
+
+    def typical_ns(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Its model's median, for every sample."""
+        return np.repeat([np.median(samples) for samples in self.split(row)], self.lengths)
+
+    def session_level(self) -> NDArray[np.float64]:
+        """How slow the machine was in each sample's session, by the models that were in every session."""
+        sessions = self.visits // SESSION_STRIDE
+        names = np.unique(sessions)
+        level = np.ones_like(self.time_ns)
+        if len(names) == 1:
+            return level
+        models = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        is_anchor = np.array([len(np.unique(sessions[models == m])) == len(names) for m in range(len(self.lengths))])
+        ratio = self.time_ns / self.typical_ns(self.time_ns)
+        for name in names:
+            chosen = (sessions == name) & is_anchor[models]
+            if chosen.any():
+                level[sessions == name] = np.median(ratio[chosen])
+        return level
+
+    def common_mode(self) -> NDArray[np.float64]:
+        """Running median over neighbouring visits of the samples' ratio to what is typical of their model."""
+        levelled = self.time_ns / self.session_level()
+        order = np.argsort(self.visits, kind="stable")
+        ratio = (levelled / self.typical_ns(levelled))[order]
+        window = min(2 * NEIGHBOURS + 1, len(ratio))
+        mode = np.empty_like(ratio)
+        mode[order] = median_filter(ratio, size=window, mode="nearest")
+        return mode

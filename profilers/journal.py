@@ -17,36 +17,40 @@ class Journal:
     """Rounds and failures of one profiling run, on disk from the moment they happen.
 
     Attributes:
-        rounds: each `{"order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
+        rounds: each `{"group": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
         failures: what went wrong, by model index.
+        groups: indices of the models that are opened together, as they were when the journal was begun.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, object]) -> None:
-        """Continue the journal at `path`, or begin one.
+    def __init__(self, path: Path, identity: Mapping[str, object], *, groups: list[list[int]]) -> None:
+        """Continue the journal at `path`, or begin one with those groups.
 
         Raises:
             JournalError: a journal of another identity is there, or the file is not a journal.
         """
-        self.rounds: list[dict[str, list[int]]] = []
+        self.rounds: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}
+        self.groups = groups
         header = json.loads(json.dumps({"journal": VERSION, **identity}))
         try:
             self._lines = JsonLines(path)
         except ValueError as error:
             raise JournalError(f"{error}; remove the file or give another output") from error
         if not self._lines.records:
-            self._lines.append(header)
+            self._lines.append({**header, "groups": groups})
             return
-        _require_same(path, self._lines.records[0], header)
+        found = dict(self._lines.records[0])
+        self.groups = found.pop("groups", groups)
+        _require_same(path, found, header)
         for record in self._lines.records[1:]:
             if "failed" in record:
                 self.failures[int(record["failed"])] = str(record["message"])
             else:
                 self.rounds.append(record)
 
-    def add_round(self, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
-        """Record one round over all models."""
-        record = {"order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+    def add_round(self, group: int, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
+        """Record one round over the models of a group."""
+        record = {"group": group, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
         self._lines.append(record)
         self.rounds.append(record)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SESSION_STRIDE = 1_000_000
+"""Visits of a new set of opened models are numbered from the next multiple of this."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
@@ -13,7 +16,8 @@ class Measurement:
 
     Attributes:
         key: the model's name in the pool.
-        visits: position of each sample in the worker's sequence of visits over all models; time order.
+        visits: position of each sample in the sequence of visits over all models; time order. Divided by
+            SESSION_STRIDE it tells which set of opened models the sample was taken among.
         wall_ns: wall-clock nanoseconds of each sample.
         cpu_ns: CPU nanoseconds of the timing thread during each sample.
         error: why the model could not be measured.

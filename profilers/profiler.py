@@ -12,8 +12,9 @@ import numpy as np
 
 from profilers.device import Device
 from profilers.errors import MeasurementError
+from profilers.grouping import split_into_groups
 from profilers.journal import Journal
-from profilers.measurement import Measurement
+from profilers.measurement import SESSION_STRIDE, Measurement
 from profilers.transport import WORKERS, Connection, LocalTransport, Message, Transport, WorkerLostError
 
 MAX_LOSSES = 3
@@ -21,6 +22,9 @@ MAX_LOSSES = 3
 
 ROUND_SLACK = 10.0
 """A round may take this many times as long as the first one, on top of one visit's deadline."""
+
+CHUNK = 10
+"""Rounds between two looks at whether the estimates have settled, and between two groups of models."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +42,23 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfileResult:
-    """Measurements in the order of the models, and what the worker said of itself and its machine."""
+    """What measuring gave.
+
+    Attributes:
+        measurements: in the order of the models.
+        worker: what the worker said of itself and its machine.
+        num_rounds: rounds that every group of models was measured for.
+        num_groups: groups that the models were split into because all together do not fit in memory.
+        stopped_by: "settled", "rounds" or "minutes".
+        inference_s: time the worker spent in rounds, in seconds.
+    """
 
     measurements: tuple[Measurement, ...]
     worker: Mapping[str, object]
     num_rounds: int
+    num_groups: int
+    stopped_by: str
+    inference_s: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,19 +66,27 @@ class Profiler:
     """Times models on a device by the interleaved protocol.
 
     Every model is opened first. A round then visits each once, in an order drawn from the seed; a visit runs the model
-    twice and keeps the second time, so that caches are about as cold as inside a network and drift hits all alike.
+    four times and keeps the fourth time, when blocks and networks are both at their steady speed, and drift of the
+    machine hits all alike.
+    Models that do not fit in memory together are measured in groups that take turns and share anchor models.
 
     Attributes:
         device: threads, cores and deadlines.
-        rounds: how many rounds to measure.
+        rounds: how many rounds to measure at most.
+        max_minutes: stop measuring after that long, with the rounds there are.
         seed: order of visits.
+        memory_mb: what opened models may take together; None for half of what is available.
+        is_settled: asked now and then whether the measurements so far are enough.
         on_progress: told what is done of how much, with "open" or "round" as the first word.
     """
 
     device: Device
     rounds: int = 60
+    max_minutes: float = 60.0
     seed: int = 0
+    memory_mb: float | None = None
     transport: Transport = field(default_factory=LocalTransport)
+    is_settled: Callable[[Sequence[Measurement]], bool] = lambda _: False
     on_progress: Callable[[str, int, int], None] = lambda *_: None
 
     def measure(self, models: Sequence[Model], journal_path: Path) -> ProfileResult:
@@ -78,15 +102,21 @@ class Profiler:
         session = _Session(self, models)
         try:
             session.start_worker()
-            journal = Journal(journal_path, session.identity())
+            journal = Journal(journal_path, session.identity(), groups=session.groups)
+            session.groups = journal.groups
             try:
-                session.run(journal)
+                stopped_by = session.run(journal)
             finally:
                 journal.close()
         finally:
             session.end()
         result = ProfileResult(
-            measurements=_collect(models, journal), worker=session.about_worker, num_rounds=len(journal.rounds)
+            measurements=_collect(models, journal),
+            worker=session.about_worker,
+            num_rounds=min(session.rounds_done(journal)),
+            num_groups=len(session.groups),
+            stopped_by=stopped_by,
+            inference_s=session.inference_s,
         )
         if all(m.error is not None for m in result.measurements):
             raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")
@@ -100,10 +130,13 @@ class _Session:
         self.profiler = profiler
         self.device = profiler.device
         self.models = models
+        self.groups = split_into_groups([m.path.stat().st_size for m in models], memory_mb=profiler.memory_mb)
         self.about_worker: Message = {}
         self.connection: Connection | None = None
         self.opened: set[int] = set()
-        self.round_s: float | None = None
+        self.open_group: int | None = None
+        self.round_s: dict[int, float] = {}
+        self.inference_s = 0.0
         self.suspicious = False
 
     def identity(self) -> dict[str, object]:
@@ -115,15 +148,33 @@ class _Session:
             "worker": self.about_worker,
         }
 
-    def run(self, journal: Journal) -> None:
-        losses = 0
-        while len(journal.rounds) < self.profiler.rounds and len(journal.failures) < len(self.models):
+    def rounds_done(self, journal: Journal) -> list[int]:
+        """Rounds measured of each group; a group of which nothing is left needs no more."""
+        groups = [record["group"] for record in journal.rounds]
+        return [
+            self.profiler.rounds if journal.failures.keys() >= set(members) else groups.count(number)
+            for number, members in enumerate(self.groups)
+        ]
+
+    def run(self, journal: Journal) -> str:
+        """Measure until enough is known; tells what it was that ended it."""
+        losses, deadline = 0, monotonic() + 60 * self.profiler.max_minutes
+        while True:
+            done = self.rounds_done(journal)
+            if min(done) >= self.profiler.rounds or len(journal.failures) == len(self.models):
+                return "rounds"
+            if len(set(done)) == 1 and min(done) >= 2 * CHUNK and min(done) % CHUNK == 0:
+                if monotonic() > deadline:
+                    return "minutes"
+                if self.profiler.is_settled(_collect(self.models, journal)):
+                    return "settled"
             progress_before = (len(journal.rounds), len(journal.failures))
+            group = done.index(min(done))
+            target = min(self.profiler.rounds, (min(done) // CHUNK + 1) * CHUNK)
             try:
-                if self.connection is None:
-                    self.start_worker()
+                self._switch_to(group)
                 self._open_missing(journal)
-                self._measure_rounds(journal)
+                self._measure_rounds(journal, target - done[group])
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
@@ -154,12 +205,20 @@ class _Session:
         self.connection = None
         self.opened.clear()
 
+    def _switch_to(self, group: int) -> None:
+        if self.open_group not in (None, group):
+            self.end()  # its memory with it
+        self.open_group = group
+        if self.connection is None:
+            self.start_worker()
+
     def _open_missing(self, journal: Journal) -> None:
-        assert self.connection is not None
-        for index, model in enumerate(self.models):
+        assert self.connection is not None and self.open_group is not None
+        members = self.groups[self.open_group]
+        for number, index in enumerate(members, start=1):
             if index in journal.failures or index in self.opened:
                 continue
-            self.connection.send({"command": "open", "index": index, "path": str(model.path)})
+            self.connection.send({"command": "open", "index": index, "path": str(self.models[index].path)})
             try:
                 answer = self.connection.receive(self.device.open_timeout_s)
             except WorkerLostError as loss:
@@ -168,24 +227,28 @@ class _Session:
                 self.opened.add(index)
             else:
                 journal.add_failure(index, str(answer.get("message", answer)))
-            self.profiler.on_progress("open", index + 1, len(self.models))
+            self.profiler.on_progress("open", number, len(members))
 
-    def _measure_rounds(self, journal: Journal) -> None:
-        self.profiler.on_progress("round", len(journal.rounds), self.profiler.rounds)
-        while self.opened and len(journal.rounds) < self.profiler.rounds:
-            rng = np.random.default_rng([self.profiler.seed, len(journal.rounds)])
+    def _measure_rounds(self, journal: Journal, num: int) -> None:
+        assert self.open_group is not None
+        for _ in range(num if self.opened else 0):
+            done = self.rounds_done(journal)
+            self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
+            rng = np.random.default_rng([self.profiler.seed, self.open_group, done[self.open_group]])
             order = [int(i) for i in rng.permutation(sorted(self.opened))]
             answer = self._one_round(order)
-            journal.add_round(answer["order"], answer["wall_ns"], answer["cpu_ns"])
-            self.profiler.on_progress("round", len(journal.rounds), self.profiler.rounds)
+            journal.add_round(self.open_group, answer["order"], answer["wall_ns"], answer["cpu_ns"])
+        done = self.rounds_done(journal)
+        self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
     def _one_round(self, order: list[int]) -> Message:
         """One round's answer; the first one is announced visit by visit, which bounds every visit and times a round."""
-        assert self.connection is not None
-        announce = self.suspicious or self.round_s is None
+        assert self.connection is not None and self.open_group is not None
+        expected_s = self.round_s.get(self.open_group)
+        announce = self.suspicious or expected_s is None
         self.connection.send({"command": "round", "order": order, "announce": announce})
         started, visiting = monotonic(), None
-        timeout_s = self.device.visit_timeout_s + (0.0 if announce else ROUND_SLACK * (self.round_s or 0.0))
+        timeout_s = self.device.visit_timeout_s + (0.0 if announce else ROUND_SLACK * (expected_s or 0.0))
         while True:
             try:
                 answer = self.connection.receive(timeout_s)
@@ -194,7 +257,9 @@ class _Session:
                     raise
                 raise _CulpritError(visiting, f"while timed: {loss}") from loss
             if answer.get("event") == "round":
-                self.round_s = self.round_s or monotonic() - started
+                elapsed_s = monotonic() - started
+                self.round_s.setdefault(self.open_group, elapsed_s)
+                self.inference_s += elapsed_s
                 return answer
             visiting = answer.get("index")
 
@@ -209,8 +274,11 @@ class _CulpritError(Exception):
 
 def _collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
     columns: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in models]
-    visit = 0
+    visit, group = 0, None
     for record in journal.rounds:
+        if group is not None and record["group"] != group:
+            visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
+        group = record["group"]
         for index, wall_ns, cpu_ns in zip(record["order"], record["wall_ns"], record["cpu_ns"], strict=True):
             for column, value in zip(columns[index], (visit, wall_ns, cpu_ns), strict=True):
                 column.append(value)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,7 @@ from torch import nn
 
 from search_spaces.block import Block
 from search_spaces.errors import ExportError
+from search_spaces.space import Architecture, SearchSpace
 
 OPSET = 17
 INPUT_NAME = "input"
@@ -67,13 +69,28 @@ def export_block(block: Block, folder: Path, *, batch: int = 1) -> Path:
 
     Weights are random but the same for the same key, so that files can be told apart by their hash.
     """
-    digest = hashlib.sha256(f"{block.key};batch={batch};{EXPORT_VERSION}".encode()).hexdigest()
-    path = folder / f"{block.family}-{digest[:24]}.onnx"
+    shape = (batch, block.in_channels, block.input_size, block.input_size)
+    return _cached(block.key, block.family, folder, block.build, shape)
+
+
+def export_network(space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1) -> Path:
+    """The network's ONNX file in `folder`, with random weights; exported once like blocks are."""
+    blocks = space.blocks(architecture)
+    spec = space.spec
+    shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
+    text = "+".join(block.key for block in blocks)
+    return _cached(text, "network", folder, lambda: space.build(architecture), shape)
+
+
+def _cached(
+    text: str, name: str, folder: Path, build: Callable[[], nn.Module], input_shape: tuple[int, int, int, int]
+) -> Path:
+    digest = hashlib.sha256(f"{text};batch={input_shape[0]};{EXPORT_VERSION}".encode()).hexdigest()
+    path = folder / f"{name}-{digest[:24]}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(digest[:8], 16))
-            module = block.build()
-        shape = (batch, block.in_channels, block.input_size, block.input_size)
-        export_module(module, path, input_shape=shape)
+            module = build()
+        export_module(module, path, input_shape=input_shape)
     return path

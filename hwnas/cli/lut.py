@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `lut` a group of commands even while it has one."""
-
-
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
@@ -35,12 +30,15 @@ def show(
         print_json(describe_table(table))
         return
     print_table_summary(table, path)
+    entries = table.by_key
     ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[:slowest]
     print_table(
         f"slowest {len(ranked)} blocks",
         ["block", "ms", "spread", "samples"],
         [
-            [key, f"{ms:.4f}", f"{table.by_key[key].spread:.1%}", str(table.by_key[key].num_samples)]
+            [key, f"{ms:.4f}", f"{entries[key].spread:.1%}", str(entries[key].num_samples)]
+            if key in entries
+            else [key, f"{ms:.4f}", "", ""]
             for key, ms in ranked
         ],
     )
@@ -50,6 +48,7 @@ def show(
 
 def print_table_summary(table: LatencyTable, path: Path) -> None:
     """A few lines on what a table is."""
+    from hwnas.trust import describe_certificate
     from lut.overview import describe_table
 
     about = describe_table(table)
@@ -60,10 +59,131 @@ def print_table_summary(table: LatencyTable, path: Path) -> None:
         f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
     )
     print(
-        f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds, "
-        f"{about['date']}"
+        f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
+        f"(ended by {about['stopped_by']}), {about['date']}"
     )
+    spread, repeatability = about["median_spread"], about["repeatability"]
+    if spread is not None:
+        disturbed = about["disturbance"]
+        print(
+            f"  median spread of the samples {spread:.1%}, odd against even rounds {repeatability:.2%}; the core was "
+            f"lost in {disturbed['preempted']:.1%} of the samples, common slow-downs of {disturbed['slow_down']:.1%}"
+        )
+    for key, error in about["unsettled"].items():
+        print(f"  not settled: {key}, odd and even rounds differ by {error:.1%}")
+    if about["calibration"] is not None:
+        calibration = about["calibration"]
+        print(
+            f"  {calibration['method']} calibration on {calibration['num_networks']} networks: offset "
+            f"{calibration['offset_ms']:+.4f} ms, blocks typically x {calibration['median_factor']:.3f} "
+            f"{calibration['median_constant_ms']:+.4f} ms, cross-validated error "
+            f"{calibration['cross_validated_mape']:.2%}"
+        )
+    print(f"  {describe_certificate(table)}")
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="The table's file.")],
+    networks: Annotated[int, typer.Option(min=2, max=2000, help="New networks to measure.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Which networks, and the order of visits.")] = 1,
+    rounds: Annotated[int, typer.Option(min=2, max=10_000, help="Interleaved rounds.")] = 40,
+    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:
+    """Measure new random networks on the device now, and print the table's certificate again."""
+    from dataclasses import asdict
+
+    from hwnas.profiling import onnx_cache, shown
+    from hwnas.progress import Reporter
+    from hwnas.trust import describe
+    from lut import load_table
+    from lut.verify import verify_table
+    from profilers import Profiler
+    from profilers.device import adjusted, find_device
+    from search_spaces import make_space
+
+    table = load_table(path)
+    settings = table.provenance.device
+    device = adjusted(find_device(settings["name"], devices), threads=settings["threads"], batch=settings["batch"])
+    with shown(Reporter(is_quiet=quiet), "verify", rounds) as on_progress:
+        result = verify_table(
+            table,
+            make_space(table.space),
+            profiler=Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress),
+            num_networks=networks,
+            seed=seed,
+            onnx_folder=onnx_cache(),
+        )
+    if as_json:
+        print_json({**asdict(result.certificate), "drift": result.drift, "without_drift": asdict(result.without_drift)})
+        return
+    print(f"{path}: {describe(result.certificate)}")
+    print(f"  the same blocks take {result.drift:+.1%} of the time they took when the table was made")
+    print(f"  without that drift: {describe(result.without_drift)}")
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A table's file.")],
+    second: Annotated[Path, typer.Argument(help="Another's.")],
+    most: Annotated[int, typer.Option(min=0, help="How many of the most differing blocks to list.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two tables: runtimes, threads, precisions, dates."""
+    from dataclasses import asdict
+
+    from lut import load_table
+    from lut.compare import compare_tables
+
+    difference = compare_tables(load_table(first), load_table(second))
+    if as_json:
+        print_json(asdict(difference))
+        return
+    for name, one, other in difference.provenance:
+        print(f"{name}: {one} -> {other}")
     print(
-        f"  median spread of the samples {about['median_spread']:.1%}, odd against even rounds "
-        f"{about['repeatability']:.2%}"
+        f"{difference.num_common} common blocks ({len(difference.only_first)} only in the first, "
+        f"{len(difference.only_second)} only in the second): the second takes {difference.median_ratio:.3f} times as "
+        f"long, spread {difference.ratio_spread:.1%}, Kendall tau {difference.kendall_tau:.3f}"
     )
+    print_table(
+        "furthest from that ratio",
+        ["block", "second / first"],
+        [[key, f"{ratio:.3f}"] for key, ratio in list(difference.ratios.items())[:most]],
+    )
+
+
+@app.command()
+def merge(
+    tables: Annotated[list[Path], typer.Argument(help="Partial tables of one device.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The joined table's file.")],
+) -> None:
+    """Join partial tables of one device into one."""
+    from hwnas.errors import RequestError
+    from lut import load_table, save_table
+    from lut.compare import merge_tables
+    from search_spaces import make_space
+
+    if len(tables) < 2:
+        raise RequestError(f"merging takes two tables or more, got {len(tables)}")
+    loaded = [load_table(path) for path in tables]
+    merged = merge_tables(loaded, make_space(loaded[0].space))
+    save_table(merged, output)
+    print_table_summary(merged, output)
+
+
+@app.command()
+def plot(
+    path: Annotated[Path, typer.Argument(help="The table's file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture's file, .png, .svg or .pdf.")],
+) -> None:
+    """Draw predicted against measured latencies with the 5 % band."""
+    from lut import load_table
+    from lut.plot import plot_table
+    from search_spaces import make_space
+
+    table = load_table(path)
+    plot_table(table, make_space(table.space), output)
+    print(output)

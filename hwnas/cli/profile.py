@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -19,8 +19,18 @@ def profile(
     width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
     threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Interleaved rounds to measure.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Order of visits.")] = 0,
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    networks: Annotated[
+        int,
+        typer.Option(min=0, max=2000, help="Whole networks to calibrate and certify with; 0 for none."),
+    ] = 50,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Interleaved rounds to measure at most.")] = 80,
+    max_minutes: Annotated[float, typer.Option(min=0.1, help="Stop measuring after that long.")] = 60.0,
+    memory_mb: Annotated[
+        float | None, typer.Option(min=1, help="Memory for opened models [half of what is available].")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Order of visits, and which networks.")] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Only say how much work it would be.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
     ] = True,
@@ -28,10 +38,13 @@ def profile(
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table."""
     from hwnas.cli.lut import print_table_summary
-    from hwnas.profiling import profile_space
+    from hwnas.errors import RequestError
+    from hwnas.profiling import describe_plan, profile_space
     from hwnas.progress import Reporter
-    from lut import load_table
+    from lut import load_table, plan_table
     from lut.build import journal_beside
+    from lut.precision import Precision
+    from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import SpaceSpec, make_space
     from search_spaces.fbnet import SMALL_INPUT
@@ -41,6 +54,20 @@ def profile(
     spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
     chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
     made = make_space(spec)
+    if precision not in get_args(Precision):
+        raise RequestError(f"unknown precision {precision!r}; there are: {', '.join(get_args(Precision))}")
+    plan = plan_table(
+        made,
+        rounds=rounds,
+        num_networks=networks,
+        batch=chosen.batch,
+        precision=cast(Precision, precision),
+        seed=seed,
+    )
+    profiler = Profiler(device=chosen, rounds=rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed)
+    if dry_run:
+        print(describe_plan(made, plan, profiler))
+        return
     if not resume:
         output.unlink(missing_ok=True)
         journal_beside(output).unlink(missing_ok=True)
@@ -49,5 +76,5 @@ def profile(
         table.require_origin(spec, chosen, name=str(output))
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
-        table = profile_space(made, chosen, output, rounds=rounds, seed=seed, reporter=reporter)
+        table = profile_space(made, output, plan, profiler=profiler, reporter=reporter)
     print_table_summary(table, output)

@@ -28,6 +28,10 @@ def command(last: str) -> Callable[..., None]:
         train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
         validation_images: Annotated[int | None, typer.Option(help="Judge on only so many images.")] = None,
         lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
+        accept_table: Annotated[
+            bool | None, typer.Option("--accept-table", help="Take a table whatever its certificate says.")
+        ] = None,
+        precision: Annotated[str | None, typer.Option(help="Of the table: fp32 or int8.")] = None,
         device: Annotated[str | None, typer.Option(help="Device; see hwnas devices [the table's, or cpu].")] = None,
         devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
         max_latency: Annotated[
@@ -61,6 +65,8 @@ def command(last: str) -> Callable[..., None]:
             "data.train_images": train_images,
             "data.validation_images": validation_images,
             "lut": lut,
+            "trust.accept_any": accept_table,
+            "precision": precision,
             "device": device,
             "devices": devices,
             "max_latency": max_latency,

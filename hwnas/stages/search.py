@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from hwnas.dataflow import Batches
 from hwnas.errors import RunError
-from hwnas.profiling import measure_networks
+from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
 from hwnas.run import Run
 from hwnas.search import AGENTS, Evaluation, EvolutionAgent, LatencyConstraint, RandomAgent, SearchResult
@@ -19,10 +18,11 @@ from hwnas.search.loop import run_search
 from hwnas.stages.table import ROUNDS, Latency
 from hwnas.supernet import SupernetEvaluator
 from hwnas.supernet.evaluation import calibration_batches
-from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
+from hwnas.training.randomness import numpy_rng, torch_rng
+from lut.precision import in_precision
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
-from search_spaces.onnx_export import export_module
+from search_spaces.onnx_export import export_network
 from search_spaces.supernet import Supernet
 
 SIZE_EVALUATIONS = 2000
@@ -135,17 +135,14 @@ def _groups(ranked: Sequence[Evaluation], size: int) -> Iterator[Sequence[Evalua
 def _measure_group(run: Run, group: Sequence[Evaluation], number: int) -> list[float]:
     folder = run.folder / "search" / "finalists"
     folder.mkdir(exist_ok=True)
-    spec = run.space.spec
-    paths = {}
-    for evaluation in group:
-        name = "-".join(map(str, evaluation.architecture))
-        path = paths[name] = folder / f"{name}.onnx"
-        if not path.exists():
-            with torch.random.fork_rng(devices=[]):
-                seed_torch(run.config.seed, "finalists")
-                network = run.space.build(evaluation.architecture)
-            shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-            export_module(network, path, input_shape=shape)
+    paths = {
+        "-".join(map(str, e.architecture)): in_precision(
+            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch),
+            run.config.precision,
+            is_part=False,
+        )
+        for e in group
+    }
     latencies_ms = measure_networks(
         paths, run.device, folder / f"{number}.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
     )

@@ -8,9 +8,12 @@ from hwnas.errors import RequestError
 from hwnas.profiling import profile_space
 from hwnas.quantities import Budget, format_ms
 from hwnas.run import Run
-from lut import LatencyModel, LatencyTable, TableError, load_table
+from hwnas.trust import describe_certificate, require_trust
+from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
+from profilers import Profiler
 
-ROUNDS = 60
+ROUNDS = 80
+NUM_NETWORKS = 50
 OWN_TABLE = "lut.json"
 
 
@@ -30,6 +33,12 @@ def prepare_latency(run: Run) -> Latency:
         TableError: the table does not fit the space.
     """
     table = run.given_table or _own_table(run)
+    require_trust(table, run.config.trust, name=str(run.config.lut or run.folder / OWN_TABLE))
+    if table.provenance.precision != run.config.precision:
+        raise RequestError(
+            f"{run.config.lut} holds {table.provenance.precision} latencies, but --precision is {run.config.precision}"
+        )
+    run.reporter.line(describe_certificate(table))
     model = LatencyModel(run.space, table, name=str(run.config.lut or run.folder / OWN_TABLE))
     return Latency(model=model, max_ms=_reachable_ms(model, Budget.parse(run.config.max_latency)))
 
@@ -44,7 +53,16 @@ def _own_table(run: Run) -> LatencyTable:
             return table
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()
-    return profile_space(run.space, run.device, path, rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter)
+    plan = plan_table(
+        run.space,
+        rounds=ROUNDS,
+        num_networks=NUM_NETWORKS,
+        batch=run.device.batch,
+        precision=run.config.precision,
+        seed=run.config.seed,
+    )
+    profiler = Profiler(device=run.device, rounds=ROUNDS, seed=run.config.seed)
+    return profile_space(run.space, path, plan, profiler=profiler, reporter=run.reporter)
 
 
 def _reachable_ms(model: LatencyModel, budget: Budget) -> float:

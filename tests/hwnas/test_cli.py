@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,9 @@ def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str
 
 def test_profile_then_show(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    common = ("profile", "--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "-o", path)
+    common = ("profile", "--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "-o", path)
     outcome = run_cli(*common, "--rounds", 3)
-    assert outcome.code == 0 and "17 distinct blocks for 24 layer choices" in outcome.err
+    assert outcome.code == 0 and "17 distinct blocks for 24 layer choices and 0 whole networks" in outcome.err
     assert "17 blocks of nasbench-macro at 3x8x8, 10 classes, width 0.25, 0 failed" in outcome.out
     before = path.read_bytes()
     assert "is complete; --fresh measures it again" in run_cli(*common, "--rounds", 3).err
@@ -152,7 +153,7 @@ def test_budgets_out_of_reach_name_the_reachable(table: Path, tmp_path: Path) ->
 
 
 def test_a_refused_request_does_not_claim_the_folder(tmp_path: Path) -> None:
-    base = ("train", *FAST, "--out", tmp_path / "run", "--quiet")
+    base = ("train", *FAST, "--out", tmp_path / "run", "--quiet", "--accept-table")
     assert_refused(run_cli(*base, "--max-latency", "0.1us"), "no architecture under")
     assert_refused(run_cli(*base, "--max-latency", "50%", "--agent", "007"), "unknown search agent")
     before = (tmp_path / "run" / "lut.json").read_bytes()
@@ -219,3 +220,32 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     assert "search" in done.stdout
+
+
+def test_untrustworthy_tables_are_refused_unless_accepted(table: Path, budget: str, tmp_path: Path) -> None:
+    good = load_table(table)
+    emulated = replace(good, provenance=replace(good.provenance, is_emulated=True))
+    poor = replace(good, certificate=replace(good.certificate, within_10pct=0.4))
+    command = ("train", *FAST, "--lut", table, "--max-latency", budget, "--quiet", "--out")
+    for number, (spoilt, words) in enumerate(
+        [
+            (replace(good, certificate=None), "has no certificate"),
+            (emulated, "made under an emulator"),
+            (poor, "predicts 40% of held-out networks within 10 %, expected at least 80%"),
+        ]
+    ):
+        save_table(spoilt, table)
+        assert_refused(run_cli(*command, tmp_path / f"r{number}"), words, "--accept-table")
+        assert run_cli(*command, tmp_path / f"a{number}", "--accept-table").code == 0
+
+
+def test_table_of_another_precision_is_refused(table: Path, budget: str, tmp_path: Path) -> None:
+    command = ("train", *FAST, "--lut", table, "--max-latency", budget, "--out", tmp_path / "run")
+    assert_refused(run_cli(*command, "--precision", "int8"), "holds fp32 latencies, but --precision is int8")
+    assert_refused(run_cli("profile", "-o", tmp_path / "t.json", "--precision", "int4"), "there are: fp32, int8")
+
+
+def test_dry_run_measures_nothing(tmp_path: Path) -> None:
+    outcome = run_cli("profile", "--space", "fbnet-s", "-o", tmp_path / "t.json", "--dry-run")
+    assert "104 distinct blocks for 198 layer choices and 56 whole networks" in outcome.out
+    assert not list(tmp_path.iterdir())

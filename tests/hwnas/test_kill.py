@@ -57,7 +57,20 @@ def _deterministic(summary: dict[str, object]) -> dict[str, object]:
 
 def test_profile_killed_twice_ends_with_the_same_blocks_and_rounds(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    command = ("profile", "--space", "fbnet-s", "--input-size", 32, "--rounds", 40, "-o", path, "--quiet")
+    command = (
+        "profile",
+        "--space",
+        "fbnet-s",
+        "--input-size",
+        32,
+        "--rounds",
+        40,
+        "--networks",
+        0,
+        "-o",
+        path,
+        "--quiet",
+    )
     journal = tmp_path / "t.json.journal"
     kill_when(start_cli(*command), lambda: num_lines(journal) >= 4)
     kill_when(start_cli(*command), lambda: num_lines(journal) >= 12)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from samples import small_spec
 
-from lut import LatencyModel, TableError, build_table, load_table, plan_blocks
+from lut import LatencyModel, TableError, build_table, load_table, plan_table
 from lut import build as build_module
 from lut.build import journal_beside
 from profilers import Profiler
@@ -17,20 +18,21 @@ from search_spaces.onnx_export import export_block
 
 SPACE = make_space(small_spec("nasbench-macro"))
 PROFILER = Profiler(device=find_device("cpu"), rounds=3)
+PLAN = plan_table(SPACE, rounds=3)
 
 
 def test_plan_counts_each_distinct_block_once() -> None:
-    plan = plan_blocks(SPACE, rounds=60)
+    plan = plan_table(SPACE, rounds=60)
     assert len({b.key for b in plan.blocks}) == len(plan.blocks)
     assert not any(b.is_identity for b in plan.blocks)
     assert plan.num_positions == 24
-    assert plan.estimated_s > plan_blocks(SPACE, rounds=6).estimated_s > 0
+    assert plan.estimated_s > plan_table(SPACE, rounds=6).estimated_s > 0
 
 
 def test_table_holds_every_block_and_the_journal_goes_when_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "t.json"
-    table = build_table(SPACE, PROFILER.device, path, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
-    assert set(table.by_key) == {b.key for b in plan_blocks(SPACE, rounds=3).blocks}
+    table = build_table(SPACE, path, PLAN, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    assert set(table.by_key) == {b.key for b in plan_table(SPACE, rounds=3).blocks}
     assert not table.failures
     assert table.provenance.rounds == 3
     assert set(table.provenance.onnx_sha256) == set(table.by_key)
@@ -46,14 +48,14 @@ def test_unexportable_block_costs_one_entry(tmp_path: Path, monkeypatch: pytest.
         return export_block(block, folder, batch=batch)
 
     monkeypatch.setattr(build_module, "export_block", export)
-    table = build_table(SPACE, PROFILER.device, tmp_path / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    table = build_table(SPACE, tmp_path / "t.json", PLAN, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
     assert [(m.key.split("(")[0], m.error) for m in table.failures] == [("head", "no such operator")]
 
 
 def test_block_that_the_runtime_rejects_costs_one_entry(tmp_path: Path) -> None:
-    broken = plan_blocks(SPACE, rounds=3).blocks[2]
+    broken = plan_table(SPACE, rounds=3).blocks[2]
     export_block(broken, tmp_path / "onnx").write_bytes(b"no model")
-    table = build_table(SPACE, PROFILER.device, tmp_path / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    table = build_table(SPACE, tmp_path / "t.json", PLAN, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
     assert [m.key for m in table.failures] == [broken.key]
     assert len(table.latency_ms) == len(table.entries) - 1
 
@@ -62,6 +64,35 @@ def test_unwritable_folder_is_said_before_anything_is_measured(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(TableError, match=r"cannot write to .*give another folder"):
         build_table(
-            SPACE, PROFILER.device, tmp_path / "file" / "t.json", profiler=PROFILER, onnx_folder=tmp_path / "onnx"
+            SPACE,
+            tmp_path / "file" / "t.json",
+            plan_table(SPACE, rounds=3),
+            profiler=PROFILER,
+            onnx_folder=tmp_path / "onnx",
         )
     assert not (tmp_path / "onnx").exists()
+
+
+def test_networks_calibrate_and_certify_the_table(tmp_path: Path) -> None:
+    plan = plan_table(SPACE, rounds=20, num_networks=20, seed=1)
+    table = build_table(
+        SPACE, tmp_path / "t.json", plan, profiler=replace(PROFILER, rounds=20), onnx_folder=tmp_path / "onnx"
+    )
+    assert table.calibration is not None and table.calibration.num_networks == 8
+    assert table.certificate is not None and table.certificate.num_networks == 12
+    assert table.certificate.kendall_tau > 0.5
+    assert table.certificate.twins_mape is not None
+    assert load_table(tmp_path / "t.json") == table
+    assert all(n.measurement.num_samples == table.provenance.rounds for n in table.networks)
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(TableError, match=r"5 networks are too few .*give 10 or more, or 0"):
+        plan_table(SPACE, rounds=3, num_networks=5)
+
+
+def test_int8_table_is_made_from_the_same_blocks(tmp_path: Path) -> None:
+    plan = plan_table(SPACE, rounds=3, precision="int8")
+    table = build_table(SPACE, tmp_path / "t.json", plan, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
+    assert table.provenance.precision == "int8" and not table.failures
+    assert set(table.by_key) == {b.key for b in PLAN.blocks}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profilers import Measurement
-from profilers.estimate import estimate_ms, remove_common_mode, split_half_error
+from profilers.estimate import disturbance, estimate_ms, remove_common_mode, split_half_error
+from profilers.measurement import SESSION_STRIDE
 
 NUM_MODELS = 30
 
@@ -80,3 +83,37 @@ def test_split_half_error_is_zero_for_steady_samples_and_nan_without() -> None:
 def test_inconsistent_measurements_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="m:"):
         Measurement(key="m", **fields)
+
+
+def test_samples_that_lost_the_core_count_with_their_cpu_time() -> None:
+    rng = np.random.default_rng(0)
+    true_ms, measurements = simulate(np.ones(40 * NUM_MODELS), rng)
+    interrupted = []
+    for m in measurements:
+        lost = rng.random(m.num_samples) < 0.6
+        wall_ns = tuple(int(t + 3e6 * gone) for t, gone in zip(m.wall_ns, lost, strict=True))
+        # A neighbour on the core now and then: most samples of the whole run are still the thread's own.
+        wall_ns = wall_ns if int(m.key) % 3 == 0 else m.wall_ns
+        interrupted.append(replace(m, wall_ns=wall_ns, cpu_ns=m.wall_ns))
+    assert relative_errors(true_ms, interrupted).max() < 0.01
+    assert 0.15 < disturbance(interrupted).preempted < 0.25
+    assert np.isnan(disturbance([]).preempted)
+
+
+def test_groups_measured_at_different_speeds_are_brought_together() -> None:
+    """Two sessions, the second 30 % slower; the anchors are in both."""
+    rng = np.random.default_rng(1)
+    true_ms = rng.uniform(0.05, 2.0, NUM_MODELS)
+    columns: list[tuple[list[int], list[int]]] = [([], []) for _ in range(NUM_MODELS)]
+    anchors = list(range(8))
+    for session, speed in enumerate((1.0, 1.3)):
+        members = anchors + list(range(8 + session, NUM_MODELS, 2))
+        for position in range(20 * len(members)):
+            model = members[position % len(members)]
+            columns[model][0].append(session * SESSION_STRIDE + position)
+            columns[model][1].append(int(true_ms[model] * 1e6 * speed * rng.normal(1, 0.003)))
+    measurements = [
+        Measurement(key=str(i), visits=tuple(v), wall_ns=tuple(t), cpu_ns=(1,) * len(t))
+        for i, (v, t) in enumerate(columns)
+    ]
+    assert relative_errors(true_ms, measurements).max() < 0.01

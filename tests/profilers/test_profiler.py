@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from profilers import Device, MeasurementError, Model, Profiler
+from profilers import Device, Measurement, MeasurementError, Model, Profiler
 from profilers.errors import JournalError
+from profilers.measurement import SESSION_STRIDE
 from profilers.transport import Connection, WorkerLostError
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
@@ -140,7 +142,7 @@ def test_continuing_a_journal_gives_the_same_as_one_run(tmp_path: Path, fake_mod
     lines = (tmp_path / "parts").read_bytes()
     (tmp_path / "parts").write_bytes(lines[:-7])  # as a kill in the middle of a write leaves it
     parts = _profiler(FakeTransport(tmp_path), rounds=6).measure(fake_models, tmp_path / "parts")
-    assert parts == whole
+    assert replace(parts, inference_s=0.0) == replace(whole, inference_s=0.0)
 
 
 def test_a_journal_of_other_models_or_devices_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
@@ -174,3 +176,48 @@ def test_killing_a_connection_ends_the_worker() -> None:
         connection.receive(0.05)
     with pytest.raises(ProcessLookupError):
         os.kill(connection.pid, 0)
+
+
+def test_measuring_stops_once_it_has_settled(tmp_path: Path, fake_models: list[Model]) -> None:
+    seen: list[int] = []
+
+    def is_settled(measurements: Sequence[Measurement]) -> bool:
+        seen.append(measurements[0].num_samples)
+        return seen[-1] >= 30
+
+    profiler = replace(_profiler(FakeTransport(tmp_path), rounds=80), is_settled=is_settled)
+    result = profiler.measure(fake_models, tmp_path / "j")
+    assert (result.stopped_by, result.num_rounds, seen) == ("settled", 30, [20, 30])
+    assert profiler.measure(fake_models, tmp_path / "j").num_rounds == 30
+
+
+def test_measuring_stops_after_the_minutes_given(tmp_path: Path, fake_models: list[Model]) -> None:
+    profiler = replace(_profiler(FakeTransport(tmp_path), rounds=10_000), max_minutes=1e-9)
+    result = profiler.measure(fake_models, tmp_path / "j")
+    assert (result.stopped_by, result.num_rounds) == ("minutes", 20)
+
+
+@pytest.mark.parametrize("memory_mb", [None, 30])
+def test_groups_take_turns_and_share_anchors(memory_mb: float | None, tmp_path: Path) -> None:
+    models = []
+    for index in range(24):
+        (tmp_path / f"{index}.onnx").write_bytes(bytes(index))
+        models.append(Model(key=f"m{index}", path=tmp_path / f"{index}.onnx"))
+    profiler = replace(_profiler(FakeTransport(tmp_path), rounds=20), memory_mb=memory_mb)
+    result = profiler.measure(models, tmp_path / "j")
+    assert result.num_rounds == 20
+    samples = [m.num_samples for m in result.measurements]
+    sessions = {v // SESSION_STRIDE for m in result.measurements for v in m.visits}
+    if memory_mb is None:
+        assert (result.num_groups, set(samples), sessions) == (1, {20}, {0})
+    else:
+        assert result.num_groups > 1 and min(samples) == 20
+        assert sum(n == 20 * result.num_groups for n in samples) == 8
+        assert len(sessions) == 2 * result.num_groups
+        assert profiler.measure(models, tmp_path / "j") == replace(result, inference_s=0.0)
+
+
+def test_a_group_that_fails_whole_does_not_keep_the_others_waiting(tmp_path: Path, fake_models: list[Model]) -> None:
+    transport = FakeTransport(tmp_path, open={str(i): "crash" for i in range(3)})
+    result = _profiler(transport).measure(fake_models, tmp_path / "j")
+    assert [m.error is None for m in result.measurements] == [False, False, False, True]

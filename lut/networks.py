@@ -1,0 +1,93 @@
+"""Whole networks that a table is calibrated and certified with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from profilers import Measurement
+from search_spaces import Architecture, SearchSpace
+from search_spaces.cost import GraphCosts
+
+CALIBRATION_SHARE = 0.4
+"""Of the networks; the rest is held out for the certificate."""
+
+NUM_TWINS = 6
+"""Held-out networks that are opened a second time, to tell what two sessions of the same bytes differ by."""
+
+POOL_PER_NETWORK = 50
+CONCENTRATIONS = (0.3, 1.0, 10.0)
+"""Of the Dirichlet distributions that a pool network's choices follow: from nearly one choice all over to uniform."""
+
+Role = Literal["calibration", "held_out", "twin"]
+
+
+@validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class NetworkMeasurement:
+    """A whole network measured in the same rounds as the blocks, and what it is for."""
+
+    architecture: Architecture
+    role: Role
+    measurement: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkPlan:
+    """A network to be measured; twins stand for the same bytes in a session of their own."""
+
+    architecture: Architecture
+    role: Role
+
+    @property
+    def key(self) -> str:
+        """Its name among the models that are measured."""
+        return f"{self.role}({'-'.join(map(str, self.architecture))})"
+
+
+def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPlan]:
+    """Distinct random networks spread over the range of multiply-accumulates, 40 % for calibration; some twins on top.
+
+    Uniform choices would crowd all networks into the middle of the range, so a pool is drawn in which some networks
+    prefer few choices, and the networks are taken from equal slices of the pool's range.
+    """
+    if num == 0:
+        return []
+    rng = np.random.default_rng([seed, num])
+    pool = _pool(space, num * POOL_PER_NETWORK, rng)
+    macs = GraphCosts(space).macs(np.array(pool))
+    edges = np.linspace(macs.min(), macs.max(), num + 1)
+    slices = [np.flatnonzero((macs >= low) & (macs <= high)) for low, high in pairwise(edges)]
+    chosen: list[int] = []
+    for members in slices:
+        left = np.setdiff1d(members, chosen)
+        if len(left):
+            chosen.append(int(rng.choice(left)))
+    spare = np.setdiff1d(np.arange(len(pool)), chosen)
+    chosen += [int(i) for i in rng.permutation(spare)[: max(0, num - len(chosen))]]
+    order = [pool[i] for i in rng.permutation(chosen)]
+    num_calibration = round(CALIBRATION_SHARE * len(order))
+    plans = [
+        NetworkPlan(architecture=a, role="calibration" if i < num_calibration else "held_out")
+        for i, a in enumerate(order)
+    ]
+    held_out = [p.architecture for p in plans if p.role == "held_out"]
+    return plans + [NetworkPlan(architecture=a, role="twin") for a in held_out[:NUM_TWINS]]
+
+
+def _pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Architecture]:
+    found: dict[Architecture, None] = {}
+    for number in range(num):
+        concentration = CONCENTRATIONS[number % len(CONCENTRATIONS)]
+        weights: dict[tuple[str, ...], np.ndarray] = {}
+        architecture = []
+        for decision in space.decisions:
+            if decision.choices not in weights:
+                weights[decision.choices] = rng.dirichlet(np.full(len(decision.choices), concentration))
+            architecture.append(int(rng.choice(len(decision.choices), p=weights[decision.choices])))
+        found[space.canonical(tuple(architecture))] = None
+    return list(found)

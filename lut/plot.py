@@ -1,0 +1,50 @@
+"""Predicted against measured, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lut.build import predict_one_ms
+from lut.errors import TableError
+from lut.table import LatencyTable
+from search_spaces import SearchSpace
+
+_LABELS = {"held_out": "held out", "calibration": "used for calibration"}
+
+
+def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
+    """Write a picture of predicted against measured latencies of the table's networks, with the 5 % band.
+
+    Raises:
+        TableError: the table has no networks, or the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    if table.certificate is None:
+        raise TableError("the table has no measured networks to plot; profile with --networks 50")
+    figure = Figure(figsize=(6.5, 6.0), layout="constrained")
+    axes = figure.subplots()
+    largest = 0.0
+    for (role, label), colour in zip(_LABELS.items(), ("#1f6feb", "#b0b7c3"), strict=True):
+        networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
+        measured = [table.estimates_ms[n.measurement.key] for n in networks]
+        predicted = [predict_one_ms(table, space, n.architecture) for n in networks]
+        axes.scatter(measured, predicted, s=22, color=colour, label=label, zorder=3 if role == "held_out" else 2)
+        largest = max([largest, *measured, *predicted])
+    line = np.array([0.0, 1.05 * largest])
+    axes.fill_between(line, 0.95 * line, 1.05 * line, color="#2da44e", alpha=0.15, label="within 5 %")
+    axes.plot(line, line, color="#2da44e", linewidth=1)
+    axes.set(xlim=line, ylim=line, xlabel="measured, ms", ylabel="predicted, ms")
+    certificate = table.certificate
+    axes.set_title(
+        f"{table.space}\n{table.provenance.device['name']}, {table.provenance.precision}: {certificate.num_networks} "
+        f"held out, mean error {certificate.mape:.1%}, {certificate.within_5pct:.0%} within 5 %",
+        fontsize=10,
+    )
+    axes.legend(loc="upper left")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise TableError(f"cannot write the picture {path}: {error}") from error

@@ -1,0 +1,100 @@
+"""The same ONNX models in other precisions."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+
+from search_spaces import ExportError
+
+Precision = Literal["fp32", "int8"]
+
+NUM_CALIBRATION_BATCHES = 4
+"""Random inputs that ranges are taken from: latencies depend on types and shapes, not on the ranges."""
+
+VERSION = f"1;onnxruntime={onnxruntime.__version__}"
+
+
+def in_precision(path: Path, precision: Precision, *, is_part: bool) -> Path:
+    """The model's file in a precision, made beside the float file unless it is there.
+
+    int8 is static quantization in QDQ form, per-channel weights, by onnxruntime. A part of a network (`is_part`) takes
+    and gives quantized tensors, as it does between its neighbours; a whole network takes and gives floats.
+
+    Raises:
+        ExportError: the model cannot be quantized.
+    """
+    if precision == "fp32":
+        return path
+    digest = hashlib.sha256(f"{path.name};{is_part};{VERSION}".encode()).hexdigest()
+    quantized = path.with_name(f"{path.stem}-int8-{digest[:8]}.onnx")
+    if not quantized.exists():
+        _quantize(path, quantized, is_part=is_part)
+    return quantized
+
+
+class _RandomInputs:
+    """Standard normal inputs: what BatchNorm lets through on average."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        (tensor,) = model.graph.input
+        shape = [d.dim_value for d in tensor.type.tensor_type.shape.dim]
+        rng = np.random.default_rng(0)
+        self._batches: Iterator[dict[str, np.ndarray]] = iter(
+            [{tensor.name: rng.standard_normal(shape).astype(np.float32)} for _ in range(NUM_CALIBRATION_BATCHES)]
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next input by name, None after the last."""
+        return next(self._batches, None)
+
+
+def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    CalibrationDataReader.register(_RandomInputs)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder:
+        prepared, draft = Path(folder) / "prepared.onnx", Path(folder) / "draft.onnx"
+        try:
+            quant_pre_process(path, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared,
+                draft,
+                _RandomInputs(onnx.load(prepared)),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+            if is_part:
+                onnx.save(_with_quantized_ends(onnx.load(draft)), draft)
+            onnx.checker.check_model(str(draft))
+        except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
+            raise ExportError(f"cannot quantize {path.name}: {error}") from error
+        draft.replace(target)
+
+
+def _with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without the quantization of its input and the dequantization of its output."""
+    graph = model.graph
+    (graph_input,), (graph_output,) = graph.input, graph.output
+    first = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph_input.name), None)
+    last = next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] == graph_output.name), None)
+    if first is not None and all(n is first or graph_input.name not in n.input for n in graph.node):
+        graph_input.name = first.output[0]
+        graph_input.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        graph.node.remove(first)
+    if last is not None:
+        graph_output.name = last.input[0]
+        graph_output.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        graph.node.remove(last)
+    return model

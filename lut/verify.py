@@ -1,0 +1,90 @@
+"""A table's certificate again, on new networks, on the device as it is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from lut.build import predict_one_ms
+from lut.certificate import Certificate, certify
+from lut.errors import TableError
+from lut.networks import draw_networks
+from lut.precision import Precision, in_precision
+from lut.table import LatencyTable
+from profilers import Model, Profiler
+from profilers.estimate import estimate_ms, split_half_errors
+from search_spaces import SearchSpace
+from search_spaces.onnx_export import export_block, export_network
+
+NUM_BLOCKS = 12
+"""Blocks measured again, to tell drift of the device from error of the model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What verifying gave.
+
+    Attributes:
+        certificate: of the table's predictions as they are.
+        drift: how much longer the same blocks take now than in the table, less 1.
+        without_drift: the certificate that predictions would have on a device as fast as it was then.
+    """
+
+    certificate: Certificate
+    drift: float
+    without_drift: Certificate
+
+
+def verify_table(
+    table: LatencyTable, space: SearchSpace, *, profiler: Profiler, num_networks: int, seed: int, onnx_folder: Path
+) -> Verification:
+    """Measure new random networks and a few blocks, and compare with what the table says.
+
+    Args:
+        profiler: on the table's device.
+        seed: of the networks; they differ from those of the table whatever it is.
+        onnx_folder: where exported models are kept; the journal is made anew there.
+
+    Raises:
+        TableError: the table was measured on another device.
+        MeasurementError: the device cannot be measured.
+    """
+    table.require_origin(space.spec, profiler.device)
+    known = {n.architecture for n in table.networks}
+    drawn = [p.architecture for p in draw_networks(space, num_networks + len(known), seed=seed) if p.role != "twin"]
+    fresh = [a for a in drawn if a not in known][:num_networks]
+    if len(fresh) < 2:
+        raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")
+    precision = cast(Precision, table.provenance.precision)
+    batch = profiler.device.batch
+    by_latency = sorted(table.latency_ms, key=lambda key: table.latency_ms[key])
+    picked = {by_latency[i] for i in np.linspace(0, len(by_latency) - 1, NUM_BLOCKS).round().astype(int)}
+    blocks = {b.key: b for b in space.candidates if b.key in picked}
+    models = [
+        Model(key=key, path=in_precision(export_block(b, onnx_folder, batch=batch), precision, is_part=True))
+        for key, b in blocks.items()
+    ]
+    names = {a: f"network({'-'.join(map(str, a))})" for a in fresh}
+    models += [
+        Model(key=n, path=in_precision(export_network(space, a, onnx_folder, batch=batch), precision, is_part=False))
+        for a, n in names.items()
+    ]
+    journal = onnx_folder / "verify.journal"
+    journal.unlink(missing_ok=True)
+    measurements = profiler.measure(models, journal).measurements
+    journal.unlink()
+    now_ms = estimate_ms(measurements)
+    drift = float(np.median([now_ms[key] / table.latency_ms[key] for key in blocks if key in now_ms])) - 1
+    usable = [a for a, name in names.items() if name in now_ms]
+    predicted = np.array([predict_one_ms(table, space, a) for a in usable])
+    measured = [now_ms[names[a]] for a in usable]
+    halves = split_half_errors(measurements)
+    repeatability = float(np.mean([halves[names[a]] for a in usable]))
+    return Verification(
+        certificate=certify(predicted.tolist(), measured, repeatability_mape=repeatability),
+        drift=drift,
+        without_drift=certify((predicted * (1 + drift)).tolist(), measured, repeatability_mape=repeatability),
+    )

@@ -1,0 +1,144 @@
+"""Corrections of block sums recover what was put in, and never look at held-out networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import small_spec, synthetic_table
+
+from lut.build import block_counts, finished, predict_one_ms
+from lut.calibration import calibrate
+from lut.certificate import certify
+from lut.networks import NUM_TWINS, NetworkMeasurement, draw_networks
+from lut.table import LatencyTable
+from profilers import Measurement
+from search_spaces import SearchSpace, make_space
+from search_spaces.cost import GraphCosts
+
+
+def _measured(table: LatencyTable, space: SearchSpace, latency, num: int = 60, seed: int = 0) -> LatencyTable:
+    """The table with networks that take what `latency(counts)` says, in milliseconds."""
+    networks = []
+    for number, plan in enumerate(draw_networks(space, num, seed=seed)):
+        ns = int(1e6 * latency(block_counts(space, plan.architecture)))
+        visits = tuple(10**5 + 7 * number + i for i in range(4))
+        measurement = Measurement(key=plan.key, visits=visits, wall_ns=(ns,) * 4, cpu_ns=(1,) * 4)
+        networks.append(NetworkMeasurement(architecture=plan.architecture, role=plan.role, measurement=measurement))
+    return replace(table, networks=tuple(networks))
+
+
+def _quiet_table(space: SearchSpace) -> LatencyTable:
+    """A table whose samples do not vary."""
+    table = synthetic_table(space)
+    entries = tuple(replace(m, wall_ns=(m.wall_ns[0],) * m.num_samples) for m in table.entries)
+    return replace(table, entries=entries)
+
+
+def test_affine_distortion_is_undone(space: SearchSpace) -> None:
+    table = _quiet_table(space)
+
+    def latency(counts: dict[str, int]) -> float:
+        return 0.3 + sum(num * (1.15 * table.latency_ms[key] - 0.02) for key, num in counts.items())
+
+    done = finished(_measured(table, space, latency), space)
+    assert done.certificate is not None and done.calibration is not None
+    assert done.certificate.mape < 0.01
+    assert done.certificate.kendall_tau > 0.98
+    raw = finished(_measured(table, space, latency), space)
+    sums = [sum(n * table.latency_ms[k] for k, n in block_counts(space, p.architecture).items()) for p in raw.networks]
+    truth = [raw.estimates_ms[p.measurement.key] for p in raw.networks]
+    assert certify(sums, truth, repeatability_mape=0).mape > 5 * done.certificate.mape
+
+
+def test_properties_of_blocks_are_learnt() -> None:
+    space = make_space(small_spec("fbnet-s"))
+    table = _quiet_table(space)
+
+    def latency(counts: dict[str, int]) -> float:
+        return sum(n * table.latency_ms[k] * (1.3 if "k=5" in k else 1.0) for k, n in counts.items())
+
+    done = finished(_measured(table, space, latency), space)
+    assert done.calibration is not None and done.certificate is not None
+    assert done.calibration.method == "bayesian"
+    factors = done.calibration.factors
+    k5, k3 = (np.mean([f for key, f in factors.items() if f"k={k}" in key]) for k in (5, 3))
+    assert k5 > k3 + 0.1
+    assert done.certificate.mape < 0.03
+
+
+def test_held_out_networks_do_not_move_the_calibration(space: SearchSpace) -> None:
+    table = _measured(_quiet_table(space), space, lambda counts: 1.0 + sum(counts.values()))
+    done = finished(table, space)
+    spoilt = replace(
+        table,
+        networks=tuple(
+            n
+            if n.role == "calibration"
+            else replace(n, measurement=replace(n.measurement, wall_ns=tuple(3 * t for t in n.measurement.wall_ns)))
+            for n in table.networks
+        ),
+    )
+    again = finished(spoilt, space)
+    assert again.calibration == done.calibration
+    assert again.certificate != done.certificate
+
+
+def test_unmeasured_blocks_keep_what_their_properties_say() -> None:
+    blocks = {f"mbconv(in=8,out=8,hw=8,k={k},s=1)": 0.1 * k for k in (3, 5, 7)}
+    keys = list(blocks)
+    networks = [{keys[0]: i + 1, keys[1]: 5 - i} for i in range(5)]
+    measured = [sum(2.0 * blocks[k] * n for k, n in counts.items()) for counts in networks]
+    calibration = calibrate(blocks, networks, measured)
+    assert calibration.block_ms(keys[2], blocks[keys[2]]) == pytest.approx(2.0 * blocks[keys[2]], rel=0.2)
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 4 networks, got 3"):
+        calibrate({"a(hw=1)": 1.0}, [{"a(hw=1)": 1}] * 3, [1.0] * 3)
+    with pytest.raises(ValueError, match="at least two held-out networks, got 1"):
+        certify([1.0], [1.0], repeatability_mape=0.0)
+
+
+def test_networks_that_failed_say_nothing(space: SearchSpace) -> None:
+    table = _measured(_quiet_table(space), space, lambda counts: 1.0 + sum(counts.values()))
+    failed = tuple(
+        replace(n, measurement=Measurement(key=n.measurement.key, error="crashed")) if n.role == "calibration" else n
+        for n in table.networks
+    )
+    done = finished(replace(table, networks=failed), space)
+    assert done.calibration is None and done.certificate is None
+    assert done.offset_ms == 0
+
+
+def test_certificate_by_hand() -> None:
+    certificate = certify([1.0, 2.08, 3.3], [1.0, 2.0, 3.0], repeatability_mape=0.01, twins_mape=0.02)
+    assert certificate.mape == pytest.approx((0 + 0.04 + 0.1) / 3)
+    assert certificate.bias == pytest.approx((0 + 0.04 + 0.1) / 3)
+    assert certificate.within_5pct == pytest.approx(2 / 3)
+    assert certificate.kendall_tau == 1.0
+
+
+def test_drawn_networks_are_distinct_divided_and_spread(space: SearchSpace) -> None:
+    plans = draw_networks(space, 50, seed=3)
+    assert plans == draw_networks(space, 50, seed=3) != draw_networks(space, 50, seed=4)
+    roles = [p.role for p in plans]
+    assert (roles.count("calibration"), roles.count("held_out"), roles.count("twin")) == (20, 30, NUM_TWINS)
+    main = [p.architecture for p in plans if p.role != "twin"]
+    assert len(set(main)) == 50 and all(space.canonical(a) == a for a in main)
+    assert {p.architecture for p in plans if p.role == "twin"} < {p.architecture for p in plans if p.role == "held_out"}
+    costs = GraphCosts(space)
+    drawn, uniform = costs.macs(np.array(main)), costs.macs(space.sample_many(50, np.random.default_rng(0)))
+    assert drawn.std() > 1.2 * uniform.std()
+    assert draw_networks(space, 0, seed=3) == []
+
+
+def test_model_uses_the_calibration(space: SearchSpace) -> None:
+    from lut import LatencyModel
+
+    table = finished(_measured(_quiet_table(space), space, lambda counts: 5.0 + sum(counts.values())), space)
+    architecture = space.sample(np.random.default_rng(0))
+    assert LatencyModel(space, table).predict_one_ms(architecture) == pytest.approx(
+        predict_one_ms(table, space, architecture)
+    )

@@ -1,0 +1,111 @@
+"""Comparing, merging, verifying and drawing tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import small_spec, synthetic_table
+
+from lut import TableError, build_table, plan_table
+from lut.compare import compare_tables, merge_tables
+from lut.plot import plot_table
+from lut.table import LatencyTable
+from lut.verify import verify_table
+from profilers import Measurement, Profiler
+from profilers.device import find_device
+from search_spaces import SearchSpace, make_space
+
+SPACE = make_space(small_spec("nasbench-macro"))
+
+
+@pytest.fixture(scope="module")
+def real_table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
+    """A small table, really measured."""
+    folder = tmp_path_factory.mktemp("real")
+    profiler = Profiler(device=find_device("cpu"), rounds=20)
+    plan = plan_table(SPACE, rounds=20, num_networks=20)
+    return build_table(SPACE, folder / "t.json", plan, profiler=profiler, onnx_folder=folder / "onnx")
+
+
+def _scaled(table: LatencyTable, factor: float) -> LatencyTable:
+    entries = tuple(replace(m, wall_ns=tuple(int(factor * t) for t in m.wall_ns)) for m in table.entries)
+    return replace(table, entries=entries)
+
+
+def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> None:
+    table = synthetic_table(space)
+    doubled = _scaled(table, 2.0)
+    odd = doubled.entries[3]
+    entries = tuple(replace(m, wall_ns=tuple(5 * t for t in m.wall_ns)) if m is odd else m for m in doubled.entries[1:])
+    other = replace(doubled, entries=entries, provenance=replace(table.provenance, precision="int8"))
+    difference = compare_tables(table, other)
+    assert difference.median_ratio == pytest.approx(2.0, rel=0.05)
+    assert next(iter(difference.ratios)) == odd.key
+    assert difference.only_first == (table.entries[0].key,) and difference.only_second == ()
+    assert difference.provenance == (("precision", "fp32", "int8"),)
+    same = compare_tables(table, table)
+    assert (same.median_ratio, same.kendall_tau, same.ratio_spread) == pytest.approx((1.0, 1.0, 0.0))
+
+
+def test_tables_without_a_common_block_do_not_compare() -> None:
+    one, other = (synthetic_table(make_space(small_spec("fbnet-s", input_size=size))) for size in (16, 72))
+    with pytest.raises(TableError, match="no block in common"):
+        compare_tables(one, other)
+
+
+def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) -> None:
+    table = synthetic_table(space)
+    half = len(table.entries) // 2
+    broken = Measurement(key=table.entries[0].key, error="crashed")
+    first = replace(table, entries=(broken, *table.entries[1 : half + 4]))
+    second = replace(table, entries=(table.entries[0], *table.entries[half:]))
+    merged = merge_tables([first, second], space)
+    assert set(merged.latency_ms) == set(table.latency_ms)
+    assert not merged.failures
+    shared = merged.by_key[table.entries[half].key]
+    assert shared.num_samples == 2 * table.entries[half].num_samples
+
+
+def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchSpace) -> None:
+    table = synthetic_table(space)
+    half = len(table.entries) // 2
+    first = replace(table, entries=table.entries[: half + 4])
+    slower = _scaled(replace(table, entries=table.entries[half:]), 1.5)
+    merged = merge_tables([first, slower], space)
+    ratios = np.array([merged.latency_ms[key] / table.latency_ms[key] for key in table.latency_ms])
+    assert ratios.max() / ratios.min() < 1.06
+
+
+def test_tables_of_different_origin_do_not_merge(space: SearchSpace) -> None:
+    table = synthetic_table(space)
+    int8 = replace(table, provenance=replace(table.provenance, precision="int8"))
+    with pytest.raises(TableError, match="differ in precision do not merge"):
+        merge_tables([table, int8], space)
+    with pytest.raises(TableError, match="different spaces"):
+        merge_tables([table, synthetic_table(make_space(small_spec(space.spec.name, input_size=20)))], space)
+
+
+def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, tmp_path: Path) -> None:
+    profiler = Profiler(device=find_device("cpu"), rounds=10)
+    slower = _scaled(real_table, 0.25)  # as if the device had been four times as fast then
+    result = verify_table(slower, SPACE, profiler=profiler, num_networks=10, seed=5, onnx_folder=tmp_path)
+    assert result.certificate.num_networks == 10
+    assert result.drift > 1.5
+    assert result.without_drift.mape < result.certificate.mape
+    with pytest.raises(TableError, match="other settings"):
+        other = Profiler(device=find_device("cpu-2threads"), rounds=10)
+        verify_table(real_table, SPACE, profiler=other, num_networks=10, seed=5, onnx_folder=tmp_path)
+
+
+def test_picture_is_written(real_table: LatencyTable, tmp_path: Path) -> None:
+    plot_table(real_table, SPACE, tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24) or []) > 50
+    with pytest.raises(TableError, match="cannot write the picture"):
+        plot_table(real_table, SPACE, tmp_path / "none" / "p.png")
+    with pytest.raises(TableError, match="no measured networks"):
+        plot_table(replace(real_table, certificate=None), SPACE, tmp_path / "p.png")
