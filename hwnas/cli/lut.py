@@ -120,7 +120,9 @@ def verify(
         print_json({**asdict(result.certificate), "drift": result.drift, "without_drift": asdict(result.without_drift)})
         return
     print(f"{path}: {describe(result.certificate)}")
-    print(f"  the same blocks take {result.drift:+.1%} of the time they took when the table was made")
+    print(
+        f"  the device is {abs(result.drift):.1%} {'slower' if result.drift > 0 else 'faster'} than when the table was made"
+    )
     print(f"  without that drift: {describe(result.without_drift)}")
 
 

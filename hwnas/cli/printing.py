@@ -39,7 +39,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
         ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
         ["measured ms", *(f"{n['measured_ms']:.4g}" for n in networks.values())],
-        [f"keeps {summary['max_latency_ms']:.4g} ms", *("yes" if n["budget_kept"] else "no" for n in networks.values())],
+        [
+            f"keeps {summary['max_latency_ms']:.4g} ms",
+            *("yes" if n["budget_kept"] else "no" for n in networks.values()),
+        ],
     ]
     space = summary["space"]
     print_table(f"{space['name']} at {space['input_size']} px on {summary['device']}", columns, rows)
