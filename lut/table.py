@@ -192,8 +192,12 @@ def load_table(path: Path) -> LatencyTable:
         raise TableError(f"{path} was changed after it was written (checksum); profile again or restore a copy")
     try:
         return _ADAPTER.validate_python(content)
-    except (ValidationError, SpaceError) as error:
-        raise TableError(f"{path} does not follow the table schema: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TableError(f"{path} does not follow the table schema: {where}: {first['msg']}; profile again") from error
+    except SpaceError as error:
+        raise TableError(f"{path} does not follow the table schema: {error}; profile again") from error
 
 
 def _digest(content: str) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
+
+
+class Interruption(BaseException):
+    """Ctrl-C; unlike KeyboardInterrupt, the command-line library does not answer it itself."""
 
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit code 2, failed work in exit code 1."""
     from hwnas.cli.app import app
 
+    previous = signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
-    except KeyboardInterrupt:
+    except Interruption:
         print("interrupted; the same command continues where this one stopped", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
@@ -22,3 +29,9 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(code)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise Interruption

@@ -120,9 +120,8 @@ def verify(
         print_json({**asdict(result.certificate), "drift": result.drift, "without_drift": asdict(result.without_drift)})
         return
     print(f"{path}: {describe(result.certificate)}")
-    print(
-        f"  the device is {abs(result.drift):.1%} {'slower' if result.drift > 0 else 'faster'} than when the table was made"
-    )
+    speed = "slower" if result.drift > 0 else "faster"
+    print(f"  the device is {abs(result.drift):.1%} {speed} than when the table was made")
     print(f"  without that drift: {describe(result.without_drift)}")
 
 

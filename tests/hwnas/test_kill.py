@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,3 +81,16 @@ def test_profile_killed_twice_ends_with_the_same_blocks_and_rounds(tmp_path: Pat
     assert len(table.entries) == 104 and not table.failures
     assert all(m.num_samples == 40 for m in table.entries)
     assert not journal.exists()
+
+
+def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    command = ("profile", "--space", "nasbench-macro", "--networks", 0, "--rounds", 60, "-o", path, "--quiet")
+    journal = tmp_path / "t.json.journal"
+    process = start_cli(*command)
+    kill_when(process, lambda: num_lines(journal) >= 4, number=signal.SIGINT)
+    assert process.returncode == 130
+    rounds_before = num_lines(journal)
+    assert rounds_before >= 4 and not path.exists()
+    assert run_cli(*command).code == 0
+    assert all(m.num_samples == 60 for m in load_table(path).entries)

@@ -48,16 +48,18 @@ def start_cli(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 
-def kill_when(process: subprocess.Popen[bytes], condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
-    """Send SIGKILL to the process as soon as the condition holds; fail where it never does."""
-    deadline = time.monotonic() + timeout_s
+def kill_when(
+    process: subprocess.Popen[bytes], condition: Callable[[], bool], *, number: signal.Signals = signal.SIGKILL
+) -> None:
+    """Send a signal to the process as soon as the condition holds and wait for its end; fail where it never holds."""
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "the moment to kill never came"
         if process.poll() is not None:
             _, err = process.communicate()
             raise AssertionError(f"ended before it could be killed: {err.decode()[-2000:]}")
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, number)
     process.communicate()
 
 
