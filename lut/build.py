@@ -12,7 +12,7 @@ import numpy as np
 from lut.calibration import MIN_NETWORKS, calibrate
 from lut.certificate import Certificate, certify
 from lut.errors import TableError
-from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
+from lut.networks import NetworkMeasurement, NetworkPlan, draw_networks
 from lut.precision import Precision, in_precision
 from lut.table import LatencyTable, Provenance, save_table
 from profilers import Device, Measurement, Model, Profiler
@@ -193,13 +193,12 @@ def predict_one_ms(table: LatencyTable, space: SearchSpace, architecture: Archit
 
 def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
     """Whether odd and even rounds agree about the networks; never without networks."""
-    corrected = {m.key: m for m in measurements if m.error is None}
-    chosen = [corrected[key] for key in networks if key in corrected]
+    chosen = [m for m in measurements if m.key in networks and m.error is None]
     if not chosen:
         return False
-    # All measurements together tell what disturbed them; the networks alone say when it is enough.
     limit = SETTLED if np.median([m.median_ms for m in chosen]) >= 1.0 else SETTLED_SUB_MS
-    return split_half_error([*corrected.values()], of={m.key for m in chosen}) <= limit
+    # All measurements together tell what disturbed them; the networks alone say when it is enough.
+    return split_half_error([m for m in measurements if m.error is None], of=networks.keys()) <= limit
 
 
 def _certificate(
@@ -270,6 +269,3 @@ def require_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise TableError(f"cannot write to {path.parent}: {error.strerror}; give another folder") from error
-
-
-__all__ = ["Role", "TablePlan", "build_table", "finished", "journal_beside", "plan_table", "require_writable"]

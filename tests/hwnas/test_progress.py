@@ -25,6 +25,7 @@ def _work(reporter: Reporter) -> None:
 def test_a_terminal_has_a_bar_with_the_time_left() -> None:
     reporter, out = _reporter(is_terminal=True)
     _work(reporter)
+    assert "/s" in out.getvalue()
     assert "4/4" in out.getvalue() and "left" in out.getvalue() and "epoch 4/4" in out.getvalue()
     assert "is over" not in out.getvalue()
 
