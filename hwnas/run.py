@@ -20,7 +20,7 @@ from hwnas.progress import Reporter
 from hwnas.training.randomness import numpy_rng
 from lut import LatencyTable, load_table
 from profilers import Device
-from profilers.device import find_device
+from profilers.device import adjusted, find_device
 from profilers.durable import write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
@@ -131,11 +131,16 @@ class Run:
         Raises:
             RequestError: the table was measured on another device.
         """
-        measured_on = str(self.given_table.provenance.device["name"]) if self.given_table else None
-        device = find_device(self.config.device or measured_on or "cpu", self.config.devices)
-        if measured_on not in (None, device.name):
-            raise RequestError(f"{self.config.lut} was measured on {measured_on!r}, but --device is {device.name!r}")
-        return device
+        if self.given_table is None:
+            return find_device(self.config.device or "cpu", self.config.devices)
+        settings = self.given_table.provenance.device
+        device = find_device(self.config.device or settings["name"], self.config.devices)
+        if device.name != settings["name"]:
+            raise RequestError(
+                f"{self.config.lut} was measured on {settings['name']!r}, but --device is {device.name!r}"
+            )
+        # Networks are measured as the table's blocks were, whatever the devices file says by now.
+        return adjusted(device, threads=settings["threads"], batch=settings["batch"])
 
     @cached_property
     def agent(self) -> TrainingAgent:

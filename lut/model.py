@@ -22,7 +22,7 @@ class LatencyModel:
         if table.space != space.spec:
             raise TableError(
                 f"{name} is for {table.space}; this search is for {space.spec}. Build a table for it: "
-                + profile_command(space.spec, str(table.provenance.device["name"]))
+                + profile_command(space.spec, table, "another.lut.json")
             )
         self.space = space
         self.table = table
@@ -33,7 +33,7 @@ class LatencyModel:
             why = table.by_key[first].error if first in table.by_key else "never measured"
             raise MissingLatencyError(
                 f"no latency for {first} in {name} ({len(missing)} of {total} blocks; {why}); "
-                f"run: {profile_command(space.spec, str(table.provenance.device['name']))} --fresh"
+                f"run: {profile_command(space.spec, table, name)} --fresh"
             )
         self._block_ms = np.array([0.0 if b.is_identity else table.block_ms(b.key) for b in space.candidates])
 
@@ -75,9 +75,12 @@ class LatencyModel:
         return tuple(int(c) for c in best), best_ms
 
 
-def profile_command(spec: SpaceSpec, device: str) -> str:
-    """The command that builds a table for a space on a device."""
+def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
+    """The command that builds a table for a space on the device and in the precision of another table."""
+    device, precision = like.provenance.device, like.provenance.precision
     return (
         f"hwnas profile --space {spec.name} --input-size {spec.input_size} --channels {spec.in_channels} "
-        f"--classes {spec.num_classes} --width {spec.width:g} --device {device}"
+        f"--classes {spec.num_classes} --width {spec.width:g} "
+        f"--device {device['name']} --threads {device['threads']} --batch {device['batch']} --precision {precision} "
+        f"-o {output}"
     )

@@ -136,10 +136,19 @@ class LatencyTable:
         """The entries that have an error instead of samples."""
         return tuple(m for m in self.entries if m.error is not None)
 
-    def require_origin(self, space: SpaceSpec, device: Device, *, name: str = "the table") -> None:
-        """Raise TableError unless the table was measured for that space on that device with those settings."""
+    def require_origin(
+        self, space: SpaceSpec, device: Device, *, precision: str | None = None, name: str = "the table"
+    ) -> None:
+        """Raise TableError unless the table was measured for that space on that device with those settings.
+
+        The precision is compared where one is given.
+        """
         if self.space != space:
             raise TableError(f"{name} is for {self.space}, not for {space}; give another output or --fresh")
+        if precision not in (None, self.provenance.precision):
+            raise TableError(
+                f"{name} holds {self.provenance.precision} latencies, not {precision}; give another output or --fresh"
+            )
         wanted, found = device.settings(), dict(self.provenance.device)
         differing = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
         if differing:

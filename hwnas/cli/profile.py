@@ -73,7 +73,7 @@ def profile(
         journal_beside(output).unlink(missing_ok=True)
     if output.exists():
         table = load_table(output)
-        table.require_origin(spec, chosen, name=str(output))
+        table.require_origin(spec, chosen, precision=precision, name=str(output))
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
         table = profile_space(made, output, plan, profiler=profiler, reporter=reporter)

@@ -49,7 +49,7 @@ def _own_table(run: Run) -> LatencyTable:
     if path.exists():
         try:
             table = load_table(path)
-            table.require_origin(run.space.spec, run.device, name=str(path))
+            table.require_origin(run.space.spec, run.device, precision=run.config.precision, name=str(path))
             return table
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()

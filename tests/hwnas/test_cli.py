@@ -14,6 +14,9 @@ from command_line import Outcome, run_cli
 from samples import synthetic_table
 
 from hwnas.cli import exit_codes
+from hwnas.config import load_config
+from hwnas.progress import Reporter
+from hwnas.run import Run
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SPACES, SpaceSpec, make_space
 
@@ -103,6 +106,7 @@ def test_profile_then_show(tmp_path: Path) -> None:
     assert shown["rounds"] == 4 and shown["num_entries"] == 17 == len(shown["entries"])
     assert "slowest 2 blocks" in run_cli("lut", "show", path, "--slowest", 2).out
     assert_refused(run_cli(*common, "--batch", 2), "was measured on cpu with other settings (batch)")
+    assert_refused(run_cli(*common, "--precision", "int8"), "holds fp32 latencies, not int8")
 
 
 def test_listings_name_everything() -> None:
@@ -167,6 +171,14 @@ def test_table_of_another_space_or_size_or_device_is_refused(table: Path, budget
     assert_refused(run_cli(*base, tmp_path / "a", "--space", "fbnet-s"), "this search is for fbnet-s", "hwnas profile")
     assert_refused(run_cli(*base, tmp_path / "b", "--input-size", 16), "at 1x8x8", "at 1x16x16")
     assert_refused(run_cli(*base, tmp_path / "c", "--device", "cpu-2threads"), "was measured on 'cpu'")
+
+
+def test_networks_are_measured_with_the_settings_of_the_table(table: Path, budget: str) -> None:
+    good = load_table(table)
+    settings = {**good.provenance.device, "threads": 2, "batch": 3}
+    save_table(replace(good, provenance=replace(good.provenance, device=settings)), table)
+    run = Run(load_config(None, {"max_latency": budget, "lut": table}), Reporter(is_quiet=True))
+    assert (run.device.name, run.device.threads, run.device.batch) == ("cpu", 2, 3)
 
 
 def test_table_cut_in_half_is_refused(table: Path, budget: str, tmp_path: Path) -> None:

@@ -58,3 +58,4 @@ def test_missing_block_is_named(space: SearchSpace, error: str | None) -> None:
     assert f"no latency for {lost.key} in t.json (1 of" in message
     assert (error or "never measured") in message
     assert f"hwnas profile --space {space.spec.name} --input-size 16" in message
+    assert message.endswith("--device cpu --threads 1 --batch 1 --precision fp32 -o t.json --fresh")
