@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="folder that keeps the tables")
     options = parser.parse_args()
 
     classes = 1000 if options.input_size > 64 else 10
@@ -50,7 +51,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = build_table(
                 space,
-                Path(folder) / "table.json",
+                (options.keep or Path(folder)) / f"{options.space}-{options.input_size}-{plan.precision}-{seed}.json",
                 plan,
                 profiler=profiler,
                 onnx_folder=onnx_cache(),

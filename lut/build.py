@@ -12,6 +12,8 @@ import numpy as np
 from lut.calibration import MIN_NETWORKS, calibrate
 from lut.certificate import Certificate, certify
 from lut.errors import TableError
+from lut.layout import LayoutWalk, block_layout
+from lut.model import block_traffic, predict_ms
 from lut.networks import NetworkMeasurement, NetworkPlan, draw_networks
 from lut.precision import Precision, in_precision
 from lut.table import LatencyTable, Provenance, save_table
@@ -123,6 +125,8 @@ def build_table(
     network_keys = {n.key: n for n in plan.networks}
     settling = replace(profiler, is_settled=lambda ms: have_settled(ms, network_keys))
     result = settling.measure(models, journal_path)
+    measured = {m.key for m in result.measurements if m.error is None}
+    operations = settling.inspect([m for m in models if m.key in measured and m.key not in network_keys])
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
     table = finished(
         LatencyTable(
@@ -146,6 +150,7 @@ def build_table(
                 for m in result.measurements
                 if m.key in network_keys
             ),
+            layouts={b.key: block_layout(b, operations[b.key]) for b in plan.blocks if b.key in operations},
         ),
         space,
     )
@@ -165,12 +170,15 @@ def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
     }
     if len(usable["calibration"]) < MIN_NETWORKS or len(usable["held_out"]) < 2:
         return replace(table, calibration=None, certificate=None)
+    architectures = [n.architecture for n in usable["calibration"]]
     calibrated = replace(
         table,
         calibration=calibrate(
             table.latency_ms,
-            [block_counts(space, n.architecture) for n in usable["calibration"]],
+            [block_counts(space, a) for a in architectures],
             [table.estimates_ms[n.measurement.key] for n in usable["calibration"]],
+            traffic={b.key: block_traffic(b) for b in space.candidates},
+            conversions=LayoutWalk(space, table.layouts).changes(np.array(architectures)),
         ),
     )
     return replace(calibrated, certificate=_certificate(calibrated, space, usable))
@@ -183,12 +191,6 @@ def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, in
         if not block.is_identity:
             counts[block.key] = counts.get(block.key, 0) + 1
     return counts
-
-
-def predict_one_ms(table: LatencyTable, space: SearchSpace, architecture: Architecture) -> float:
-    """Predicted latency of one architecture from the entries that it needs; others may be missing."""
-    counts = block_counts(space, architecture)
-    return table.offset_ms + sum(num * table.block_ms(key) for key, num in counts.items())
 
 
 def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
@@ -212,7 +214,7 @@ def _certificate(
         if n.architecture in measured
     ]
     return certify(
-        [predict_one_ms(table, space, n.architecture) for n in held_out],
+        predict_ms(table, space, np.array([n.architecture for n in held_out])).tolist(),
         [measured[n.architecture] for n in held_out],
         repeatability_mape=float(np.mean([table.split_half_errors[n.measurement.key] for n in held_out])),
         twins_mape=float(np.mean(twins)) if twins else None,

@@ -100,6 +100,7 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
                 for key in {**mine, **theirs}
             ),
             networks=tuple(networks.values()),
+            layouts={**merged.layouts, **table.layouts},
             provenance=replace(
                 merged.provenance,
                 date=max(merged.provenance.date, table.provenance.date),

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut.errors import MissingLatencyError, TableError
+from lut.layout import LayoutWalk
 from lut.table import LatencyTable
-from search_spaces import Architecture, SearchSpace, SpaceSpec
+from search_spaces import Architecture, Block, SearchSpace, SpaceSpec
+from search_spaces.cost import block_cost
 
 
 class LatencyModel:
@@ -35,12 +37,13 @@ class LatencyModel:
                 f"no latency for {first} in {name} ({len(missing)} of {total} blocks; {why}); "
                 f"run: {profile_command(space.spec, table, name)} --fresh"
             )
-        self._block_ms = np.array([0.0 if b.is_identity else table.block_ms(b.key) for b in space.candidates])
+        self._costs = _Costs(table, space)
 
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Predicted latency of each architecture, in milliseconds per forward pass.
 
-        Sums the (calibrated) latencies of the chosen blocks. Assumes the table's batch size, precision and threads.
+        Sums the (calibrated) latencies of the chosen blocks, and what their neighbours change about them. Assumes the
+        table's batch size, precision and threads.
 
         Args:
             architectures: [num_architectures, num_decisions] choice indices.
@@ -48,7 +51,7 @@ class LatencyModel:
         Returns:
             [num_architectures] milliseconds.
         """
-        return self.table.offset_ms + self.space.block_sum(self._block_ms, architectures)
+        return self._costs.total_ms(architectures)
 
     def predict_one_ms(self, architecture: Architecture) -> float:
         """Predicted latency of one architecture, in milliseconds per forward pass."""
@@ -73,6 +76,48 @@ class LatencyModel:
                 if sign * predicted[winner] < sign * best_ms:
                     best, best_ms, improved = variants[winner], float(predicted[winner]), True
         return tuple(int(c) for c in best), best_ms
+
+
+def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing."""
+    return _Costs(table, space).total_ms(architectures)
+
+
+def block_traffic(block: Block) -> tuple[int, int]:
+    """Elements of a block's weights and of its activations."""
+    cost = block_cost(block)
+    return cost.params, cost.activations
+
+
+class _Costs:
+    """What each candidate block adds to a network after a plain and after a blocked input, in milliseconds."""
+
+    def __init__(self, table: LatencyTable, space: SearchSpace) -> None:
+        self._offset_ms = table.offset_ms
+        self._space = space
+        self._block_ms = np.array(
+            [
+                0.0 if b.is_identity else table.block_ms(b.key) if b.key in table.latency_ms else np.nan
+                for b in space.candidates
+            ]
+        )
+        self._pressure_ms = 0.0 if table.calibration is None else table.calibration.pressure_ms
+        self._traffic = np.array([float(sum(block_traffic(b))) for b in space.candidates])
+        self._walk: LayoutWalk | None = None
+        if table.layouts and table.calibration is not None:
+            walk = self._walk = LayoutWalk(space, table.layouts)
+            conversions = table.calibration.conversion_ms * walk.nodes + table.calibration.element_ms * walk.elements
+            # A block adds nothing at least, whatever it spares.
+            self._by_layout_ms = np.maximum(0.0, self._block_ms + conversions)
+
+    def total_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        if self._walk is None:
+            sums_ms = self._space.block_sum(self._block_ms, architectures)
+        else:
+            sums_ms = self._walk.total(self._by_layout_ms, architectures)
+        if self._pressure_ms:
+            sums_ms += self._pressure_ms * self._space.block_sum(self._traffic, architectures) ** 2
+        return self._offset_ms + sums_ms
 
 
 def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:

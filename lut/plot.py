@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lut.build import predict_one_ms
 from lut.errors import TableError
+from lut.model import predict_ms
 from lut.table import LatencyTable
 from search_spaces import SearchSpace
 
@@ -30,7 +30,7 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     for (role, label), colour in zip(_LABELS.items(), ("#1f6feb", "#b0b7c3"), strict=True):
         networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
         measured = [table.estimates_ms[n.measurement.key] for n in networks]
-        predicted = [predict_one_ms(table, space, n.architecture) for n in networks]
+        predicted = predict_ms(table, space, np.array([n.architecture for n in networks])).tolist() if networks else []
         axes.scatter(measured, predicted, s=22, color=colour, label=label, zorder=3 if role == "held_out" else 2)
         largest = max([largest, *measured, *predicted])
     line = np.array([0.0, 1.05 * largest])

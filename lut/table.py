@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from lut.calibration import Calibration
 from lut.certificate import Certificate
 from lut.errors import TableError
+from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
 from profilers import Device, Measurement
 from profilers.durable import write_text
@@ -81,6 +83,7 @@ class LatencyTable:
         entries: raw samples or the failure of every block; identities cost nothing and have no entry.
         reported: latencies of blocks without samples, in imported and adapted tables.
         networks: whole networks measured in the same rounds.
+        layouts: what becomes of blocks' layout conversions in networks, by key, where the runtime has any.
         calibration: correction of block sums, learnt from the networks for calibration.
         certificate: errors of the predictions on the held-out networks.
     """
@@ -90,6 +93,7 @@ class LatencyTable:
     entries: tuple[Measurement, ...]
     reported: tuple[ReportedLatency, ...] = ()
     networks: tuple[NetworkMeasurement, ...] = ()
+    layouts: Mapping[str, BlockLayout] = field(default_factory=dict)
     calibration: Calibration | None = None
     certificate: Certificate | None = None
 

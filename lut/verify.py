@@ -8,9 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from lut.build import predict_one_ms
 from lut.certificate import Certificate, certify
 from lut.errors import TableError
+from lut.model import predict_ms
 from lut.networks import draw_networks
 from lut.precision import Precision, in_precision
 from lut.table import LatencyTable
@@ -79,7 +79,7 @@ def verify_table(
     now_ms = estimate_ms(measurements)
     drift = float(np.median([now_ms[key] / table.latency_ms[key] for key in blocks if key in now_ms])) - 1
     usable = [a for a, name in names.items() if name in now_ms]
-    predicted = np.array([predict_one_ms(table, space, a) for a in usable])
+    predicted = predict_ms(table, space, np.array(usable))
     measured = [now_ms[names[a]] for a in usable]
     halves = split_half_errors(measurements)
     repeatability = float(np.mean([halves[names[a]] for a in usable]))

@@ -122,6 +122,35 @@ class Profiler:
             raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")
         return result
 
+    def inspect(self, models: Sequence[Model]) -> dict[str, tuple[str, ...]]:
+        """The operations of the models as the runtime optimises them, in the order they run, by key.
+
+        Models that the runtime rejects or that crash it are left out.
+
+        Raises:
+            MeasurementError: no worker can be started.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        session = _Session(self, models)
+        try:
+            for model in models:
+                if session.connection is None:
+                    session.start_worker()
+                assert session.connection is not None
+                try:
+                    session.connection.send(
+                        {"command": "inspect", "path": str(model.path), "threads": self.device.threads}
+                    )
+                    answer = session.connection.receive(self.device.open_timeout_s)
+                except WorkerLostError:
+                    session.end()
+                    continue
+                if answer.get("event") == "inspected":
+                    found[model.key] = tuple(answer["operations"])
+        finally:
+            session.end()
+        return found
+
 
 class _Session:
     """One call of Profiler.measure: the worker that is up now, and what is known of the models."""

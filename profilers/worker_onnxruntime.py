@@ -6,6 +6,8 @@ Reads one JSON command a line from standard input and answers on standard output
         -> {"event": "started", "onnxruntime": "1.20.0", "machine": ..., "cores": [1], ...}
     {"command": "open", "index": 0, "path": "block.onnx"}
         -> {"event": "opened", "index": 0} or {"event": "failed", "index": 0, "message": ...}
+    {"command": "inspect", "path": "block.onnx", "threads": 1}
+        -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...]} or {"event": "failed", "message": ...}
     {"command": "round", "order": [2, 0, 1], "announce": false}
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
@@ -21,6 +23,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +55,8 @@ def main() -> None:
             options, answer = start(command["threads"], command["cores"])
         elif command["command"] == "open":
             answer = open_model(command["index"], command["path"], options, runs)
+        elif command["command"] == "inspect":
+            answer = inspect(command["path"], command["threads"])
         elif command["command"] == "round":
             answer = visit_all(command["order"], runs, announce=command["announce"])
         else:
@@ -131,6 +136,26 @@ def open_model(
         return {"event": "failed", "index": index, "message": f"{type(error).__name__}: {error}"[:500]}
     runs[index] = lambda: session.run_with_iobinding(binding)
     return {"event": "opened", "index": index}
+
+
+def inspect(path: str, threads: int) -> dict[str, object]:
+    """The operations that a model comes to once it is optimised, in the order they run."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    options.enable_profiling = True
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session.run(None, {n.name: np.zeros(n.shape, dtype=DTYPES[n.type]) for n in session.get_inputs()})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    except Exception as error:  # the runtime raises many kinds of its own, and any of them is this model's result
+        return {"event": "failed", "message": f"{type(error).__name__}: {error}"[:500]}
+    return {
+        "event": "inspected",
+        "operations": [e["args"]["op_name"] for e in events if e["name"].endswith("_kernel_time")],
+    }
 
 
 def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np.ndarray:

@@ -48,6 +48,11 @@ class Block(ABC):
         return -(-self.input_size // self.stride)
 
     @property
+    def keeps_shape(self) -> bool:
+        """Whether input and output have the same shape, so that a residual can be added."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    @property
     def is_identity(self) -> bool:
         """Whether the block vanishes from the graph: it has no parameters, no operations and no latency."""
         return False

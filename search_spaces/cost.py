@@ -16,10 +16,17 @@ from search_spaces.space import Architecture, SearchSpace
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphCost:
-    """Parameters (weights, biases, BatchNorm scale and shift) and multiply-accumulates at batch 1."""
+    """Costs at batch 1.
+
+    Attributes:
+        params: weights, biases, BatchNorm scale and shift.
+        macs: multiply-accumulates of convolutions and linear layers, biases not counted, as in the papers' tables.
+        activations: elements that these layers give (Radosavovic et al. 2020, Designing Network Design Spaces).
+    """
 
     params: int
     macs: int
+    activations: int
 
 
 @lru_cache(maxsize=4096)
@@ -32,18 +39,16 @@ def block_cost(block: Block) -> GraphCost:
 
 
 def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
-    """Cost of any module made of convolutions and linear layers, counted while it runs on `x_NCHW`.
-
-    Multiply-accumulates are those of convolutions and linear layers, biases not counted, as in the papers' tables.
-    """
-    macs = 0
+    """Cost of any module made of convolutions and linear layers, counted while it runs on `x_NCHW`."""
+    macs = activations = 0
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal macs
+        nonlocal macs, activations
         weight = layer.weight
         assert isinstance(weight, torch.Tensor)
         positions = output.numel() // output.shape[1]
         macs += weight.numel() * positions
+        activations += output.numel()
 
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(count) for layer in layers]
@@ -53,7 +58,7 @@ def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
     finally:
         for handle in handles:
             handle.remove()
-    return GraphCost(params=sum(p.numel() for p in module.parameters()), macs=macs)
+    return GraphCost(params=sum(p.numel() for p in module.parameters()), macs=macs, activations=activations)
 
 
 class GraphCosts:
@@ -64,6 +69,7 @@ class GraphCosts:
         costs = [block_cost(block) for block in space.candidates]
         self._params = np.array([c.params for c in costs], dtype=np.float64)
         self._macs = np.array([c.macs for c in costs], dtype=np.float64)
+        self._activations = np.array([c.activations for c in costs], dtype=np.float64)
 
     def params(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """[num_architectures] parameter counts."""
@@ -73,7 +79,13 @@ class GraphCosts:
         """[num_architectures] multiply-accumulates of one forward pass at batch 1."""
         return self._space.block_sum(self._macs, architectures)
 
+    def activations(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] elements that convolutions and linear layers give at batch 1."""
+        return self._space.block_sum(self._activations, architectures)
+
     def of(self, architecture: Architecture) -> GraphCost:
-        """Both, for one architecture."""
+        """All of them, for one architecture."""
         row = self._space.as_array([architecture])
-        return GraphCost(params=int(self.params(row)[0]), macs=int(self.macs(row)[0]))
+        return GraphCost(
+            params=int(self.params(row)[0]), macs=int(self.macs(row)[0]), activations=int(self.activations(row)[0])
+        )

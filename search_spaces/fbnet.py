@@ -27,20 +27,21 @@ _CHOICES: dict[str, dict[str, Any]] = {
     "k5_e6": {"kernel": 5, "expansion": 6},
 }
 
-SMALL_INPUT = 64
-"""At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""
-
 
 def fbnet_s(spec: SpaceSpec) -> ChainSpace:
     """22 layers of 9 choices and the small head of 1504 channels."""
     return _fbnet(spec, head_channels=1504)
 
 
+def fbnet_l(spec: SpaceSpec) -> ChainSpace:
+    """The layers of fbnet-s and the larger head of 1984 channels."""
+    return _fbnet(spec, head_channels=1984)
+
+
 def _fbnet(spec: SpaceSpec, *, head_channels: int) -> ChainSpace:
-    early_stride = 1 if spec.input_size <= SMALL_INPUT else 2
     channels, size = make_divisible(16 * spec.width), spec.input_size
     stem = ConvBnAct(
-        in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, stride=early_stride
+        in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, stride=spec.early_stride
     )
     size = stem.output_size
     layers: list[list[Block]] = []
@@ -48,7 +49,7 @@ def _fbnet(spec: SpaceSpec, *, head_channels: int) -> ChainSpace:
         for position in range(num_layers):
             stride = first_stride if position == 0 else 1
             if stage == 1:
-                stride = min(stride, early_stride)
+                stride = min(stride, spec.early_stride)
             shape: dict[str, Any] = {
                 "in_channels": channels,
                 "out_channels": make_divisible(out * spec.width),

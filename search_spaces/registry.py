@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from search_spaces.errors import SpaceError
-from search_spaces.fbnet import fbnet_s
+from search_spaces.fbnet import fbnet_l, fbnet_s
 from search_spaces.nasbench_macro import nasbench_macro
+from search_spaces.proxylessnas import proxylessnas
 from search_spaces.space import SearchSpace, SpaceSpec
 
 SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
+    "fbnet-l": fbnet_l,
     "fbnet-s": fbnet_s,
     "nasbench-macro": nasbench_macro,
+    "proxylessnas": proxylessnas,
 }
 
 

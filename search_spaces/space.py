@@ -20,6 +20,10 @@ Architecture = tuple[int, ...]
 """One choice index per decision."""
 
 
+SMALL_INPUT = 64
+"""At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceSpec:
     """Everything needed to make the same search space again.
@@ -47,6 +51,11 @@ class SpaceSpec:
             f"{self.name} at {self.in_channels}x{self.input_size}x{self.input_size}, "
             f"{self.num_classes} classes, width {self.width:g}"
         )
+
+    @property
+    def early_stride(self) -> int:
+        """Of the stem and of the first strided stage, in spaces that were made for large inputs."""
+        return 1 if self.input_size <= SMALL_INPUT else 2
 
     def as_dict(self) -> dict[str, str | int | float]:
         """The fields by name, for files."""

@@ -47,7 +47,7 @@ def profile(
     from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import SpaceSpec, make_space
-    from search_spaces.fbnet import SMALL_INPUT
+    from search_spaces.space import SMALL_INPUT
 
     reporter = Reporter(is_quiet=quiet)
     num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)

@@ -13,13 +13,14 @@ from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvBnAct(Block):
-    """Convolution, BatchNorm, activation. Stems are of this family."""
+    """Convolution, BatchNorm unless `norm` is off, activation. Stems are of this family."""
 
     family: ClassVar[str] = "conv"
 
     kernel: int
     groups: int = 1
     act: str = "relu"
+    norm: bool = True
 
     def __post_init__(self) -> None:
         Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
@@ -29,7 +30,8 @@ class ConvBnAct(Block):
         require_divisible(self, self.out_channels, self.groups)
 
     def _key_fields(self) -> dict[str, int | str]:
-        return {"k": self.kernel, "s": self.stride, "g": self.groups, "act": self.act}
+        fields: dict[str, int | str] = {"k": self.kernel, "s": self.stride, "g": self.groups, "act": self.act}
+        return fields if self.norm else fields | {"norm": 0}
 
     def build(self) -> nn.Module:
         """The convolution, initialised."""
@@ -40,6 +42,7 @@ class ConvBnAct(Block):
             stride=self.stride,
             groups=self.groups,
             act=self.act,
+            norm=self.norm,
         )
         init_weights(module)
         return module

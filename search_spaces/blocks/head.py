@@ -1,4 +1,4 @@
-"""From features to logits."""
+"""From features to logits, in one block or in its parts."""
 
 from __future__ import annotations
 
@@ -35,5 +35,55 @@ class Head(Block):
             nn.Flatten(),
             nn.Linear(self.hidden, self.out_channels),
         )
+        init_weights(module)
+        return module
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GlobalPool(Block):
+    """Global average pooling to one pixel.
+
+    Raises:
+        SpaceError: it would change channels or have a stride.
+    """
+
+    family: ClassVar[str] = "pool"
+
+    def __post_init__(self) -> None:
+        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        require_choice(self, "out_channels", (self.in_channels,))
+        require_choice(self, "stride", (1,))
+
+    @property
+    def output_size(self) -> int:
+        """One pixel."""
+        return 1
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether there is only one pixel to begin with."""
+        return self.input_size == 1
+
+    def _key_fields(self) -> dict[str, int | str]:
+        return {}
+
+    def build(self) -> nn.Module:
+        """The pooling; it has no weights."""
+        return nn.Identity() if self.is_identity else nn.AdaptiveAvgPool2d(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classifier(Block):
+    """Linear layer with bias to `out_channels` classes, after global average pooling of more than one pixel."""
+
+    family: ClassVar[str] = "classifier"
+
+    def _key_fields(self) -> dict[str, int | str]:
+        return {}
+
+    def build(self) -> nn.Module:
+        """The classifier, initialised; maps x_NCHW to logits of shape [N, classes]."""
+        pooling = [nn.AdaptiveAvgPool2d(1)] if self.input_size > 1 else []
+        module = nn.Sequential(*pooling, nn.Flatten(), nn.Linear(self.in_channels, self.out_channels))
         init_weights(module)
         return module

@@ -13,19 +13,42 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu6": nn.ReLU6,
     "hswish": nn.Hardswish,
     "silu": nn.SiLU,
+    "prelu": nn.PReLU,
 }
 """Activation modules by the name that block keys use. Not in place: candidate blocks may share their input."""
 
 
 def conv_bn_act(
-    in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = "none"
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    act: str = "none",
+    norm: bool = True,
 ) -> nn.Sequential:
-    """A convolution without bias and with same padding, its BatchNorm, and the activation where there is one."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-    layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels)]
+    """A convolution without bias and with same padding, its BatchNorm unless `norm` is off, and the activation."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    ]
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
     if act != "none":
         layers.append(ACTIVATIONS[act]())
     return nn.Sequential(*layers)
+
+
+class WithResidual(nn.Module):
+    """Adds the input to what the body makes of it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x_NCHW + self.body(x_NCHW)
+        return out
 
 
 class ChannelShuffle(nn.Module):

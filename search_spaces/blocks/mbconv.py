@@ -73,7 +73,7 @@ class _Bottleneck(nn.Module):
             layers.append(SqueezeExcite(width, make_divisible(width * block.se_ratio)))
         layers.append(conv_bn_act(width, block.out_channels, groups=block.groups))
         self.body = nn.Sequential(*layers)
-        self.has_residual = block.stride == 1 and block.in_channels == block.out_channels
+        self.has_residual = block.keeps_shape
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.body(x_NCHW)

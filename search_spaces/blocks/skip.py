@@ -20,7 +20,7 @@ class Skip(Block):
     @property
     def is_identity(self) -> bool:
         """Whether input and output shapes agree."""
-        return self.stride == 1 and self.in_channels == self.out_channels
+        return self.keeps_shape
 
     def _key_fields(self) -> dict[str, int | str]:
         return {"s": self.stride}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from samples import small_spec, synthetic_table
 
-from lut.build import block_counts, finished, predict_one_ms
+from lut.build import block_counts, finished
 from lut.calibration import calibrate
 from lut.certificate import certify
+from lut.model import block_traffic, predict_ms
 from lut.networks import NUM_TWINS, NetworkMeasurement, draw_networks
 from lut.table import LatencyTable
 from profilers import Measurement
@@ -140,5 +141,24 @@ def test_model_uses_the_calibration(space: SearchSpace) -> None:
     table = finished(_measured(_quiet_table(space), space, lambda counts: 5.0 + sum(counts.values())), space)
     architecture = space.sample(np.random.default_rng(0))
     assert LatencyModel(space, table).predict_one_ms(architecture) == pytest.approx(
-        predict_one_ms(table, space, architecture)
+        float(predict_ms(table, space, np.array([architecture]))[0])
     )
+    assert LatencyModel(space, table).predict_one_ms(architecture) > 5.0
+
+
+def test_what_caches_lose_in_large_networks_is_learnt(space: SearchSpace) -> None:
+    table = _quiet_table(space)
+    traffic = {b.key: sum(block_traffic(b)) for b in space.candidates}
+    largest = max(
+        sum(n * traffic[k] for k, n in block_counts(space, p.architecture).items())
+        for p in draw_networks(space, 60, seed=0)
+    )
+
+    def latency(counts: dict[str, int]) -> float:
+        total = sum(n * table.latency_ms[k] for k, n in counts.items())
+        return total + 2.0 * (sum(n * traffic[k] for k, n in counts.items()) / largest) ** 2
+
+    done = finished(_measured(table, space, latency), space)
+    assert done.calibration is not None and done.certificate is not None
+    assert done.calibration.pressure_ms > 0
+    assert done.certificate.mape < 0.02

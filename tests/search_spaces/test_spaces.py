@@ -114,7 +114,7 @@ def test_wrong_architectures_are_refused(space: SearchSpace) -> None:
 
 
 def test_unknown_space_and_impossible_numbers_are_refused() -> None:
-    with pytest.raises(SpaceError, match="unknown search space 'fbnet'; there are: fbnet-s"):
+    with pytest.raises(SpaceError, match="unknown search space 'fbnet'; there are: fbnet-l, fbnet-s"):
         make_space(SpaceSpec(name="fbnet", input_size=32, num_classes=10))
     with pytest.raises(SpaceError, match="at least 1, got 0"):
         SpaceSpec(name="fbnet-s", input_size=32, num_classes=0)

@@ -1,0 +1,95 @@
+"""Layout conversions of networks are those of the runtime, counted without building the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from samples import synthetic_table
+
+from lut.build import block_counts, finished
+from lut.layout import TO_BLOCKED, TO_PLAIN, BlockLayout, LayoutWalk, Transition, block_layout
+from lut.networks import NetworkMeasurement, draw_networks
+from profilers import Measurement, Model, Profiler
+from profilers.device import find_device
+from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.onnx_export import export_block, export_network
+
+CONVERSIONS = (TO_BLOCKED, TO_PLAIN, "Add")
+
+
+def _operations_in_file(path: Path, folder: Path) -> Counter[str]:
+    """Operations of the optimised graph, from the file that ONNX Runtime writes of it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Counter(n.op_type for n in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+@pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "proxylessnas"])
+def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) -> None:
+    space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10))
+    blocks = list({b.key: b for b in space.candidates if not b.is_identity}.values())
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]
+    operations = Profiler(device=find_device("cpu")).inspect(models)
+    assert operations.keys() == {b.key for b in blocks}
+    if not any(TO_BLOCKED in names for names in operations.values()):
+        pytest.skip("this processor has no blocked layout")
+    layouts = {b.key: block_layout(b, operations[b.key]) for b in blocks}
+    rng = np.random.default_rng(0)
+    architectures = [space.sample(rng) for _ in range(6)]
+    changes = LayoutWalk(space, layouts).changes(np.array(architectures))
+    for architecture, (nodes, elements) in zip(architectures, changes, strict=True):
+        alone = sum(
+            n * sum(operations[k].count(c) for c in CONVERSIONS) for k, n in block_counts(space, architecture).items()
+        )
+        found = _operations_in_file(export_network(space, architecture, tmp_path), tmp_path)
+        assert nodes == sum(found[c] for c in CONVERSIONS) - alone
+        assert elements < 0
+
+
+def test_residual_block_alone_and_after_each_layout(space: SearchSpace) -> None:
+    block = next(b for b in space.candidates if b.keeps_shape and not b.is_identity and b.family == "mbconv")
+    size = block.in_channels * block.input_size**2
+    layout = block_layout(block, [TO_BLOCKED, "Conv", "Conv", "Conv", TO_PLAIN, "Add"])
+    assert layout.after_plain == Transition(nodes=0, elements=0, gives_blocked=False)
+    assert layout.after_blocked == Transition(nodes=-3, elements=-3 * size, gives_blocked=True)
+    begins_plain = block_layout(block, ["FusedConv", "Transpose", TO_BLOCKED, "Conv", TO_PLAIN, "FusedConv"])
+    assert begins_plain.after_blocked == Transition(nodes=1, elements=size, gives_blocked=False)
+    without = block_layout(block, ["QLinearConv", "QLinearConv"])
+    assert without.after_plain == without.after_blocked.__class__(nodes=0, elements=0, gives_blocked=False)
+
+
+def test_conversions_are_learnt_and_predicted(space: SearchSpace) -> None:
+    table = synthetic_table(space)
+    spare = Transition(nodes=-2, elements=-100, gives_blocked=True)
+    keep = Transition(nodes=0, elements=0, gives_blocked=False)
+    layouts = {
+        b.key: BlockLayout(after_plain=spare if "k=5" in b.key else keep, after_blocked=spare)
+        for b in space.candidates
+        if "k=" in b.key
+    }
+    walk = LayoutWalk(space, layouts)
+    networks = []
+    for number, plan in enumerate(draw_networks(space, 60, seed=0)):
+        total = 2.0 + sum(n * table.latency_ms[k] for k, n in block_counts(space, plan.architecture).items())
+        total += 0.03 * walk.changes(np.array([plan.architecture]))[0, 0]
+        measurement = Measurement(
+            key=plan.key,
+            visits=tuple(10**5 + 7 * number + i for i in range(4)),
+            wall_ns=(int(1e6 * total),) * 4,
+            cpu_ns=(1,) * 4,
+        )
+        networks.append(NetworkMeasurement(architecture=plan.architecture, role=plan.role, measurement=measurement))
+    errors = []
+    for known in (layouts, {}):
+        done = finished(replace(table, networks=tuple(networks), layouts=known), space)
+        assert done.certificate is not None
+        errors.append(done.certificate.mape)
+    assert errors[0] < min(0.01, errors[1])
