@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,17 +13,21 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from hwnas.errors import RequestError
-from hwnas.quantities import Budget
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
 
 
-def _checked_budget(text: str | float) -> str:
-    Budget.parse(text)
-    return str(text)
+def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
+    """Texts that the parser takes, kept as they were written."""
+
+    def check(text: str | float) -> str:
+        parse(text)
+        return str(text)
+
+    return BeforeValidator(check)
 
 
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_Budget = Annotated[str, BeforeValidator(_checked_budget)]
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -105,11 +109,17 @@ class TrustConfig:
 class RunConfig:
     """Everything a run depends on.
 
-    `max_latency` is a duration, 20ms, or a share of what the slowest architecture of the space takes, 60%. Without a
-    `lut` the space is profiled first; without a `device` it is the table's, or this machine's CPU.
+    `max_latency` is a duration, 20ms, or a share of what the slowest architecture of the space takes, 60%.
+    `max_params` and `max_macs` are numbers (3M, 600M), `max_memory` bounds weights plus activations at their peak
+    (64MB), `max_energy` the energy of a forward pass (5mJ), where the table has any. All are hard. Without a `lut` the
+    space is profiled first; without a `device` it is the table's, or this machine's CPU.
     """
 
-    max_latency: _Budget
+    max_latency: Annotated[str, _checked(Budget.parse)]
+    max_params: Annotated[str, _checked(parse_count)] | None = None
+    max_macs: Annotated[str, _checked(parse_count)] | None = None
+    max_memory: Annotated[str, _checked(parse_bytes)] | None = None
+    max_energy: Annotated[str, _checked(parse_mj)] | None = None
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
     device: str | None = None

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast, get_args
 
 from platformdirs import user_cache_path
 
-from hwnas.errors import RunError
+from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from lut import LatencyTable, build_table
 from lut.build import TablePlan
+from lut.precision import Precision
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms
 from search_spaces import SearchSpace
@@ -21,6 +23,17 @@ from search_spaces import SearchSpace
 def onnx_cache() -> Path:
     """Where exported blocks are kept between runs."""
     return user_cache_path("hwnas") / "onnx"
+
+
+def known_precision(name: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if name not in get_args(Precision):
+        raise RequestError(f"unknown precision {name!r}; there are: {', '.join(get_args(Precision))}")
+    return cast(Precision, name)
 
 
 def profile_space(

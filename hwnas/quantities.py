@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-_PER_MS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
 
 
 def parse_ms(text: str | float) -> float:
@@ -14,13 +13,45 @@ def parse_ms(text: str | float) -> float:
     Raises:
         ValueError: it is none of these, or not positive.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d{1,2}))?\s*(us|µs|ms|s|)\s*", str(text), re.IGNORECASE)
-    if not match:
-        raise ValueError(f"expected a duration such as 20ms, 0.5s or 800us (or a share such as 60%), got {text!r}")
-    number, exponent, unit = match.groups()
-    value = float(f"{number}e{exponent or 0}") * _PER_MS[unit.lower()]
+    units = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
+    return _scaled(text, units, "a duration such as 20ms, 0.5s or 800us (or a share such as 60%)")
+
+
+def parse_count(text: str | float) -> float:
+    """A number from "3M", "600k", "1.5G" or a plain number, in steps of 1000.
+
+    Raises:
+        ValueError: it is none of these, or not positive.
+    """
+    return _scaled(text, {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}, "a number such as 3M, 600k or 1.5G")
+
+
+def parse_bytes(text: str | float) -> float:
+    """Bytes from "64MB", "512 KiB" or a plain number of bytes; MB are 1000 and MiB 1024 steps.
+
+    Raises:
+        ValueError: it is none of these, or not positive.
+    """
+    units = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+    return _scaled(text, units, "a size such as 64MB or 512KiB")
+
+
+def parse_mj(text: str | float) -> float:
+    """Millijoules from "5mJ", "0.1 J", "800uJ" or a plain number of millijoules.
+
+    Raises:
+        ValueError: it is none of these, or not positive.
+    """
+    return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
+
+
+def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d{1,2}))?\s*([a-zµ]*)\s*", str(text).lower())
+    if not match or match[3] not in units:
+        raise ValueError(f"expected {expected}, got {text!r}")
+    value = float(f"{match[1]}e{match[2] or 0}") * units[match[3]]
     if value <= 0:
-        raise ValueError(f"a duration must be above zero, got {text!r}")
+        raise ValueError(f"expected {expected} above zero, got {text!r}")
     return value
 
 

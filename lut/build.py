@@ -119,6 +119,27 @@ def build_table(
         MeasurementError: the device cannot be measured.
         JournalError: the journal beside the table belongs to another space, device or version.
     """
+    table = finished(
+        measure_plan(space, path, plan, profiler=profiler, onnx_folder=onnx_folder, on_export=on_export), space
+    )
+    save_table(table, path)
+    journal_beside(path).unlink()
+    return table
+
+
+def measure_plan(
+    space: SearchSpace,
+    path: Path,
+    plan: TablePlan,
+    *,
+    profiler: Profiler,
+    onnx_folder: Path,
+    on_export: Callable[[int, int], None] = lambda *_: None,
+) -> LatencyTable:
+    """What measuring a plan gives, neither calibrated nor saved: the journal beside `path` is still there.
+
+    Raises as `build_table` does.
+    """
     journal_path = journal_beside(path)
     require_writable(path)
     models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export)
@@ -126,37 +147,32 @@ def build_table(
     settling = replace(profiler, is_settled=lambda ms: have_settled(ms, network_keys))
     result = settling.measure(models, journal_path)
     measured = {m.key for m in result.measurements if m.error is None}
-    operations = settling.inspect([m for m in models if m.key in measured and m.key not in network_keys])
+    inspected = settling.inspect([m for m in models if m.key in measured and m.key not in network_keys])
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
-    table = finished(
-        LatencyTable(
-            space=space.spec,
-            provenance=Provenance(
-                device=profiler.device.settings(),
-                worker=result.worker,
-                precision=plan.precision,
-                date=datetime.now(UTC).isoformat(timespec="seconds"),
-                rounds=result.num_rounds,
-                stopped_by=result.stopped_by,
-                num_groups=result.num_groups,
-                seed=plan.seed,
-                onnx_sha256={m.key: m.sha256 for m in models},
-            ),
-            entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
-            networks=tuple(
-                NetworkMeasurement(
-                    architecture=network_keys[m.key].architecture, role=network_keys[m.key].role, measurement=m
-                )
-                for m in result.measurements
-                if m.key in network_keys
-            ),
-            layouts={b.key: block_layout(b, operations[b.key]) for b in plan.blocks if b.key in operations},
+    return LatencyTable(
+        space=space.spec,
+        provenance=Provenance(
+            device=profiler.device.settings(),
+            worker=result.worker,
+            precision=plan.precision,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            rounds=result.num_rounds,
+            stopped_by=result.stopped_by,
+            num_groups=result.num_groups,
+            seed=plan.seed,
+            onnx_sha256={m.key: m.sha256 for m in models},
         ),
-        space,
+        entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
+        networks=tuple(
+            NetworkMeasurement(
+                architecture=network_keys[m.key].architecture, role=network_keys[m.key].role, measurement=m
+            )
+            for m in result.measurements
+            if m.key in network_keys
+        ),
+        layouts={b.key: block_layout(b, inspected[b.key].operations) for b in plan.blocks if b.key in inspected},
+        energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},
     )
-    save_table(table, path)
-    journal_path.unlink()
-    return table
 
 
 def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:

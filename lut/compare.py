@@ -101,6 +101,7 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
             ),
             networks=tuple(networks.values()),
             layouts={**merged.layouts, **table.layouts},
+            energy_mj={**merged.energy_mj, **table.energy_mj},
             provenance=replace(
                 merged.provenance,
                 date=max(merged.provenance.date, table.provenance.date),

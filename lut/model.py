@@ -120,6 +120,21 @@ class _Costs:
         return self._offset_ms + sums_ms
 
 
+def energy_mj(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+    """[num_architectures] millijoules of one forward pass: the sum over the blocks.
+
+    Raises:
+        TableError: the table has no energy of a block, since its device has no counter that may be read.
+    """
+    missing = [b.key for b in space.candidates if not b.is_identity and b.key not in table.energy_mj]
+    if missing:
+        raise TableError(
+            f"the table has no energy of {missing[0]} ({len(missing)} blocks): its device has no counter (RAPL) that "
+            "this user may read; leave --max-energy out"
+        )
+    return space.block_sum(np.array([table.energy_mj.get(b.key, 0.0) for b in space.candidates]), architectures)
+
+
 def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
     """The command that builds a table for a space on the device and in the precision of another table."""
     device, precision = like.provenance.device, like.provenance.precision

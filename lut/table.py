@@ -84,6 +84,7 @@ class LatencyTable:
         reported: latencies of blocks without samples, in imported and adapted tables.
         networks: whole networks measured in the same rounds.
         layouts: what becomes of blocks' layout conversions in networks, by key, where the runtime has any.
+        energy_mj: millijoules of one run by block key, on devices with a counter; absent, never zero.
         calibration: correction of block sums, learnt from the networks for calibration.
         certificate: errors of the predictions on the held-out networks.
     """
@@ -94,6 +95,7 @@ class LatencyTable:
     reported: tuple[ReportedLatency, ...] = ()
     networks: tuple[NetworkMeasurement, ...] = ()
     layouts: Mapping[str, BlockLayout] = field(default_factory=dict)
+    energy_mj: Mapping[str, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
     calibration: Calibration | None = None
     certificate: Certificate | None = None
 

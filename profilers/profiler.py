@@ -41,6 +41,20 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What a runtime makes of a model.
+
+    Attributes:
+        operations: of the optimised graph, in the order they run.
+        energy_mj: of one run, in millijoules, everything included that the processor does; None where the device has no
+            counter that may be read.
+    """
+
+    operations: tuple[str, ...]
+    energy_mj: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProfileResult:
     """What measuring gave.
 
@@ -122,15 +136,15 @@ class Profiler:
             raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")
         return result
 
-    def inspect(self, models: Sequence[Model]) -> dict[str, tuple[str, ...]]:
-        """The operations of the models as the runtime optimises them, in the order they run, by key.
+    def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
+        """What the runtime makes of the models, by key.
 
         Models that the runtime rejects or that crash it are left out.
 
         Raises:
             MeasurementError: no worker can be started.
         """
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, Inspection] = {}
         session = _Session(self, models)
         try:
             for model in models:
@@ -146,7 +160,9 @@ class Profiler:
                     session.end()
                     continue
                 if answer.get("event") == "inspected":
-                    found[model.key] = tuple(answer["operations"])
+                    found[model.key] = Inspection(
+                        operations=tuple(answer["operations"]), energy_mj=answer.get("energy_mj")
+                    )
         finally:
             session.end()
         return found

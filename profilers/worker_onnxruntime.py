@@ -7,7 +7,8 @@ Reads one JSON command a line from standard input and answers on standard output
     {"command": "open", "index": 0, "path": "block.onnx"}
         -> {"event": "opened", "index": 0} or {"event": "failed", "index": 0, "message": ...}
     {"command": "inspect", "path": "block.onnx", "threads": 1}
-        -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...]} or {"event": "failed", "message": ...}
+        -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "energy_mj": 1.2 or null}
+           or {"event": "failed", "message": ...}
     {"command": "round", "order": [2, 0, 1], "announce": false}
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
@@ -42,6 +43,13 @@ DTYPES = {
     "tensor(int8)": np.int8,
 }
 """What inputs and outputs of the models may be."""
+
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux shows the energy counters of Intel's and AMD's processors (RAPL)."""
+
+ENERGY_S = 0.05
+"""How long a model is repeated to tell its energy."""
 
 
 def main() -> None:
@@ -139,7 +147,7 @@ def open_model(
 
 
 def inspect(path: str, threads: int) -> dict[str, object]:
-    """The operations that a model comes to once it is optimised, in the order they run."""
+    """The operations that a model comes to once it is optimised, in the order they run, and what energy a run takes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -148,14 +156,52 @@ def inspect(path: str, threads: int) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            session.run(None, {n.name: np.zeros(n.shape, dtype=DTYPES[n.type]) for n in session.get_inputs()})
+            inputs = {n.name: np.zeros(n.shape, dtype=DTYPES[n.type]) for n in session.get_inputs()}
+            session.run(None, inputs)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        options.enable_profiling = False
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        energy_mj = energy_of(lambda: session.run(None, inputs))
     except Exception as error:  # the runtime raises many kinds of its own, and any of them is this model's result
         return {"event": "failed", "message": f"{type(error).__name__}: {error}"[:500]}
     return {
         "event": "inspected",
         "operations": [e["args"]["op_name"] for e in events if e["name"].endswith("_kernel_time")],
+        "energy_mj": energy_mj,
     }
+
+
+def energy_of(run: Callable[[], object], root: Path = POWERCAP, min_s: float = ENERGY_S) -> float | None:
+    """Millijoules of one call, by the processor's own counters; None where the system shows none.
+
+    The counters tick about once a millisecond and count everything that the processor does, so calls are repeated.
+    """
+    before = energy_counters(root)
+    if not before:
+        return None
+    num, started = 0, time.perf_counter()
+    while time.perf_counter() - started < min_s:
+        run()
+        num += 1
+    after = energy_counters(root)
+    if after.keys() != before.keys():
+        return None
+    spent_uj = sum((after[path][0] - before[path][0]) % (after[path][1] + 1) for path in before)
+    return spent_uj / 1e3 / num if spent_uj > 0 else None
+
+
+def energy_counters(root: Path) -> dict[str, tuple[int, int]]:
+    """Microjoules so far of each processor package, and where the count starts over."""
+    found = {}
+    for folder in sorted(root.glob("*-rapl:[0-9]")):
+        try:
+            found[str(folder)] = (
+                int((folder / "energy_uj").read_text(encoding="utf-8")),
+                int((folder / "max_energy_range_uj").read_text(encoding="utf-8")),
+            )
+        except (OSError, ValueError):
+            continue  # not ours to read: only root may, on most systems
+    return found
 
 
 def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np.ndarray:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
-from search_spaces.space import Architecture, Decision, SearchSpace, SpaceSpec
+from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.supernet import ChoiceSupernet
 
 
@@ -21,7 +21,7 @@ class ChainSpace(SearchSpace):
         spec: what is needed to make the space again.
         stem: fixed blocks before the layers.
         layers: the candidate blocks of each searchable layer.
-        choice_names: a short name per candidate, the same for every layer.
+        choice_names: a short name per candidate, the same for every layer; layers of fewer candidates lack the last.
         head: fixed blocks after the layers.
 
     Raises:
@@ -40,7 +40,8 @@ class ChainSpace(SearchSpace):
         self.spec = spec
         self.slots = ([[b] for b in stem], [list(layer) for layer in layers], [[b] for b in head])
         self.decisions = tuple(
-            Decision(name=f"layer{i}", choices=tuple(choice_names)) for i, _ in enumerate(layers, start=1)
+            Decision(name=f"layer{i}", choices=tuple(choice_names[: len(layer)]))
+            for i, layer in enumerate(layers, start=1)
         )
         _require_fitting_shapes([slot for part in self.slots for slot in part])
         index_of: dict[Block, int] = {}
@@ -49,8 +50,15 @@ class ChainSpace(SearchSpace):
         )
         self.candidates = tuple(index_of)
         self._stem_indices = np.array([i for slot in fixed_before for i in slot])
-        self._layer_indices = np.array(free)
+        # Layers of fewer candidates are filled up with what no architecture chooses.
+        most = max(len(layer) for layer in free)
+        self._layer_indices = np.array([layer + layer[:1] * (most - len(layer)) for layer in free])
         self._head_indices = np.array([i for slot in fixed_after for i in slot])
+        first_slot = len(stem)
+        self.segments = tuple(
+            Segment(decisions=range(i, i + 1), slots=range(first_slot + i, first_slot + i + 1))
+            for i in range(len(layers))
+        )
         identities = frozenset(i for i, block in enumerate(self.candidates) if block.is_identity)
         self._runs = _interchangeable_runs(free, identities)
 

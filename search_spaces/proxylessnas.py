@@ -23,12 +23,14 @@ _CHOICES = {f"k{k}_e{e}": {"kernel": k, "expansion": e} for e in (3, 6) for k in
 
 
 def proxylessnas(spec: SpaceSpec) -> ChainSpace:
-    """21 layers of 7 choices: MBConv k 3/5/7 x e 3/6, or skip; first block without expansion, ReLU6."""
+    """21 layers of MBConv k 3/5/7 x e 3/6, and skip where shapes allow; first block without expansion, ReLU6."""
     stem, channels, size = proxylessnas_stem(spec)
     layers: list[list[Block]] = []
     for shape in layer_shapes(spec, channels, size):
-        layers.append([*(MBConv(**shape, **choice, act=ACT) for choice in _CHOICES.values()), Skip(**shape)])
-        channels, size = layers[-1][-1].out_channels, layers[-1][-1].output_size
+        skip = Skip(**shape)
+        bottlenecks: list[Block] = [MBConv(**shape, **choice, act=ACT) for choice in _CHOICES.values()]
+        layers.append([*bottlenecks, skip] if skip.is_identity else bottlenecks)
+        channels, size = skip.out_channels, skip.output_size
     return ChainSpace(
         spec,
         stem=stem,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
 from search_spaces.nasbench_macro import nasbench_macro
+from search_spaces.ofa_mobilenet_v3 import OfaMobileNetV3
 from search_spaces.proxylessnas import proxylessnas
 from search_spaces.space import SearchSpace, SpaceSpec
 
@@ -14,6 +15,7 @@ SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "fbnet-l": fbnet_l,
     "fbnet-s": fbnet_s,
     "nasbench-macro": nasbench_macro,
+    "ofa-mobilenetv3": OfaMobileNetV3,
     "proxylessnas": proxylessnas,
 }
 

@@ -70,6 +70,19 @@ class Decision:
     choices: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A part of a network that some decisions choose alone.
+
+    Attributes:
+        decisions: positions of the decisions.
+        slots: positions among the network's blocks of those that the decisions choose, and nothing else does.
+    """
+
+    decisions: range
+    slots: range
+
+
 class SearchSpace(ABC):
     """A set of networks, each an `Architecture`: one choice index per decision.
 
@@ -77,11 +90,13 @@ class SearchSpace(ABC):
         spec: how to make this space again.
         decisions: what is to be chosen.
         candidates: every distinct block that some architecture contains, identities included.
+        segments: parts that are chosen independently, in network order; slots of none of them are fixed.
     """
 
     spec: SpaceSpec
     decisions: tuple[Decision, ...]
     candidates: tuple[Block, ...]
+    segments: tuple[Segment, ...]
 
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:

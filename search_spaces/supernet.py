@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
+from search_spaces.block import Block
 from search_spaces.space import Architecture
 
 
@@ -19,11 +20,23 @@ class Supernet(nn.Module, ABC):
 
     @abstractmethod
     def path(self, architecture: Architecture) -> list[nn.Module]:
-        """The modules of a subnet in network order, sharing their weights with the supernet."""
+        """The modules of a subnet in network order, with the supernet's weights.
+
+        They are the supernet's own where it keeps a block's weights as they are, and copies where it cuts them out of
+        larger ones: train with `forward`.
+        """
 
     @abstractmethod
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         """What the subnet computes."""
+
+
+def with_weights(block: Block, state: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The block's module with copies of those weights."""
+    with torch.device("meta"):  # no memory, and no random numbers drawn
+        module = block.build()
+    module.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
+    return module
 
 
 class ChoiceSupernet(Supernet):

@@ -188,3 +188,65 @@ def plot(
     table = load_table(path)
     plot_table(table, make_space(table.space), output)
     print(output)
+
+
+@app.command("import")
+def import_(
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="once-for-all or proxylessnas.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The published table.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+) -> None:
+    """Read a table that others published; it has no certificate."""
+    from lut import save_table
+    from lut.importers import import_table
+
+    table = import_table(format_name, path)
+    save_table(table, output)
+    print_table_summary(table, output)
+
+
+@app.command()
+def adapt(
+    base: Annotated[Path, typer.Argument(help="A table of the same space, of another device or setting.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
+    device: Annotated[str, typer.Option(help="The new device; see hwnas devices.")] = "cpu",
+    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].")] = None,
+    networks: Annotated[int, typer.Option(min=10, max=2000, help="Whole networks to measure.")] = 20,
+    rounds: Annotated[int, typer.Option(min=2, max=10_000, help="Interleaved rounds to measure at most.")] = 80,
+    seed: Annotated[int, typer.Option(min=0, help="Which networks, and the order of visits.")] = 0,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:
+    """Make a table for a new device or setting from another table and a few measured networks."""
+    from hwnas.profiling import known_precision, onnx_cache, shown
+    from hwnas.progress import Reporter
+    from lut import load_table, plan_table
+    from lut.adapt import adapt_table, advice
+    from profilers import Profiler
+    from profilers.device import adjusted, find_device
+    from search_spaces import make_space
+
+    table = load_table(base)
+    space = make_space(table.space)
+    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
+    plan = plan_table(
+        space,
+        rounds=rounds,
+        num_networks=networks,
+        batch=chosen.batch,
+        precision=known_precision(precision or table.provenance.precision),
+        seed=seed,
+    )
+    with shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
+        adapted = adapt_table(
+            table,
+            space,
+            output,
+            plan,
+            profiler=Profiler(device=chosen, rounds=rounds, seed=seed, on_progress=on_progress),
+            onnx_folder=onnx_cache(),
+        )
+    print_table_summary(adapted, output)
+    print(f"  {advice(adapted)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
@@ -38,12 +38,10 @@ def profile(
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table."""
     from hwnas.cli.lut import print_table_summary
-    from hwnas.errors import RequestError
-    from hwnas.profiling import describe_plan, profile_space
+    from hwnas.profiling import describe_plan, known_precision, profile_space
     from hwnas.progress import Reporter
     from lut import load_table, plan_table
     from lut.build import journal_beside
-    from lut.precision import Precision
     from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import SpaceSpec, make_space
@@ -54,14 +52,12 @@ def profile(
     spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
     chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
     made = make_space(spec)
-    if precision not in get_args(Precision):
-        raise RequestError(f"unknown precision {precision!r}; there are: {', '.join(get_args(Precision))}")
     plan = plan_table(
         made,
         rounds=rounds,
         num_networks=networks,
         batch=chosen.batch,
-        precision=cast(Precision, precision),
+        precision=known_precision(precision),
         seed=seed,
     )
     profiler = Profiler(device=chosen, rounds=rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed)

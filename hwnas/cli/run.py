@@ -37,6 +37,14 @@ def command(last: str) -> Callable[..., None]:
         max_latency: Annotated[
             str | None, typer.Option(help="The budget: 20ms, or 60% of the slowest network.")
         ] = None,
+        max_params: Annotated[str | None, typer.Option(help="Parameters at most: 3M.")] = None,
+        max_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates at most: 300M.")] = None,
+        max_memory: Annotated[
+            str | None, typer.Option(help="Weights and activations at their peak at most: 64MB.")
+        ] = None,
+        max_energy: Annotated[
+            str | None, typer.Option(help="Energy of a forward pass at most: 5mJ; the table must have it.")
+        ] = None,
         epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
         strategy: Annotated[str | None, typer.Option(help="Training strategy of the supernet.")] = None,
         agent: Annotated[str | None, typer.Option(help="Search agent.")] = None,
@@ -70,6 +78,10 @@ def command(last: str) -> Callable[..., None]:
             "device": device,
             "devices": devices,
             "max_latency": max_latency,
+            "max_params": max_params,
+            "max_macs": max_macs,
+            "max_memory": max_memory,
+            "max_energy": max_energy,
             "supernet.epochs": epochs,
             "supernet.strategy": strategy,
             "search.agent": agent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
-from hwnas.search.constraint import LatencyConstraint
+from hwnas.search.constraint import HardLimits, Limit
 from hwnas.search.evolution import EvolutionAgent
 from hwnas.search.random_search import RandomAgent
 
@@ -15,7 +15,8 @@ __all__ = [
     "Constraint",
     "Evaluation",
     "EvolutionAgent",
-    "LatencyConstraint",
+    "HardLimits",
+    "Limit",
     "RandomAgent",
     "SearchAgent",
     "SearchResult",

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lut import LatencyModel
+import numpy as np
+from numpy.typing import NDArray
+
 from search_spaces import Architecture
+
+CostModel = Callable[[NDArray[np.integer]], NDArray[np.float64]]
+"""[num_architectures, num_decisions] choice indices to [num_architectures] costs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatencyConstraint:
-    """Predicted latency of at most `max_ms` milliseconds per forward pass."""
+class Limit:
+    """A cost that must not exceed a maximum.
 
-    model: LatencyModel
-    max_ms: float
+    Attributes:
+        name: of the cost with its unit, such as `latency_ms`.
+        cost: vectorised over architectures.
+        maximum: in the same unit; None for a cost that is only reported.
+    """
+
+    name: str
+    cost: CostModel
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HardLimits:
+    """Limits that must all be kept."""
+
+    limits: Sequence[Limit]
 
     def is_met(self, architecture: Architecture) -> bool:
-        """Whether the predicted latency is within the budget."""
-        return self.cost(architecture) <= self.max_ms
+        """Whether every limit is kept."""
+        return self.cost(architecture) <= 1.0
 
     def cost(self, architecture: Architecture) -> float:
-        """Predicted milliseconds."""
-        return self.model.predict_one_ms(architecture)
+        """The largest share of its maximum that any cost takes; at most 1 where all limits are kept."""
+        return float(self.worst_share(np.array([architecture]))[0])
+
+    def worst_share(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] the largest share of its maximum that any cost takes."""
+        shares = [limit.cost(architectures) / limit.maximum for limit in self.limits if limit.maximum is not None]
+        worst: NDArray[np.float64] = np.max(shares, axis=0) if shares else np.zeros(len(architectures))
+        return worst
+
+    def costs(self, architecture: Architecture) -> Mapping[str, float]:
+        """Every cost of an architecture by name."""
+        row = np.array([architecture])
+        return {limit.name: float(limit.cost(row)[0]) for limit in self.limits}

@@ -12,16 +12,19 @@ from hwnas.dataflow import Batches
 from hwnas.errors import RunError
 from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
+from hwnas.quantities import parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
-from hwnas.search import AGENTS, Evaluation, EvolutionAgent, LatencyConstraint, RandomAgent, SearchResult
+from hwnas.search import AGENTS, Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult
 from hwnas.search.loop import run_search
 from hwnas.stages.table import ROUNDS, Latency
 from hwnas.supernet import SupernetEvaluator
 from hwnas.supernet.evaluation import calibration_batches
 from hwnas.training.randomness import numpy_rng, torch_rng
+from lut.model import energy_mj
 from lut.precision import in_precision
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
+from search_spaces.memory import MemoryModel
 from search_spaces.onnx_export import export_network
 from search_spaces.supernet import Supernet
 
@@ -55,10 +58,10 @@ def find_networks(run: Run, latency: Latency, supernet: Supernet) -> dict[str, F
 
 def _find(run: Run, latency: Latency, supernet: Supernet) -> dict[str, Any]:
     evaluator = _make_evaluator(run, supernet)
-    constraint = LatencyConstraint(model=latency.model, max_ms=latency.max_ms)
+    costs = GraphCosts(run.space)
+    constraint = _limits(run, latency, costs)
     result = _search(run, constraint, evaluator)
     winner, finalists = _measure_finalists(run, result, latency.max_ms)
-    costs = GraphCosts(run.space)
     networks = {
         "winner": winner.architecture,
         "largest": _largest(run, constraint, costs),
@@ -69,6 +72,33 @@ def _find(run: Run, latency: Latency, supernet: Supernet) -> dict[str, Any]:
         "finalists": finalists,
         "num_evaluations": len(result.history),
     }
+
+
+def _limits(run: Run, latency: Latency, costs: GraphCosts) -> HardLimits:
+    """Everything the configuration bounds, and the sizes of networks for the record."""
+    config = run.config
+    limits = [
+        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.max_ms),
+        Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
+        Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
+    ]
+    if config.max_memory:
+        memory = MemoryModel(run.space, onnx_cache(), batch=run.device.batch)
+        limits.append(Limit(name="memory_bytes", cost=memory.peak_bytes, maximum=parse_bytes(config.max_memory)))
+    if config.max_energy:
+        table = latency.model.table
+        limits.append(
+            Limit(
+                name="energy_mj",
+                cost=lambda architectures: energy_mj(table, run.space, architectures),
+                maximum=parse_mj(config.max_energy),
+            )
+        )
+    return HardLimits(limits=tuple(limits))
+
+
+def _count(text: str | None) -> float | None:
+    return None if text is None else parse_count(text)
 
 
 def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
@@ -83,7 +113,7 @@ def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
     )
 
 
-def _search(run: Run, constraint: LatencyConstraint, evaluator: SupernetEvaluator) -> SearchResult:
+def _search(run: Run, constraint: HardLimits, evaluator: SupernetEvaluator) -> SearchResult:
     config = run.config.search
     agent = AGENTS[config.agent](run.space, constraint, numpy_rng(run.config.seed, "search"))
     (run.folder / "search").mkdir(exist_ok=True)
@@ -91,7 +121,7 @@ def _search(run: Run, constraint: LatencyConstraint, evaluator: SupernetEvaluato
         return run_search(
             agent,
             evaluator.score,
-            lambda architecture: {"latency_ms": constraint.cost(architecture)},
+            constraint.costs,
             history_path=run.folder / "search" / "history.jsonl",
             num_evaluations=config.evaluations,
             seed=run.config.seed,
@@ -149,7 +179,7 @@ def _measure_group(run: Run, group: Sequence[Evaluation], number: int) -> list[f
     return [latencies_ms[name] for name in paths]
 
 
-def _largest(run: Run, constraint: LatencyConstraint, costs: GraphCosts) -> Architecture:
+def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architecture:
     """The network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
     agent = EvolutionAgent(run.space, constraint, numpy_rng(run.config.seed, "largest"))
     best: Evaluation | None = None

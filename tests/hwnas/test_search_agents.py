@@ -10,7 +10,7 @@ import pytest
 from samples import small_spec, synthetic_table
 
 from hwnas.errors import RequestError, RunError
-from hwnas.search import AGENTS, Constraint, Evaluation, LatencyConstraint, SearchAgent
+from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, SearchAgent
 from hwnas.search.agent import SearchResult
 from hwnas.search.loop import run_search
 from lut import LatencyModel
@@ -41,6 +41,10 @@ class SumConstraint:
 
     def cost(self, architecture: Architecture) -> float:
         return float(sum(architecture))
+
+
+def _latency_limit(model: LatencyModel, max_ms: float) -> HardLimits:
+    return HardLimits(limits=(Limit(name="latency_ms", cost=model.predict_ms, maximum=max_ms),))
 
 
 @pytest.fixture(params=sorted(AGENTS))
@@ -93,7 +97,7 @@ def test_one_feasible_architecture_in_thousands_is_found(make_agent) -> None:
     space = make_space(small_spec("fbnet-s"))
     model = LatencyModel(space, synthetic_table(space))
     fastest, fastest_ms = model.extreme()
-    constraint = LatencyConstraint(model=model, max_ms=fastest_ms * 1.0001)
+    constraint = _latency_limit(model, fastest_ms * 1.0001)
     assert make_agent(space, constraint).ask(1) == [space.canonical(fastest)]
 
 
@@ -105,7 +109,7 @@ def test_no_feasible_architecture_is_an_error_that_quotes_the_nearest(make_agent
 def test_works_on_every_space_under_a_table(make_agent, space: SearchSpace) -> None:
     model = LatencyModel(space, synthetic_table(space))
     middle = 0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])
-    constraint = LatencyConstraint(model=model, max_ms=middle)
+    constraint = _latency_limit(model, middle)
     history = drive(make_agent(space, constraint), 30)
     assert len(history) == 30
     assert all(model.predict_one_ms(e.architecture) <= middle for e in history)

@@ -37,7 +37,8 @@ def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) 
     space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10))
     blocks = list({b.key: b for b in space.candidates if not b.is_identity}.values())
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]
-    operations = Profiler(device=find_device("cpu")).inspect(models)
+    inspected = Profiler(device=find_device("cpu")).inspect(models)
+    operations = {key: found.operations for key, found in inspected.items()}
     assert operations.keys() == {b.key for b in blocks}
     if not any(TO_BLOCKED in names for names in operations.values()):
         pytest.skip("this processor has no blocked layout")

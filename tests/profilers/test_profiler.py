@@ -221,3 +221,33 @@ def test_a_group_that_fails_whole_does_not_keep_the_others_waiting(tmp_path: Pat
     transport = FakeTransport(tmp_path, open={str(i): "crash" for i in range(3)})
     result = _profiler(transport).measure(fake_models, tmp_path / "j")
     assert [m.error is None for m in result.measurements] == [False, False, False, True]
+
+
+def _counters(root: Path, uj: int, limit: int = 10**6) -> None:
+    folder = root / "intel-rapl:0"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "energy_uj").write_text(f"{uj}\n")
+    (folder / "max_energy_range_uj").write_text(f"{limit}\n")
+
+
+def test_energy_is_absent_without_a_counter_and_never_zero(tmp_path: Path) -> None:
+    from profilers.worker_onnxruntime import energy_of
+
+    assert energy_of(lambda: None, tmp_path, 0.01) is None
+    _counters(tmp_path, 5)
+    assert energy_of(lambda: None, tmp_path, 0.01) is None  # the counter stands still
+
+
+def test_energy_is_shared_among_the_runs_and_survives_the_counters_start_over(tmp_path: Path) -> None:
+    from profilers.worker_onnxruntime import energy_of
+
+    _counters(tmp_path, 999_900)
+    num = 0
+
+    def run() -> None:
+        nonlocal num
+        num += 1
+        _counters(tmp_path, (999_900 + 400 * num) % 1_000_001)
+
+    assert energy_of(run, tmp_path, 0.02) == pytest.approx(0.4)
+    assert num > 1

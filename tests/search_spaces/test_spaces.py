@@ -12,6 +12,7 @@ from hwnas.supernet import inherit_weights
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost
 from search_spaces.overview import describe_space
+from search_spaces.supernet import ChoiceSupernet
 
 
 def _samples(space: SearchSpace, num: int = 10) -> list[tuple[int, ...]]:
@@ -69,17 +70,19 @@ def test_canonical_form_is_stable_and_names_the_same_network(space: SearchSpace)
 
 def test_supernet_path_computes_what_the_inheriting_network_computes(space: SearchSpace) -> None:
     torch.manual_seed(0)
-    supernet = space.supernet().eval()
-    x_NCHW = torch.randn(2, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
+    supernet = space.supernet().train()  # with statistics of the batch, so that no activations vanish
+    x_NCHW = torch.randn(4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
     for architecture in _samples(space, 3):
-        network = space.build(architecture).eval()
+        network = space.build(architecture).train()
         assert not torch.allclose(network(x_NCHW), supernet(x_NCHW, architecture))
         inherit_weights(network, supernet, architecture)
-        torch.testing.assert_close(network(x_NCHW), supernet(x_NCHW, architecture), rtol=0, atol=0)
+        torch.testing.assert_close(network(x_NCHW), supernet(x_NCHW, architecture), rtol=1e-4, atol=1e-6)
 
 
 def test_supernet_gives_gradients_to_the_path_alone(space: SearchSpace) -> None:
     supernet = space.supernet()
+    if not isinstance(supernet, ChoiceSupernet):
+        pytest.skip("its subnets are slices of weights")
     architecture = _samples(space, 1)[0]
     x_NCHW = torch.randn(4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
     supernet(x_NCHW, architecture).sum().backward()

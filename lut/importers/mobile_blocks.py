@@ -1,0 +1,190 @@
+"""Phone latencies by block, as the authors of ProxylessNAS and Once-for-All publish them (han-cai/files).
+
+YAML of block names, such as `expanded_conv-input:14x14x80-output:14x14x96-expand:3-kernel:5-stride:1-idskip:0`, to the
+mean of its samples in milliseconds, their standard deviation or variance, and their number. ProxylessNAS writes the
+expansion as a ratio, Once-for-All as a number of channels; only the latter has squeeze-excite and h-swish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lut.errors import TableError
+from lut.table import LatencyTable, Provenance, ReportedLatency
+from search_spaces import Block, SpaceError, SpaceSpec, make_space
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.head import Classifier, GlobalPool
+from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.separable import SeparableConv
+from search_spaces.proxylessnas import ACT as PROXYLESS_ACT
+
+WIDTHS = (1.0, 1.2, 1.3, 1.4, 0.75, 0.5, 0.35)
+"""Width multipliers tried: the space that most of the blocks are of is the table's."""
+
+
+def read_once_for_all(path: Path) -> LatencyTable:
+    """A table of Once-for-All's, for `ofa-mobilenetv3` of the width that its channels tell.
+
+    Raises:
+        TableError: the file is not such a table.
+    """
+    return _read(path, "ofa-mobilenetv3", _once_for_all_block)
+
+
+def read_proxylessnas(path: Path) -> LatencyTable:
+    """A table of ProxylessNAS's, for `proxylessnas`.
+
+    Raises:
+        TableError: the file is not such a table.
+    """
+    return _read(path, "proxylessnas", _proxyless_block)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Name:
+    """A block's name taken apart."""
+
+    kind: str
+    fields: Mapping[str, str]
+
+    @property
+    def input_size(self) -> int:
+        return self._shape("input")[0]
+
+    @property
+    def in_channels(self) -> int:
+        return self._shape("input")[-1]
+
+    @property
+    def out_channels(self) -> int:
+        return self._shape("output")[-1]
+
+    def number(self, name: str) -> int:
+        return int(self.fields[name])
+
+    def _shape(self, name: str) -> list[int]:
+        return [int(n) for n in self.fields[name].split("x")]
+
+    def shape(self) -> dict[str, Any]:
+        """Channels and input size, as blocks take them."""
+        return {"in_channels": self.in_channels, "out_channels": self.out_channels, "input_size": self.input_size}
+
+    def conv_shape(self) -> dict[str, Any]:
+        """Of convolutions, the stride too."""
+        return {**self.shape(), "stride": self.number("stride"), "kernel": self.number("kernel")}
+
+
+def _once_for_all_block(name: _Name) -> Block:
+    if name.kind == "expanded_conv":
+        act = "hswish" if name.number("hs") else "relu"
+        if name.number("expand") == name.in_channels:
+            return SeparableConv(**name.conv_shape(), act=act)
+        expansion, left = divmod(name.number("expand"), name.in_channels)
+        if left:  # 4 x 32 channels and the like; never between whole multiples in the published tables
+            raise ValueError(f"{name.number('expand')} is no multiple of {name.in_channels} channels")
+        se_ratio = 0.25 if name.number("se") else 0.0
+        return MBConv(**name.conv_shape(), expansion=expansion, act=act, se_ratio=se_ratio)
+    if name.kind == "Conv":
+        return ConvBnAct(**name.shape(), kernel=3, stride=2, act="hswish")
+    if name.kind == "Conv_1":
+        return ConvBnAct(**name.shape(), kernel=1, act="hswish")
+    if name.kind == "AvgPool2D":
+        return GlobalPool(**name.shape())
+    if name.kind == "Conv_2":
+        return ConvBnAct(**name.shape(), kernel=1, act="hswish", norm=False)
+    return _classifier(name)
+
+
+def _proxyless_block(name: _Name) -> Block:
+    if name.kind == "expanded_conv":
+        if name.number("expand") == 1:
+            return SeparableConv(**name.conv_shape(), act=PROXYLESS_ACT)
+        return MBConv(**name.conv_shape(), expansion=name.number("expand"), act=PROXYLESS_ACT)
+    if name.kind == "Conv":
+        return ConvBnAct(**name.shape(), kernel=3, stride=2, act=PROXYLESS_ACT)
+    if name.kind == "Conv_1":
+        return ConvBnAct(**name.shape(), kernel=1, act=PROXYLESS_ACT)
+    return _classifier(name)
+
+
+def _classifier(name: _Name) -> Block:
+    if name.kind != "Logits":
+        raise ValueError(f"unknown kind of block {name.kind!r}")
+    return Classifier(**name.shape())
+
+
+def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> LatencyTable:
+    content = _load_yaml(path)
+    reported, blocks = [], []
+    for text, row in content.items():
+        try:
+            name = _parse(text)
+            block = to_block(name)
+            reported.append(_reported(block.key, row))
+        except (ValueError, KeyError, IndexError, TypeError, SpaceError) as error:
+            raise TableError(f"{path} is no published {space_name} table: {text!r}: {error}") from error
+        blocks.append((name, block))
+    return LatencyTable(
+        space=_matching_space(path, space_name, blocks),
+        provenance=Provenance(
+            device={"name": path.stem, "runtime": "unknown", "threads": 1, "cores": None, "batch": 1},
+            worker={"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+            precision="fp32",
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            rounds=0,
+            stopped_by="imported",
+            onnx_sha256={},
+        ),
+        entries=(),
+        reported=tuple(reported),
+    )
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TableError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise TableError(f"{path} must map block names to latencies, got {type(content).__name__}")
+    return {str(key): row for key, row in content.items()}
+
+
+def _parse(text: str) -> _Name:
+    kind, _, rest = text.partition("-")
+    fields = dict(part.split(":", 1) for part in rest.split("-") if part)
+    if not re.fullmatch(r"\d+(x\d+){2}", fields["input"]) or not re.fullmatch(r"\d+(x\d+){0,2}", fields["output"]):
+        raise ValueError("expected input:HxWxC and output:HxWxC")
+    return _Name(kind=kind, fields=fields)
+
+
+def _reported(key: str, row: Mapping[str, float]) -> ReportedLatency:
+    std_ms = math.sqrt(row["var"]) if "var" in row else float(row["std"])
+    return ReportedLatency(key=key, mean_ms=float(row["mean"]), std_ms=std_ms, count=int(row["count"]))
+
+
+def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block]]) -> SpaceSpec:
+    """The space that most of the blocks belong to."""
+    keys = {block.key for _, block in blocks}
+    try:
+        input_size = next(name.input_size for name, _ in blocks if name.kind == "Conv")
+        num_classes = next(name.out_channels for name, _ in blocks if name.kind == "Logits")
+    except StopIteration:
+        raise TableError(f"{path} lacks the first convolution or the classifier: it is no whole table") from None
+    specs = [SpaceSpec(name=space_name, input_size=input_size, num_classes=num_classes, width=w) for w in WIDTHS]
+
+    def missing(spec: SpaceSpec) -> int:
+        return len({b.key for b in make_space(spec).candidates if not b.is_identity} - keys)
+
+    return min(specs, key=missing)

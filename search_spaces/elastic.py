@@ -1,0 +1,196 @@
+"""A weight-sharing network whose subnets are slices of the largest (Cai et al. 2020, Once-for-All)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from search_spaces.block import Block
+from search_spaces.blocks.layers import ACTIVATIONS, SqueezeExcite, conv_bn_act, init_weights, make_divisible
+from search_spaces.blocks.mbconv import MBConv
+from search_spaces.space import Architecture, SearchSpace
+from search_spaces.supernet import Supernet, with_weights
+
+
+class ElasticMBConv(nn.Module):
+    """The weights of every `MBConv` that differs from the largest one in kernel and expansion only.
+
+    A smaller kernel is the middle of the next larger one through a matrix that is learnt, one for all channels; a
+    smaller expansion is the first of the expanded channels.
+
+    Args:
+        largest: largest kernel (7 at most) and largest expansion; without groups.
+    """
+
+    def __init__(self, largest: MBConv) -> None:
+        super().__init__()
+        self.largest = largest
+        width = largest.in_channels * largest.expansion
+        self.expand = conv_bn_act(largest.in_channels, width)
+        self.depthwise = conv_bn_act(width, width, kernel=largest.kernel, stride=largest.stride, groups=width)
+        self.gate = SqueezeExcite(width, make_divisible(width * largest.se_ratio)) if largest.se_ratio else None
+        self.project = conv_bn_act(width, largest.out_channels)
+        self.act = ACTIVATIONS[largest.act]()
+        self.to_smaller = nn.ParameterDict(
+            {str(kernel): nn.Parameter(torch.eye(kernel * kernel)) for kernel in range(3, largest.kernel, 2)}
+        )
+        init_weights(self)
+
+    def forward(self, x_NCHW: torch.Tensor, block: MBConv) -> torch.Tensor:
+        """What the block computes with its slice of the weights."""
+        width = block.in_channels * block.expansion
+        x = self.act(_norm(functional.conv2d(x_NCHW, _conv(self.expand).weight[:width]), self.expand[1], width))
+        kernel_C1HW = self._kernel(block.kernel, width)
+        x = functional.conv2d(x, kernel_C1HW, stride=block.stride, padding=block.kernel // 2, groups=width)
+        x = self.act(_norm(x, self.depthwise[1], width))
+        if self.gate is not None:
+            x = x * self._gates(x, block, width)
+        x = functional.conv2d(x, _conv(self.project).weight[:, :width])
+        x = _norm(x, self.project[1], block.out_channels)
+        return x_NCHW + x if block.keeps_shape else x
+
+    def cut(self, block: MBConv) -> nn.Module:
+        """The block on its own with a copy of its slice of the weights."""
+        width = block.in_channels * block.expansion
+        state = {
+            "body.0.0.weight": _conv(self.expand).weight[:width],
+            **_norm_state("body.0.1", self.expand[1], width),
+            "body.1.0.weight": self._kernel(block.kernel, width),
+            **_norm_state("body.1.1", self.depthwise[1], width),
+        }
+        last = "body.2"
+        if self.gate is not None:
+            reduce, expand, squeezed = self._gate_convs(block, width)
+            state |= {
+                "body.2.gate.1.weight": reduce.weight[:squeezed, :width],
+                "body.2.gate.1.bias": _bias(reduce)[:squeezed],
+                "body.2.gate.3.weight": expand.weight[:width, :squeezed],
+                "body.2.gate.3.bias": _bias(expand)[:width],
+            }
+            last = "body.3"
+        state[f"{last}.0.weight"] = _conv(self.project).weight[:, :width]
+        state |= _norm_state(f"{last}.1", self.project[1], block.out_channels)
+        return with_weights(block, state)
+
+    @torch.no_grad()
+    def sort_channels(self) -> None:
+        """Put the expanded channels that the projection weighs most first, so that smaller expansions keep those.
+
+        The largest block computes the same before and after.
+        """
+        order = _conv(self.project).weight.abs().sum(dim=(0, 2, 3)).argsort(descending=True)
+        _conv(self.project).weight.copy_(_conv(self.project).weight[:, order])
+        for part in (self.expand, self.depthwise):
+            _conv(part).weight.copy_(_conv(part).weight[order])
+            norm = part[1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                assert tensor is not None
+                tensor.copy_(tensor[order])
+        if self.gate is not None:
+            reduce, expand = self.gate.gate[1], self.gate.gate[3]
+            assert isinstance(reduce, nn.Conv2d) and isinstance(expand, nn.Conv2d)
+            reduce.weight.copy_(reduce.weight[:, order])
+            expand.weight.copy_(expand.weight[order])
+            _bias(expand).copy_(_bias(expand)[order])
+
+    def _kernel(self, kernel: int, width: int) -> torch.Tensor:
+        weight = _conv(self.depthwise).weight[:width]
+        for smaller in range(self.largest.kernel - 2, kernel - 1, -2):
+            middle = weight[:, :, 1:-1, 1:-1].flatten(2)
+            weight = (middle @ self.to_smaller[str(smaller)]).reshape(width, 1, smaller, smaller)
+        return weight
+
+    def _gate_convs(self, block: MBConv, width: int) -> tuple[nn.Conv2d, nn.Conv2d, int]:
+        assert self.gate is not None
+        reduce, expand = self.gate.gate[1], self.gate.gate[3]
+        assert isinstance(reduce, nn.Conv2d) and isinstance(expand, nn.Conv2d)
+        return reduce, expand, make_divisible(width * block.se_ratio)
+
+    def _gates(self, x_NCHW: torch.Tensor, block: MBConv, width: int) -> torch.Tensor:
+        reduce, expand, squeezed = self._gate_convs(block, width)
+        pooled = functional.adaptive_avg_pool2d(x_NCHW, 1)
+        hidden = functional.relu(functional.conv2d(pooled, reduce.weight[:squeezed, :width], _bias(reduce)[:squeezed]))
+        return functional.hardsigmoid(
+            functional.conv2d(hidden, expand.weight[:width, :squeezed], _bias(expand)[:width])
+        )
+
+
+class ElasticSupernet(Supernet):
+    """Fixed blocks with weights of their own around layers that are slices of their largest block.
+
+    Args:
+        space: tells which block stands in each slot of an architecture.
+        slots: per slot of the space, the fixed block or the largest of the elastic ones.
+        is_elastic: per slot, whether it is one of the elastic ones.
+    """
+
+    def __init__(self, space: SearchSpace, slots: Sequence[Block], is_elastic: Sequence[bool]) -> None:
+        super().__init__()
+        self._space = space
+        self.slots = nn.ModuleList(
+            ElasticMBConv(block) if elastic and isinstance(block, MBConv) else block.build()
+            for block, elastic in zip(slots, is_elastic, strict=True)
+        )
+
+    def path(self, architecture: Architecture) -> list[nn.Module]:
+        """Cut out of the supernet: elastic layers as copies of their slices, fixed blocks as they are."""
+        return [
+            nn.Identity() if block.is_identity else slot.cut(block) if isinstance(slot, ElasticMBConv) else slot
+            for slot, block in self._chosen(architecture)
+        ]
+
+    def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+        x = x_NCHW
+        for slot, block in self._chosen(architecture):
+            if not block.is_identity:
+                x = slot(x, block) if isinstance(slot, ElasticMBConv) else slot(x)
+        return x
+
+    def sort_channels(self) -> None:
+        """Put the channels that matter most first in every elastic layer; the largest network stays the same."""
+        for slot in self.slots:
+            if isinstance(slot, ElasticMBConv):
+                slot.sort_channels()
+
+    def _chosen(self, architecture: Architecture) -> list[tuple[nn.Module, MBConv]]:
+        return list(zip(self.slots, self._space.blocks(architecture), strict=True))  # type: ignore[arg-type]
+
+
+def _conv(part: nn.Sequential) -> nn.Conv2d:
+    conv = part[0]
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _bias(conv: nn.Conv2d) -> torch.Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
+def _norm(x_NCHW: torch.Tensor, norm: nn.Module, width: int) -> torch.Tensor:
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    return functional.batch_norm(
+        x_NCHW,
+        norm.running_mean[:width],
+        norm.running_var[:width],
+        norm.weight[:width],
+        norm.bias[:width],
+        training=norm.training,
+        momentum=norm.momentum or 0.0,
+        eps=norm.eps,
+    )
+
+
+def _norm_state(name: str, norm: nn.Module, width: int) -> dict[str, torch.Tensor]:
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    return {
+        f"{name}.weight": norm.weight[:width],
+        f"{name}.bias": norm.bias[:width],
+        f"{name}.running_mean": norm.running_mean[:width],
+        f"{name}.running_var": norm.running_var[:width],
+        f"{name}.num_batches_tracked": torch.zeros((), dtype=torch.long),
+    }

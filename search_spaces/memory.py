@@ -1,0 +1,135 @@
+"""Memory of ONNX graphs: weights, and the largest sum of tensors that are alive at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto
+
+from search_spaces.onnx_export import EXPORT_VERSION, export_block
+from search_spaces.space import SearchSpace
+
+IN_PLACE = frozenset(
+    (
+        *("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "PRelu", "Mul", "Add"),
+        *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+    )
+)
+"""Operations that runtimes let write over their first input where nothing else needs it."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphMemory:
+    """Bytes that inference takes: weights, and activations at their peak, input and output included."""
+
+    weight_bytes: int
+    activation_bytes: int
+
+
+def graph_memory(model: ModelProto) -> GraphMemory:
+    """Memory of a graph whose nodes run one after the other, in their order in the file.
+
+    Raises:
+        ValueError: the shape of a tensor is not known.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    weights = {t.name: _num_bytes(t.dims, t.data_type) for t in graph.initializer}
+    for node in graph.node:
+        # Equal weights, such as untrained biases, are stored once and passed on: trained, each has bytes of its own.
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+    constants = {n.output[0] for n in graph.node if n.op_type == "Constant"}
+    sizes = {
+        v.name: _num_bytes([d.dim_value for d in v.type.tensor_type.shape.dim], v.type.tensor_type.elem_type)
+        for v in (*graph.input, *graph.value_info, *graph.output)
+        if v.type.tensor_type.HasField("shape")
+    }
+    nodes = [n for n in graph.node if n.op_type != "Constant" and n.output[0] not in weights]
+    is_activation = {name for n in nodes for name in (*n.input, *n.output) if name} - weights.keys() - constants
+    if unknown := sorted(is_activation - sizes.keys()):
+        raise ValueError(f"the shape of {unknown[0]!r} is not known; give the graph a fixed batch size")
+    last_use = {name: i for i, node in enumerate(nodes) for name in node.input if name in is_activation}
+    last_use |= {v.name: len(nodes) for v in graph.output}
+    alive = {v.name for v in graph.input if v.name in is_activation}
+    peak = sum(sizes[name] for name in alive)
+    for i, node in enumerate(nodes):
+        outputs = [name for name in node.output if name in is_activation]
+        reused = sizes[node.input[0]] if _writes_over(node, i, last_use, sizes) else 0
+        alive.update(outputs)
+        peak = max(peak, sum(sizes[name] for name in alive) - reused)
+        alive = {name for name in alive if last_use.get(name, -1) > i}
+    return GraphMemory(weight_bytes=sum(weights.values()), activation_bytes=peak)
+
+
+class MemoryModel:
+    """Memory of architectures, vectorised: all weights, and the largest activations of any one block.
+
+    Blocks run one after the other and pass one tensor on, so no more than one block's tensors are alive at once.
+
+    Args:
+        folder: where exported blocks and their memory are kept between runs.
+
+    Raises:
+        ExportError: a block cannot be exported.
+    """
+
+    def __init__(self, space: SearchSpace, folder: Path, *, batch: int = 1) -> None:
+        self._space = space
+        memories = _block_memories(space, folder, batch)
+        self._weights = np.array([memories[b.key].weight_bytes for b in space.candidates], dtype=np.float64)
+        self._activations = np.array([memories[b.key].activation_bytes for b in space.candidates], dtype=np.float64)
+
+    def peak_bytes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] bytes of weights and of activations at their peak."""
+        peaks = self._activations[self._space.block_indices(architectures)].max(axis=1)
+        total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures) + peaks
+        return total
+
+
+def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str, GraphMemory]:
+    """By key; read back from the folder where they were found before."""
+    cache = folder / f"memory-{batch}.json"
+    header = {"version": FORMAT_VERSION, "export": EXPORT_VERSION}
+    known: dict[str, dict[str, int]] = {}
+    try:
+        content = json.loads(cache.read_text(encoding="utf-8"))
+        if content.get("header") == header:
+            known = content["blocks"]
+    except (OSError, ValueError, AttributeError, KeyError):
+        pass  # absent, damaged or of other versions: found again
+    found = {}
+    for block in space.candidates:
+        if block.is_identity:
+            found[block.key] = {"weight_bytes": 0, "activation_bytes": 0}
+        elif block.key not in found:
+            found[block.key] = known.get(block.key) or asdict(
+                graph_memory(onnx.load(export_block(block, folder, batch=batch)))
+            )
+    if not found.keys() <= known.keys():
+        draft = cache.with_suffix(".draft")
+        draft.write_text(json.dumps({"header": header, "blocks": {**known, **found}}), encoding="utf-8")
+        draft.replace(cache)
+    return {key: GraphMemory(**fields) for key, fields in found.items()}
+
+
+def _writes_over(node: NodeProto, position: int, last_use: Mapping[str, int], sizes: Mapping[str, int]) -> bool:
+    first = node.input[0] if node.input else ""
+    return (
+        node.op_type in IN_PLACE
+        and first in sizes
+        and last_use.get(first) == position
+        and sizes[first] == sizes[node.output[0]]
+    )
+
+
+def _num_bytes(shape: Iterable[int], data_type: int) -> int:
+    return math.prod(shape) * int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)

@@ -1,0 +1,78 @@
+"""Memory of graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from search_spaces import SearchSpace
+from search_spaces.memory import GraphMemory, MemoryModel, graph_memory
+from search_spaces.onnx_export import export_network
+
+
+def _graph(
+    nodes: list, shapes: dict[str, list[int]], *, weights: dict[str, list[int]] | None = None
+) -> onnx.ModelProto:
+    """Nodes from `x` to `y`."""
+    values = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()}
+    initializers = [
+        helper.make_tensor(n, TensorProto.FLOAT, s, np.zeros(s, dtype=np.float32).tobytes(), raw=True)
+        for n, s in (weights or {}).items()
+    ]
+    graph = helper.make_graph(nodes, "g", [values["x"]], [values["y"]], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_residual_keeps_its_input_alive() -> None:
+    """x (40 floats) stays while the first convolution's 80 floats become the second's 40."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"]),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
+    shapes = {"x": [1, 4, 10, 1], "y": [1, 4, 10, 1]}
+    model = _graph(nodes, shapes, weights={"w1": [8, 4, 1, 1], "w2": [4, 8, 1, 1]})
+    assert graph_memory(model) == GraphMemory(weight_bytes=4 * 64, activation_bytes=4 * (40 + 80 + 40))
+
+
+def test_activations_write_over_their_input_unless_it_is_needed_again() -> None:
+    alone = [helper.make_node("Relu", ["x"], ["y"])]
+    needed = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Add", ["a", "x"], ["y"])]
+    shapes = {"x": [1, 4, 10, 1], "y": [1, 4, 10, 1]}
+    assert graph_memory(_graph(alone, shapes)).activation_bytes == 4 * 40
+    assert graph_memory(_graph(needed, shapes)).activation_bytes == 4 * 80
+
+
+def test_unknown_shapes_are_refused() -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["a"]), helper.make_node("Identity", ["a"], ["y"])]
+    model = _graph(nodes, {"x": [1, 4], "y": [1, 4]})
+    del model.graph.input[0].type.tensor_type.shape.dim[:]
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ValueError, match="the shape of 'x' is not known"):
+        graph_memory(model)
+
+
+def test_memory_of_architectures_is_that_of_their_graphs(space: SearchSpace, tmp_path: Path) -> None:
+    model = MemoryModel(space, tmp_path)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        architecture = space.sample(rng)
+        whole = graph_memory(onnx.load(export_network(space, architecture, tmp_path)))
+        (found,) = model.peak_bytes(np.array([architecture]))
+        assert found == whole.weight_bytes + whole.activation_bytes
+
+
+def test_memory_is_found_once_per_block(space: SearchSpace, tmp_path: Path) -> None:
+    rows = space.sample_many(5, np.random.default_rng(0))
+    first = MemoryModel(space, tmp_path).peak_bytes(rows)
+    for path in tmp_path.glob("*.onnx"):
+        path.unlink()
+    np.testing.assert_array_equal(MemoryModel(space, tmp_path).peak_bytes(rows), first)
+    assert not list(tmp_path.glob("*.onnx"))
+    (tmp_path / "memory-1.json").write_text("{")
+    np.testing.assert_array_equal(MemoryModel(space, tmp_path).peak_bytes(rows), first)
