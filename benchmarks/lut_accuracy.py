@@ -43,7 +43,7 @@ def main() -> None:
     space = make_space(SpaceSpec(name=options.space, input_size=options.input_size, num_classes=classes))
     device = adjusted(find_device(options.device), threads=options.threads)
     for seed in range(options.seeds):
-        clock = PhaseClock()
+        started, clock = time.monotonic(), PhaseClock()
         plan = plan_table(
             space, rounds=options.rounds, num_networks=options.networks, precision=options.precision, seed=seed
         )
@@ -58,7 +58,11 @@ def main() -> None:
                 on_export=lambda done, total, clock=clock: clock.tick("export", done, total),
             )
         print(f"{space.spec} on {device.name}, {device.threads} threads, {plan.precision}, seed {seed}")
+        total_s = time.monotonic() - started
         print(f"  {len(plan.blocks)} blocks, {len(plan.networks)} networks, {table.provenance.rounds} rounds; {clock}")
+        print(
+            f"  built in {total_s:.1f} s, {total_s - 1.5 * clock.seconds['round']:.1f} s more than 1.5 times the rounds"
+        )
         print(f"  sum of blocks: {errors_of_sums(table, space)}")
         print(f"  {describe_certificate(table)}")
 
@@ -82,16 +86,16 @@ class PhaseClock:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
-        self._seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
 
     def tick(self, phase: str, _done: int, _total: int) -> None:
         """The time since the last sign went into this phase."""
         now = time.monotonic()
-        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._last
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
     def __str__(self) -> str:
-        return ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in self._seconds.items())
+        return ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in self.seconds.items())
 
 
 if __name__ == "__main__":

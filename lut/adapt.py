@@ -14,7 +14,7 @@ from lut.table import LatencyTable, ReportedLatency, save_table
 from profilers import Profiler
 from search_spaces import SearchSpace
 
-GOOD_MAPE = 0.05
+GOOD_MAPE = 0.03
 """An adapted table with a larger error is worth replacing by a full profile."""
 
 

@@ -30,17 +30,19 @@ def show(
         print_json(describe_table(table))
         return
     print_table_summary(table, path)
-    entries = table.by_key
+    entries, reported = table.by_key, {r.key: r for r in table.reported}
+
+    def row(key: str, ms: float) -> list[str]:
+        if key in entries:
+            return [key, f"{ms:.4f}", f"{entries[key].spread:.1%}", str(entries[key].num_samples)]
+        spread, count = reported[key].std_ms, reported[key].count
+        return [key, f"{ms:.4f}", "" if spread is None else f"{spread / ms:.1%}", "" if count is None else str(count)]
+
     ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[:slowest]
     print_table(
         f"slowest {len(ranked)} blocks",
         ["block", "ms", "spread", "samples"],
-        [
-            [key, f"{ms:.4f}", f"{entries[key].spread:.1%}", str(entries[key].num_samples)]
-            if key in entries
-            else [key, f"{ms:.4f}", "", ""]
-            for key, ms in ranked
-        ],
+        [row(key, ms) for key, ms in ranked],
     )
     if table.failures:
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
@@ -54,14 +56,20 @@ def print_table_summary(table: LatencyTable, path: Path) -> None:
     about = describe_table(table)
     worker, device = about["worker"], about["device"]
     print(f"{path}: {about['num_entries']} blocks of {table.space}, {about['num_failed']} failed")
-    print(
-        f"  on {device['name']} ({worker.get('cpu_model')}, {device['threads']} threads, batch {device['batch']}, "
-        f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
-    )
-    print(
-        f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
-        f"(ended by {about['stopped_by']}), {about['date']}"
-    )
+    if about["stopped_by"] == "imported":
+        print(f"  from {worker['source']}, published for {device['name']}; imported {about['date']}")
+    else:
+        print(
+            f"  on {device['name']} ({worker.get('cpu_model')}, {device['threads']} threads, batch {device['batch']}, "
+            f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
+        )
+        print(
+            f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
+            f"(ended by {about['stopped_by']}), {about['date']}"
+        )
+    if "adapted_from" in worker:
+        print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
+    print(f"  energy: {about['energy']}")
     spread, repeatability = about["median_spread"], about["repeatability"]
     if spread is not None:
         disturbed = about["disturbance"]
