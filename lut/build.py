@@ -142,6 +142,7 @@ def measure_plan(
     """
     journal_path = journal_beside(path)
     require_writable(path)
+    profiler.require_reachable()
     models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export)
     network_keys = {n.key: n for n in plan.networks}
     settling = replace(profiler, is_settled=lambda ms: have_settled(ms, network_keys))
@@ -159,6 +160,8 @@ def measure_plan(
             rounds=result.num_rounds,
             stopped_by=result.stopped_by,
             num_groups=result.num_groups,
+            throttled_rounds=result.num_throttled,
+            is_emulated=profiler.device.emulated,
             seed=plan.seed,
             onnx_sha256={m.key: m.sha256 for m in models},
         ),

@@ -41,6 +41,7 @@ class Provenance:
         date: UTC, ISO 8601.
         rounds: interleaved rounds measured.
         stopped_by: what ended the measuring: "settled", "rounds" or "minutes"; "imported" or "adapted" otherwise.
+        throttled_rounds: rounds that were repeated, since the device was throttled during them.
         num_groups: groups that models were split into to fit in memory.
         seed: of the order of visits and of the networks.
         onnx_sha256: hash of each block's ONNX file, by key.
@@ -54,6 +55,7 @@ class Provenance:
     rounds: int
     stopped_by: str = "rounds"
     num_groups: int = 1
+    throttled_rounds: int = 0
     seed: int = 0
     onnx_sha256: Mapping[str, str]
     is_emulated: bool = False

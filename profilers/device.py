@@ -16,12 +16,48 @@ _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class Rpc:
+    """TVM's RPC server on a board, or the tracker that knows boards by key."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 9090
+    tracker: bool = False
+    key: str = ""
+
+    @model_validator(mode="after")
+    def _tracker_needs_key(self) -> Rpc:
+        if self.tracker and not self.key:
+            raise ValueError("a tracker needs the key of the boards")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class Ssh:
+    """A board that the system's ssh reaches, by its name in the user's ssh configuration."""
+
+    host: Annotated[str, Field(min_length=1, pattern=r"^[^-].*")]
+    python: str = "python3"
+    folder: str = ".cache/hwnas"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class Device:
     """Where and how models are timed; every field is explained in devices.yaml."""
 
     name: str
     description: str = ""
-    runtime: Literal["onnxruntime"]
+    runtime: Literal["onnxruntime", "tvm"]
+    provider: Literal["cpu", "cuda"] = "cpu"
+    target: str | None = None
+    cross_compiler: str | None = None
+    rpc: Rpc | None = None
+    ssh: Ssh | None = None
+    command: tuple[str, ...] | None = None
+    copy: tuple[str, ...] | None = None
+    folder: str = "/tmp/hwnas"  # noqa: S108 - on another machine, where its user may choose another
+    emulated: bool = False
+    tuning: Literal["none", "meta_schedule"] = "none"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     cores: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     batch: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -35,16 +71,39 @@ class Device:
             raise ValueError(f"cores must be {self.threads} distinct numbers, one per thread, got {list(self.cores)}")
         return self
 
+    @model_validator(mode="after")
+    def _fields_fit_the_runtime(self) -> Device:
+        if self.runtime == "tvm":
+            if self.target is None:
+                raise ValueError("runtime tvm needs a target, such as native or raspberry-pi/4b-aarch64")
+            if self.ssh or self.command or self.provider != "cpu":
+                raise ValueError("runtime tvm reaches boards by rpc; ssh, command and provider are onnxruntime's")
+        elif self.target or self.rpc or self.cross_compiler or self.tuning != "none":
+            raise ValueError("target, rpc, cross_compiler and tuning are tvm's; set runtime: tvm")
+        if self.ssh and self.command:
+            raise ValueError("a device is behind ssh or behind a command, not both")
+        if self.copy and not self.command:
+            raise ValueError("copy belongs to command")
+        return self
+
+    @property
+    def is_here(self) -> bool:
+        """Whether models run on this very machine, natively."""
+        return not (self.rpc or self.ssh or self.command or self.emulated)
+
     def settings(self) -> dict[str, object]:
-        """What a measurement depends on: everything but the description and the deadlines."""
+        """What a measurement depends on: everything but the description, the way there and the deadlines."""
         cores = None if self.cores is None else list(self.cores)
-        return {
+        settings = {
             "name": self.name,
             "runtime": self.runtime,
             "threads": self.threads,
             "cores": cores,
             "batch": self.batch,
         }
+        others = {"target": self.target, "tuning": self.tuning, "provider": self.provider, "emulated": self.emulated}
+        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False}
+        return settings | {name: value for name, value in others.items() if value != defaults[name]}
 
 
 def load_devices(path: Path | None = None) -> dict[str, Device]:

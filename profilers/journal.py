@@ -19,6 +19,7 @@ class Journal:
     Attributes:
         rounds: each `{"group": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
         failures: what went wrong, by model index.
+        num_throttled: rounds that do not count, since the device was throttled during them.
         groups: indices of the models that are opened together, as they were when the journal was begun.
     """
 
@@ -30,6 +31,7 @@ class Journal:
         """
         self.rounds: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}
+        self.num_throttled = 0
         self.groups = groups
         header = json.loads(json.dumps({"journal": VERSION, **identity}))
         try:
@@ -45,6 +47,8 @@ class Journal:
         for record in self._lines.records[1:]:
             if "failed" in record:
                 self.failures[int(record["failed"])] = str(record["message"])
+            elif record.get("throttled"):
+                self.num_throttled += 1
             else:
                 self.rounds.append(record)
 
@@ -53,6 +57,11 @@ class Journal:
         record = {"group": group, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
         self._lines.append(record)
         self.rounds.append(record)
+
+    def add_throttled_round(self, group: int, order: list[int], wall_ns: list[int]) -> None:
+        """Record a round that does not count."""
+        self._lines.append({"group": group, "order": order, "wall_ns": wall_ns, "throttled": True})
+        self.num_throttled += 1
 
     def add_failure(self, index: int, message: str) -> None:
         """Record that a model cannot be measured."""

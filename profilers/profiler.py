@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from profilers.device import Device
 from profilers.errors import MeasurementError
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
 from profilers.measurement import SESSION_STRIDE, Measurement
-from profilers.transport import WORKERS, Connection, LocalTransport, Message, Transport, WorkerLostError
+from profilers.transport import WORKERS, Connection, LocalTransport, Message, Transport, WorkerLostError, transport_for
 
 MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
 
 ROUND_SLACK = 10.0
 """A round may take this many times as long as the first one, on top of one visit's deadline."""
+
+PARITY = 1e-4
+"""Largest difference between another machine's outputs and this one's; relative to the largest, if that is above 1."""
+
+REACH_TIMEOUT_S = 5.0
+
+COOLING_S = 3.0
+"""Pause before a round is repeated during which the device was throttled."""
+
+RECONNECT_S = (2.0, 5.0, 10.0)
+"""Pauses before a device that was lost is sought again."""
+
+BOARD_MEMORY_MB = 1024.0
+"""Memory for opened models on a device that is not this machine, unless told otherwise."""
+
+SESSION_TIMEOUT_S = 24 * 3600
+"""After this long a board ends the session of a client that it lost."""
 
 CHUNK = 10
 """Rounds between two looks at whether the estimates have settled, and between two groups of models."""
@@ -61,7 +80,9 @@ class ProfileResult:
     Attributes:
         measurements: in the order of the models.
         worker: what the worker said of itself and its machine.
+        health: temperature and free memory of the machine when the last worker was started, where it tells.
         num_rounds: rounds that every group of models was measured for.
+        num_throttled: rounds that were repeated, since the device was throttled during them.
         num_groups: groups that the models were split into because all together do not fit in memory.
         stopped_by: "settled", "rounds" or "minutes".
         inference_s: time the worker spent in rounds, in seconds.
@@ -69,8 +90,10 @@ class ProfileResult:
 
     measurements: tuple[Measurement, ...]
     worker: Mapping[str, object]
+    health: Mapping[str, object]
     num_rounds: int
     num_groups: int
+    num_throttled: int
     stopped_by: str
     inference_s: float
 
@@ -90,6 +113,7 @@ class Profiler:
         max_minutes: stop measuring after that long, with the rounds there are.
         seed: order of visits.
         memory_mb: what opened models may take together; None for half of what is available.
+        transport: the way to the device's workers; None for what the device says.
         is_settled: asked now and then whether the measurements so far are enough.
         on_progress: told what is done of how much, with "open" or "round" as the first word.
     """
@@ -99,7 +123,7 @@ class Profiler:
     max_minutes: float = 60.0
     seed: int = 0
     memory_mb: float | None = None
-    transport: Transport = field(default_factory=LocalTransport)
+    transport: Transport | None = None
     is_settled: Callable[[Sequence[Measurement]], bool] = lambda _: False
     on_progress: Callable[[str, int, int], None] = lambda *_: None
 
@@ -127,14 +151,36 @@ class Profiler:
         result = ProfileResult(
             measurements=_collect(models, journal),
             worker=session.about_worker,
+            health=session.health,
             num_rounds=min(session.rounds_done(journal)),
             num_groups=len(session.groups),
+            num_throttled=journal.num_throttled,
             stopped_by=stopped_by,
             inference_s=session.inference_s,
         )
         if all(m.error is not None for m in result.measurements):
             raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")
         return result
+
+    def require_reachable(self) -> None:
+        """Find out, in seconds and before any work is done for it, whether a device elsewhere is there at all.
+
+        Raises:
+            MeasurementError: it is not.
+        """
+        device = self.device
+        if device.rpc is not None:
+            try:
+                with socket.create_connection((device.rpc.host, device.rpc.port), timeout=REACH_TIMEOUT_S):
+                    return
+            except OSError as error:
+                where = f"{device.rpc.host}:{device.rpc.port}"
+                raise MeasurementError(f"cannot reach {device.name} at {where}: {error}; {remedy(device)}") from error
+        if not device.is_here:
+            try:
+                (self.transport or transport_for(device)).place([WORKERS[device.runtime]])
+            except WorkerLostError as error:
+                raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
     def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
         """What the runtime makes of the models, by key.
@@ -145,6 +191,8 @@ class Profiler:
             MeasurementError: no worker can be started.
         """
         found: dict[str, Inspection] = {}
+        if self.device.runtime != "onnxruntime":
+            return found  # other runtimes have no layouts of their own
         session = _Session(self, models)
         try:
             for model in models:
@@ -152,9 +200,8 @@ class Profiler:
                     session.start_worker()
                 assert session.connection is not None
                 try:
-                    session.connection.send(
-                        {"command": "inspect", "path": str(model.path), "threads": self.device.threads}
-                    )
+                    (path,) = session.transport.place([model.path])
+                    session.connection.send({"command": "inspect", "path": path, "threads": self.device.threads})
                     answer = session.connection.receive(self.device.open_timeout_s)
                 except WorkerLostError:
                     session.end()
@@ -168,15 +215,61 @@ class Profiler:
         return found
 
 
+def remedy(device: Device) -> str:
+    """What to do about a device that does not answer."""
+    if device.emulated:
+        return "start it: hwnas device emulate rpi4"
+    if device.rpc is not None and device.rpc.tracker:
+        return (
+            f"start the tracker there, and on each board: hwnas device serve --host 0.0.0.0 --key {device.rpc.key} "
+            f"--tracker {device.rpc.host}:{device.rpc.port}; see docs/devices.md"
+        )
+    if device.rpc is not None:
+        return f"on the board run: hwnas device serve --host 0.0.0.0 --port {device.rpc.port}; see docs/devices.md"
+    if device.ssh is not None:
+        return (
+            f"try: ssh {device.ssh.host} {device.ssh.python} -c 'import numpy, onnxruntime'; on the board: "
+            "python3 -m pip install numpy onnxruntime; see docs/devices.md"
+        )
+    return "see docs/devices.md"
+
+
+def worker_options(device: Device) -> dict[str, object]:
+    """What a worker needs to know of the device besides threads and cores."""
+    if device.runtime == "onnxruntime":
+        return {"provider": device.provider}
+    cache = user_cache_path("hwnas")
+    tuning = tuning_folder(device) if device.tuning != "none" else None
+    return {
+        "target": device.target,
+        "cross_compiler": device.cross_compiler,
+        "rpc": None if device.rpc is None else asdict(device.rpc),
+        "cache": str(cache / "tvm"),
+        "tuning": None if tuning is None else str(tuning),
+        # The server ends sessions of its own accord, should this side die without a word.
+        "session_timeout_s": SESSION_TIMEOUT_S,
+    }
+
+
+def tuning_folder(device: Device) -> Path:
+    """Where the tuning database of a device's target is kept."""
+    digest = hashlib.sha256(f"{device.target};{device.threads}".encode()).hexdigest()[:12]
+    return user_cache_path("hwnas") / "tuning" / digest
+
+
 class _Session:
     """One call of Profiler.measure: the worker that is up now, and what is known of the models."""
 
     def __init__(self, profiler: Profiler, models: Sequence[Model]) -> None:
         self.profiler = profiler
         self.device = profiler.device
+        self.transport = profiler.transport or transport_for(self.device)
         self.models = models
-        self.groups = split_into_groups([m.path.stat().st_size for m in models], memory_mb=profiler.memory_mb)
+        memory_mb = profiler.memory_mb or (None if self.device.is_here else BOARD_MEMORY_MB)
+        self.groups = split_into_groups([m.path.stat().st_size for m in models], memory_mb=memory_mb)
+        self.reference: Connection | None = None
         self.about_worker: Message = {}
+        self.health: Message = {}
         self.connection: Connection | None = None
         self.opened: set[int] = set()
         self.open_group: int | None = None
@@ -223,24 +316,35 @@ class _Session:
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
-            except WorkerLostError as loss:
+            except (WorkerLostError, _StartError) as loss:
                 self.suspicious = True
                 self.end()
                 losses = 1 if (len(journal.rounds), len(journal.failures)) != progress_before else losses + 1
                 if losses >= MAX_LOSSES:
                     raise MeasurementError(f"lost {losses} workers in a row on {self.device.name}: {loss}") from loss
+                if not self.device.is_here:
+                    sleep(RECONNECT_S[losses - 1])
 
     def start_worker(self) -> None:
         """Start a worker and let it describe itself."""
-        self.connection = self.profiler.transport.start(WORKERS[self.device.runtime])
         cores = None if self.device.cores is None else list(self.device.cores)
         try:
-            self.connection.send({"command": "start", "threads": self.device.threads, "cores": cores})
+            self.connection = self.transport.start(WORKERS[self.device.runtime])
+            self.connection.send(
+                {
+                    "command": "start",
+                    "threads": self.device.threads,
+                    "cores": cores,
+                    "options": worker_options(self.device),
+                }
+            )
             answer = self.connection.receive(self.device.start_timeout_s)
         except WorkerLostError as loss:
-            raise MeasurementError(f"cannot start a worker for {self.device.name}: {loss}") from loss
+            hint = "" if self.device.is_here else f"; {remedy(self.device)}"
+            raise _StartError(f"cannot start a worker for {self.device.name}: {loss}{hint}") from loss
         if answer.get("event") != "started":
-            raise MeasurementError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}")
+            raise _StartError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}")
+        self.health = answer.pop("health", {})
         self.about_worker = {name: value for name, value in answer.items() if name != "event"}
 
     def end(self) -> None:
@@ -249,6 +353,9 @@ class _Session:
             self.connection.kill()
         self.connection = None
         self.opened.clear()
+        if self.reference is not None:
+            self.reference.kill()
+        self.reference = None
 
     def _switch_to(self, group: int) -> None:
         if self.open_group not in (None, group):
@@ -260,19 +367,42 @@ class _Session:
     def _open_missing(self, journal: Journal) -> None:
         assert self.connection is not None and self.open_group is not None
         members = self.groups[self.open_group]
+        missing = [i for i in members if i not in journal.failures and i not in self.opened]
+        places = dict(zip(missing, self.transport.place([self.models[i].path for i in missing]), strict=True))
         for number, index in enumerate(members, start=1):
-            if index in journal.failures or index in self.opened:
+            if index not in places:
                 continue
-            self.connection.send({"command": "open", "index": index, "path": str(self.models[index].path)})
+            self.connection.send({"command": "open", "index": index, "path": places[index]})
             try:
                 answer = self.connection.receive(self.device.open_timeout_s)
             except WorkerLostError as loss:
                 raise _CulpritError(index, f"while opening: {loss}") from loss
-            if answer.get("event") == "opened":
+            difference = self._difference_to_here(index, answer)
+            if answer.get("event") == "opened" and difference is None:
                 self.opened.add(index)
+            elif difference is not None:
+                journal.add_failure(index, difference)
             else:
                 journal.add_failure(index, str(answer.get("message", answer)))
             self.profiler.on_progress("open", number, len(members))
+
+    def _difference_to_here(self, index: int, answer: Message) -> str | None:
+        """What is wrong with what another machine computed; None where it computed what this one does."""
+        is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
+        if self.device.runtime != "onnxruntime" or not is_elsewhere or answer.get("event") != "opened":
+            return None
+        if self.reference is None:
+            self.reference = LocalTransport().start(WORKERS["onnxruntime"])
+            self.reference.send({"command": "start", "threads": 1, "cores": None, "options": {"provider": "cpu"}})
+            self.reference.receive(self.device.start_timeout_s)
+        self.reference.send({"command": "open", "index": 0, "path": str(self.models[index].path)})
+        expected = self.reference.receive(self.device.open_timeout_s).get("outputs", [])
+        for found_values, values in zip(answer["outputs"], expected, strict=True):
+            limit = PARITY * max(1.0, *(abs(v) for v in values))
+            difference = max(abs(a - b) for a, b in zip(found_values, values, strict=True))
+            if not difference <= limit:
+                return f"computes something else than this machine: outputs differ by {difference:.3g}"
+        return None
 
     def _measure_rounds(self, journal: Journal, num: int) -> None:
         assert self.open_group is not None
@@ -282,6 +412,15 @@ class _Session:
             rng = np.random.default_rng([self.profiler.seed, self.open_group, done[self.open_group]])
             order = [int(i) for i in rng.permutation(sorted(self.opened))]
             answer = self._one_round(order)
+            while answer.get("throttled"):
+                journal.add_throttled_round(self.open_group, answer["order"], answer["wall_ns"])
+                if journal.num_throttled > self.profiler.rounds:
+                    raise MeasurementError(
+                        f"{self.device.name} was throttled in {journal.num_throttled} rounds: cool it, or give it a "
+                        "better power supply; the same command continues"
+                    )
+                sleep(COOLING_S)
+                answer = self._one_round(order)
             journal.add_round(self.open_group, answer["order"], answer["wall_ns"], answer["cpu_ns"])
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
@@ -307,6 +446,10 @@ class _Session:
                 self.inference_s += elapsed_s
                 return answer
             visiting = answer.get("index")
+
+
+class _StartError(MeasurementError):
+    """No worker could be started."""
 
 
 class _CulpritError(Exception):

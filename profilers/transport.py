@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from profilers.device import Device, Ssh
+from profilers.emulator import boards
 
 Message = dict[str, Any]
 """One line of the worker protocol."""
 
-WORKERS = {"onnxruntime": Path(__file__).with_name("worker_onnxruntime.py")}
+WORKERS = {
+    "onnxruntime": Path(__file__).with_name("worker_onnxruntime.py"),
+    "tvm": Path(__file__).with_name("worker_tvm.py"),
+}
 """The worker file of each runtime."""
 
 
@@ -30,8 +39,29 @@ class Transport(Protocol):
     """Starts worker processes somewhere."""
 
     def start(self, worker: Path) -> Connection:
-        """A connection to a fresh worker process of that file."""
+        """A connection to a fresh worker process of that file.
+
+        Raises:
+            WorkerLostError: the place cannot be reached.
+        """
         ...
+
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        """Bring files to where workers run, unless they are there; what workers know them by.
+
+        Raises:
+            WorkerLostError: the place cannot be reached.
+        """
+        ...
+
+
+def transport_for(device: Device) -> Transport:
+    """The way to a device's workers."""
+    if device.ssh is not None:
+        return SshTransport(device.ssh, timeout_s=device.start_timeout_s)
+    if device.command is not None:
+        return CommandTransport(device.command, device.copy, device.folder, timeout_s=device.start_timeout_s)
+    return LocalTransport()
 
 
 class LocalTransport:
@@ -40,6 +70,119 @@ class LocalTransport:
     def start(self, worker: Path) -> Connection:
         """A connection to a fresh worker process of that file."""
         return Connection([sys.executable, "-u", str(worker)])
+
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        """Files are here already."""
+        return [str(path) for path in paths]
+
+
+class CommandTransport:
+    """Workers behind a command that runs a program in another place: an emulator's python, `adb shell python3`.
+
+    Args:
+        command: what comes before the worker's file.
+        copy: the command that copies a file there, with {local} and {remote}; None where both see the same files.
+        folder: where files are copied to.
+    """
+
+    def __init__(self, command: Sequence[str], copy: Sequence[str] | None, folder: str, *, timeout_s: float) -> None:
+        self._command = [part.replace("{boards}", str(boards())) for part in command]
+        self._copy = copy
+        self._folder = folder
+        self._timeout_s = timeout_s
+        self._placed: dict[Path, str] = {}
+
+    def start(self, worker: Path) -> Connection:
+        """A connection to a fresh worker process of that file."""
+        (remote,) = self.place([worker])
+        try:
+            return Connection([*self._command, "-u", remote])
+        except OSError as error:
+            raise WorkerLostError(f"cannot run {self._command[0]}: {error.strerror}") from error
+
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        """Copy each file once."""
+        if self._copy is None:
+            return [str(path) for path in paths]
+        for path in paths:
+            if path not in self._placed:
+                remote = f"{self._folder}/{path.name}"
+                filled = [part.replace("{local}", str(path)).replace("{remote}", remote) for part in self._copy]
+                _finish(filled, self._timeout_s)
+                self._placed[path] = remote
+        return [self._placed[path] for path in paths]
+
+
+class SshTransport:
+    """Workers on a board, by the system's ssh and scp: the user's own configuration, keys and jump hosts.
+
+    Nothing is installed there; python, numpy and onnxruntime must be. Files are named by their content, so that an
+    interrupted sweep finds those that are there already.
+    """
+
+    def __init__(self, ssh: Ssh, *, timeout_s: float) -> None:
+        self._ssh = ssh
+        self._timeout_s = timeout_s
+        wait = max(1, min(10, int(timeout_s) - 1))
+        # A dropped connection must end the worker's stream in seconds, and nobody is there to type a password.
+        self._options = [
+            *("-o", "BatchMode=yes", "-o", f"ConnectTimeout={wait}"),
+            *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+            *ssh.options,
+        ]
+        self._there: set[str] | None = None
+
+    def start(self, worker: Path) -> Connection:
+        """A connection to a fresh worker process of that file."""
+        (remote,) = self.place([worker])
+        return Connection(
+            ["ssh", *self._options, self._ssh.host, f"exec {shlex.quote(self._ssh.python)} -u {shlex.quote(remote)}"]
+        )
+
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        """Copy what is not there yet, all at once; a file under its name is whole."""
+        names = {path: f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}{path.suffix}" for path in paths}
+        folder = shlex.quote(self._ssh.folder)
+        if self._there is None:
+            self._there = set(self._run(f"mkdir -p {folder}/incoming && ls {folder}").split())
+        wanted = {name: path for path, name in names.items() if name not in self._there}
+        if wanted:
+            with tempfile.TemporaryDirectory() as links:
+                for name, path in wanted.items():
+                    (Path(links) / name).symlink_to(path.resolve())
+                sources = [str(Path(links) / name) for name in wanted]
+                target = f"{self._ssh.host}:{self._ssh.folder}/incoming/"
+                num_bytes = sum(path.stat().st_size for path in wanted.values())
+                _finish(
+                    ["scp", "-q", "-B", *self._options, *sources, target],
+                    self._timeout_s + num_bytes / SLOW_BYTES_PER_S,
+                )
+            moves = " ".join(f"{folder}/incoming/{name}" for name in wanted)
+            self._run(f"mv {moves} {folder}/")
+            self._there |= wanted.keys()
+        return [f"{self._ssh.folder}/{names[path]}" for path in paths]
+
+    def _run(self, command: str) -> str:
+        return _finish(["ssh", *self._options, self._ssh.host, command], self._timeout_s)
+
+
+SLOW_BYTES_PER_S = 250_000
+"""A copy over a slower line than this is given up."""
+
+
+def _finish(command: list[str], timeout_s: float) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkerLostError(f"{command[0]} did not end within {timeout_s:.0f} s") from None
+    except OSError as error:
+        raise WorkerLostError(f"cannot run {command[0]}: {error.strerror}") from error
+    if done.returncode:
+        words = done.stderr.strip().splitlines()
+        raise WorkerLostError(f"{command[0]} failed: {words[-1] if words else f'exit code {done.returncode}'}")
+    return done.stdout
 
 
 class Connection:

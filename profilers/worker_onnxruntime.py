@@ -3,16 +3,18 @@
 Reads one JSON command a line from standard input and answers on standard output, one JSON object a line:
 
     {"command": "start", "threads": 1, "cores": [1] or null}
-        -> {"event": "started", "onnxruntime": "1.20.0", "machine": ..., "cores": [1], ...}
+        -> {"event": "started", "onnxruntime": "1.20.0", "machine": ..., "cores": [1], ...,
+            "health": {"temperature_c": 51.0 or null, "free_mb": 1200.0 or null}}
     {"command": "open", "index": 0, "path": "block.onnx"}
-        -> {"event": "opened", "index": 0} or {"event": "failed", "index": 0, "message": ...}
+        -> {"event": "opened", "index": 0, "outputs": [[...]]}, with some values that it computed from random inputs,
+           or {"event": "failed", "index": 0, "message": ...}
     {"command": "inspect", "path": "block.onnx", "threads": 1}
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "energy_mj": 1.2 or null}
            or {"event": "failed", "message": ...}
     {"command": "round", "order": [2, 0, 1], "announce": false}
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
+           and "throttled": whether the processor was slowed down meanwhile;
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
-
 A visit runs its model four times and reports the fourth run. The worker ends with its standard input, so it never
 outlives whoever started it.
 """
@@ -36,6 +38,8 @@ WARM_UPS = 3
 """Runs before the timed one. A block is at its steady speed after one; a network whose weights exceed the second-level
 cache is 20 % slower in its second run than in its fourth, which is what it takes from then on."""
 
+NUM_SAMPLED = 256
+
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -44,6 +48,8 @@ DTYPES = {
 }
 """What inputs and outputs of the models may be."""
 
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the energy counters of Intel's and AMD's processors (RAPL)."""
@@ -56,17 +62,20 @@ def main() -> None:
     """Serve commands until standard input ends."""
     gc.disable()
     runs: dict[int, Callable[[], None]] = {}
-    options = onnxruntime.SessionOptions()
+    throttling = Throttling()
+    options, provider = onnxruntime.SessionOptions(), PROVIDERS["cpu"]
     for line in sys.stdin:
         command = json.loads(line)
         if command["command"] == "start":
-            options, answer = start(command["threads"], command["cores"])
+            provider = PROVIDERS[command.get("options", {}).get("provider", "cpu")]
+            options, answer = start(command["threads"], command["cores"], provider)
         elif command["command"] == "open":
-            answer = open_model(command["index"], command["path"], options, runs)
+            answer = open_model(command["index"], command["path"], options, provider, runs)
         elif command["command"] == "inspect":
-            answer = inspect(command["path"], command["threads"])
+            answer = inspect(command["path"], command["threads"], provider)
         elif command["command"] == "round":
             answer = visit_all(command["order"], runs, announce=command["announce"])
+            answer["throttled"] = throttling.has_happened()
         else:
             answer = {"event": "failed", "message": f"unknown command {command['command']!r}"}
         say(answer)
@@ -78,9 +87,14 @@ def say(answer: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def start(threads: int, cores: list[int] | None) -> tuple[onnxruntime.SessionOptions, dict[str, object]]:
+def start(threads: int, cores: list[int] | None, provider: str) -> tuple[onnxruntime.SessionOptions, dict[str, object]]:
     """Pin this process and make the session options."""
     options = onnxruntime.SessionOptions()
+    if provider not in onnxruntime.get_available_providers():
+        return options, {
+            "event": "failed",
+            "message": f"this onnxruntime has no {provider}; install onnxruntime-gpu and a driver for it",
+        }
     pinned: list[int] | None = None
     if hasattr(os, "sched_setaffinity"):
         pinned = cores or sorted(os.sched_getaffinity(0))[-threads:]
@@ -102,7 +116,56 @@ def start(threads: int, cores: list[int] | None) -> tuple[onnxruntime.SessionOpt
         "cpu_model": cpu_model(),
         "governor": governor(pinned),
         "cores": pinned,
+        "health": health(),
     }
+
+
+def health() -> dict[str, object]:
+    """Temperature and free memory of the machine, None where the system does not tell."""
+    return {"temperature_c": _number("/sys/class/thermal/thermal_zone0/temp", 1e-3), "free_mb": free_mb()}
+
+
+def free_mb() -> float | None:
+    """Memory that new programs may take."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) / 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+class Throttling:
+    """Tells whether the processor was slowed down for heat or for want of power since it was asked last."""
+
+    def __init__(self, root: Path = Path("/sys/devices")) -> None:
+        self._counters = sorted(root.glob("system/cpu/cpu*/thermal_throttle/core_throttle_count"))
+        self._raspberry = root / "platform/soc/soc:firmware/get_throttled"
+        self._before = self._count()
+
+    def has_happened(self) -> bool:
+        """Whether it has, now or since the last call."""
+        count, before = self._count(), self._before
+        self._before = count
+        return count > before or self._is_now()
+
+    def _count(self) -> float:
+        return sum(_number(str(path), 1.0) or 0.0 for path in self._counters)
+
+    def _is_now(self) -> bool:
+        # Bits 0 to 3 of a Raspberry Pi: under-voltage, capped, throttled, at the soft temperature limit.
+        try:
+            return bool(int(self._raspberry.read_text(encoding="utf-8"), 16) & 0xF)
+        except (OSError, ValueError):
+            return False
+
+
+def _number(path: str, factor: float) -> float | None:
+    try:
+        return float(Path(path).read_text(encoding="utf-8")) * factor
+    except (OSError, ValueError):
+        return None
 
 
 def cpu_model() -> str:
@@ -126,11 +189,15 @@ def governor(cores: list[int] | None) -> str | None:
 
 
 def open_model(
-    index: int, path: str, options: onnxruntime.SessionOptions, runs: dict[int, Callable[[], None]]
+    index: int,
+    path: str,
+    options: onnxruntime.SessionOptions,
+    provider: str,
+    runs: dict[int, Callable[[], None]],
 ) -> dict[str, object]:
     """Load a model, bind random input and its output, and run it once."""
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
         binding = session.io_binding()
         rng = np.random.default_rng(0)
         for node in session.get_inputs():
@@ -143,10 +210,16 @@ def open_model(
     except Exception as error:  # the runtime raises many kinds of its own, and any of them is this model's result
         return {"event": "failed", "index": index, "message": f"{type(error).__name__}: {error}"[:500]}
     runs[index] = lambda: session.run_with_iobinding(binding)
-    return {"event": "opened", "index": index}
+    return {"event": "opened", "index": index, "outputs": [sampled(v.numpy()) for v in binding.get_outputs()]}
 
 
-def inspect(path: str, threads: int) -> dict[str, object]:
+def sampled(values: np.ndarray) -> list[float]:
+    """At most NUM_SAMPLED of the values, evenly spread: enough to tell whether two machines compute the same."""
+    flat = values.ravel()
+    return [float(v) for v in flat[:: max(1, len(flat) // NUM_SAMPLED)]]
+
+
+def inspect(path: str, threads: int, provider: str) -> dict[str, object]:
     """The operations that a model comes to once it is optimised, in the order they run, and what energy a run takes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -155,12 +228,12 @@ def inspect(path: str, threads: int) -> dict[str, object]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(path, options, providers=[provider])
             inputs = {n.name: np.zeros(n.shape, dtype=DTYPES[n.type]) for n in session.get_inputs()}
             session.run(None, inputs)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         options.enable_profiling = False
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
         energy_mj = energy_of(lambda: session.run(None, inputs))
     except Exception as error:  # the runtime raises many kinds of its own, and any of them is this model's result
         return {"event": "failed", "message": f"{type(error).__name__}: {error}"[:500]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import listing, lut, profile, run
+from hwnas.cli import device, listing, lut, profile, run
 
 app = typer.Typer(
     name="hwnas",
@@ -18,5 +18,6 @@ app.command("train", help="Only train the supernet of a run.")(run.command("trai
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("spaces")(listing.spaces)
-app.command("devices")(listing.devices)
 app.add_typer(lut.app, name="lut")
+app.add_typer(device.devices_app, name="devices")
+app.add_typer(device.device_app, name="device")

@@ -1,8 +1,7 @@
-"""`hwnas spaces` and `hwnas devices`."""
+"""`hwnas spaces`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,24 +45,4 @@ def spaces(
             ]
             for row in rows
         ],
-    )
-
-
-def devices(
-    file: Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the devices that can be profiled."""
-    from dataclasses import asdict
-
-    from profilers.device import load_devices
-
-    found = load_devices(file).values()
-    if as_json:
-        print_json([asdict(device) for device in found])
-        return
-    print_table(
-        "devices",
-        ["device", "runtime", "threads", "batch", "description"],
-        [[d.name, d.runtime, str(d.threads), str(d.batch), d.description] for d in found],
     )

@@ -1,0 +1,114 @@
+"""`hwnas devices` and `hwnas device`: what can be measured, and boards that are served or emulated here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_table
+
+DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
+
+devices_app = typer.Typer(help="List the devices that can be profiled, and check them.", invoke_without_command=True)
+device_app = typer.Typer(help="Serve this board to others, or emulate one.", no_args_is_help=True)
+
+
+@devices_app.callback()
+def devices(
+    context: typer.Context,
+    file: DevicesFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the devices that can be profiled."""
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from profilers.device import load_devices
+
+    found = load_devices(file).values()
+    if as_json:
+        print_json([asdict(device) for device in found])
+        return
+    print_table(
+        "devices",
+        ["device", "runtime", "threads", "batch", "description"],
+        [[d.name, d.runtime, str(d.threads), str(d.batch), d.description] for d in found],
+    )
+
+
+@devices_app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="The device.")],
+    file: DevicesFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test whether a device can be measured, and say what to do if not."""
+    from dataclasses import asdict
+
+    from hwnas.profiling import onnx_cache
+    from profilers.check import Finding, check_device
+    from profilers.device import find_device
+    from search_spaces.blocks.mbconv import MBConv
+    from search_spaces.onnx_export import export_block
+
+    device = find_device(name, file)
+    block = MBConv(in_channels=8, out_channels=8, input_size=16, kernel=3, expansion=3)
+    findings: list[Finding] = []
+    for finding in check_device(device, export_block(block, onnx_cache(), batch=device.batch)):
+        findings.append(finding)
+        if not as_json:
+            remedy = f"; {finding.remedy}" if finding.remedy and finding.remedy not in finding.text else ""
+            print(f"{'ok' if finding.is_good else 'FAILED':6} {finding.step}: {finding.text}{remedy}")
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    if not all(finding.is_good for finding in findings):
+        raise typer.Exit(1)
+
+
+@device_app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback let anyone run code.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 9090,
+    key: Annotated[str, typer.Option(help="What the tracker and clients ask for.")] = "",
+    tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM tracker to offer this board to.")] = None,
+) -> None:
+    """Run TVM's RPC server on this board, and start it again whenever it crashes or hangs."""
+    import subprocess
+    import sys
+
+    from profilers import rpc_supervisor
+
+    arguments = ["--host", host, "--port", str(port), "--key", key, *(["--tracker", tracker] if tracker else [])]
+    raise typer.Exit(subprocess.run([sys.executable, rpc_supervisor.__file__, *arguments], check=False).returncode)
+
+
+@device_app.command()
+def emulate(
+    board: Annotated[str, typer.Argument(help="rpi4.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of its TVM RPC server.")] = 9190,
+    key: Annotated[str, typer.Option(help="What a tracker and clients ask for.")] = "",
+    tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM tracker to offer the board to.")] = None,
+    set_up_only: Annotated[bool, typer.Option(help="Do not start its TVM RPC server.")] = False,
+) -> None:
+    """Set up an emulated board under QEMU, and run its TVM RPC server on loopback."""
+    import subprocess
+
+    from hwnas.errors import RequestError
+    from hwnas.progress import Reporter
+    from profilers import rpc_supervisor
+    from profilers.emulator import set_up_rpi4
+
+    if board != "rpi4":
+        raise RequestError(f"unknown board {board!r}; there is: rpi4")
+    reporter = Reporter()
+    python = set_up_rpi4(reporter.line)
+    reporter.line(f"its python is {python}")
+    if set_up_only:
+        return
+    arguments = ["--port", str(port), "--key", key, *(["--tracker", tracker] if tracker else [])]
+    raise typer.Exit(subprocess.run([str(python), rpc_supervisor.__file__, *arguments], check=False).returncode)
