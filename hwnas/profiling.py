@@ -19,6 +19,11 @@ from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms
 from search_spaces import SearchSpace
 
+UNTUNED = (
+    "\nwarning: TVM's schedules are not tuned for this device: they are many times slower than tuned ones and rank "
+    "blocks unreliably; see hwnas tune"
+)
+
 
 def onnx_cache() -> Path:
     """Where exported blocks are kept between runs."""
@@ -59,6 +64,7 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
         f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
         f"{plan.num_positions} layer choices and {len(plan.networks)} whole networks, up to {profiler.rounds} rounds, "
         f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB"
+        + (UNTUNED if profiler.device.runtime == "tvm" and profiler.device.tuning == "none" else "")
     )
 
 

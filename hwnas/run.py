@@ -140,7 +140,7 @@ class Run:
                 f"{self.config.lut} was measured on {settings['name']!r}, but --device is {device.name!r}"
             )
         # Networks are measured as the table's blocks were, whatever the devices file says by now.
-        return adjusted(device, threads=settings["threads"], batch=settings["batch"])
+        return adjusted(device, threads=settings["threads"], batch=settings["batch"], tuning=settings.get("tuning"))
 
     @cached_property
     def agent(self) -> TrainingAgent:

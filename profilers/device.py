@@ -23,11 +23,14 @@ class Rpc:
     port: Annotated[int, Field(ge=1, le=65535)] = 9090
     tracker: bool = False
     key: str = ""
+    boards: Annotated[int, Field(ge=1, le=256)] = 1
 
     @model_validator(mode="after")
     def _tracker_needs_key(self) -> Rpc:
         if self.tracker and not self.key:
             raise ValueError("a tracker needs the key of the boards")
+        if self.boards > 1 and not self.tracker:
+            raise ValueError("several boards are reached through a tracker; set tracker: true and their key")
         return self
 
 
@@ -135,13 +138,16 @@ def find_device(name: str, path: Path | None = None) -> Device:
     return devices[name]
 
 
-def adjusted(device: Device, *, threads: int | None = None, batch: int | None = None) -> Device:
+def adjusted(
+    device: Device, *, threads: int | None = None, batch: int | None = None, tuning: str | None = None
+) -> Device:
     """The device with other settings; fixed cores are given up where their number no longer fits.
 
     Raises:
         DeviceError: a setting is out of range.
     """
-    changes = {name: value for name, value in (("threads", threads), ("batch", batch)) if value is not None}
+    wanted = {"threads": threads, "batch": batch, "tuning": tuning}
+    changes = {name: value for name, value in wanted.items() if value is not None}
     settings = {**asdict(device), **changes}
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:
         settings["cores"] = None

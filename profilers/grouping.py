@@ -27,15 +27,28 @@ def split_into_groups(file_sizes: Sequence[int], *, memory_mb: float | None = No
     needs = [estimate_bytes(size) for size in file_sizes]
     if sum(needs) <= limit:
         return [list(range(len(needs)))]
+    anchors, left = _anchors_and_others(needs)
+    room = max(limit - sum(needs[i] for i in anchors), max(needs[i] for i in left))
+    return _dealt(anchors, left, math.ceil(sum(needs[i] for i in left) / room))
+
+
+def share_out(file_sizes: Sequence[int], num: int) -> list[list[int]]:
+    """Indices of the models of each of `num` shares, or fewer where there are not so many models."""
+    anchors, left = _anchors_and_others([float(size) for size in file_sizes])
+    return _dealt(anchors, left, max(1, min(num, len(left))))
+
+
+def _anchors_and_others(needs: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Both by size; anchors from the smaller half, since they cost memory in every group."""
     by_size = sorted(range(len(needs)), key=lambda i: needs[i])
-    # Anchors from the smaller half: they cost memory in every group.
     step = max(1, len(by_size) // (2 * NUM_ANCHORS))
     anchors = by_size[: len(by_size) // 2 : step][:NUM_ANCHORS]
-    left = [i for i in by_size if i not in anchors]
-    room = max(limit - sum(needs[i] for i in anchors), max(needs[i] for i in left))
-    num_groups = math.ceil(sum(needs[i] for i in left) / room)
-    # Dealt out by size, so that every group is a mixture of small and large models.
-    return [sorted(anchors + left[number::num_groups]) for number in range(num_groups)]
+    return anchors, [i for i in by_size if i not in anchors]
+
+
+def _dealt(anchors: list[int], others: list[int], num: int) -> list[list[int]]:
+    """Dealt out by size, so that every group is a mixture of small and large models."""
+    return [sorted(anchors + others[number::num]) for number in range(num)]
 
 
 def estimate_bytes(file_size: int) -> float:

@@ -137,6 +137,10 @@ class Profiler:
             MeasurementError: no worker can be kept alive, or not one model can be measured.
             JournalError: the journal belongs to other models, another device or other versions.
         """
+        if self.device.rpc is not None and self.device.rpc.boards > 1:
+            from profilers.pool import measure_on_boards  # it measures each board's share with a profiler of its own
+
+            return measure_on_boards(self, models, journal_path)
         session = _Session(self, models)
         try:
             session.start_worker()
@@ -328,6 +332,7 @@ class _Session:
     def start_worker(self) -> None:
         """Start a worker and let it describe itself."""
         cores = None if self.device.cores is None else list(self.device.cores)
+        hint = "" if self.device.is_here else f"; {remedy(self.device)}"
         try:
             self.connection = self.transport.start(WORKERS[self.device.runtime])
             self.connection.send(
@@ -340,10 +345,9 @@ class _Session:
             )
             answer = self.connection.receive(self.device.start_timeout_s)
         except WorkerLostError as loss:
-            hint = "" if self.device.is_here else f"; {remedy(self.device)}"
             raise _StartError(f"cannot start a worker for {self.device.name}: {loss}{hint}") from loss
         if answer.get("event") != "started":
-            raise _StartError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}")
+            raise _StartError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}{hint}")
         self.health = answer.pop("health", {})
         self.about_worker = {name: value for name, value in answer.items() if name != "event"}
 

@@ -24,6 +24,9 @@ from pathlib import Path
 MAGIC = 0xFF271
 """First word of every client of TVM's RPC."""
 
+ESTABLISHED = "01"
+"""Of a connection in Linux's table of them."""
+
 HEALTH_PERIOD_S = 5.0
 HEALTH_DEADLINE_S = 10.0
 START_DEADLINE_S = 60.0
@@ -90,8 +93,8 @@ class Supervisor:
         while True:
             if self.child.poll() is not None:
                 return f"ended with code {self.child.returncode}"
-            if time.monotonic() >= next_check and not has_session(self.child.pid):
-                if not answers(self.options.host, self.options.port) and not has_session(self.child.pid):
+            if time.monotonic() >= next_check and not has_client(self.options.port):
+                if not answers(self.options.host, self.options.port) and not has_client(self.options.port):
                     return f"did not answer within {HEALTH_DEADLINE_S:g} s"
                 next_check = time.monotonic() + HEALTH_PERIOD_S
             time.sleep(0.2)
@@ -123,12 +126,22 @@ def serve(options: argparse.Namespace) -> int:
     return 1
 
 
-def has_session(pid: int) -> bool:
-    """Whether the server is busy with a client: it forks a process for each."""
-    try:
-        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split())
-    except OSError:
-        return True  # not to be told apart here: leave it alone
+def has_client(port: int) -> bool:
+    """Whether a client is connected: then the server is busy with it, and does not accept others.
+
+    A client that is gone does not count, though its session may still run, or never end.
+    """
+    for table in ("tcp", "tcp6"):
+        try:
+            rows = Path(f"/proc/net/{table}").read_text(encoding="utf-8").splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            _, local, _, state, *_, inode = row.split()[:10]
+            # Without an inode the connection waits in the queue: a server that hangs has not accepted it.
+            if state == ESTABLISHED and inode != "0" and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
 
 
 def is_listening(host: str, port: int) -> bool:

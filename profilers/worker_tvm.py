@@ -106,7 +106,7 @@ class Worker:
     def __init__(self, options: dict[str, Any], *, threads: int) -> None:
         import tvm
 
-        self.target = _target(options["target"])
+        self.target = find_target(options["target"])
         self.cross_compiler = options.get("cross_compiler")
         self.cache = Path(options["cache"])
         self.tuning = options.get("tuning")
@@ -125,9 +125,8 @@ class Worker:
         try:
             library = self._compiled(Path(path))
             self.timers[index] = self._loaded(library, Path(path))
-        except _DeviceLostError:
-            raise
-        except Exception as error:  # compilers raise many kinds, and any of them is this model's result
+        except Exception as error:  # compilers raise many kinds, and any of them is this model's result ...
+            self._require_session(error)  # ... unless the board is gone
             message = str(error).strip().splitlines()
             return {
                 "event": "failed",
@@ -148,6 +147,14 @@ class Worker:
             wall_ns.append(max(1, round(seconds * 1e9)))
         # CPU time of the device's thread is not to be had; equal times mean: never preempted.
         return {"event": "round", "order": order, "wall_ns": wall_ns, "cpu_ns": wall_ns}
+
+    def _require_session(self, cause: Exception) -> None:
+        """End the worker where the board does not answer any more: it may be this model that crashed it."""
+        if self.session is not None:
+            try:
+                self.session.get_function("runtime.config_threadpool")
+            except Exception:
+                raise _DeviceLostError(f"the board's session ended: {str(cause).strip()[-200:]}") from cause
 
     def _compiled(self, path: Path) -> Path:
         import tvm
@@ -253,7 +260,8 @@ class _DeviceLostError(RuntimeError):
     """The device gives no times any more; the worker ends, and whoever started it decides."""
 
 
-def _target(text: str) -> Any:
+def find_target(text: str) -> Any:
+    """TVM's target of a name: native, a tag, or JSON."""
     import tvm
 
     if text == "native":
@@ -293,8 +301,8 @@ def _with_retries(connect: Callable[[], Any]) -> Any:
     for attempt in range(RETRIES):
         try:
             return connect()
-        except Exception:  # refused, or reset while the server starts: TVM raises kinds of its own
-            if attempt == RETRIES - 1:
+        except Exception as error:  # refused, or reset while the server starts: TVM raises kinds of its own
+            if "matches key" in str(error) or attempt == RETRIES - 1:
                 raise
             time.sleep(1.0)
     raise AssertionError("unreachable")

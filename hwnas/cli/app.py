@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import device, listing, lut, profile, run
+from hwnas.cli import device, listing, lut, profile, run, tune
 
 app = typer.Typer(
     name="hwnas",
@@ -17,6 +17,7 @@ app.command("search", help="Find, retrain and export the best network under a la
 app.command("train", help="Only train the supernet of a run.")(run.command("train"))
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
+app.command("tune")(tune.tune)
 app.command("spaces")(listing.spaces)
 app.add_typer(lut.app, name="lut")
 app.add_typer(device.devices_app, name="devices")

@@ -88,6 +88,19 @@ def serve(
 
 
 @device_app.command()
+def track(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65534, help="Port to listen on.")] = 9190,
+) -> None:
+    """Run TVM's tracker, which hands out boards by key."""
+    import subprocess
+    import sys
+
+    arguments = ["-m", "tvm.exec.rpc_tracker", "--host", host, "--port", str(port), "--port-end", str(port + 1)]
+    raise typer.Exit(subprocess.run([sys.executable, *arguments], check=False).returncode)
+
+
+@device_app.command()
 def emulate(
     board: Annotated[str, typer.Argument(help="rpi4.")],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of its TVM RPC server.")] = 9190,

@@ -114,7 +114,12 @@ def verify(
 
     table = load_table(path)
     settings = table.provenance.device
-    device = adjusted(find_device(settings["name"], devices), threads=settings["threads"], batch=settings["batch"])
+    device = adjusted(
+        find_device(settings["name"], devices),
+        threads=settings["threads"],
+        batch=settings["batch"],
+        tuning=settings.get("tuning"),
+    )
     with shown(Reporter(is_quiet=quiet), "verify", rounds) as on_progress:
         result = verify_table(
             table,

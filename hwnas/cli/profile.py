@@ -20,6 +20,9 @@ def profile(
     threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    tuning: Annotated[
+        str | None, typer.Option(help="none or meta_schedule (see hwnas tune), instead of the device's own.")
+    ] = None,
     networks: Annotated[
         int,
         typer.Option(min=0, max=2000, help="Whole networks to calibrate and certify with; 0 for none."),
@@ -50,7 +53,7 @@ def profile(
     reporter = Reporter(is_quiet=quiet)
     num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
     spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
-    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
+    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch, tuning=tuning)
     made = make_space(spec)
     plan = plan_table(
         made,

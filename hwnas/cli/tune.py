@@ -1,0 +1,54 @@
+"""`hwnas tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")],
+    device: Annotated[str, typer.Option(help="A device of runtime tvm; see hwnas devices.")],
+    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Schedules to try per block.")] = 64,
+    blocks: Annotated[int | None, typer.Option(min=1, help="Only the so many blocks of most MACs.")] = None,
+    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
+    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
+    classes: Annotated[int | None, typer.Option(help="Number of classes [1000, or 10 up to 64 pixels].")] = None,
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search for schedules.")] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Only say how long it would take.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:
+    """Tune TVM's schedules for the blocks of a space; hwnas profile --tuning meta_schedule uses them."""
+    from hwnas.profiling import onnx_cache
+    from hwnas.progress import Reporter
+    from profilers import Model
+    from profilers.device import find_device
+    from profilers.tuning import estimated_s
+    from profilers.tuning import tune as tune_models
+    from search_spaces import SpaceSpec, make_space
+    from search_spaces.cost import block_cost
+    from search_spaces.onnx_export import export_block
+    from search_spaces.space import SMALL_INPUT
+
+    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
+    spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
+    chosen = find_device(device, devices)
+    distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
+    ranked = sorted(distinct.values(), key=lambda b: -block_cost(b).macs)[:blocks]
+    models = [Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch)) for b in ranked]
+    reporter = Reporter(is_quiet=quiet)
+    minutes = estimated_s(models, chosen, trials) / 60
+    reporter.line(f"tuning {len(models)} blocks of {spec} on {device}, {trials} trials each: about {minutes:.0f} min")
+    if dry_run:
+        return
+    with reporter.task("tune", len(models)) as task:
+        errors = tune_models(
+            models, chosen, trials=trials, seed=seed, on_progress=lambda done, _: task.update(done, "")
+        )
+    for key, message in errors.items():
+        reporter.line(f"not tuned: {key}: {message}")
+    print(f"{len(models) - len(errors)} blocks tuned; use them: hwnas profile --device {device} --tuning meta_schedule")

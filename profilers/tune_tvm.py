@@ -1,0 +1,105 @@
+"""Tunes TVM's schedules for models on a device, in a process of its own: compilers crash, and searches take hours.
+
+    python -m profilers.tune_tvm '{"models": [["key", "block.onnx"], ...], "target": "native", "threads": 1,
+        "folder": "...", "trials": 64, "tracker": null or {"host": ..., "port": ..., "key": ...}, "seed": 0}'
+
+Prints one JSON line a model. The database in `folder` grows with every measured schedule, and models that are done are
+noted beside it: the same call continues.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+DONE = "tuned.jsonl"
+
+
+def main() -> int:
+    """Tune what is left to be tuned."""
+    job = json.loads(sys.argv[1])
+    os.environ["TVM_NUM_THREADS"] = str(job["threads"])
+    folder = Path(job["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    done = tuned_trials(folder)
+    protocol = os.dup(1)
+    os.dup2(2, 1)  # TVM prints its own progress on standard output
+    for number, (key, path) in enumerate(job["models"], start=1):
+        event: dict[str, Any] = {"event": "tuned", "key": key, "number": number, "seconds": 0.0}
+        if done.get(key, 0) < job["trials"]:
+            started = time.monotonic()
+            try:
+                tune(Path(path), folder, job)
+            except Exception as error:  # one model that cannot be tuned must not end the others
+                event |= {"event": "failed", "message": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
+            else:
+                event["seconds"] = time.monotonic() - started
+                with (folder / DONE).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"key": key, "trials": job["trials"]}) + "\n")
+        os.write(protocol, (json.dumps(event) + "\n").encode())
+    return 0
+
+
+def tuned_trials(folder: Path) -> dict[str, int]:
+    """How many trials each model has had."""
+    try:
+        lines = (folder / DONE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    records = [json.loads(line) for line in lines if line.endswith("}")]
+    return {record["key"]: record["trials"] for record in records}
+
+
+def tune(path: Path, folder: Path, job: dict[str, Any]) -> None:
+    """Search schedules of one model's operations by measuring them on the device."""
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+    from tvm.s_tir import meta_schedule
+
+    from profilers.worker_tvm import find_target
+
+    runner: Any = "local"
+    if job["tracker"] is not None:
+        tracker = job["tracker"]
+        runner = meta_schedule.runner.RPCRunner(
+            meta_schedule.runner.RPCConfig(
+                tracker_host=tracker["host"],
+                tracker_port=tracker["port"],
+                tracker_key=tracker["key"],
+                session_timeout_sec=60,
+            )
+        )
+    target = find_target(job["target"])
+    module = from_onnx(onnx.load(path), keep_params_in_input=False)
+    with target:
+        # What compiling with a database does first, so that it finds the same fused operations.
+        module = tvm.transform.Sequential(
+            [
+                *relax.pipeline.library_dispatch_passes(target),
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FoldConstant(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+            ]
+        )(module)
+    meta_schedule.relax_integration.tune_relax(
+        module,
+        params={},
+        target=target,
+        work_dir=str(folder),
+        max_trials_global=job["trials"],
+        num_trials_per_iter=min(64, max(4, job["trials"] // 4)),
+        runner=runner,
+        seed=job["seed"],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

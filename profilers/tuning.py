@@ -1,0 +1,86 @@
+"""The parent side of tuning: which models, how long it will take, and how far it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from profilers.device import Device
+from profilers.errors import DeviceError, MeasurementError
+from profilers.profiler import Model, tuning_folder
+from profilers.tune_tvm import tuned_trials
+
+SECONDS_PER_TRIAL = 8.0
+"""Building and measuring one schedule, on two cores."""
+
+
+def estimated_s(models: Sequence[Model], device: Device, trials: int) -> float:
+    """About how long tuning what is not tuned yet will take, in seconds."""
+    done = tuned_trials(tuning_folder(device))
+    return SECONDS_PER_TRIAL * trials * sum(done.get(m.key, 0) < trials for m in models)
+
+
+def tune(
+    models: Sequence[Model],
+    device: Device,
+    *,
+    trials: int,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, str]:
+    """Tune the models' schedules for the device; the database serves every device of the same target.
+
+    Gives the errors of models that could not be tuned, by key; the others are tuned.
+
+    Raises:
+        DeviceError: the device is not TVM's, or is a board without a tracker.
+        MeasurementError: the tuner ended before it was done.
+    """
+    if device.runtime != "tvm":
+        raise DeviceError(f"{device.name} runs {device.runtime}: only devices of runtime tvm are tuned")
+    if device.rpc is not None and not device.rpc.tracker:
+        raise DeviceError(
+            f"tuning on {device.name} needs a TVM tracker: set rpc.tracker and rpc.key in its description"
+        )
+    folder = tuning_folder(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {
+        "models": [[m.key, str(m.path)] for m in models],
+        "target": device.target,
+        "threads": device.threads,
+        "folder": str(folder),
+        "trials": trials,
+        "tracker": None if device.rpc is None else asdict(device.rpc),
+        "seed": seed,
+    }
+    errors: dict[str, str] = {}
+    log = folder / "tuner.log"
+    num = 0
+    with log.open("w", encoding="utf-8") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "profilers.tune_tvm", json.dumps(job)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = json.loads(line)
+                num = event["number"]
+                if event["event"] == "failed":
+                    errors[event["key"]] = event["message"]
+                on_progress(num, len(models))
+        finally:
+            process.kill()
+            process.wait()
+    if num < len(models):
+        words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise MeasurementError(
+            f"the tuner ended after {num} of {len(models)} blocks: {words[-1] if words else 'without a word'}; "
+            "the same command continues"
+        )
+    return errors
