@@ -173,7 +173,11 @@ def measure_plan(
             for m in result.measurements
             if m.key in network_keys
         ),
-        layouts={b.key: block_layout(b, inspected[b.key].operations) for b in plan.blocks if b.key in inspected},
+        layouts={
+            b.key: block_layout(b, inspected[b.key].operations)
+            for b in plan.blocks
+            if b.key in inspected and space.is_chain  # layouts are followed from block to block
+        },
         energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},
     )
 

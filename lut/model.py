@@ -10,6 +10,7 @@ from lut.layout import LayoutWalk
 from lut.table import LatencyTable
 from search_spaces import Architecture, Block, SearchSpace, SpaceSpec
 from search_spaces.cost import block_cost
+from search_spaces.overview import extreme_architecture
 
 
 class LatencyModel:
@@ -60,22 +61,10 @@ class LatencyModel:
     def extreme(self, *, slowest: bool = False) -> tuple[Architecture, float]:
         """The fastest (or slowest) architecture and its predicted milliseconds.
 
-        Coordinate descent over decisions: exact where each decision changes blocks of its own, as in chain spaces.
+        Found segment by segment, see `extreme_architecture`; what neighbours change about blocks can hide a little.
         """
-        sign = -1.0 if slowest else 1.0
-        best = np.zeros(len(self.space.decisions), dtype=np.int64)
-        best_ms = self.predict_one_ms(tuple(best))
-        improved = True
-        while improved:
-            improved = False
-            for position, decision in enumerate(self.space.decisions):
-                variants = np.repeat(best[None], len(decision.choices), axis=0)
-                variants[:, position] = np.arange(len(decision.choices))
-                predicted = self.predict_ms(variants)
-                winner = int(np.argmin(sign * predicted))
-                if sign * predicted[winner] < sign * best_ms:
-                    best, best_ms, improved = variants[winner], float(predicted[winner]), True
-        return tuple(int(c) for c in best), best_ms
+        best = extreme_architecture(self.space, self.predict_ms, largest=slowest)
+        return best, self.predict_one_ms(best)
 
 
 def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:

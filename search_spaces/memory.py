@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
+from search_spaces.errors import SpaceError
 from search_spaces.onnx_export import EXPORT_VERSION, export_block
 from search_spaces.space import SearchSpace
 
@@ -79,10 +80,13 @@ class MemoryModel:
         folder: where exported blocks and their memory are kept between runs.
 
     Raises:
+        SpaceError: the space's blocks do not run one after the other.
         ExportError: a block cannot be exported.
     """
 
     def __init__(self, space: SearchSpace, folder: Path, *, batch: int = 1) -> None:
+        if not space.is_chain:
+            raise SpaceError(f"the memory of {space.spec.name} is not known: its blocks do not run one after the other")
         self._space = space
         memories = _block_memories(space, folder, batch)
         self._weights = np.array([memories[b.key].weight_bytes for b in space.candidates], dtype=np.float64)

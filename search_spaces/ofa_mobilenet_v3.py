@@ -40,6 +40,8 @@ class OfaMobileNetV3(SearchSpace):
     Per stage one decision is the depth, and four are the layers'; those beyond the depth are left out.
     """
 
+    is_elastic = True
+
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
         index_of: dict[Block, int] = {}

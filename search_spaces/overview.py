@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces.cost import GraphCosts
-from search_spaces.space import SearchSpace
+from search_spaces.space import Architecture, SearchSpace, Segment
 
 
 def describe_space(space: SearchSpace) -> dict[str, Any]:
     """Number of architectures and blocks, smallest and largest multiply-accumulates and parameters.
 
-    The extremes are found decision by decision: exact where each decision changes blocks of its own.
+    The extremes are those of `extreme_architecture`.
     """
     costs = GraphCosts(space)
     found: dict[str, Any] = {
@@ -23,11 +26,38 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
         "num_blocks": len({b.key for b in space.candidates if not b.is_identity}),
     }
     for cost_name, cost in (("macs", costs.macs), ("params", costs.params)):
-        for bound, pick in (("min", np.argmin), ("max", np.argmax)):
-            architecture = np.zeros((1, len(space.decisions)), dtype=np.int64)
-            for position, decision in enumerate(space.decisions):
-                variants = np.repeat(architecture, len(decision.choices), axis=0)
-                variants[:, position] = np.arange(len(decision.choices))
-                architecture = variants[[int(pick(cost(variants)))]]
-            found[f"{bound}_{cost_name}"] = int(cost(architecture)[0])
+        for bound in ("min", "max"):
+            architecture = extreme_architecture(space, cost, largest=bound == "max")
+            found[f"{bound}_{cost_name}"] = int(cost(np.array([architecture]))[0])
     return found
+
+
+def extreme_architecture(
+    space: SearchSpace, cost: Callable[[NDArray[np.integer]], NDArray[np.float64]], *, largest: bool
+) -> Architecture:
+    """The architecture of the largest or smallest cost, found segment by segment until none changes.
+
+    Exact for costs that are sums over the blocks, as far as segments have no more than `MOST_VARIANTS` variants.
+    """
+    sign = -1.0 if largest else 1.0
+    best = np.zeros(len(space.decisions), dtype=np.int64)
+    parts = [part for segment in space.segments for part in _enumerable_parts(space, segment)]
+    while True:
+        before = best.copy()
+        for columns, choices in parts:
+            variants = np.repeat(best[None], len(choices), axis=0)
+            variants[:, columns] = choices
+            best = variants[int(np.argmin(sign * cost(variants)))]
+        if (best == before).all():
+            return tuple(int(c) for c in best)
+
+
+MOST_VARIANTS = 20_000
+
+
+def _enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[int], NDArray[np.int64]]]:
+    """A segment's decisions with all their combinations, or one by one where there are too many of them."""
+    sizes = [len(space.decisions[i].choices) for i in segment.decisions]
+    if math.prod(sizes) <= MOST_VARIANTS:
+        return [(list(segment.decisions), np.indices(sizes).reshape(len(sizes), -1).T)]
+    return [([i], np.arange(size)[:, None]) for i, size in zip(segment.decisions, sizes, strict=True)]

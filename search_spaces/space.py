@@ -98,6 +98,12 @@ class SearchSpace(ABC):
     candidates: tuple[Block, ...]
     segments: tuple[Segment, ...]
 
+    is_elastic = False
+    """Whether the networks' weights are slices of the largest network's, so that it trains them too."""
+
+    is_chain = True
+    """Whether the blocks of a network run one after the other, and the children of the built network are they."""
+
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Which candidate stands in each slot of each network.

@@ -7,6 +7,9 @@ from typing import Protocol
 import torch
 
 from hwnas.criteria.cross_entropy import SmoothedCrossEntropy
+from hwnas.criteria.distillation import Distillation
+from hwnas.criteria.focal import Focal
+from hwnas.criteria.metric import AdditiveAngularMargin, BatchHardTriplet
 
 
 class Criterion(Protocol):
@@ -17,4 +20,4 @@ class Criterion(Protocol):
         ...
 
 
-__all__ = ["Criterion", "SmoothedCrossEntropy"]
+__all__ = ["AdditiveAngularMargin", "BatchHardTriplet", "Criterion", "Distillation", "Focal", "SmoothedCrossEntropy"]

@@ -24,7 +24,7 @@ def require_possible(run: Run) -> None:
     ):
         if name not in known:
             raise RequestError(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known))}")
-    _ = run.device, run.space
+    _ = run.device, STRATEGIES[run.config.supernet.strategy](run.space)
 
 
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:

@@ -47,7 +47,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         inherit_weights(module, supernet, found.architecture)
     agent = ClassificationAgent(criterion=SmoothedCrossEntropy(label_smoothing=config.label_smoothing))
 
-    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], _: object) -> torch.Tensor:
+    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
         loss = agent.loss(module(batch[0]), batch[1])
         loss.backward()
         return loss.detach()

@@ -25,7 +25,7 @@ def train_supernet(run: Run) -> Supernet:
         module=supernet,
         config=config,
         batches=Batches.of(run.dataset, run.search_splits[0], config.batch_size),
-        accumulate=lambda batch, rng: strategy.accumulate(supernet, batch, agent.loss, rng),
+        accumulate=lambda batch, rng, moment: strategy.accumulate(supernet, batch, agent.loss, rng, moment),
         checkpoint=run.folder / "supernet" / "checkpoint.safetensors",
         name="supernet",
         seed=run.config.seed,

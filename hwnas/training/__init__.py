@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwnas.training.fairness import StrictFairness
+from hwnas.training.progressive import ProgressiveShrinking
+from hwnas.training.sandwich import SandwichRule
 from hwnas.training.strategy import TrainingStrategy
 from hwnas.training.trainer import Trainer
 from hwnas.training.uniform import UniformSinglePath
 from search_spaces import SearchSpace
 
-STRATEGIES: dict[str, Callable[[SearchSpace], TrainingStrategy]] = {"uniform": UniformSinglePath}
+STRATEGIES: dict[str, Callable[[SearchSpace], TrainingStrategy]] = {
+    "fairness": StrictFairness,
+    "progressive": ProgressiveShrinking,
+    "sandwich": SandwichRule,
+    "uniform": UniformSinglePath,
+}
 """Training strategies by name."""
 
-__all__ = ["STRATEGIES", "Trainer", "TrainingStrategy", "UniformSinglePath"]
+__all__ = [
+    "STRATEGIES",
+    "ProgressiveShrinking",
+    "SandwichRule",
+    "StrictFairness",
+    "Trainer",
+    "TrainingStrategy",
+    "UniformSinglePath",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,14 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs and targets_N to a scalar."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """How far a training is."""
+
+    step: int
+    num_steps: int
+
+
 class TrainingStrategy(Protocol):
     """Fills the gradients for one optimiser step from one batch."""
 
@@ -23,8 +32,9 @@ class TrainingStrategy(Protocol):
         batch: tuple[torch.Tensor, torch.Tensor],
         loss: Loss,
         rng: np.random.Generator,
+        moment: Moment,
     ) -> torch.Tensor:
-        """Run forward and backward; all randomness comes from `rng`.
+        """Run forward and backward; all randomness comes from `rng`, and nothing depends on earlier calls.
 
         Args:
             batch: x_NCHW and targets_N.

@@ -17,9 +17,10 @@ from hwnas.dataflow import Batches
 from hwnas.progress import Reporter, Task
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.strategy import Moment
 from hwnas.training.weight_average import WeightAverage
 
-Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator], torch.Tensor]
+Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]
 """Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
 
 SAVING_SHARE = 0.1
@@ -92,7 +93,8 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step / num_steps)
             optimizer.zero_grad(set_to_none=True)
-            losses.append(self.accumulate(batch, rng))
+            moment = Moment(step=step, num_steps=self.config.epochs * num_steps)
+            losses.append(self.accumulate(batch, rng, moment))
             self._step(optimizer)
             if average:
                 average.update()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hwnas.training.strategy import Loss
+from hwnas.training.strategy import Loss, Moment
 from search_spaces import SearchSpace
 from search_spaces.supernet import Supernet
 
@@ -22,6 +22,7 @@ class UniformSinglePath:
         batch: tuple[torch.Tensor, torch.Tensor],
         loss: Loss,
         rng: np.random.Generator,
+        moment: Moment,
     ) -> torch.Tensor:
         """Gradients of the drawn path's weights; all others keep none."""
         x_NCHW, targets_N = batch

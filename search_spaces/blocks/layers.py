@@ -34,7 +34,9 @@ def conv_bn_act(
     ]
     if norm:
         layers.append(nn.BatchNorm2d(out_channels))
-    if act != "none":
+    if act == "prelu":
+        layers.append(nn.PReLU(out_channels))  # a slope per channel
+    elif act != "none":
         layers.append(ACTIVATIONS[act]())
     return nn.Sequential(*layers)
 

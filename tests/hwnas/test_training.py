@@ -15,13 +15,15 @@ from torch import nn
 from hwnas.config import TrainingConfig
 from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Batches, Dataset, Split
-from hwnas.errors import RunError
+from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
-from hwnas.training import STRATEGIES, Trainer
+from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, StrictFairness, Trainer
 from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.strategy import Moment
 from hwnas.training.trainer import learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
+from search_spaces.cost import GraphCosts
 
 CONFIG = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.05, warmup_epochs=1)
 
@@ -36,12 +38,13 @@ def _dataset() -> Dataset:
     return Dataset(name="toy", classes=("dark", "light"), train=split, test=split, augmentation=Augmentation(shift=1))
 
 
-def _space() -> SearchSpace:
-    return make_space(small_spec("nasbench-macro", input_size=8, num_classes=2))
+def _space(strategy: str = "uniform") -> SearchSpace:
+    name = "ofa-mobilenetv3" if strategy == "progressive" else "nasbench-macro"
+    return make_space(small_spec(name, input_size=8, num_classes=2))
 
 
 def _trainer(folder: Path, config: TrainingConfig, *, strategy: str = "uniform", seed: int = 0) -> Trainer:
-    space, dataset = _space(), _dataset()
+    space, dataset = _space(strategy), _dataset()
     torch.manual_seed(1)
     supernet = space.supernet()
     made = STRATEGIES[strategy](space)
@@ -49,7 +52,7 @@ def _trainer(folder: Path, config: TrainingConfig, *, strategy: str = "uniform",
         module=supernet,
         config=config,
         batches=Batches.of(dataset, dataset.train, config.batch_size),
-        accumulate=lambda batch, rng: made.accumulate(supernet, batch, SmoothedCrossEntropy(), rng),
+        accumulate=lambda batch, rng, moment: made.accumulate(supernet, batch, SmoothedCrossEntropy(), rng, moment),
         checkpoint=folder / "c.safetensors",
         name="toy",
         seed=seed,
@@ -80,12 +83,12 @@ def test_interrupted_training_ends_as_uninterrupted(strategy: str, ema_decay: fl
     interrupted = _trainer(tmp_path, config, strategy=strategy)
     accumulate, calls = interrupted.accumulate, 0
 
-    def kill_in_third_epoch(batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator) -> torch.Tensor:
+    def kill_in_third_epoch(*arguments: object) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 10:
             raise _KilledError
-        return accumulate(batch, rng)
+        return accumulate(*arguments)
 
     interrupted.accumulate = kill_in_third_epoch
     with pytest.raises(_KilledError):
@@ -179,3 +182,66 @@ def test_smoothed_cross_entropy_by_hand() -> None:
     log_probs = torch.log_softmax(logits, dim=1)[0]
     expected = -(0.9 + 0.1 / 3) * log_probs[0] - 0.1 / 3 * (log_probs[1] + log_probs[2])
     torch.testing.assert_close(SmoothedCrossEntropy(label_smoothing=0.1)(logits, target), expected)
+
+
+def test_fairness_trains_every_choice_once_per_step() -> None:
+    space = make_space(small_spec("proxylessnas"))  # layers of 6 and of 7 choices
+    paths = StrictFairness(space).paths(np.random.default_rng(0))
+    assert len(paths) == 7
+    for column, decision in zip(zip(*paths, strict=True), space.decisions, strict=True):
+        counts = [column.count(c) for c in range(len(decision.choices))]
+        assert set(counts) <= ({1} if len(decision.choices) == 7 else {1, 2})
+
+
+def test_sandwich_trains_the_largest_and_the_smallest_every_step() -> None:
+    space = make_space(small_spec("ofa-mobilenetv3"))
+    supernet, seen = space.supernet(), []
+    forward = supernet.forward
+
+    def watched(x_NCHW: torch.Tensor, architecture: tuple[int, ...]) -> torch.Tensor:
+        seen.append(architecture)
+        return forward(x_NCHW, architecture)
+
+    supernet.forward = watched  # type: ignore[method-assign]
+    batch = (torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 2, 3]))
+    SandwichRule(space).accumulate(
+        supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(0), Moment(step=0, num_steps=1)
+    )
+    macs = GraphCosts(space).macs(np.array(seen))
+    others = GraphCosts(space).macs(space.sample_many(500, np.random.default_rng(1)))
+    assert len(seen) == 4
+    assert macs[0] >= others.max() and macs[1] <= others.min()
+    assert all(p.grad is not None for name, p in supernet.named_parameters() if "to_smaller" not in name)
+
+
+def test_progressive_shrinking_frees_kernel_then_depth_then_expansion() -> None:
+    space = make_space(small_spec("ofa-mobilenetv3"))
+    strategy, rng = ProgressiveShrinking(space), np.random.default_rng(0)
+
+    def drawn(phase: int) -> tuple[set[str], set[str]]:
+        rows = [space.describe(strategy.draw(phase, rng)) for _ in range(100)]
+        layers = {c for row in rows for c in row if c.startswith("k")}
+        return layers, {c for row in rows for c in row if not c.startswith("k")}
+
+    assert drawn(0) == ({"k7_e6"}, {"4"})
+    assert drawn(1) == ({"k3_e6", "k5_e6", "k7_e6"}, {"4"})
+    assert drawn(2) == ({"k3_e6", "k5_e6", "k7_e6"}, {"2", "3", "4"})
+    assert len(drawn(3)[0]) == 9
+    assert [strategy._phase(step, 8) for step in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_channels_are_sorted_once_when_expansion_becomes_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_space(small_spec("ofa-mobilenetv3"))
+    supernet, calls = space.supernet(), []
+    monkeypatch.setattr(type(supernet), "sort_channels", lambda self: calls.append(step))
+    strategy = ProgressiveShrinking(space)
+    batch = (torch.randn(2, 1, 16, 16), torch.tensor([0, 1]))
+    for step in range(8):
+        moment = Moment(step=step, num_steps=8)
+        strategy.accumulate(supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(step), moment)
+    assert calls == [6]
+
+
+def test_progressive_shrinking_needs_networks_that_are_slices() -> None:
+    with pytest.raises(RequestError, match="nasbench-macro has weights of its own for every choice"):
+        ProgressiveShrinking(_space())

@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from samples import synthetic_table
+from samples import small_spec, synthetic_table
 
 from lut.build import block_counts, finished
 from lut.layout import TO_BLOCKED, TO_PLAIN, BlockLayout, LayoutWalk, Transition, block_layout
 from lut.networks import NetworkMeasurement, draw_networks
 from profilers import Measurement, Model, Profiler
 from profilers.device import find_device
-from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces import SpaceSpec, make_space
 from search_spaces.onnx_export import export_block, export_network
 
 CONVERSIONS = (TO_BLOCKED, TO_PLAIN, "Add")
@@ -55,7 +55,8 @@ def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) 
         assert elements < 0
 
 
-def test_residual_block_alone_and_after_each_layout(space: SearchSpace) -> None:
+def test_residual_block_alone_and_after_each_layout() -> None:
+    space = make_space(small_spec("nasbench-macro"))
     block = next(b for b in space.candidates if b.keeps_shape and not b.is_identity and b.family == "mbconv")
     size = block.in_channels * block.input_size**2
     layout = block_layout(block, [TO_BLOCKED, "Conv", "Conv", "Conv", TO_PLAIN, "Add"])
@@ -67,7 +68,9 @@ def test_residual_block_alone_and_after_each_layout(space: SearchSpace) -> None:
     assert without.after_plain == without.after_blocked.__class__(nodes=0, elements=0, gives_blocked=False)
 
 
-def test_conversions_are_learnt_and_predicted(space: SearchSpace) -> None:
+@pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "ofa-mobilenetv3"])
+def test_conversions_are_learnt_and_predicted(name: str) -> None:
+    space = make_space(small_spec(name))
     table = synthetic_table(space)
     spare = Transition(nodes=-2, elements=-100, gives_blocked=True)
     keep = Transition(nodes=0, elements=0, gives_blocked=False)

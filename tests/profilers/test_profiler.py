@@ -60,6 +60,9 @@ class FakeTransport:
         self.num_started += 1
         return Connection([sys.executable, "-u", str(self._script), self._behaviour])
 
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        return [str(path) for path in paths]
+
 
 @pytest.fixture
 def fake_models(tmp_path: Path) -> list[Model]:

@@ -66,3 +66,35 @@ def test_fbnet_skips_are_identities_only_where_shapes_allow() -> None:
 def test_fbnet_strides_less_early_at_small_inputs(input_size: int, final: int) -> None:
     space = make_space(SpaceSpec(name="fbnet-s", input_size=input_size, num_classes=10))
     assert space.blocks((8,) * 22)[-1].input_size == final
+
+
+@pytest.mark.parametrize(
+    ("name", "num_layers", "shapes"),
+    [
+        ("proxylessnas", 21, [(16, 24, 112, 2), (24, 24, 56, 1)]),
+        ("spos", 20, [(16, 64, 112, 2), (64, 64, 56, 1)]),
+        ("fbnet-l", 22, [(16, 16, 112, 1), (16, 24, 112, 2)]),
+    ],
+)
+def test_layers_have_published_shapes(name: str, num_layers: int, shapes: list[tuple[int, ...]]) -> None:
+    space = make_space(SpaceSpec(name=name, input_size=224, num_classes=1000))
+    assert len(space.decisions) == num_layers
+    blocks = space.blocks((0,) * num_layers)
+    first = space.segments[0].slots.start
+    found = [(b.in_channels, b.out_channels, b.input_size, b.stride) for b in blocks[first : first + 2]]
+    assert found == shapes
+
+
+def test_mobilefacenet_has_15_layers_and_a_global_depthwise_convolution_of_7_pixels() -> None:
+    space = make_space(SpaceSpec(name="mobilefacenet", input_size=112, num_classes=128))
+    assert [len(d.choices) for d in space.decisions] == [7] * 15
+    *_, pooling, embedding = space.blocks((0,) * 15)
+    assert (pooling.input_size, pooling.in_channels, embedding.out_channels) == (7, 512, 128)
+
+
+def test_nasbench201_size_is_the_published_one() -> None:
+    """The benchmark's all-conv3x3 cell: 220.12 million FLOPs and 1.532 million parameters at 32 px, 10 classes."""
+    space = make_space(SpaceSpec(name="nasbench201", input_size=32, num_classes=10))
+    cost = GraphCosts(space).of((3,) * 6)
+    assert cost.params == pytest.approx(1.532e6, rel=0.002)
+    assert cost.macs == pytest.approx(220.12e6, rel=0.005)

@@ -7,10 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from samples import small_spec
 
 from hwnas.supernet import inherit_weights
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost
+from search_spaces.nasbench201 import NasBench201, every_cell
 from search_spaces.overview import describe_space
 from search_spaces.supernet import ChoiceSupernet
 
@@ -65,7 +67,20 @@ def test_canonical_form_is_stable_and_names_the_same_network(space: SearchSpace)
         form = space.canonical(architecture)
         assert space.canonical(form) == form
         kept = [b.key for b in space.blocks(architecture) if not b.is_identity]
-        assert [b.key for b in space.blocks(form) if not b.is_identity] == kept
+        found = [b.key for b in space.blocks(form) if not b.is_identity]
+        assert (found if space.is_chain else sorted(found)) == (kept if space.is_chain else sorted(kept))
+
+
+def test_segments_choose_their_slots_and_nothing_else(space: SearchSpace) -> None:
+    rng = np.random.default_rng(5)
+    for segment in space.segments:
+        one = space.sample_many(30, rng)
+        other = one.copy()
+        columns = list(segment.decisions)
+        other[:, columns] = space.sample_many(30, rng)[:, columns]
+        differs = (space.block_indices(one) != space.block_indices(other)).any(axis=0)
+        assert set(np.flatnonzero(differs)) <= set(segment.slots)
+    assert sorted(i for s in space.segments for i in s.decisions) == list(range(len(space.decisions)))
 
 
 def test_supernet_path_computes_what_the_inheriting_network_computes(space: SearchSpace) -> None:
@@ -123,3 +138,21 @@ def test_unknown_space_and_impossible_numbers_are_refused() -> None:
         SpaceSpec(name="fbnet-s", input_size=32, num_classes=0)
     with pytest.raises(SpaceError, match=r"between 0\.05 and 16, got 99"):
         SpaceSpec(name="fbnet-s", input_size=32, num_classes=10, width=99)
+
+
+def test_nasbench201_has_as_many_distinct_networks_as_its_graphs() -> None:
+    """Equal graphs compute the same: with the same weights on the edges that are left."""
+    space = make_space(small_spec("nasbench201"))
+    cells = every_cell()
+    assert len(cells) == space.num_architectures == 15_625
+    assert space.canonical(NasBench201.parse("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == (0,) * 6
+    # Input to node 1 to output, and input to node 2 to output, are the same network.
+    through_1, through_2 = (3, 0, 0, 0, 1, 0), (0, 3, 0, 0, 0, 1)
+    assert space.canonical(through_1) == space.canonical(through_2)
+    x_NCHW = torch.randn(2, 1, 16, 16)
+    torch.manual_seed(0)
+    one = space.build(through_1).eval()
+    torch.manual_seed(0)
+    other = space.build(through_2).eval()
+    torch.testing.assert_close(one(x_NCHW), other(x_NCHW))
+    assert 6_000 < len({space.canonical(c) for c in cells}) < 12_000

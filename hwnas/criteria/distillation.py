@@ -1,0 +1,22 @@
+"""Learning from another network's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distillation:
+    """Divergence of softened class probabilities (Hinton et al. 2015), times the temperature squared."""
+
+    temperature: float = 1.0
+
+    def __call__(self, outputs: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        """Mean over the batch; both are logits of shape [N, classes]."""
+        log_student = functional.log_softmax(outputs / self.temperature, dim=1)
+        log_teacher = functional.log_softmax(teacher / self.temperature, dim=1)
+        divergence = functional.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+        return divergence * self.temperature**2

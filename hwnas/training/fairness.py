@@ -1,0 +1,46 @@
+"""Strict fairness."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hwnas.training.strategy import Loss, Moment
+from search_spaces import Architecture, SearchSpace
+from search_spaces.supernet import Supernet
+
+
+class StrictFairness:
+    """Every choice of every decision once per step (Chu et al. 2021, FairNAS).
+
+    A step runs as many paths as there are choices, one batch for all, and sums their gradients; decisions of fewer
+    choices begin again. An epoch takes as many times longer.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+
+    def accumulate(
+        self,
+        supernet: Supernet,
+        batch: tuple[torch.Tensor, torch.Tensor],
+        loss: Loss,
+        rng: np.random.Generator,
+        moment: Moment,
+    ) -> torch.Tensor:
+        """Gradients of all paths, averaged."""
+        x_NCHW, targets_N = batch
+        paths = self.paths(rng)
+        total = torch.zeros(())
+        for path in paths:
+            value = loss(supernet(x_NCHW, path), targets_N) / len(paths)
+            value.backward()
+            total += value.detach()
+        return total
+
+    def paths(self, rng: np.random.Generator) -> list[Architecture]:
+        """Paths that together hold every choice equally often, as far as the numbers of choices allow."""
+        sizes = [len(d.choices) for d in self._space.decisions]
+        num = max(sizes)
+        columns = [np.concatenate([rng.permutation(size) for _ in range(-(-num // size))])[:num] for size in sizes]
+        return [tuple(int(c) for c in row) for row in np.stack(columns, axis=1)]

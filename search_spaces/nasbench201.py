@@ -1,0 +1,203 @@
+"""NAS-Bench-201's search space (Dong and Yang 2020, NAS-Bench-201: Extending the Scope of Reproducible NAS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from search_spaces.block import Block
+from search_spaces.blocks.cell_operations import AvgPool3x3, NormHead, ReluConvBn, ResidualStride
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.layers import make_divisible
+from search_spaces.blocks.skip import Skip
+from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
+from search_spaces.supernet import Supernet
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""As the benchmark names them."""
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""From node, to node, in the order of the decisions and of the benchmark's strings."""
+
+CELLS = 5
+"""Per stage, all alike; three stages."""
+
+_NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
+
+
+class NasBench201(SearchSpace):
+    """Cells of 4 nodes and 6 edges, one operation of 5 on each; 3 stages of 5 equal cells.
+
+    Blocks are the operations on the edges, not the 15,625 cells, so that a table needs a dozen entries; the additions
+    at the nodes are not among them. Operations that nothing reaches, or that reach nothing, are left out.
+    """
+
+    is_chain = False
+
+    def __init__(self, spec: SpaceSpec) -> None:
+        self.spec = spec
+        self.decisions = tuple(Decision(name=f"edge{a}{b}", choices=OPERATIONS) for a, b in EDGES)
+        channels, size = make_divisible(16 * spec.width), spec.input_size
+        stem = ConvBnAct(in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, act="none")
+        blocks: list[Block] = [stem]
+        self._operations: list[list[int]] = []  # of each stage, candidate by operation
+        self._between: list[int] = []
+        for stage in range(3):
+            shape = {"in_channels": channels, "out_channels": channels, "input_size": size}
+            identity = Skip(**shape)
+            operations = [
+                identity,
+                identity,
+                ReluConvBn(**shape, kernel=1),
+                ReluConvBn(**shape, kernel=3),
+                AvgPool3x3(**shape),
+            ]
+            self._operations.append([_index(blocks, b) for b in operations])
+            if stage < 2:
+                reduction = ResidualStride(in_channels=channels, out_channels=2 * channels, input_size=size, stride=2)
+                self._between.append(_index(blocks, reduction))
+                channels, size = reduction.out_channels, reduction.output_size
+        head = NormHead(in_channels=channels, out_channels=spec.num_classes, input_size=size)
+        self._head = _index(blocks, head)
+        self.candidates = tuple(blocks)
+        per_stage = CELLS * len(EDGES)
+        self.segments = (Segment(decisions=range(len(EDGES)), slots=range(1, 1 + 3 * per_stage + 2)),)
+
+    def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
+        """[num_architectures, num_slots] indices into `candidates`: every edge of every cell, identities included."""
+        used = np.array([_used(tuple(row)) for row in architectures.tolist()]).reshape(-1, len(EDGES))
+        num = len(architectures)
+        columns = [np.zeros((num, 1), dtype=np.int64)]
+        for stage, operations in enumerate(self._operations):
+            cell = np.array(operations)[used]
+            columns += [cell] * CELLS
+            if stage < 2:
+                columns.append(np.full((num, 1), self._between[stage]))
+        columns.append(np.full((num, 1), self._head))
+        return np.concatenate(columns, axis=1)
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """Operations without effect are none; of those that name the same graph, the first in lexical order.
+
+        Nodes 1 and 2 trade places where no edge joins them.
+        """
+        form = _used(architecture)
+        if form[2] == _NONE:  # no edge from node 1 to node 2
+            swapped = (form[1], form[0], _NONE, form[3], form[5], form[4])
+            form = min(form, _used(swapped))
+        return form
+
+    def build(self, architecture: Architecture) -> nn.Sequential:
+        """The network on its own; its children are the stem, the cells, the blocks between stages, and the head."""
+        form = _used(self.validated(architecture))
+        return nn.Sequential(*self._modules(lambda stage: _Cell(self._edge_modules(stage, form), form)))
+
+    def supernet(self) -> CellSupernet:
+        """Weights of every operation on every edge of every cell."""
+        return CellSupernet(self)
+
+    def _modules(self, make_cell) -> list[nn.Module]:  # type: ignore[no-untyped-def]
+        modules = [self.candidates[0].build()]
+        for stage in range(3):
+            modules += [make_cell(stage) for _ in range(CELLS)]
+            if stage < 2:
+                modules.append(self.candidates[self._between[stage]].build())
+        return [*modules, self.candidates[self._head].build()]
+
+    def _edge_modules(self, stage: int, form: Sequence[int]) -> dict[str, nn.Module]:
+        return {
+            f"{edge}_{OPERATIONS[choice]}": self.candidates[self._operations[stage][choice]].build()
+            for edge, choice in enumerate(form)
+            if choice not in (_NONE, _SKIP)
+        }
+
+    @staticmethod
+    def parse(text: str) -> Architecture:
+        """The architecture of a benchmark string such as `|nor_conv_3x3~0|+|...`."""
+        names = [part.split("~")[0] for part in text.replace("+", "").split("|") if part]
+        return tuple(OPERATIONS.index(name) for name in names)
+
+
+class CellSupernet(Supernet):
+    """Every operation on every edge of every cell has weights of its own."""
+
+    def __init__(self, space: NasBench201) -> None:
+        super().__init__()
+        every = {f"{edge}_{OPERATIONS[choice]}" for edge in range(len(EDGES)) for choice in (_CONV1, _CONV3, _POOL)}
+
+        def make_cell(stage: int) -> nn.Module:
+            modules = {}
+            for name in sorted(every):
+                operation = OPERATIONS.index(name.partition("_")[2])
+                modules[name] = space.candidates[space._operations[stage][operation]].build()
+            return nn.ModuleDict(modules)
+
+        self.parts = nn.ModuleList(space._modules(make_cell))
+
+    def path(self, architecture: Architecture) -> list[nn.Module]:
+        form = _used(architecture)
+        names = [f"{edge}_{OPERATIONS[c]}" for edge, c in enumerate(form) if c not in (_NONE, _SKIP)]
+        return [
+            _Cell({name: part[name] for name in names}, form) if isinstance(part, nn.ModuleDict) else part
+            for part in self.parts
+        ]
+
+    def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+        x = x_NCHW
+        for module in self.path(architecture):
+            x = module(x)
+        return x
+
+
+class _Cell(nn.Module):
+    """Operations by edge; a node is the sum of what reaches it."""
+
+    def __init__(self, modules: dict[str, nn.Module], form: Sequence[int]) -> None:
+        super().__init__()
+        self.operations = nn.ModuleDict(modules)
+        self.form = tuple(form)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        nodes: list[torch.Tensor | None] = [x_NCHW, None, None, None]
+        for edge, ((source, target), choice) in enumerate(zip(EDGES, self.form, strict=True)):
+            value = nodes[source]
+            if choice == _NONE or value is None:
+                continue
+            if choice != _SKIP:
+                value = self.operations[f"{edge}_{OPERATIONS[choice]}"](value)
+            before = nodes[target]
+            nodes[target] = value if before is None else before + value
+        return nodes[3] if nodes[3] is not None else torch.zeros_like(x_NCHW)
+
+
+def _index(blocks: list[Block], block: Block) -> int:
+    if block not in blocks:
+        blocks.append(block)
+    return blocks.index(block)
+
+
+@lru_cache(maxsize=5**6)
+def _used(architecture: Architecture) -> Architecture:
+    """Operations that the input does not reach, or whose result the output does not see, become none."""
+    reached, seen = {0}, {3}
+    for (source, target), choice in zip(EDGES, architecture, strict=True):
+        if choice != _NONE and source in reached:
+            reached.add(target)
+    for (source, target), choice in reversed(list(zip(EDGES, architecture, strict=True))):
+        if choice != _NONE and target in seen:
+            seen.add(source)
+    return tuple(
+        int(choice) if source in reached and target in seen else _NONE
+        for (source, target), choice in zip(EDGES, architecture, strict=True)
+    )
+
+
+def every_cell() -> list[Architecture]:
+    """All 15,625 choices of operations."""
+    return list(product(range(len(OPERATIONS)), repeat=len(EDGES)))
