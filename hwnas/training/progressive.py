@@ -36,7 +36,7 @@ class ProgressiveShrinking:
         if not space.is_elastic:
             raise RequestError(
                 "progressive shrinking is for spaces whose networks are slices of the largest, such as "
-                f"ofa-mobilenetv3; {space.spec.name} has weights of its own for every choice: use another training strategy"
+                f"ofa-mobilenetv3; {space.spec.name} has weights of its own for every choice: use another strategy"
             )
         self._space = space
         self._largest = extreme_architecture(space, GraphCosts(space).macs, largest=True)
