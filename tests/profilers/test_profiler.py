@@ -254,3 +254,35 @@ def test_energy_is_shared_among_the_runs_and_survives_the_counters_start_over(tm
 
     assert energy_of(run, tmp_path, 0.02) == pytest.approx(0.4)
     assert num > 1
+
+
+def test_throttling_is_told_by_counters_and_by_a_raspberrys_flags(tmp_path: Path) -> None:
+    from profilers.worker_onnxruntime import Throttling
+
+    assert not Throttling(tmp_path).has_happened()  # nothing that tells
+    counter = tmp_path / "system/cpu/cpu0/thermal_throttle/core_throttle_count"
+    counter.parent.mkdir(parents=True)
+    counter.write_text("7\n")
+    throttling = Throttling(tmp_path)
+    assert not throttling.has_happened()
+    counter.write_text("8\n")
+    assert throttling.has_happened()
+    assert not throttling.has_happened()
+    flags = tmp_path / "platform/soc/soc:firmware/get_throttled"
+    flags.parent.mkdir(parents=True)
+    flags.write_text("50000\n")  # it happened once, before
+    assert not throttling.has_happened()
+    flags.write_text("50005\n")
+    assert throttling.has_happened()
+
+
+def test_throttled_rounds_are_kept_apart(tmp_path: Path) -> None:
+    from profilers.journal import Journal
+
+    journal = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])
+    journal.add_round(0, [0, 1], [5, 6], [5, 6])
+    journal.add_throttled_round(0, [1, 0], [50, 60])
+    journal.close()
+    again = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])
+    assert (len(again.rounds), again.num_throttled) == (1, 1)
+    again.close()
