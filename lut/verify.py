@@ -29,7 +29,7 @@ class Verification:
 
     Attributes:
         certificate: of the table's predictions as they are.
-        drift: how much longer the same blocks take now than in the table, less 1.
+        drift: how much longer the same blocks take now than in the table, less 1; 0 for tables without measured blocks.
         without_drift: the certificate that predictions would have on a device as fast as it was then.
     """
 
@@ -60,8 +60,11 @@ def verify_table(
         raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")
     precision = cast(Precision, table.provenance.precision)
     batch = profiler.device.batch
-    by_latency = sorted(table.latency_ms, key=lambda key: table.latency_ms[key])
-    picked = {by_latency[i] for i in np.linspace(0, len(by_latency) - 1, NUM_BLOCKS).round().astype(int)}
+    # Measured blocks only: what was carried over from another table is not the latency of a block by itself.
+    by_latency = sorted(table.latency_ms.keys() & table.by_key.keys(), key=lambda key: table.latency_ms[key])
+    picked: set[str] = set()
+    if by_latency:
+        picked = {by_latency[i] for i in np.linspace(0, len(by_latency) - 1, NUM_BLOCKS).round().astype(int)}
     blocks = {b.key: b for b in space.candidates if b.key in picked}
     models = [
         Model(key=key, path=in_precision(export_block(b, onnx_folder, batch=batch), precision, is_part=True))
@@ -77,7 +80,8 @@ def verify_table(
     measurements = profiler.measure(models, journal).measurements
     journal.unlink()
     now_ms = estimate_ms(measurements)
-    drift = float(np.median([now_ms[key] / table.latency_ms[key] for key in blocks if key in now_ms])) - 1
+    ratios = [now_ms[key] / table.latency_ms[key] for key in blocks if key in now_ms]
+    drift = float(np.median(ratios)) - 1 if ratios else 0.0
     usable = [a for a, name in names.items() if name in now_ms]
     predicted = predict_ms(table, space, np.array(usable))
     measured = [now_ms[names[a]] for a in usable]
