@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -11,11 +13,27 @@ from torch.nn import functional
 from search_spaces.block import Block
 from search_spaces.blocks.layers import ACTIVATIONS, SqueezeExcite, conv_bn_act, init_weights, make_divisible
 from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.mixconv import MIXED_KERNELS, MixConv
 from search_spaces.space import Architecture, SearchSpace
 from search_spaces.supernet import Supernet, with_weights
 
 
-class ElasticMBConv(nn.Module):
+class ElasticBlock(nn.Module, ABC):
+    """The weights of one layer's every block."""
+
+    @abstractmethod
+    def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
+        """What the block computes with its slice of the weights."""
+
+    @abstractmethod
+    def cut(self, block: Block) -> nn.Module:
+        """The block on its own with a copy of its slice of the weights."""
+
+    def sort_channels(self) -> None:
+        """Put the channels that matter most first, where smaller blocks keep the first ones; else nothing."""
+
+
+class ElasticMBConv(ElasticBlock):
     """The weights of every `MBConv` that differs from the largest one in kernel and expansion only.
 
     A smaller kernel is the middle of the next larger one through a matrix that is learnt, one for all channels; a
@@ -39,27 +57,30 @@ class ElasticMBConv(nn.Module):
         )
         init_weights(self)
 
-    def forward(self, x_NCHW: torch.Tensor, block: MBConv) -> torch.Tensor:
+    def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
         """What the block computes with its slice of the weights."""
+        assert isinstance(block, MBConv)
         width = block.in_channels * block.expansion
-        x = self.act(_norm(functional.conv2d(x_NCHW, _conv(self.expand).weight[:width]), self.expand[1], width))
+        x = functional.conv2d(x_NCHW, _conv(self.expand).weight[:width])
+        x = self.act(_norm(x, self.expand[1], slice(width)))
         kernel_C1HW = self._kernel(block.kernel, width)
         x = functional.conv2d(x, kernel_C1HW, stride=block.stride, padding=block.kernel // 2, groups=width)
-        x = self.act(_norm(x, self.depthwise[1], width))
+        x = self.act(_norm(x, self.depthwise[1], slice(width)))
         if self.gate is not None:
             x = x * self._gates(x, block, width)
         x = functional.conv2d(x, _conv(self.project).weight[:, :width])
-        x = _norm(x, self.project[1], block.out_channels)
+        x = _norm(x, self.project[1], slice(None))
         return x_NCHW + x if block.keeps_shape else x
 
-    def cut(self, block: MBConv) -> nn.Module:
+    def cut(self, block: Block) -> nn.Module:
         """The block on its own with a copy of its slice of the weights."""
+        assert isinstance(block, MBConv)
         width = block.in_channels * block.expansion
         state = {
             "body.0.0.weight": _conv(self.expand).weight[:width],
-            **_norm_state("body.0.1", self.expand[1], width),
+            **_norm_state("body.0.1", self.expand[1], slice(width)),
             "body.1.0.weight": self._kernel(block.kernel, width),
-            **_norm_state("body.1.1", self.depthwise[1], width),
+            **_norm_state("body.1.1", self.depthwise[1], slice(width)),
         }
         last = "body.2"
         if self.gate is not None:
@@ -72,7 +93,7 @@ class ElasticMBConv(nn.Module):
             }
             last = "body.3"
         state[f"{last}.0.weight"] = _conv(self.project).weight[:, :width]
-        state |= _norm_state(f"{last}.1", self.project[1], block.out_channels)
+        state |= _norm_state(f"{last}.1", self.project[1], slice(None))
         return with_weights(block, state)
 
     @torch.no_grad()
@@ -119,6 +140,77 @@ class ElasticMBConv(nn.Module):
         )
 
 
+class ElasticMixConv(ElasticBlock):
+    """The unified block of SGNAS: the weights of every `MixConv` of no more groups (Huang and Chu 2021).
+
+    Each group of expanded channels has a kernel of each size; blocks of fewer groups use the first. The projection's
+    BatchNorm is kept for each number of groups, since sums of fewer groups have other statistics.
+
+    Args:
+        largest: with the most groups.
+    """
+
+    def __init__(self, largest: MixConv) -> None:
+        super().__init__()
+        width = largest.in_channels * largest.expansion
+        self.expand = conv_bn_act(largest.in_channels, width)
+        self.depthwise = nn.ModuleDict(
+            {
+                str(kernel): conv_bn_act(width, width, kernel=kernel, stride=largest.stride, groups=width)
+                for kernel in MIXED_KERNELS
+            }
+        )
+        self.project = conv_bn_act(width, largest.out_channels, norm=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(largest.out_channels) for _ in range(largest.expansion))
+        self.act = ACTIVATIONS[largest.act]()
+        init_weights(self)
+
+    def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
+        """What the block computes with its slice of the weights."""
+        assert isinstance(block, MixConv)
+        width = block.in_channels * block.expansion
+        x = functional.conv2d(x_NCHW, _conv(self.expand).weight[:width])
+        x = self.act(_norm(x, self.expand[1], slice(width)))
+        branches = []
+        for kernel, channels in block.parts:
+            weight_C1HW = _conv(self._part(kernel)).weight[channels]
+            out = functional.conv2d(
+                x[:, channels], weight_C1HW, stride=block.stride, padding=kernel // 2, groups=len(weight_C1HW)
+            )
+            branches.append(self.act(_norm(out, self._part(kernel)[1], channels)))
+        x = functional.conv2d(torch.cat(branches, dim=1), _conv(self.project).weight[:, :width])
+        x = cast(torch.Tensor, self.norms[block.expansion - 1](x))
+        return x_NCHW + x if block.keeps_shape else x
+
+    def cut(self, block: Block) -> nn.Module:
+        """The block on its own with a copy of its slice of the weights."""
+        assert isinstance(block, MixConv)
+        width = block.in_channels * block.expansion
+        state = {
+            "expand.0.weight": _conv(self.expand).weight[:width],
+            **_norm_state("expand.1", self.expand[1], slice(width)),
+            "project.0.weight": _conv(self.project).weight[:, :width],
+            **_norm_state("project.1", self.norms[block.expansion - 1], slice(None)),
+        }
+        for i, (kernel, channels) in enumerate(block.parts):
+            state[f"branches.{i}.0.weight"] = _conv(self._part(kernel)).weight[channels]
+            state |= _norm_state(f"branches.{i}.1", self._part(kernel)[1], channels)
+        return with_weights(block, state)
+
+    def _part(self, kernel: int) -> nn.Sequential:
+        part = self.depthwise[str(kernel)]
+        assert isinstance(part, nn.Sequential)
+        return part
+
+
+def make_elastic(largest: Block) -> ElasticBlock:
+    """The shared weights of a layer whose largest block that is."""
+    if isinstance(largest, MBConv):
+        return ElasticMBConv(largest)
+    assert isinstance(largest, MixConv), largest.key
+    return ElasticMixConv(largest)
+
+
 class ElasticSupernet(Supernet):
     """Fixed blocks with weights of their own around layers that are slices of their largest block.
 
@@ -132,14 +224,13 @@ class ElasticSupernet(Supernet):
         super().__init__()
         self._space = space
         self.slots = nn.ModuleList(
-            ElasticMBConv(block) if elastic and isinstance(block, MBConv) else block.build()
-            for block, elastic in zip(slots, is_elastic, strict=True)
+            make_elastic(block) if elastic else block.build() for block, elastic in zip(slots, is_elastic, strict=True)
         )
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
         """Cut out of the supernet: elastic layers as copies of their slices, fixed blocks as they are."""
         return [
-            nn.Identity() if block.is_identity else slot.cut(block) if isinstance(slot, ElasticMBConv) else slot
+            nn.Identity() if block.is_identity else slot.cut(block) if isinstance(slot, ElasticBlock) else slot
             for slot, block in self._chosen(architecture)
         ]
 
@@ -147,17 +238,17 @@ class ElasticSupernet(Supernet):
         x = x_NCHW
         for slot, block in self._chosen(architecture):
             if not block.is_identity:
-                x = slot(x, block) if isinstance(slot, ElasticMBConv) else slot(x)
+                x = slot(x, block) if isinstance(slot, ElasticBlock) else slot(x)
         return x
 
     def sort_channels(self) -> None:
         """Put the channels that matter most first in every elastic layer; the largest network stays the same."""
         for slot in self.slots:
-            if isinstance(slot, ElasticMBConv):
+            if isinstance(slot, ElasticBlock):
                 slot.sort_channels()
 
-    def _chosen(self, architecture: Architecture) -> list[tuple[nn.Module, MBConv]]:
-        return list(zip(self.slots, self._space.blocks(architecture), strict=True))  # type: ignore[arg-type]
+    def _chosen(self, architecture: Architecture) -> list[tuple[nn.Module, Block]]:
+        return list(zip(self.slots, self._space.blocks(architecture), strict=True))
 
 
 def _conv(part: nn.Sequential) -> nn.Conv2d:
@@ -171,26 +262,26 @@ def _bias(conv: nn.Conv2d) -> torch.Tensor:
     return conv.bias
 
 
-def _norm(x_NCHW: torch.Tensor, norm: nn.Module, width: int) -> torch.Tensor:
+def _norm(x_NCHW: torch.Tensor, norm: nn.Module, channels: slice) -> torch.Tensor:
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     return functional.batch_norm(
         x_NCHW,
-        norm.running_mean[:width],
-        norm.running_var[:width],
-        norm.weight[:width],
-        norm.bias[:width],
+        norm.running_mean[channels],
+        norm.running_var[channels],
+        norm.weight[channels],
+        norm.bias[channels],
         training=norm.training,
         momentum=norm.momentum or 0.0,
         eps=norm.eps,
     )
 
 
-def _norm_state(name: str, norm: nn.Module, width: int) -> dict[str, torch.Tensor]:
+def _norm_state(name: str, norm: nn.Module, channels: slice) -> dict[str, torch.Tensor]:
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     return {
-        f"{name}.weight": norm.weight[:width],
-        f"{name}.bias": norm.bias[:width],
-        f"{name}.running_mean": norm.running_mean[:width],
-        f"{name}.running_var": norm.running_var[:width],
+        f"{name}.weight": norm.weight[channels],
+        f"{name}.bias": norm.bias[channels],
+        f"{name}.running_mean": norm.running_mean[channels],
+        f"{name}.running_var": norm.running_var[channels],
         f"{name}.num_batches_tracked": torch.zeros((), dtype=torch.long),
     }

@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
+from search_spaces.importing import ImportReferenceError, find_part
 from search_spaces.mobilefacenet import mobilefacenet
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.nasbench_macro import nasbench_macro
 from search_spaces.ofa_mobilenet_v3 import OfaMobileNetV3
 from search_spaces.proxylessnas import proxylessnas
+from search_spaces.sgnas import Sgnas
 from search_spaces.space import SearchSpace, SpaceSpec
 from search_spaces.spos import spos
+from search_spaces.yaml_space import is_yaml_space, yaml_space
 
 SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "fbnet-l": fbnet_l,
@@ -22,16 +25,22 @@ SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "nasbench201": NasBench201,
     "ofa-mobilenetv3": OfaMobileNetV3,
     "proxylessnas": proxylessnas,
+    "sgnas": Sgnas,
     "spos": spos,
 }
 
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
-    """The search space that a spec describes.
+    """The search space that a spec describes: a built-in, a YAML file, or one's own `./file.py:Name`.
 
     Raises:
         SpaceError: there is no space of that name, or it cannot be built for these numbers.
     """
-    if spec.name not in SPACES:
-        raise SpaceError(f"unknown search space {spec.name!r}; there are: {', '.join(sorted(SPACES))}")
-    return SPACES[spec.name](spec)
+    if is_yaml_space(spec.name):
+        return yaml_space(spec)
+    try:
+        space = find_part("search space", spec.name, SPACES)(spec)
+    except ImportReferenceError as error:
+        raise SpaceError(f"{error}, or a YAML file") from error
+    assert isinstance(space, SearchSpace), f"{spec.name} gives a {type(space).__name__}"
+    return space

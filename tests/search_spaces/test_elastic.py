@@ -8,7 +8,8 @@ import torch
 
 from search_spaces import SpaceSpec, make_space
 from search_spaces.blocks.mbconv import MBConv
-from search_spaces.elastic import ElasticMBConv
+from search_spaces.blocks.mixconv import MixConv
+from search_spaces.elastic import ElasticMBConv, make_elastic
 from search_spaces.ofa_mobilenet_v3 import OfaMobileNetV3
 
 LARGEST = MBConv(in_channels=8, out_channels=8, input_size=9, kernel=7, expansion=6, act="hswish", se_ratio=0.25)
@@ -84,3 +85,22 @@ def test_layers_beyond_the_depth_do_not_matter() -> None:
     other[3:5] = [(c + 1) % 9 for c in one[3:5]]
     assert space.blocks(tuple(one)) == space.blocks(tuple(other))
     assert space.canonical(tuple(one)) == space.canonical(tuple(other))
+
+
+def test_unified_block_of_mixed_kernels_is_cut_as_it_computes() -> None:
+    shape = {"in_channels": 4, "out_channels": 4, "input_size": 7, "act": "relu6"}
+    elastic = make_elastic(MixConv(**shape, kernels=(7,) * 6)).train()
+    torch.manual_seed(0)
+    x_NCHW = torch.randn(3, 4, 7, 7)
+    for kernels in ((3, 3), (3, 5, 5, 7), (5,) * 6, (3, 7, 7)):
+        block = MixConv(**shape, kernels=kernels)
+        torch.testing.assert_close(elastic.cut(block).train()(x_NCHW), elastic(x_NCHW, block))
+    # Blocks of other numbers of groups have another BatchNorm behind the projection.
+    assert elastic.norms[1].num_batches_tracked == 1 and elastic.norms[4].num_batches_tracked == 0
+
+
+def test_sgnas_chooses_multisets_of_two_to_six_groups() -> None:
+    space = make_space(SpaceSpec(name="sgnas", input_size=224, num_classes=1000))
+    sizes = {len(d.choices) for d in space.decisions}
+    assert sizes == {80, 81} and len(space.decisions) == 21
+    assert space.decisions[1].choices[0] == "k3x2" and space.decisions[1].choices[79] == "k7x6"

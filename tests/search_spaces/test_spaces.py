@@ -31,7 +31,7 @@ def test_samples_are_valid_and_reproducible(space: SearchSpace) -> None:
 
 
 def test_many_samples_cover_all_choices(space: SearchSpace) -> None:
-    drawn = space.sample_many(500, np.random.default_rng(0))
+    drawn = space.sample_many(3000, np.random.default_rng(0))
     for column, decision in zip(drawn.T, space.decisions, strict=True):
         assert set(column) == set(range(len(decision.choices)))
 

@@ -1,0 +1,196 @@
+"""Search spaces written as YAML, without code.
+
+    description: my first space
+    stem:
+      - {conv: {kernel: 3, act: relu}, out: 16, stride: 2}
+    layers:                     # each entry stands for `repeat` layers; only the first has the stride
+      - {out: 24, stride: 2, repeat: 2, choices: [{mbconv: {kernel: 3, expansion: 3}}, skip]}
+      - {out: 40, stride: 2, repeat: 3, choices: [{mbconv: {kernel: 3, expansion: 3}}, skip]}
+    head:
+      - {conv: {kernel: 1, act: relu}, out: 640}
+      - classifier
+
+A block is a family with its own fields, or the family alone where it needs none. Channels are before the width
+multiplier; `early_stride: 2` marks a stride that small inputs do without. Entries whose names begin with `x-` are there
+for YAML anchors and say nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from search_spaces.block import Block
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
+from search_spaces.blocks.head import Classifier, GlobalPool, Head
+from search_spaces.blocks.layers import make_divisible
+from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.mixconv import MixConv
+from search_spaces.blocks.separable import SeparableConv
+from search_spaces.blocks.shuffle import ShuffleUnit, ShuffleXceptionUnit
+from search_spaces.blocks.skip import Skip
+from search_spaces.chain import ChainSpace
+from search_spaces.errors import SpaceError
+from search_spaces.importing import ImportReferenceError, find_part, is_reference
+from search_spaces.space import SpaceSpec
+
+FAMILIES: dict[str, type[Block]] = {
+    "conv": ConvBnAct,
+    "mbconv": MBConv,
+    "mixconv": MixConv,
+    "sepconv": SeparableConv,
+    "shuffle": ShuffleUnit,
+    "shuffle-xception": ShuffleXceptionUnit,
+    "skip": Skip,
+    "pool": GlobalPool,
+    "head": Head,
+    "classifier": Classifier,
+    "global-depthwise": GlobalDepthwise,
+    "embedding": Embedding,
+}
+"""Block families by the name that YAML uses; `./file.py:Class` names one's own."""
+
+GIVES_CLASSES = ("head", "classifier", "embedding")
+KEEPS_CHANNELS = ("pool", "global-depthwise")
+
+_Choice = str | dict[str, Any]
+_Count = Annotated[int, Field(ge=1, le=4096)]
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class _Layers:
+    """`repeat` layers; the strides are the first one's."""
+
+    out: _Count
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    stride: Annotated[int, Field(ge=1, le=4)] = 1
+    early_stride: Annotated[int, Field(ge=1, le=4)] = 1
+    repeat: Annotated[int, Field(ge=1, le=256)] = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class _File:
+    layers: Annotated[list[_Layers], Field(min_length=1)]
+    stem: list[_Choice] = dataclasses.field(default_factory=list)
+    head: list[_Choice] = dataclasses.field(default_factory=list)
+    description: str = ""
+
+
+def is_yaml_space(name: str) -> bool:
+    """Whether a space's name is a YAML file's."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def yaml_space(spec: SpaceSpec) -> ChainSpace:
+    """The space that the file named by the spec describes.
+
+    Raises:
+        SpaceError: the file cannot be read, or does not describe a space.
+    """
+    path = Path(spec.name)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict):
+            raw = {name: value for name, value in raw.items() if not str(name).startswith("x-")}
+        content = TypeAdapter(_File).validate_python(raw)
+    except OSError as error:
+        raise SpaceError(f"cannot read the search space {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise SpaceError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from error
+    try:
+        return _Reader(spec).space(content)
+    except SpaceError as error:
+        raise SpaceError(f"{path}: {error}") from error
+
+
+class _Reader:
+    """Walks through a file from the input on, with the channels and pixels so far."""
+
+    def __init__(self, spec: SpaceSpec) -> None:
+        self._spec = spec
+        self._channels = spec.in_channels
+        self._size = spec.input_size
+
+    def space(self, file: _File) -> ChainSpace:
+        stem = [self._fixed(entry) for entry in file.stem]
+        layers = [layer for entry in file.layers for layer in self._layers(entry)]
+        head = [self._fixed(entry) for entry in file.head]
+        names = max((names for _, names in layers), key=len)
+        if any(names[: len(own)] != own for _, own in layers):
+            # Choices go by number where layers differ in more than the last ones.
+            names = [f"choice{i}" for i in range(len(names))]
+        return ChainSpace(self._spec, stem=stem, layers=[blocks for blocks, _ in layers], choice_names=names, head=head)
+
+    def _fixed(self, entry: _Choice) -> Block:
+        outer = {} if isinstance(entry, str) else dict(entry)
+        out, stride = outer.pop("out", None), outer.pop("stride", 1)
+        stride = min(outer.pop("early_stride", 1), self._spec.early_stride) if stride == 1 else stride
+        block = self._block(entry if isinstance(entry, str) else outer, out, stride)
+        self._channels, self._size = block.out_channels, block.output_size
+        return block
+
+    def _layers(self, entry: _Layers) -> list[tuple[list[Block], list[str]]]:
+        found = []
+        for position in range(entry.repeat):
+            stride = max(entry.stride, min(entry.early_stride, self._spec.early_stride)) if position == 0 else 1
+            blocks = [self._block(choice, entry.out, stride) for choice in entry.choices]
+            found.append((blocks, [_choice_name(choice) for choice in entry.choices]))
+            self._channels, self._size = blocks[0].out_channels, blocks[0].output_size
+        return found
+
+    def _block(self, choice: _Choice, out: object, stride: object) -> Block:
+        family, fields = _family_and_fields(choice)
+        try:
+            made = find_part("block family", family, FAMILIES)
+        except ImportReferenceError as error:
+            raise SpaceError(str(error)) from error
+        own = {f.name for f in dataclasses.fields(made)} - {f.name for f in dataclasses.fields(Block)}
+        if unknown := set(fields) - own:
+            raise SpaceError(f"{family} has no {sorted(unknown)[0]!r}; its fields: {', '.join(sorted(own)) or 'none'}")
+        if family in GIVES_CLASSES:
+            channels = self._spec.num_classes
+        elif out is None:
+            if family not in KEEPS_CHANNELS and not is_reference(family):
+                raise SpaceError(f"{family} needs its output channels: out: 32")
+            channels = self._channels
+        elif isinstance(out, int):
+            channels = make_divisible(out * self._spec.width)
+        else:
+            raise SpaceError(f"out must be a number of channels, got {out!r}")
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        try:
+            block = made(
+                in_channels=self._channels,
+                out_channels=channels,
+                input_size=self._size,
+                stride=stride,
+                **{**fields, **lists},
+            )
+        except TypeError as error:
+            raise SpaceError(f"{family}: {error}") from error
+        assert isinstance(block, Block)
+        return block
+
+
+def _family_and_fields(choice: _Choice) -> tuple[str, dict[str, Any]]:
+    if isinstance(choice, str):
+        return choice, {}
+    if len(choice) != 1 or not isinstance(fields := next(iter(choice.values())), dict):
+        raise SpaceError(f"a block is its family with its fields, such as {{mbconv: {{kernel: 3}}}}; got {choice!r}")
+    return next(iter(choice)), fields
+
+
+def _choice_name(choice: _Choice) -> str:
+    family, fields = _family_and_fields(choice)
+    return "_".join([family, *(f"{name[0]}{value}" for name, value in fields.items())]).replace(" ", "")
