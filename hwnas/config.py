@@ -12,6 +12,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from hwnas.dataflow.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
 
@@ -33,27 +34,40 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SpaceConfig:
-    """Which networks there are. The classes and channels are the data's; so is the input size unless given."""
+    """Which networks there are: a built-in space, a YAML file, or `./file.py:Name`.
+
+    The channels are the data's; so is the input size unless given. The outputs are the task's: the classes, or 128
+    features of an embedding.
+    """
 
     name: str = "nasbench-macro"
     input_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    outputs: _Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class DataConfig:
-    """What is learnt. `train_portion` of the training images train the supernet, the others drive the search."""
+    """What is learnt. `train_portion` of the training images train the supernet, the others drive the search.
+
+    `augmentation` replaces the data set's own.
+    """
 
     name: str = "digits"
     root: Path = Path("data")
     train_portion: _Fraction = 0.8
+    augmentation: Augmentation | None = None
     train_images: _Count | None = None
     validation_images: _Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class TrainingConfig:
-    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay."""
+    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
+
+    The criterion is the task's own unless given. With `images_per_class` batches are balanced: so many images of as
+    many classes as fit, as losses on pairs and triplets need it.
+    """
 
     epochs: _Count = 60
     batch_size: _Count = 64
@@ -64,6 +78,8 @@ class TrainingConfig:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     ema_decay: _Fraction | None = None
+    criterion: str | None = None
+    images_per_class: _Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -130,7 +146,7 @@ class RunConfig:
     supernet: SupernetConfig = SupernetConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
-    task: Literal["classification"] = "classification"
+    task: str = "classification"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     out: Path = Path("runs/default")
 

@@ -10,14 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
-from hwnas.agents import ClassificationAgent, TrainingAgent
-from hwnas.config import RunConfig, config_as_yaml, differing_settings, load_config
-from hwnas.dataflow import Dataset, Split, load_dataset
+from hwnas.agents import TrainingAgent
+from hwnas.config import RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
+from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
+from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
+from hwnas.parts import find
 from hwnas.progress import Reporter
-from hwnas.training.randomness import numpy_rng
+from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import adjusted, find_device
@@ -25,6 +28,9 @@ from profilers.durable import write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 CONFIG_FILE = "config.yaml"
+
+HELD_OUT_CLASSES = 0.2
+"""Share of the classes that the test is on, where a task is judged on classes not trained on."""
 
 
 class Run:
@@ -93,9 +99,13 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """All data; images limited to `train_images` where asked for."""
+        """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
         config = self.config.data
         dataset = load_dataset(config.name, config.root, input_size=self.config.space.input_size)
+        if config.augmentation is not None:
+            dataset = replace(dataset, augmentation=config.augmentation)
+        if self.task.holds_out_classes:
+            dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, numpy_rng(self.config.seed, "held_out_classes"))
         limited = dataset.train.limited(config.train_images, numpy_rng(self.config.seed, "train_images"))
         return replace(dataset, train=limited)
 
@@ -103,7 +113,9 @@ class Run:
     def search_splits(self) -> tuple[Split, Split]:
         """What trains the supernet, and what drives the search."""
         rng = numpy_rng(self.config.seed, "train_portion")
-        train, validation = self.dataset.train.divided(self.config.data.train_portion, rng)
+        whole, portion = self.dataset.train, self.config.data.train_portion
+        divide = whole.divided_by_class if self.task.holds_out_classes else whole.divided
+        train, validation = divide(portion, rng)
         return train, validation.limited(self.config.data.validation_images, rng)
 
     @cached_property
@@ -114,7 +126,7 @@ class Run:
                 name=self.config.space.name,
                 input_size=self.dataset.input_size,
                 in_channels=self.dataset.in_channels,
-                num_classes=len(self.dataset.classes),
+                num_classes=self.config.space.outputs or self.task.num_outputs(self.dataset),
                 width=self.config.space.width,
             )
         )
@@ -143,9 +155,31 @@ class Run:
         return adjusted(device, threads=settings["threads"], batch=settings["batch"], tuning=settings.get("tuning"))
 
     @cached_property
+    def task(self) -> type[TrainingAgent]:
+        """The training agent's class."""
+        task = find("agent", self.config.task)
+        assert isinstance(task, type), f"{self.config.task} must be a class"
+        return task
+
+    @cached_property
     def agent(self) -> TrainingAgent:
-        """The training agent without label smoothing, for scores; training makes its own."""
-        return ClassificationAgent()
+        """The training agent for scores; training makes its own."""
+        return self.task(criterion=SmoothedCrossEntropy())
+
+    def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
+        """What trains on a split: the agent with its criterion, and batches; classes are numbered without gaps."""
+        if self.task.holds_out_classes:
+            split = split.numbered_anew()
+        spec = CriterionSpec(
+            num_outputs=self.space.spec.num_classes,
+            num_classes=int(split.targets_N.max()) + 1,
+            label_smoothing=config.label_smoothing,
+        )
+        with torch.random.fork_rng(devices=[]):
+            seed_torch(self.config.seed, "criterion")
+            criterion = find("criterion", config.criterion or self.task.default_criterion)(spec)
+        batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
+        return self.task(criterion=criterion), criterion, batches
 
     def _require_same_settings(self) -> None:
         path = self.folder / CONFIG_FILE

@@ -50,7 +50,7 @@ class Device:
 
     name: str
     description: str = ""
-    runtime: Literal["onnxruntime", "tvm"]
+    runtime: Annotated[str, Field(pattern=r"^(onnxruntime|tvm|.+\.py)$")]
     provider: Literal["cpu", "cuda"] = "cpu"
     target: str | None = None
     cross_compiler: str | None = None

@@ -17,7 +17,16 @@ from profilers.errors import MeasurementError
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
 from profilers.measurement import SESSION_STRIDE, Measurement
-from profilers.transport import WORKERS, Connection, LocalTransport, Message, Transport, WorkerLostError, transport_for
+from profilers.transport import (
+    WORKERS,
+    Connection,
+    LocalTransport,
+    Message,
+    Transport,
+    WorkerLostError,
+    transport_for,
+    worker_file,
+)
 
 MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
@@ -182,7 +191,7 @@ class Profiler:
                 raise MeasurementError(f"cannot reach {device.name} at {where}: {error}; {remedy(device)}") from error
         if not device.is_here:
             try:
-                (self.transport or transport_for(device)).place([WORKERS[device.runtime]])
+                (self.transport or transport_for(device)).place([worker_file(device.runtime)])
             except WorkerLostError as error:
                 raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
@@ -334,7 +343,7 @@ class _Session:
         cores = None if self.device.cores is None else list(self.device.cores)
         hint = "" if self.device.is_here else f"; {remedy(self.device)}"
         try:
-            self.connection = self.transport.start(WORKERS[self.device.runtime])
+            self.connection = self.transport.start(worker_file(self.device.runtime))
             self.connection.send(
                 {
                     "command": "start",

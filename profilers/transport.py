@@ -31,6 +31,11 @@ WORKERS = {
 """The worker file of each runtime."""
 
 
+def worker_file(runtime: str) -> Path:
+    """The file of a built-in runtime, or the runtime itself where it is the path of one's own worker."""
+    return WORKERS.get(runtime) or Path(runtime).resolve()
+
+
 class WorkerLostError(Exception):
     """The worker died, hung past its deadline, or said something that is not the protocol."""
 

@@ -52,6 +52,8 @@ class ChoiceSupernet(Supernet):
         self.stem = nn.ModuleList(m for slot in stem for m in slot)
         self.layers = nn.ModuleList(nn.ModuleList(candidates) for candidates in layers)
         self.head = nn.ModuleList(m for slot in head for m in slot)
+        self.decision_logits = nn.ParameterList()
+        """Per layer [num_choices], where a training strategy learns which to choose; else empty."""
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
         chosen = [layer[choice] for layer, choice in zip(self.layers, architecture, strict=True)]  # type: ignore[index]
@@ -60,5 +62,21 @@ class ChoiceSupernet(Supernet):
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         x = x_NCHW
         for module in self.path(architecture):
+            x = module(x)
+        return x
+
+    def forward_mixed(self, x_NCHW: torch.Tensor, weights: Sequence[Mapping[int, torch.Tensor]]) -> torch.Tensor:
+        """What the network computes whose every layer is a weighted sum of its candidates.
+
+        Args:
+            weights: per layer, by choice; candidates without a weight are not computed.
+        """
+        x = x_NCHW
+        for module in self.stem:
+            x = module(x)
+        for layer, weight in zip(self.layers, weights, strict=True):
+            assert isinstance(layer, nn.ModuleList)
+            x = torch.stack([share * layer[choice](x) for choice, share in weight.items()]).sum(dim=0)
+        for module in self.head:
             x = module(x)
         return x

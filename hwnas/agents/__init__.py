@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Protocol
 
 import torch
 
 from hwnas.agents.classification import ClassificationAgent
+from hwnas.agents.verification import VerificationAgent
+from hwnas.criteria import Criterion
+from hwnas.dataflow.dataset import Dataset
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 """Maps x_NCHW to a network's outputs."""
 
 
 class TrainingAgent(Protocol):
-    """Owns the criterion and the metric of a task."""
+    """Owns the criterion and the metrics of a task. Made as `Agent(criterion=...)`.
+
+    Attributes:
+        default_criterion: where the configuration names none; see `hwnas.criteria.CRITERIA`.
+        holds_out_classes: whether it is judged on classes that were not trained on, instead of other images.
+    """
+
+    default_criterion: ClassVar[str]
+    holds_out_classes: ClassVar[bool]
+
+    def __init__(self, *, criterion: Criterion) -> None: ...
+
+    @staticmethod
+    def num_outputs(dataset: Dataset) -> int:
+        """How many outputs a network of the task has."""
+        ...
 
     def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """What one training step minimises, a scalar."""
         ...
 
-    def score(self, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
-        """How good a network is on those batches, higher is better."""
+    def metrics(self, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Mapping[str, float]:
+        """How good a network is on those batches, by name; the first is the score, higher is better."""
         ...
 
 
-__all__ = ["ClassificationAgent", "Forward", "TrainingAgent"]
+def score_of(agent: TrainingAgent, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The first metric: what the search maximises."""
+    return next(iter(agent.metrics(forward, batches).values()))
+
+
+TASKS: dict[str, type[TrainingAgent]] = {"classification": ClassificationAgent, "verification": VerificationAgent}
+"""Training agents by the task's name."""
+
+__all__ = ["TASKS", "ClassificationAgent", "Forward", "TrainingAgent", "VerificationAgent", "score_of"]

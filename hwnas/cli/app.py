@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import device, listing, lut, profile, run, tune
+from hwnas.cli import device, listing, lut, parts, profile, run, tune
 
 app = typer.Typer(
     name="hwnas",
@@ -19,6 +19,8 @@ app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("tune")(tune.tune)
 app.command("spaces")(listing.spaces)
+app.command("list")(parts.list_parts)
+app.command("new")(parts.new)
 app.add_typer(lut.app, name="lut")
 app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")

@@ -23,7 +23,7 @@ def command(last: str) -> Callable[..., None]:
         space: Annotated[str | None, typer.Option(help="Search space; see hwnas spaces.")] = None,
         input_size: Annotated[int | None, typer.Option(help="Pixels a side [the data's].")] = None,
         width: Annotated[float | None, typer.Option(help="Width multiplier.")] = None,
-        data: Annotated[str | None, typer.Option(help="digits, cifar10, cifar100, idx or folder.")] = None,
+        data: Annotated[str | None, typer.Option(help="Data set; see hwnas list dataflow.")] = None,
         data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
         train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
         validation_images: Annotated[int | None, typer.Option(help="Judge on only so many images.")] = None,
@@ -46,8 +46,14 @@ def command(last: str) -> Callable[..., None]:
             str | None, typer.Option(help="Energy of a forward pass at most: 5mJ; the table must have it.")
         ] = None,
         epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
-        strategy: Annotated[str | None, typer.Option(help="Training strategy of the supernet.")] = None,
-        agent: Annotated[str | None, typer.Option(help="Search agent.")] = None,
+        task: Annotated[str | None, typer.Option(help="classification or verification; see hwnas list agent.")] = None,
+        strategy: Annotated[
+            str | None, typer.Option(help="Training strategy of the supernet; see hwnas list training-strategy.")
+        ] = None,
+        criterion: Annotated[
+            str | None, typer.Option(help="What training minimises [the task's]; see hwnas list criterion.")
+        ] = None,
+        agent: Annotated[str | None, typer.Option(help="Search agent; see hwnas list search-agent.")] = None,
         evaluations: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
         retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
         inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
@@ -83,7 +89,10 @@ def command(last: str) -> Callable[..., None]:
             "max_memory": max_memory,
             "max_energy": max_energy,
             "supernet.epochs": epochs,
+            "task": task,
             "supernet.strategy": strategy,
+            "supernet.criterion": criterion,
+            "retrain.criterion": criterion,
             "search.agent": agent,
             "search.evaluations": evaluations,
             "retrain.epochs": retrain_epochs,

@@ -13,6 +13,7 @@ from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
 from hwnas.errors import RequestError
+from search_spaces.importing import ImportReferenceError, find_part
 
 DATAFLOWS: dict[str, Callable[[Path, int | None], Dataset]] = {
     "digits": load_digits,
@@ -30,9 +31,12 @@ def load_dataset(name: str, root: Path, *, input_size: int | None = None) -> Dat
     Raises:
         RequestError: there is no such data set, or its files are missing or damaged.
     """
-    if name not in DATAFLOWS:
-        raise RequestError(f"unknown data set {name!r}; there are: {', '.join(sorted(DATAFLOWS))}")
-    return DATAFLOWS[name](root, input_size).resized(input_size)
+    try:
+        load = find_part("data set", name, DATAFLOWS)
+    except ImportReferenceError as error:
+        raise RequestError(str(error)) from error
+    dataset: Dataset = load(root, input_size)
+    return dataset.resized(input_size)
 
 
 __all__ = ["DATAFLOWS", "Augmentation", "Batches", "Dataset", "Split", "load_dataset"]

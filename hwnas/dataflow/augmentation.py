@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,18 +12,40 @@ from torch.nn import functional
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """Random shifts of up to `shift` pixels over a zero border, and horizontal flips where asked for.
+    """Random changes of images; all of them are off by default.
 
-    The usual augmentation for CIFAR (He et al. 2016) is `Augmentation(shift=4, flip=True)`.
+    The usual augmentation for CIFAR (He et al. 2016) is `Augmentation(shift=4, flip=True)`, for ImageNet
+    `Augmentation(crop=0.08, flip=True)`.
+
+    Attributes:
+        crop: smallest share of the area that a random crop keeps, at aspect ratios of 3/4 to 4/3, before it is resized
+            to the whole (Szegedy et al. 2015); 0 for no cropping.
+        shift: pixels that images move at most, over a zero border.
+        flip: half of the images horizontally.
+        operations: of `OPERATIONS` on each image, drawn at random (Cubuk et al. 2020, RandAugment).
+        magnitude: how strong these are, 0 to 1.
+        cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none.
     """
 
+    crop: float = 0.0
     shift: int = 0
     flip: bool = False
+    operations: int = 0
+    magnitude: float = 0.3
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crop < 1 or not 0 <= self.magnitude <= 1:
+            raise ValueError(f"crop and magnitude are shares of 1, got {self.crop} and {self.magnitude}")
+        if min(self.shift, self.operations, self.cutout) < 0:
+            raise ValueError("shift, operations and cutout must be at least 0")
 
     def __call__(self, images_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A changed copy of the images, each changed on its own."""
         x_NCHW = images_NCHW
         num, _, height, width = x_NCHW.shape
+        if self.crop:
+            x_NCHW = _cropped(x_NCHW, self.crop, generator)
         if self.shift:
             padded = functional.pad(x_NCHW, [self.shift] * 4)
             top_N, left_N = torch.randint(0, 2 * self.shift + 1, (2, num), generator=generator)
@@ -33,4 +57,95 @@ class Augmentation:
         if self.flip:
             is_flipped_N = torch.rand(num, generator=generator) < 0.5
             x_NCHW = torch.where(is_flipped_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+        for _ in range(self.operations):
+            x_NCHW = _operated(x_NCHW, self.magnitude, generator)
+        if self.cutout:
+            x_NCHW = _cut_out(x_NCHW, self.cutout, generator)
         return x_NCHW
+
+
+def _cropped(images_NCHW: torch.Tensor, least_area: float, generator: torch.Generator) -> torch.Tensor:
+    num = len(images_NCHW)
+    area_N, ratio_N, down_N, right_N = torch.rand(4, num, generator=generator)
+    area_N = least_area + (1 - least_area) * area_N
+    aspect_N = torch.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * ratio_N)
+    wide_N, high_N = (area_N * aspect_N).sqrt().clamp(max=1.0), (area_N / aspect_N).sqrt().clamp(max=1.0)
+    theta = torch.zeros(num, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = wide_N, high_N
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - wide_N) * (2 * right_N - 1), (1 - high_N) * (2 * down_N - 1)
+    return _warped(images_NCHW, theta)
+
+
+def _warped(images_NCHW: torch.Tensor, theta_N23: torch.Tensor) -> torch.Tensor:
+    grid = functional.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
+    return _as_bytes(functional.grid_sample(images_NCHW.float(), grid, align_corners=False))
+
+
+def _as_bytes(x_NCHW: torch.Tensor) -> torch.Tensor:
+    return x_NCHW.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _operated(images_NCHW: torch.Tensor, magnitude: float, generator: torch.Generator) -> torch.Tensor:
+    """One operation on each image, drawn at random, with a random sign."""
+    num = len(images_NCHW)
+    which_N = torch.randint(len(OPERATIONS), (num,), generator=generator)
+    strength_N = magnitude * (torch.randint(2, (num,), generator=generator) * 2 - 1).float()
+    changed = images_NCHW.clone(memory_format=torch.preserve_format)
+    for number, operation in enumerate(OPERATIONS.values()):
+        chosen = torch.nonzero(which_N == number)[:, 0]
+        if len(chosen):
+            changed[chosen] = operation(images_NCHW[chosen], strength_N[chosen])
+    return changed
+
+
+def _affine(make: Callable[[torch.Tensor], dict[tuple[int, int], torch.Tensor]]) -> _Operation:
+    def operate(images_NCHW: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
+        theta = torch.eye(2, 3).repeat(len(images_NCHW), 1, 1)
+        for (row, column), values in make(strength_N).items():
+            theta[:, row, column] = values
+        return _warped(images_NCHW, theta)
+
+    return operate
+
+
+def _rotation(strength_N: torch.Tensor) -> dict[tuple[int, int], torch.Tensor]:
+    angle = strength_N * math.radians(60)
+    return {(0, 0): angle.cos(), (0, 1): -angle.sin(), (1, 0): angle.sin(), (1, 1): angle.cos()}
+
+
+def _blend(images_NCHW: torch.Tensor, other: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
+    x_NCHW = images_NCHW.float()
+    return _as_bytes(x_NCHW + strength_N[:, None, None, None] * (x_NCHW - other))
+
+
+def _sharpness(images_NCHW: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
+    return _blend(images_NCHW, functional.avg_pool2d(images_NCHW.float(), 3, 1, 1, count_include_pad=False), strength_N)
+
+
+_Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+OPERATIONS: dict[str, _Operation] = {
+    "identity": lambda x, _: x,
+    "rotate": _affine(_rotation),
+    "shear_x": _affine(lambda s: {(0, 1): 0.6 * s}),
+    "shear_y": _affine(lambda s: {(1, 0): 0.6 * s}),
+    "shift_x": _affine(lambda s: {(0, 2): 0.6 * s}),
+    "shift_y": _affine(lambda s: {(1, 2): 0.6 * s}),
+    "brightness": lambda x, s: _blend(x, torch.zeros(()), s),
+    "contrast": lambda x, s: _blend(x, x.float().mean(dim=(1, 2, 3), keepdim=True), s),
+    "saturation": lambda x, s: _blend(x, x.float().mean(dim=1, keepdim=True), s),
+    "sharpness": _sharpness,
+    "solarize": lambda x, s: torch.where(x > (255 * (1 - s.abs()))[:, None, None, None], 255 - x, x),
+}
+"""What RandAugment draws from: images and a strength of -1 to 1 for each."""
+
+
+def _cut_out(images_NCHW: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    num, _, height, width = images_NCHW.shape
+    rows_N = torch.randint(height, (num,), generator=generator)
+    columns_N = torch.randint(width, (num,), generator=generator)
+    row_inside_NH = (torch.arange(height) - rows_N[:, None] + side // 2).floor_divide(side) == 0
+    column_inside_NW = (torch.arange(width) - columns_N[:, None] + side // 2).floor_divide(side) == 0
+    inside_N1HW = (row_inside_NH[:, :, None] & column_inside_NW[:, None, :])[:, None]
+    mean_NC11 = images_NCHW.float().mean(dim=(2, 3), keepdim=True).to(torch.uint8)
+    return torch.where(inside_N1HW, mean_NC11, images_NCHW)

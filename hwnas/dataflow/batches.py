@@ -18,6 +18,7 @@ class Batches:
     Attributes:
         mean, std: [C], in 0 to 1.
         augmentation: for `shuffled` only.
+        images_per_class: in every shuffled batch, so many images of each of as many classes as fit; None for no order.
     """
 
     split: Split
@@ -25,12 +26,20 @@ class Batches:
     mean: torch.Tensor
     std: torch.Tensor
     augmentation: Augmentation
+    images_per_class: int | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, split: Split, batch_size: int) -> Batches:
+    def of(cls, dataset: Dataset, split: Split, batch_size: int, *, images_per_class: int | None = None) -> Batches:
         """Batches of a split of a data set, with that data set's statistics and augmentation."""
         mean, std = dataset.channel_statistics()
-        return cls(split=split, batch_size=batch_size, mean=mean, std=std, augmentation=dataset.augmentation)
+        return cls(
+            split=split,
+            batch_size=batch_size,
+            mean=mean,
+            std=std,
+            augmentation=dataset.augmentation,
+            images_per_class=images_per_class,
+        )
 
     @property
     def num_shuffled(self) -> int:
@@ -39,10 +48,26 @@ class Batches:
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """One epoch of augmented x_NCHW and targets_N in random order."""
-        order = torch.randperm(len(self.split), generator=generator)
-        for indices in order.split(self.batch_size)[: self.num_shuffled]:
+        for indices in self._random_indices(generator):
             images = self.augmentation(self.split.images_NCHW[indices], generator)
             yield self._normalised(images), self.split.targets_N[indices]
+
+    def _random_indices(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        if self.images_per_class is None:
+            order = torch.randperm(len(self.split), generator=generator)
+            yield from order.split(self.batch_size)[: self.num_shuffled]
+            return
+        members = [torch.nonzero(self.split.targets_N == t)[:, 0] for t in torch.unique(self.split.targets_N)]
+        num_classes = min(len(members), max(2, self.batch_size // self.images_per_class))
+        for _ in range(self.num_shuffled):
+            chosen = torch.randperm(len(members), generator=generator)[:num_classes]
+            # Classes of fewer images give all they have.
+            yield torch.cat(
+                [
+                    members[i][torch.randperm(len(members[i]), generator=generator)[: self.images_per_class]]
+                    for i in chosen.tolist()
+                ]
+            )
 
     def in_order(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every x_NCHW and targets_N once, as they are."""

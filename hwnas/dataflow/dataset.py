@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from hwnas.dataflow.augmentation import Augmentation
+from hwnas.errors import RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,6 +44,19 @@ class Split:
         cut = min(max(1, round(first_portion * len(self))), len(self) - 1)
         return self.subset(order[:cut]), self.subset(order[cut:])
 
+    def divided_by_class(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
+        """Two parts without a class in common, at least two classes in each."""
+        classes = rng.permutation(np.unique(self.targets_N.numpy()))
+        if len(classes) < 4:
+            raise ValueError(f"dividing classes needs at least four, got {len(classes)}")
+        cut = min(max(2, round(first_portion * len(classes))), len(classes) - 2)
+        is_first = np.isin(self.targets_N.numpy(), classes[:cut])
+        return self.subset(np.flatnonzero(is_first)), self.subset(np.flatnonzero(~is_first))
+
+    def numbered_anew(self) -> Split:
+        """The same images, their classes numbered from 0 without gaps."""
+        return replace(self, targets_N=torch.unique(self.targets_N, return_inverse=True)[1])
+
     def limited(self, num: int | None, rng: np.random.Generator) -> Split:
         """At most `num` images, drawn at random; all of them for None."""
         return self if num is None or num >= len(self) else self.subset(rng.permutation(len(self))[:num])
@@ -73,6 +87,26 @@ class Dataset:
     def input_size(self) -> int:
         """Pixels a side."""
         return int(self.train.images_NCHW.shape[2])
+
+    def holding_out_classes(self, portion: float, rng: np.random.Generator) -> Dataset:
+        """The same images, divided so that the classes of the test part are none of the training part's.
+
+        Data whose parts have no class in common stay as they are.
+
+        Raises:
+            RequestError: there are fewer than six classes: two to test, two to validate and two to train on.
+        """
+        if not set(self.train.targets_N.tolist()) & set(self.test.targets_N.tolist()):
+            return self
+        num_classes = len(set(self.train.targets_N.tolist()))
+        if num_classes < 6:
+            raise RequestError(f"holding out classes needs at least six of them, {self.name} has {num_classes}")
+        whole = Split(
+            images_NCHW=torch.cat([self.train.images_NCHW, self.test.images_NCHW]),
+            targets_N=torch.cat([self.train.targets_N, self.test.targets_N]),
+        )
+        train, test = whole.divided_by_class(1.0 - portion, rng)
+        return replace(self, train=train, test=test)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of each channel over the training images, [C] each, in 0 to 1."""

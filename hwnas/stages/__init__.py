@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from hwnas.errors import RequestError
+from hwnas.parts import find
 from hwnas.run import Run
-from hwnas.search import AGENTS
+from hwnas.search import HardLimits
 from hwnas.stages.export import export_networks
 from hwnas.stages.retrain import retrain_networks
-from hwnas.stages.search import find_networks
+from hwnas.stages.search import find_networks, hard_limits
 from hwnas.stages.summary import summarise
 from hwnas.stages.supernet import train_supernet
 from hwnas.stages.table import prepare_latency
-from hwnas.training import STRATEGIES
 
 STAGES = ("train", "search", "retrain", "export")
 
 
 def require_possible(run: Run) -> None:
     """Raise what is wrong with a request before any work is done for it."""
-    for kind, name, known in (
-        ("training strategy", run.config.supernet.strategy, STRATEGIES),
-        ("search agent", run.config.search.agent, AGENTS),
-    ):
-        if name not in known:
-            raise RequestError(f"unknown {kind} {name!r}; there are: {', '.join(sorted(known))}")
-    _ = run.device, STRATEGIES[run.config.supernet.strategy](run.space)
+    config = run.config
+    find("search-agent", config.search.agent)
+    for training in (config.supernet, config.retrain):
+        find("criterion", training.criterion or run.task.default_criterion)
+    strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
+    strategy.prepare(run.space.supernet())
+    _ = run.device
 
 
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
@@ -38,10 +37,11 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     with run.opened():
         latency = prepare_latency(run)
         run.keep_settings()
-        supernet = train_supernet(run)
+        constraint = hard_limits(run, latency)
+        supernet = train_supernet(run, constraint)
         if last == "train":
             return None
-        found = find_networks(run, latency, supernet)
+        found = find_networks(run, latency, constraint, supernet)
         if last == "search":
             return None
         retrained = retrain_networks(run, found, supernet)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hwnas.agents import ClassificationAgent
-from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Batches
 from hwnas.run import Run
 from hwnas.stages.search import FoundNetwork
 from hwnas.supernet import inherit_weights
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
+from hwnas.training.trainer import with_criterion
 from search_spaces.supernet import Supernet
 
 
@@ -24,7 +23,12 @@ class RetrainedNetwork:
     """A trained network in evaluation mode, and its one result on the test set."""
 
     module: nn.Sequential
-    test_accuracy: float
+    test_metrics: Mapping[str, float]
+
+    @property
+    def test_accuracy(self) -> float:
+        """The first metric."""
+        return float(next(iter(self.test_metrics.values())))
 
 
 def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supernet) -> dict[str, RetrainedNetwork]:
@@ -45,7 +49,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         module = run.space.build(found.architecture)
     if config.inherit:
         inherit_weights(module, supernet, found.architecture)
-    agent = ClassificationAgent(criterion=SmoothedCrossEntropy(label_smoothing=config.label_smoothing))
+    agent, criterion, batches = run.training(config, run.dataset.train)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
         loss = agent.loss(module(batch[0]), batch[1])
@@ -53,9 +57,9 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         return loss.detach()
 
     Trainer(
-        module=module,
+        module=with_criterion(module, criterion),
         config=config,
-        batches=Batches.of(run.dataset, run.dataset.train, config.batch_size),
+        batches=batches,
         accumulate=accumulate,
         checkpoint=run.folder / "retrain" / f"{name}.safetensors",
         name=f"retrain {name}",
@@ -64,5 +68,5 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     ).fit()
     module.eval()
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
-    result = run.stored(f"retrain/{name}.json", lambda: {"test_accuracy": run.agent.score(module, test.in_order())})
-    return RetrainedNetwork(module=module, test_accuracy=float(result["test_accuracy"]))
+    metrics = run.stored(f"retrain/{name}.json", lambda: run.agent.metrics(module, test.in_order()))
+    return RetrainedNetwork(module=module, test_metrics=metrics)

@@ -10,11 +10,12 @@ import numpy as np
 
 from hwnas.dataflow import Batches
 from hwnas.errors import RunError
+from hwnas.parts import find
 from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
-from hwnas.search import AGENTS, Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult
+from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult
 from hwnas.search.loop import run_search
 from hwnas.stages.table import ROUNDS, Latency
 from hwnas.supernet import SupernetEvaluator
@@ -43,24 +44,23 @@ class FoundNetwork:
     predicted_ms: float
 
 
-def find_networks(run: Run, latency: Latency, supernet: Supernet) -> dict[str, FoundNetwork]:
+def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
     """The winner, and two references under the same budget: the largest network that fits, and a random one.
 
     Raises:
         RunError: no evaluated network keeps the budget as measured.
     """
-    found = run.stored("search/result.json", lambda: _find(run, latency, supernet))
+    found = run.stored("search/result.json", lambda: _find(run, latency, constraint, supernet))
     return {
         name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
         for name, fields in found["networks"].items()
     }
 
 
-def _find(run: Run, latency: Latency, supernet: Supernet) -> dict[str, Any]:
+def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
     evaluator = _make_evaluator(run, supernet)
     costs = GraphCosts(run.space)
-    constraint = _limits(run, latency, costs)
-    result = _search(run, constraint, evaluator)
+    result = _search(run, constraint, supernet, evaluator)
     winner, finalists = _measure_finalists(run, result, latency.max_ms)
     networks = {
         "winner": winner.architecture,
@@ -74,9 +74,9 @@ def _find(run: Run, latency: Latency, supernet: Supernet) -> dict[str, Any]:
     }
 
 
-def _limits(run: Run, latency: Latency, costs: GraphCosts) -> HardLimits:
+def hard_limits(run: Run, latency: Latency) -> HardLimits:
     """Everything the configuration bounds, and the sizes of networks for the record."""
-    config = run.config
+    config, costs = run.config, GraphCosts(run.space)
     limits = [
         Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.max_ms),
         Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
@@ -113,9 +113,12 @@ def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
     )
 
 
-def _search(run: Run, constraint: HardLimits, evaluator: SupernetEvaluator) -> SearchResult:
+def _search(run: Run, constraint: HardLimits, supernet: Supernet, evaluator: SupernetEvaluator) -> SearchResult:
     config = run.config.search
-    agent = AGENTS[config.agent](run.space, constraint, numpy_rng(run.config.seed, "search"))
+    made = find("search-agent", config.agent)
+    # A few agents read the supernet; the others know only scores.
+    extra = {"supernet": supernet} if getattr(made, "reads_supernet", False) else {}
+    agent = made(run.space, constraint, numpy_rng(run.config.seed, "search"), **extra)
     (run.folder / "search").mkdir(exist_ok=True)
     with run.reporter.task("search", config.evaluations) as task:
         return run_search(

@@ -58,5 +58,6 @@ def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> dict[str
         "macs": found.macs,
         "supernet_accuracy": found.supernet_accuracy,
         "test_accuracy": retrained.test_accuracy,
+        "test_metrics": dict(retrained.test_metrics),
         "predicted_ms": found.predicted_ms,
     }

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import torch
 
-from hwnas.agents import ClassificationAgent
-from hwnas.criteria import SmoothedCrossEntropy
-from hwnas.dataflow import Batches
+from hwnas.parts import find
 from hwnas.run import Run
-from hwnas.training import STRATEGIES, Trainer
+from hwnas.search import HardLimits
+from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
+from hwnas.training.trainer import with_criterion
 from search_spaces.supernet import Supernet
 
 
-def train_supernet(run: Run) -> Supernet:
+def train_supernet(run: Run, constraint: HardLimits) -> Supernet:
     """The run's supernet, trained; only read where that was done before."""
     config = run.config.supernet
-    strategy = STRATEGIES[config.strategy](run.space)
-    agent = ClassificationAgent(criterion=SmoothedCrossEntropy(label_smoothing=config.label_smoothing))
+    strategy = find("training-strategy", config.strategy)(run.space, constraint)
+    agent, criterion, batches = run.training(config, run.search_splits[0])
     with torch.random.fork_rng(devices=[]):
         seed_torch(run.config.seed, "supernet")
         supernet = run.space.supernet()
+        strategy.prepare(supernet)
     Trainer(
-        module=supernet,
+        module=with_criterion(supernet, criterion),
         config=config,
-        batches=Batches.of(run.dataset, run.search_splits[0], config.batch_size),
+        batches=batches,
         accumulate=lambda batch, rng, moment: strategy.accumulate(supernet, batch, agent.loss, rng, moment),
         checkpoint=run.folder / "supernet" / "checkpoint.safetensors",
         name="supernet",

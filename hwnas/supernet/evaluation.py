@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import nn
 
-from hwnas.agents import TrainingAgent
+from hwnas.agents import TrainingAgent, score_of
 from hwnas.dataflow import Batches
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
@@ -43,7 +43,7 @@ class SupernetEvaluator:
         """The agent's score of the subnet on the validation batches."""
         path = nn.Sequential(*self._supernet.path(architecture))
         recalibrate(path, self._calibration)
-        return self._agent.score(path, self._validation)
+        return score_of(self._agent, path, self._validation)
 
 
 def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hwnas.search.constraint import HardLimits
 from hwnas.training.strategy import Loss, Moment
 from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
@@ -17,8 +18,11 @@ class StrictFairness:
     choices begin again. An epoch takes as many times longer.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         self._space = space
+
+    def prepare(self, supernet: Supernet) -> None:
+        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

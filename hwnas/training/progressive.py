@@ -9,6 +9,7 @@ import torch
 
 from hwnas.criteria import Distillation
 from hwnas.errors import RequestError
+from hwnas.search.constraint import HardLimits
 from hwnas.training.strategy import Loss, Moment
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
@@ -32,7 +33,7 @@ class ProgressiveShrinking:
         RequestError: the space's networks are not slices of the largest.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         if not space.is_elastic:
             raise RequestError(
                 "progressive shrinking is for spaces whose networks are slices of the largest, such as "
@@ -42,6 +43,9 @@ class ProgressiveShrinking:
         self._largest = extreme_architecture(space, GraphCosts(space).macs, largest=True)
         self._distillation = Distillation()
         self._free = [self._free_choices(num) for num in range(len(PHASES) + 1)]
+
+    def prepare(self, supernet: Supernet) -> None:
+        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hwnas.criteria import Distillation
+from hwnas.search.constraint import HardLimits
 from hwnas.training.strategy import Loss, Moment
 from search_spaces import SearchSpace
 from search_spaces.cost import GraphCosts
@@ -21,12 +22,15 @@ class SandwichRule:
     The largest learns from the targets, the others from what the largest says (in-place distillation).
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         self._space = space
         costs = GraphCosts(space)
         self._largest = extreme_architecture(space, costs.macs, largest=True)
         self._smallest = extreme_architecture(space, costs.macs, largest=False)
         self._distillation = Distillation()
+
+    def prepare(self, supernet: Supernet) -> None:
+        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

@@ -24,7 +24,14 @@ class Moment:
 
 
 class TrainingStrategy(Protocol):
-    """Fills the gradients for one optimiser step from one batch."""
+    """Fills the gradients for one optimiser step from one batch.
+
+    Made as `Strategy(space, constraint)`; most have no use for the constraint that the search will have.
+    """
+
+    def prepare(self, supernet: Supernet) -> None:
+        """Give the new supernet what is to be learnt besides its weights, before training or reading a checkpoint."""
+        ...
 
     def accumulate(
         self,

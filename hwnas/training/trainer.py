@@ -173,3 +173,10 @@ def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Op
     return torch.optim.SGD(
         groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, foreach=True
     )
+
+
+def with_criterion(network: nn.Module, criterion: object) -> nn.Module:
+    """What is to be trained: the network, and the criterion too where it has weights of its own."""
+    if isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters()):
+        return nn.ModuleDict({"network": network, "criterion": criterion})
+    return network

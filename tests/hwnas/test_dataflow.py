@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, load_dataset
+from hwnas.dataflow.augmentation import OPERATIONS
 from hwnas.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -239,3 +240,58 @@ def test_augmentation_equals_a_plain_loop(shift: int, flip: bool, seed: int, siz
         padded[:, shift : shift + size, shift : shift + size] = images[i]
         expected = padded[:, top[i] : top[i] + size, left[i] : left[i] + size]
         assert torch.equal(found[i], expected.flip(2) if flipped[i] else expected)
+
+
+def _images(num: int = 6, size: int = 12) -> torch.Tensor:
+    return torch.randint(0, 256, (num, 3, size, size), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(crop=0.2), Augmentation(operations=2, magnitude=0.6), Augmentation(cutout=5)],
+    ids=["crop", "operations", "cutout"],
+)
+def test_augmentations_change_images_by_the_generator_alone(augmentation: Augmentation) -> None:
+    images = _images()
+    kept = images.clone()
+    one, same, other = (augmentation(images, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    assert torch.equal(images, kept) and one.dtype == torch.uint8 and one.shape == images.shape
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert not torch.equal(one, images)
+
+
+def test_crops_keep_what_they_show() -> None:
+    """A horizontal ramp stays one: every crop's columns rise, and its range is within the whole's."""
+    ramp = torch.linspace(0, 255, 32).to(torch.uint8).expand(8, 1, 32, 32)
+    cropped = Augmentation(crop=0.1)(ramp, torch.Generator().manual_seed(0)).float()
+    assert (cropped.diff(dim=3) >= 0).all()
+    spans = cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))
+    assert spans.min() < 150 and spans.max() <= 255
+
+
+def test_cut_out_squares_take_the_mean_colour_and_nothing_else() -> None:
+    images = torch.zeros(50, 1, 9, 9, dtype=torch.uint8)
+    images[:, :, 0] = 180
+    changed = (Augmentation(cutout=3)(images, torch.Generator().manual_seed(0)) == 20)[:, 0]
+    sizes = changed.sum(dim=(1, 2))
+    assert sizes.max() == 9 and sizes.min() >= 4  # at corners a part of it is outside
+    assert (changed.any(dim=1).sum(dim=1) * changed.any(dim=2).sum(dim=1) == sizes).all()
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_operations_of_no_strength_change_nothing(name: str) -> None:
+    images = _images()
+    difference = OPERATIONS[name](images, torch.zeros(6)).int() - images.int()
+    assert difference.abs().max() <= 1  # rounding
+
+
+def test_balanced_batches_hold_so_many_images_of_each_class() -> None:
+    targets = torch.cat([torch.zeros(50), torch.ones(7), torch.full((30,), 2), torch.full((2,), 3)]).long()
+    split = Split(images_NCHW=torch.zeros(len(targets), 1, 2, 2, dtype=torch.uint8), targets_N=targets)
+    dataset = Dataset(name="t", classes=tuple("abcd"), train=split, test=split, augmentation=Augmentation())
+    batches = Batches.of(dataset, split, 12, images_per_class=4)
+    drawn = [t for _, t in batches.shuffled(torch.Generator().manual_seed(0))]
+    assert len(drawn) == batches.num_shuffled == 7
+    for targets_N in drawn:
+        classes, counts = targets_N.unique(return_counts=True)
+        assert len(classes) == 3 and all(c == (2 if t == 3 else 4) for t, c in zip(classes, counts, strict=True))

@@ -45,4 +45,4 @@ def test_recalibration_gives_the_statistics_of_the_batches() -> None:
 def test_accuracy_by_hand() -> None:
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     batches = [(logits[:3], torch.tensor([0, 1, 1])), (logits[3:], torch.tensor([1]))]
-    assert ClassificationAgent().score(lambda x: x, batches) == 0.75
+    assert ClassificationAgent().metrics(lambda x: x, batches) == {"accuracy": 0.75}

@@ -1,0 +1,44 @@
+"""`hwnas new` and `hwnas list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_table
+
+Kind = Annotated[
+    str,
+    typer.Argument(
+        help="space, block, agent, criterion, dataflow, training-strategy, search-agent or profiler-worker."
+    ),
+]
+
+
+def new(
+    kind: Kind,
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    folder: Annotated[Path, typer.Option(help="Where to.")] = Path(),
+) -> None:
+    """Write a part of your own that runs as it stands, with a test."""
+    from hwnas.generate import generate
+
+    path, test = generate(kind, name, folder)
+    typer.echo(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}")
+    typer.echo(f"{test}: run it with python -m pytest {test}")
+
+
+def list_parts(
+    kind: Kind,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the built-in parts of a kind."""
+    from hwnas.parts import built_ins, summary_line
+
+    rows = [{"name": name, "description": summary_line(part)} for name, part in sorted(built_ins(kind).items())]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(f"{kind}: built in", ["name", ""], [[row["name"], row["description"]] for row in rows])

@@ -1,0 +1,117 @@
+"""Parts of one's own: generated, tested, and used in a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import run_cli
+from samples import synthetic_table
+
+from hwnas.errors import RequestError
+from hwnas.generate import generate
+from hwnas.parts import KINDS, built_ins, find, summary_line
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+FLAGS = {
+    "space": "--space",
+    "agent": "--task",
+    "criterion": "--criterion",
+    "dataflow": "--data",
+    "training-strategy": "--strategy",
+    "search-agent": "--agent",
+}
+
+
+def test_every_kind_has_built_ins_with_a_line_each() -> None:
+    for kind in KINDS:
+        listed = json.loads(run_cli("list", kind, "--json").out)
+        assert [row["name"] for row in listed] == sorted(built_ins(kind))
+        for row in listed:
+            assert len(row["description"]) > 15, (kind, row)
+    assert "uniform" in run_cli("list", "training-strategy").out
+    outcome = run_cli("list", "gadget")
+    assert outcome.code == 2 and "unknown kind of part 'gadget'; there are: space, block" in outcome.err
+
+
+def test_what_is_generated_passes_its_own_test(tmp_path: Path) -> None:
+    for kind in KINDS:
+        outcome = run_cli("new", kind, f"My-{kind}", "--folder", tmp_path)
+        assert outcome.code == 0, outcome.err
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{len(KINDS)} passed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(FLAGS))
+def test_what_is_generated_searches(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, _ = generate(kind, "mine", Path())
+    name = "Mine" if kind not in ("space", "dataflow") else "mine"
+    reference = f"./{path.name}:{name}"
+    sizes = {"input_size": 16 if kind == "dataflow" else 8, "num_classes": 2 if kind == "dataflow" else 10}
+    spec = SpaceSpec(
+        name=reference if kind == "space" else "nasbench-macro",
+        in_channels=1,
+        width=1.0 if kind == "space" else 0.25,
+        **sizes,
+    )
+    save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
+    flags = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128, "--quiet")
+    outcome = run_cli(
+        *("search", *flags, "--width", spec.width, "--lut", "t.json", "--max-latency", "80%", "--out", "run", "--json"),
+        *(FLAGS[kind], reference),
+    )
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["budget_kept"] is True
+    assert run_cli("export", "run", "--json").out == outcome.out
+
+
+def test_a_device_with_a_worker_of_ones_own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    generate("profiler-worker", "mine", Path())
+    (tmp_path / "devices.yaml").write_text("mine: {runtime: ./mine.py}\n")
+    flags = ("--space", "nasbench-macro", "--input-size", 4, "--width", 0.25, "--networks", 0, "--rounds", 2)
+    outcome = run_cli("profile", *flags, "--device", "mine", "--devices", "devices.yaml", "-o", "t.json")
+    assert outcome.code == 0, outcome.err
+    assert "0 failed" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("gadget", "x", "unknown kind of part 'gadget'"),
+        ("space", "../x", "a name begins with a letter"),
+        ("space", "", "a name begins with a letter"),
+        ("space", "there", "is there already"),
+    ],
+)
+def test_what_cannot_be_generated_is_said(kind: str, name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "test_there.py").write_text("kept")
+    with pytest.raises(RequestError, match=message):
+        generate(kind, name, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["test_there.py"]
+
+
+def test_references_to_nothing_are_said(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for name, message in (
+        ("uniformly", r"unknown training strategy 'uniformly'; there are: binarised, .*name your own as"),
+        (f"{tmp_path}/broken.py:X", r"ZeroDivisionError"),
+        (f"{tmp_path}/none.py:X", "no file"),
+        ("hwnas.training:Nothing", "has no 'Nothing'"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            find("training-strategy", name)
+    assert summary_line(find("training-strategy", "hwnas.training:StrictFairness")).startswith("Every choice")

@@ -1,0 +1,98 @@
+"""Verification: metrics against scikit-learn, held-out classes, and a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from command_line import run_cli
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from samples import synthetic_table
+from sklearn.metrics import roc_curve
+
+from hwnas.agents import VerificationAgent
+from hwnas.agents.verification import best_threshold_accuracy, true_accept_rate, verification_pairs
+from hwnas.criteria import BatchHardTriplet
+from hwnas.dataflow import load_dataset
+from hwnas.errors import RequestError
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+SCORES = st.lists(st.tuples(st.sampled_from(np.linspace(-1, 1, 9).tolist()), st.booleans()), min_size=2).filter(
+    lambda rows: 0 < sum(same for _, same in rows) < len(rows)
+)
+
+
+@given(rows=SCORES)
+def test_rates_are_those_of_the_roc_curve(rows: list[tuple[float, bool]]) -> None:
+    similarities, is_same = np.array([s for s, _ in rows]), np.array([same for _, same in rows])
+    false_rate, true_rate, _ = roc_curve(is_same, similarities, drop_intermediate=False)
+    accuracy = (true_rate * is_same.sum() + (1 - false_rate) * (~is_same).sum()) / len(rows)
+    assert best_threshold_accuracy(similarities, is_same) == pytest.approx(accuracy.max())
+    for limit in (0.01, 0.25):
+        assert true_accept_rate(similarities, is_same, limit) == pytest.approx(true_rate[false_rate <= limit].max())
+
+
+def test_pairs_are_half_the_same_and_never_an_image_with_itself() -> None:
+    targets = np.repeat(np.arange(5), [2, 3, 1, 40, 7])
+    one, other, is_same = verification_pairs(targets, num=1000)
+    assert is_same.sum() == 500 and (one != other).all()
+    assert ((targets[one] == targets[other]) == is_same).all()
+    counts = np.bincount(targets[one][is_same], minlength=5)
+    assert counts[2] == 0 and counts[[0, 1, 3, 4]].min() > 90  # identities count alike
+    for targets in (np.zeros(5, int), np.arange(5)):
+        with pytest.raises(RequestError, match="verification needs pairs"):
+            verification_pairs(targets)
+
+
+def test_a_perfect_embedding_scores_one() -> None:
+    agent = VerificationAgent(criterion=BatchHardTriplet())
+    targets = torch.arange(40) % 4
+    batches = [(torch.eye(4)[targets], targets)]
+    assert agent.metrics(lambda x: x, batches) == {"verification_accuracy": 1.0, "tar_at_far_0.01": 1.0}
+    assert agent.metrics(lambda x: torch.ones_like(x), batches)["verification_accuracy"] == 0.5
+
+
+def test_held_out_classes_are_never_trained_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dataset = load_dataset("digits", Path()).holding_out_classes(0.2, rng)
+    train, test = (set(split.targets_N.tolist()) for split in (dataset.train, dataset.test))
+    assert (len(train), len(test)) == (8, 2) and not train & test
+    assert len(dataset.train) + len(dataset.test) == 1797
+    again = dataset.holding_out_classes(0.2, rng)
+    assert again is dataset  # divided already
+    assert sorted(set(dataset.train.numbered_anew().targets_N.tolist())) == list(range(8))
+
+
+def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
+    """Digits as identities: a folder of images for each, as faces would be."""
+    digits = load_dataset("digits", Path()).train
+    for index in range(400):
+        folder = tmp_path / "faces" / f"person{int(digits.targets_N[index])}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images_NCHW[index, 0].numpy()).resize((16, 16)).save(folder / f"{index}.png")
+    spec = SpaceSpec(name="mobilefacenet", input_size=16, in_channels=3, num_classes=32, width=0.25)
+    save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
+    (tmp_path / "run.yaml").write_text(
+        "task: verification\nmax_latency: 80%\n"
+        "space: {name: mobilefacenet, input_size: 16, width: 0.25, outputs: 32}\n"
+        f"data: {{name: folder, root: {tmp_path / 'faces'}}}\n"
+        "supernet: {epochs: 2, batch_size: 32, images_per_class: 4, criterion: triplet}\n"
+        "search: {evaluations: 4, finalists: 2}\nretrain: {epochs: 6, batch_size: 32, learning_rate: 0.02}\n"
+    )
+    out = tmp_path / "run"
+    outcome = run_cli("search", tmp_path / "run.yaml", "--lut", tmp_path / "t.json", "--out", out, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert set(summary["test_metrics"]) == {"verification_accuracy", "tar_at_far_0.01"}
+    assert summary["test_metrics"]["verification_accuracy"] > 0.6
+    assert summary["parity"]["max_abs_difference"] < 1e-4
+    session = onnxruntime.InferenceSession(summary["onnx"], providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [1, 32]
+    assert run_cli("export", out, "--json").out == outcome.out
