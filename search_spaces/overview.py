@@ -41,7 +41,7 @@ def extreme_architecture(
     """
     sign = -1.0 if largest else 1.0
     best = np.zeros(len(space.decisions), dtype=np.int64)
-    parts = [part for segment in space.segments for part in _enumerable_parts(space, segment)]
+    parts = [part for segment in space.segments for part in enumerable_parts(space, segment)]
     while True:
         before = best.copy()
         for columns, choices in parts:
@@ -55,7 +55,7 @@ def extreme_architecture(
 MOST_VARIANTS = 20_000
 
 
-def _enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[int], NDArray[np.int64]]]:
+def enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[int], NDArray[np.int64]]]:
     """A segment's decisions with all their combinations, or one by one where there are too many of them."""
     sizes = [len(space.decisions[i].choices) for i in segment.decisions]
     if math.prod(sizes) <= MOST_VARIANTS:

@@ -6,11 +6,13 @@ from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
 from hwnas.search.constraint import HardLimits, Limit
 from hwnas.search.differentiable import DifferentiableAgent
 from hwnas.search.evolution import EvolutionAgent
+from hwnas.search.predictor import PredictorAgent
 from hwnas.search.random_search import RandomAgent
 
 AGENTS: dict[str, type[SearchAgent]] = {
     "differentiable": DifferentiableAgent,
     "evolution": EvolutionAgent,
+    "predictor": PredictorAgent,
     "random": RandomAgent,
 }
 """Search agents by name; each is made as `Agent(space, constraint, rng)`."""
@@ -23,6 +25,7 @@ __all__ = [
     "EvolutionAgent",
     "HardLimits",
     "Limit",
+    "PredictorAgent",
     "RandomAgent",
     "SearchAgent",
     "SearchResult",

@@ -45,9 +45,14 @@ class HardLimits:
 
     def worst_share(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """[num_architectures] the largest share of its maximum that any cost takes."""
-        shares = [limit.cost(architectures) / limit.maximum for limit in self.limits if limit.maximum is not None]
-        worst: NDArray[np.float64] = np.max(shares, axis=0) if shares else np.zeros(len(architectures))
+        shares = self.shares(architectures)
+        worst: NDArray[np.float64] = shares.max(axis=1) if shares.shape[1] else np.zeros(len(architectures))
         return worst
+
+    def shares(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures, num_limits] every limited cost as a share of its maximum."""
+        columns = [limit.cost(architectures) / limit.maximum for limit in self.limits if limit.maximum is not None]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(architectures), 0))
 
     def costs(self, architecture: Architecture) -> Mapping[str, float]:
         """Every cost of an architecture by name."""

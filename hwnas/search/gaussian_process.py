@@ -1,0 +1,141 @@
+"""Regression on architectures by a Gaussian process (Rasmussen and Williams 2006)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+MOST_FOR_FITTING = 200
+"""Hyperparameters are fitted on as many observations, the best and a spread of the others; they change little beyond."""
+
+JITTER = 1e-6
+
+
+@dataclass(kw_only=True)
+class ChoiceProcess:
+    """A Gaussian process over rows of choices, with a length scale per decision.
+
+    The kernel falls exponentially in the weighted number of decisions that differ, exp(-sum of w_i [a_i != b_i]): a
+    product of one kernel per decision, so that interactions of any order can be learnt. A second term, a constant plus
+    the number of equal choices weighted alike, learns what decisions contribute on their own from few observations.
+
+    Attributes:
+        num_decisions: columns of the rows.
+    """
+
+    num_decisions: int
+    _log: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Weights, then the shares of the product term, of the additive term, and of noise; all as logarithms.
+        self._log = np.concatenate([np.full(self.num_decisions, np.log(1.5 / self.num_decisions)), [0.0, -1.0, -4.0]])
+
+    def fit(self, rows: NDArray[np.integer], values: NDArray[np.float64]) -> None:
+        """Choose the hyperparameters by marginal likelihood, from where the last fit ended.
+
+        Args:
+            rows: [num, num_decisions] choices.
+            values: [num] standardised observations.
+        """
+        if len(rows) > MOST_FOR_FITTING:
+            order = np.argsort(-values)
+            kept = np.unique(
+                np.concatenate([order[: MOST_FOR_FITTING // 2], order[:: 2 * len(rows) // MOST_FOR_FITTING]])
+            )
+            rows, values = rows[kept], values[kept]
+        differs = (rows[:, None, :] != rows[None, :, :]).astype(np.float64)
+        found = minimize(
+            self._objective,
+            self._log,
+            args=(differs, values),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-6.0, 2.0)] * self.num_decisions + [(-4.0, 3.0), (-6.0, 3.0), (-9.0, 1.0)],
+            options={"maxiter": 25},
+        )
+        self._log = found.x
+
+    def condition(self, rows: NDArray[np.integer], values: NDArray[np.float64]) -> Posterior:
+        """What is known after observing values of rows."""
+        covariance = self.covariance(rows, rows)
+        covariance[np.diag_indices_from(covariance)] += np.exp(self._log[-1]) + JITTER
+        factor = cho_factor(covariance, lower=True)
+        return Posterior(process=self, rows=rows, lower=np.tril(factor[0]), weights=cho_solve(factor, values))
+
+    def covariance(self, one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_one, num_other] prior covariances."""
+        weights, (product, additive, _) = np.exp(self._log[:-3]), np.exp(self._log[-3:])
+        distance = np.zeros((len(one), len(other)))
+        equal = np.zeros_like(distance)
+        for position, weight in enumerate(weights):
+            differs = one[:, position, None] != other[None, :, position]
+            distance += weight * differs
+            equal += ~differs
+        covariance: NDArray[np.float64] = product * np.exp(-distance) + additive * equal / self.num_decisions
+        return covariance
+
+    @property
+    def prior_variance(self) -> float:
+        """Of every row."""
+        return float(np.exp(self._log[-3]) + np.exp(self._log[-2]))
+
+    def _objective(
+        self, log: NDArray[np.float64], differs: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Negative log marginal likelihood with a weak prior on the logarithms, and its gradient."""
+        weights, (product, additive, noise) = np.exp(log[:-3]), np.exp(log[-3:])
+        by_product = product * np.exp(-differs @ weights)
+        by_sum = additive * (1.0 - differs.mean(axis=2))
+        covariance = by_product + by_sum
+        covariance[np.diag_indices_from(covariance)] += noise + JITTER
+        try:
+            factor = cho_factor(covariance, lower=True)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(log)
+        solved = cho_solve(factor, values)
+        inverse = cho_solve(factor, np.eye(len(values)))
+        outer = np.outer(solved, solved) - inverse
+        gradient = np.concatenate(
+            [
+                0.5 * weights * np.einsum("ab,abd->d", -outer * by_product, differs),
+                0.5 * np.array([(outer * by_product).sum(), (outer * by_sum).sum(), noise * np.trace(outer)]),
+            ]
+        )
+        away = log - self._prior_mean
+        value = 0.5 * values @ solved + np.log(np.diag(factor[0])).sum() + 0.5 * (away**2).sum() / PRIOR_VARIANCE
+        return float(value), -gradient + away / PRIOR_VARIANCE
+
+    @property
+    def _prior_mean(self) -> NDArray[np.float64]:
+        return np.concatenate([np.full(self.num_decisions, np.log(1.5 / self.num_decisions)), [0.0, -1.0, -4.0]])
+
+
+PRIOR_VARIANCE = 2.0
+"""Of the logarithms of the hyperparameters, around where they begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """A process after observations."""
+
+    process: ChoiceProcess
+    rows: NDArray[np.integer]
+    lower: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def predict(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[num] means and [num] variances without noise."""
+        covariance = self.process.covariance(self.rows, rows)
+        solved = solve_triangular(self.lower, covariance, lower=True, check_finite=False)
+        variance = self.process.prior_variance - (solved**2).sum(axis=0)
+        return covariance.T @ self.weights, np.maximum(variance, 1e-12)
+
+    def joint(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[num] means and the [num, num] covariance matrix without noise."""
+        covariance = self.process.covariance(self.rows, rows)
+        solved = solve_triangular(self.lower, covariance, lower=True, check_finite=False)
+        return covariance.T @ self.weights, self.process.covariance(rows, rows) - solved.T @ solved
