@@ -165,9 +165,7 @@ def _pymoo(name: str) -> Callable[[Task, int], Proposals]:
 
         sizes = np.array([len(d.choices) for d in task.benchmark.space.decisions])
         num_objectives = 1 if name == "ga" else 2
-        problem = Problem(
-            n_var=len(sizes), n_obj=num_objectives, n_ieq_constr=1, xl=0 * sizes, xu=sizes - 1, vtype=int
-        )
+        problem = Problem(n_var=len(sizes), n_obj=num_objectives, n_ieq_constr=1, xl=0 * sizes, xu=sizes - 1, vtype=int)
         operators = {
             "pop_size": 20,
             "sampling": IntegerRandomSampling(),
@@ -206,9 +204,7 @@ def _optuna(name: str) -> Callable[[Task, int], Proposals]:
         decisions = task.benchmark.space.decisions
         for _ in range(3000):
             trial = study.ask()
-            drawn = tuple(
-                int(trial.suggest_categorical(d.name, list(range(len(d.choices))))) for d in decisions
-            )
+            drawn = tuple(int(trial.suggest_categorical(d.name, list(range(len(d.choices))))) for d in decisions)
             form = task.benchmark.space.canonical(drawn)
             shares[trial.number] = float(task.constraint.worst_share(np.array([form]))[0])
             if shares[trial.number] <= 1.0:

@@ -6,14 +6,20 @@ from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
 from hwnas.search.constraint import HardLimits, Limit
 from hwnas.search.differentiable import DifferentiableAgent
 from hwnas.search.evolution import EvolutionAgent
+from hwnas.search.local_search import LocalSearchAgent
+from hwnas.search.nsga2 import Nsga2Agent, pareto_front
 from hwnas.search.predictor import PredictorAgent
 from hwnas.search.random_search import RandomAgent
+from hwnas.search.reinforce import ReinforceAgent
 
 AGENTS: dict[str, type[SearchAgent]] = {
     "differentiable": DifferentiableAgent,
     "evolution": EvolutionAgent,
+    "local-search": LocalSearchAgent,
+    "nsga2": Nsga2Agent,
     "predictor": PredictorAgent,
     "random": RandomAgent,
+    "reinforce": ReinforceAgent,
 }
 """Search agents by name; each is made as `Agent(space, constraint, rng)`."""
 
@@ -25,8 +31,12 @@ __all__ = [
     "EvolutionAgent",
     "HardLimits",
     "Limit",
+    "LocalSearchAgent",
+    "Nsga2Agent",
     "PredictorAgent",
     "RandomAgent",
+    "ReinforceAgent",
     "SearchAgent",
     "SearchResult",
+    "pareto_front",
 ]

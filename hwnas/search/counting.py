@@ -40,10 +40,10 @@ class _Count:
 class CountingSampler:
     """Draws uniformly from the architectures whose costs, as sums over independent parts, keep the limits.
 
-    A dynamic program counts for every part how many continuations keep what is left of the budget; choosing each variant
-    in proportion draws uniformly. What the sums miss (layout conversions, cache pressure) is checked afterwards: every
-    architecture given keeps the limits exactly. Of several limits one sum is counted, the one that lets the fewest in
-    vain through.
+    A dynamic program counts for every part how many continuations keep what is left of the budget; choosing each
+    variant in proportion draws uniformly. What the sums miss (layout conversions, cache pressure) is checked
+    afterwards: every architecture given keeps the limits exactly. Of several limits one sum is counted, the one that
+    lets the fewest through in vain.
 
     Args:
         rng: for the choice of contexts, once.

@@ -10,7 +10,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 MOST_FOR_FITTING = 200
-"""Hyperparameters are fitted on as many observations, the best and a spread of the others; they change little beyond."""
+"""Hyperparameters are fitted on as many observations, the best and a spread of the others."""
 
 JITTER = 1e-6
 
@@ -114,7 +114,7 @@ class ChoiceProcess:
         return np.concatenate([np.full(self.num_decisions, np.log(1.5 / self.num_decisions)), [0.0, -1.0, -4.0]])
 
 
-PRIOR_VARIANCE = 2.0
+PRIOR_VARIANCE = 0.5
 """Of the logarithms of the hyperparameters, around where they begin."""
 
 

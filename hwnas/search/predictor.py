@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from hwnas.search.agent import Constraint, Evaluation, Space
-from hwnas.search.constraint import HardLimits
 from hwnas.search.gaussian_process import ChoiceProcess
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
@@ -18,11 +16,8 @@ from search_spaces import Architecture
 NUM_FOUNDERS = 12
 """Random architectures before the predictor is asked."""
 
-MOST_LISTED = 20_000
-"""Spaces of no more choice combinations are listed whole; of larger ones a pool is scored."""
-
 NUM_RANDOM, NUM_PARENTS, NUM_CHANGED = 500, 20, 75
-"""A pool holds so many random feasible architectures, and of each of the best so far so many with a few choices changed."""
+"""Where there are too many candidates to list: so many random ones, and so many changes of each of the best so far."""
 
 REFIT_GROWTH = 1.15
 """The predictor's length scales are fitted again once there are so many times more observations."""
@@ -30,28 +25,26 @@ REFIT_GROWTH = 1.15
 SHORTLIST = 400
 """Of the candidates that the upper confidence bound likes best, the ones a batch is chosen from."""
 
-CONFIDENCE = 1.5
+CONFIDENCE = 3.5
 """How many standard deviations the upper confidence bound adds."""
 
 
 class PredictorAgent:
     """A Gaussian process over choices scores every feasible candidate; those that promise the most are asked for.
 
-    As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions): scores
-    are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest upper
-    confidence bounds one after the other, each time as if the ones before had turned out as predicted (Desautels et al.
-    2014).
+    As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions):
+    scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest
+    upper confidence bounds one after the other, each time as if the ones before had turned out as predicted (Desautels
+    et al. 2014).
     """
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._space = space
-        self._constraint = constraint
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
         self._told: list[Evaluation] = []
         self._process = ChoiceProcess(num_decisions=len(space.decisions))
         self._num_fitted = 0
-        self._listed: NDArray[np.int64] | None = None
 
     def ask(self, num: int) -> list[Architecture]:
         """Founders at random, then what the predictor promises most of; random ones where it knows no candidate."""
@@ -98,10 +91,8 @@ class PredictorAgent:
     def _candidates(self) -> NDArray[np.int64]:
         """[num, num_decisions] feasible architectures in canonical form that were not asked for."""
         sizes = [len(d.choices) for d in self._space.decisions]
-        if math.prod(sizes) <= MOST_LISTED:
-            if self._listed is None:
-                self._listed = self._feasible(np.indices(sizes).reshape(len(sizes), -1).T)
-            return self._unseen(self._listed)
+        if self._sampler.listed is not None:
+            return self._unseen(self._sampler.listed)
         best = sorted(self._told, key=lambda e: -e.score)[:NUM_PARENTS]
         parents = np.repeat(np.array([e.architecture for e in best]), NUM_CHANGED, axis=0)
         fresh = self._rng.integers(sizes, size=parents.shape)
@@ -112,17 +103,9 @@ class PredictorAgent:
         others = parents[self._rng.permutation(len(parents))]
         crossed = np.where(self._rng.random(parents.shape) < 0.5, parents, others)
         random = self._sampler.peek(NUM_RANDOM)
-        return self._unseen(self._feasible(np.concatenate([changed, crossed, *([random] if len(random) else [])])))
-
-    def _feasible(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The different networks among them that keep the constraint."""
-        if isinstance(self._constraint, HardLimits):
-            rows = rows[self._constraint.worst_share(rows) <= 1.0]
-        forms = dict.fromkeys(self._space.canonical(tuple(row)) for row in rows.tolist())
-        found = np.array(list(forms), dtype=np.int64).reshape(-1, len(self._space.decisions))
-        if isinstance(self._constraint, HardLimits):
-            return found[self._constraint.worst_share(found) <= 1.0]
-        return found[[self._constraint.is_met(form) for form in forms]] if len(found) else found
+        return self._unseen(
+            self._sampler.feasible(np.concatenate([changed, crossed, *([random] if len(random) else [])]))
+        )
 
     def _unseen(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         seen = self._sampler.seen

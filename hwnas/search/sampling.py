@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +23,17 @@ NUM_WALKS = 20
 
 BATCH = 256
 
+MOST_LISTED = 20_000
+"""Spaces of no more choice combinations are looked at whole."""
+
 
 class FeasibleSampler:
     """Draws feasible architectures, each network once.
 
-    Rejection first. Where a tight constraint lets almost nothing through, architectures are drawn by counting
-    (`CountingSampler`); for spaces and constraints that can only be asked about one architecture at a time, a random
-    architecture is walked downhill in cost, one random decision at a time, until it is feasible.
+    Rejection first. Where a tight constraint lets almost nothing through, the feasible architectures of small spaces
+    are listed, those of large ones drawn by counting (`CountingSampler`). For large spaces and constraints that can
+    only be asked about one architecture at a time, a random architecture is walked downhill in cost, one random
+    decision at a time, until it is feasible.
     """
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
@@ -37,7 +43,7 @@ class FeasibleSampler:
         self.seen: set[Architecture] = set()
         self._is_tight = False
         self._counting_sampler: CountingSampler | None = None
-        self._counted: Iterator[Architecture] | None = None
+        self._rest: Iterator[Architecture] | None = None
 
     def sample(self) -> Architecture | None:
         """An unseen feasible architecture at random, in canonical form, marked as seen; None when none was found.
@@ -50,10 +56,11 @@ class FeasibleSampler:
             if found is not None:
                 return found
             self._is_tight = True
-        if isinstance(self.space, SearchSpace) and isinstance(self.constraint, HardLimits):
-            found = self._first_counted(self.space, self.constraint)
-            if found is not None:
-                return found
+        if self._rest is None:
+            self._rest = self._all_that_is_left()
+        found = self.first_unseen_of(self._rest, NUM_DRAWS)
+        if found is not None or self.listed is not None:
+            return found
         found = self.first_unseen(self._walk_downhill, NUM_WALKS)
         if found is None and not self.seen:
             nearest = min(self.constraint.cost(self._walk_downhill(give_up=False)) for _ in range(NUM_WALKS))
@@ -83,13 +90,6 @@ class FeasibleSampler:
                 return form
         return None
 
-    def _first_counted(self, space: SearchSpace, limits: HardLimits) -> Architecture | None:
-        if self._counted is None:
-            if self._counting_sampler is None:
-                self._counting_sampler = CountingSampler(space, limits, self.rng)
-            self._counted = self._counting(self._counting_sampler)
-        return self.first_unseen_of(self._counted, NUM_DRAWS)
-
     def first_unseen_of(self, proposals: Iterator[Architecture], attempts: int) -> Architecture | None:
         """The same for proposals that may come to an end."""
         for _, proposal in zip(range(attempts), proposals, strict=False):
@@ -99,12 +99,45 @@ class FeasibleSampler:
                 return form
         return None
 
-    def _counting(self, sampler: CountingSampler) -> Iterator[Architecture]:
-        while True:
-            rows = sampler.sample_many(BATCH, self.rng)
-            if not len(rows):
-                return
-            yield from (tuple(row) for row in rows.tolist())
+    @cached_property
+    def listed(self) -> NDArray[np.int64] | None:
+        """[num, num_decisions] every feasible network in canonical form; None where there are too many to look at.
+
+        Raises:
+            RequestError: there is none.
+        """
+        sizes = [len(d.choices) for d in self.space.decisions]
+        if math.prod(sizes) > MOST_LISTED:
+            return None
+        every = np.indices(sizes).reshape(len(sizes), -1).T
+        found = self.feasible(every)
+        if not len(found):
+            nearest = min(self.constraint.cost(tuple(row)) for row in every.tolist())
+            raise RequestError(f"no feasible architecture found; the lowest cost seen is {nearest:.4g}")
+        return found
+
+    def feasible(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The different networks among them that keep the constraint, in canonical form."""
+        is_vectorised = isinstance(self.constraint, HardLimits)
+        if is_vectorised:
+            rows = rows[self.constraint.worst_share(rows) <= 1.0]  # type: ignore[attr-defined]
+        forms = dict.fromkeys(self.space.canonical(tuple(row)) for row in rows.tolist())
+        found = np.array(list(forms), dtype=np.int64).reshape(-1, len(self.space.decisions))
+        if is_vectorised:
+            return found[self.constraint.worst_share(found) <= 1.0]  # type: ignore[attr-defined]
+        return found[[self.constraint.is_met(form) for form in forms]] if len(found) else found
+
+    def _all_that_is_left(self) -> Iterator[Architecture]:
+        """Every feasible network at random, or without end where they are too many to list and can be counted."""
+        if self.listed is not None:
+            # Those proposed already need not be looked at again.
+            unseen = [row for row in map(tuple, self.listed.tolist()) if row not in self.seen]
+            yield from (unseen[i] for i in self.rng.permutation(len(unseen)))
+        elif isinstance(self.space, SearchSpace) and isinstance(self.constraint, HardLimits):
+            if self._counting_sampler is None:
+                self._counting_sampler = CountingSampler(self.space, self.constraint, self.rng)
+            while len(rows := self._counting_sampler.sample_many(BATCH, self.rng)):
+                yield from (tuple(row) for row in rows.tolist())
 
     def _walk_downhill(self, *, give_up: bool = True) -> Architecture:
         current = self.space.sample(self.rng)

@@ -34,7 +34,10 @@ class TabularBenchmark:
     def index(self, architectures: NDArray[np.integer]) -> NDArray[np.int64]:
         """[num] rows of architectures."""
         sizes = [len(d.choices) for d in self.space.decisions]
-        return np.ravel_multi_index(tuple(np.asarray(architectures).T), tuple(sizes)).astype(np.int64)
+        rows: NDArray[np.int64] = np.ravel_multi_index(tuple(np.asarray(architectures).T), tuple(sizes)).astype(
+            np.int64
+        )
+        return rows
 
     def score(self, architecture: Architecture) -> float:
         """The validation accuracy, in 0 to 1."""
@@ -58,8 +61,8 @@ def load_tabular(path: Path) -> TabularBenchmark:
         return _macro(path) if path.suffix == ".json" else _nasbench201(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RequestError(
-            f"cannot read the benchmark {path}: {type(error).__name__} {error}; expected NAS-Bench-Macro's JSON, or an npz "
-            "of NAS-Bench-201 with arch and accuracies"
+            f"cannot read the benchmark {path}: {type(error).__name__} {error}; expected NAS-Bench-Macro's JSON, or an "
+            "npz of NAS-Bench-201 with arch and accuracies"
         ) from error
 
 
