@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -197,6 +198,7 @@ def _optuna(name: str) -> Callable[[Task, int], Proposals]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", FutureWarning)
         shares: dict[int, float] = {}
         made = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}[name]
         sampler = made(seed=seed, constraints_func=lambda trial: (shares.get(trial.number, 0.0) - 1.0,))

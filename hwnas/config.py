@@ -101,10 +101,12 @@ class SearchConfig:
     """How the supernet is searched.
 
     `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
-    `finalists` best are measured on the device before one is named the winner.
+    `finalists` best are measured on the device before one is named the winner. With a `confidence`, predictions leave
+    a margin for the errors of the table's certificate.
     """
 
-    agent: str = "evolution"
+    agent: str = "predictor"
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     evaluations: _Count = 100
     recalibration_batches: _Count = 8
     finalists: _Count = 8
@@ -128,10 +130,12 @@ class RunConfig:
     `max_latency` is a duration, 20ms, or a share of what the slowest architecture of the space takes, 60%.
     `max_params` and `max_macs` are numbers (3M, 600M), `max_memory` bounds weights plus activations at their peak
     (64MB), `max_energy` the energy of a forward pass (5mJ), where the table has any. All are hard. Without a `lut` the
-    space is profiled first; without a `device` it is the table's, or this machine's CPU.
+    space is profiled first; without a `device` it is the table's, or this machine's CPU. Each of the `budgets`, further
+    latencies beside the maximum, gets a winner of its own from the same supernet.
     """
 
     max_latency: Annotated[str, _checked(Budget.parse)]
+    budgets: tuple[Annotated[str, _checked(Budget.parse)], ...] = ()
     max_params: Annotated[str, _checked(parse_count)] | None = None
     max_macs: Annotated[str, _checked(parse_count)] | None = None
     max_memory: Annotated[str, _checked(parse_bytes)] | None = None

@@ -29,7 +29,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """The winner beside its references, and where the model is."""
-    networks = {"winner": summary, **summary["references"]}
+    networks = {"winner": summary, **summary["winners"], **summary["references"]}
     columns = ["", *networks]
     rows = [
         ["architecture", *("-".join(map(str, n["architecture"])) for n in networks.values())],
@@ -39,10 +39,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
         ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
         ["measured ms", *(f"{n['measured_ms']:.4g}" for n in networks.values())],
-        [
-            f"keeps {summary['max_latency_ms']:.4g} ms",
-            *("yes" if n["budget_kept"] else "no" for n in networks.values()),
-        ],
+        ["budget ms", *(f"{n['max_latency_ms']:.4g}" for n in networks.values())],
+        ["kept", *("yes" if n["budget_kept"] else "no" for n in networks.values())],
     ]
     space = summary["space"]
     print_table(f"{space['name']} at {space['input_size']} px on {summary['device']}", columns, rows)

@@ -37,6 +37,12 @@ def command(last: str) -> Callable[..., None]:
         max_latency: Annotated[
             str | None, typer.Option(help="The budget: 20ms, or 60% of the slowest network.")
         ] = None,
+        budgets: Annotated[
+            str | None, typer.Option(help="Further budgets, each with a winner of its own: 5ms,10ms,20ms.")
+        ] = None,
+        confidence: Annotated[
+            float | None, typer.Option(help="Probability of keeping the budget that predictions must leave room for.")
+        ] = None,
         max_params: Annotated[str | None, typer.Option(help="Parameters at most: 3M.")] = None,
         max_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates at most: 300M.")] = None,
         max_memory: Annotated[
@@ -84,6 +90,8 @@ def command(last: str) -> Callable[..., None]:
             "device": device,
             "devices": devices,
             "max_latency": max_latency,
+            "budgets": budgets and [part.strip() for part in budgets.split(",")],
+            "search.confidence": confidence,
             "max_params": max_params,
             "max_macs": max_macs,
             "max_memory": max_memory,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class HardLimits:
     """Limits that must all be kept."""
 
     limits: Sequence[Limit]
+
+    def with_maximum(self, name: str, maximum: float) -> HardLimits:
+        """The same limits with another maximum for the cost of that name."""
+        return HardLimits(limits=tuple(replace(x, maximum=maximum) if x.name == name else x for x in self.limits))
 
     def is_met(self, architecture: Architecture) -> bool:
         """Whether every limit is kept."""

@@ -53,18 +53,18 @@ class Nsga2Agent:
         self._ranks, self._crowding = ranks[order], crowding[order]
 
     def _parent(self) -> Architecture:
-        one, other = self._rng.integers(len(self._population), size=2)
-        is_better = (self._ranks[one], -self._crowding[one]) <= (self._ranks[other], -self._crowding[other])
-        return self._population[one if is_better else other].architecture
+        one, other = self._rng.integers(len(self._population), size=2).tolist()
+        is_better = bool((self._ranks[one], -self._crowding[one]) <= (self._ranks[other], -self._crowding[other]))
+        winner: int = one if is_better else other
+        return self._population[winner].architecture
 
     def _child(self) -> Architecture:
-        child: list[int] = list(self._parent())
+        child = np.array(self._parent())
         if self._rng.random() < CROSSOVER_RATE:
-            is_second = self._rng.random(len(child)) < 0.5
-            child = [b if second else a for a, b, second in zip(child, self._parent(), is_second, strict=True)]
+            child = np.where(self._rng.random(len(child)) < 0.5, child, self._parent())
         is_drawn = self._rng.random(len(child)) < 1.0 / len(child)
-        fresh = self._space.sample(self._rng)
-        return tuple(int(new) if drawn else old for old, new, drawn in zip(child, fresh, is_drawn, strict=True))
+        changed = np.where(is_drawn, np.array(self._space.sample(self._rng)), child)
+        return tuple(int(c) for c in changed)
 
 
 def objectives(evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:

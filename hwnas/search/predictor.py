@@ -102,10 +102,8 @@ class PredictorAgent:
         changed = np.where(is_drawn, fresh, parents)
         others = parents[self._rng.permutation(len(parents))]
         crossed = np.where(self._rng.random(parents.shape) < 0.5, parents, others)
-        random = self._sampler.peek(NUM_RANDOM)
-        return self._unseen(
-            self._sampler.feasible(np.concatenate([changed, crossed, *([random] if len(random) else [])]))
-        )
+        pool = np.concatenate([changed, crossed, self._sampler.peek(NUM_RANDOM)])
+        return self._unseen(self._sampler.feasible(pool))
 
     def _unseen(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         seen = self._sampler.seen

@@ -48,7 +48,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
         if last == "retrain":
             return None
         exported = export_networks(run, retrained)
-        return summarise(run, found, retrained, exported, max_ms=latency.max_ms)
+        return summarise(run, found, retrained, exported)
 
 
 __all__ = ["STAGES", "run_stages"]

@@ -42,6 +42,10 @@ def _export(run: Run, retrained: Mapping[str, RetrainedNetwork]) -> dict[str, An
     parity = {
         MODEL: _proof(run, winner, run.folder / MODEL, batch=run.device.batch),
         DYNAMIC_MODEL: _proof(run, winner, dynamic, batch=None),
+    } | {
+        f"export/{name}.onnx": _proof(run, retrained[name], path, batch=run.device.batch)
+        for name, path in paths.items()
+        if name.startswith("winner-")
     }
     journal = folder / "measure.journal"
     measured = measure_networks(paths, run.device, journal, rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter)

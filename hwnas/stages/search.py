@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
-from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult
+from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.loop import run_search
 from hwnas.stages.table import ROUNDS, Latency
 from hwnas.supernet import SupernetEvaluator
@@ -42,10 +44,13 @@ class FoundNetwork:
     macs: int
     supernet_accuracy: float
     predicted_ms: float
+    max_ms: float
 
 
 def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
-    """The winner, and two references under the same budget: the largest network that fits, and a random one.
+    """The winner, two references under the same budget, and a winner for every further budget.
+
+    The references are the largest network that fits, and a random one.
 
     Raises:
         RunError: no evaluated network keeps the budget as measured.
@@ -60,25 +65,42 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
     evaluator = _make_evaluator(run, supernet)
     costs = GraphCosts(run.space)
-    result = _search(run, constraint, supernet, evaluator)
-    winner, finalists = _measure_finalists(run, result, latency.max_ms)
-    networks = {
-        "winner": winner.architecture,
-        "largest": _largest(run, constraint, costs),
-        "random": RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0],
-    }
+    score = cache(evaluator.score)  # searches of several budgets share what they evaluate
+    history: dict[Architecture, Evaluation] = {}
+    networks, finalists = {}, {}
+    for name, max_ms in {"winner": latency.max_ms, **winner_names(latency.more_ms)}.items():
+        limits = constraint if name == "winner" else constraint.with_maximum("latency_ms", max_ms * latency.margin)
+        result = _search(run, limits, supernet, score, name, known=tuple(history.values()))
+        history |= {e.architecture: e for e in result.history}
+        among = [e for e in history.values() if limits.is_met(e.architecture)]
+        ranked = SearchResult(history=tuple(among), seed=run.config.seed).ranked
+        winner, finalists[name] = _measure_finalists(run, ranked, latency, max_ms, name)
+        networks[name] = (winner.architecture, max_ms)
+    random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
+    networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
     return {
-        "networks": {name: _describe(a, costs, evaluator, latency) for name, a in networks.items()},
-        "finalists": finalists,
-        "num_evaluations": len(result.history),
+        "networks": {name: _describe(a, costs, score, latency, max_ms) for name, (a, max_ms) in networks.items()},
+        "finalists": finalists["winner"],
+        "finalists_of_budgets": {name: rows for name, rows in finalists.items() if name != "winner"},
+        "front": [e.as_dict() for e in pareto_front([_by_latency(e) for e in history.values()])],
+        "num_evaluations": len(history),
     }
+
+
+def winner_names(more_ms: Mapping[str, float]) -> dict[str, float]:
+    """What the winners of further budgets are called in files, with their budgets."""
+    return {"winner-" + re.sub(r"[^\w.]+", "", text.replace("%", "pct")): ms for text, ms in more_ms.items()}
+
+
+def _by_latency(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, costs={"latency_ms": evaluation.costs["latency_ms"]})
 
 
 def hard_limits(run: Run, latency: Latency) -> HardLimits:
     """Everything the configuration bounds, and the sizes of networks for the record."""
     config, costs = run.config, GraphCosts(run.space)
     limits = [
-        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.max_ms),
+        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.max_ms * latency.margin),
         Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
         Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
     ]
@@ -113,19 +135,31 @@ def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
     )
 
 
-def _search(run: Run, constraint: HardLimits, supernet: Supernet, evaluator: SupernetEvaluator) -> SearchResult:
+def _search(
+    run: Run,
+    constraint: HardLimits,
+    supernet: Supernet,
+    score: Callable[[Architecture], float],
+    name: str,
+    *,
+    known: Sequence[Evaluation],
+) -> SearchResult:
+    """A search under one budget, which begins with what those under other budgets found out."""
     config = run.config.search
     made = find("search-agent", config.agent)
     # A few agents read the supernet; the others know only scores.
     extra = {"supernet": supernet} if getattr(made, "reads_supernet", False) else {}
-    agent = made(run.space, constraint, numpy_rng(run.config.seed, "search"), **extra)
+    place = "search" if name == "winner" else f"search-{name}"
+    agent = made(run.space, constraint, numpy_rng(run.config.seed, place), **extra)
+    if usable := [e for e in known if constraint.is_met(e.architecture)]:
+        agent.tell(usable)
     (run.folder / "search").mkdir(exist_ok=True)
-    with run.reporter.task("search", config.evaluations) as task:
+    with run.reporter.task(place, config.evaluations) as task:
         return run_search(
             agent,
-            evaluator.score,
+            score,
             constraint.costs,
-            history_path=run.folder / "search" / "history.jsonl",
+            history_path=run.folder / "search" / ("history.jsonl" if name == "winner" else f"history-{name}.jsonl"),
             num_evaluations=config.evaluations,
             seed=run.config.seed,
             on_evaluation=_show_best(task),
@@ -143,13 +177,18 @@ def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
     return show
 
 
-def _measure_finalists(run: Run, result: SearchResult, max_ms: float) -> tuple[Evaluation, list[dict[str, Any]]]:
+def _measure_finalists(
+    run: Run, ranked: Sequence[Evaluation], latency: Latency, max_ms: float, name: str
+) -> tuple[Evaluation, list[dict[str, Any]]]:
     """The best evaluation that keeps the budget on the device, and all that were measured to find it."""
     measured: list[dict[str, Any]] = []
-    for number, group in enumerate(_groups(result.ranked, run.config.search.finalists)):
-        latencies_ms = _measure_group(run, group, number)
+    for number, group in enumerate(_groups(ranked, run.config.search.finalists)):
+        latencies_ms = _measure_group(run, group, str(number) if name == "winner" else f"{name}-{number}")
         for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
-            measured.append({**evaluation.as_dict(), "measured_ms": measured_ms})
+            probability = latency.probability(evaluation.costs["latency_ms"], max_ms)
+            measured.append(
+                {**evaluation.as_dict(), "measured_ms": measured_ms, "probability_within_budget": probability}
+            )
         for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
             if measured_ms <= max_ms:
                 return evaluation, measured
@@ -165,7 +204,7 @@ def _groups(ranked: Sequence[Evaluation], size: int) -> Iterator[Sequence[Evalua
         yield ranked[start : start + size]
 
 
-def _measure_group(run: Run, group: Sequence[Evaluation], number: int) -> list[float]:
+def _measure_group(run: Run, group: Sequence[Evaluation], label: str) -> list[float]:
     folder = run.folder / "search" / "finalists"
     folder.mkdir(exist_ok=True)
     paths = {
@@ -177,7 +216,7 @@ def _measure_group(run: Run, group: Sequence[Evaluation], number: int) -> list[f
         for e in group
     }
     latencies_ms = measure_networks(
-        paths, run.device, folder / f"{number}.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
+        paths, run.device, folder / f"{label}.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
     )
     return [latencies_ms[name] for name in paths]
 
@@ -199,13 +238,18 @@ def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architectur
 
 
 def _describe(
-    architecture: Architecture, costs: GraphCosts, evaluator: SupernetEvaluator, latency: Latency
+    architecture: Architecture,
+    costs: GraphCosts,
+    score: Callable[[Architecture], float],
+    latency: Latency,
+    max_ms: float,
 ) -> dict[str, Any]:
     cost = costs.of(architecture)
     return {
         "architecture": list(architecture),
         "params": cost.params,
         "macs": cost.macs,
-        "supernet_accuracy": evaluator.score(architecture),
+        "supernet_accuracy": score(architecture),
         "predicted_ms": latency.model.predict_one_ms(architecture),
+        "max_ms": max_ms,
     }

@@ -18,8 +18,6 @@ def summarise(
     found: Mapping[str, FoundNetwork],
     retrained: Mapping[str, RetrainedNetwork],
     exported: Mapping[str, Any],
-    *,
-    max_ms: float,
 ) -> dict[str, object]:
     """The winner's figures, those of its references under "references"; also written to summary.json."""
     measured_ms: Mapping[str, float] = exported["measured_ms"]
@@ -27,8 +25,8 @@ def summarise(
         name: {
             **_row(run, found[name], retrained[name]),
             "measured_ms": measured_ms[name],
-            "max_latency_ms": max_ms,
-            "budget_kept": measured_ms[name] <= max_ms,
+            "max_latency_ms": found[name].max_ms,
+            "budget_kept": measured_ms[name] <= found[name].max_ms,
         }
         for name in found
     }
@@ -44,7 +42,12 @@ def summarise(
         "mean": mean.tolist(),
         "std": std.tolist(),
         "seed": run.config.seed,
-        "references": {name: row for name, row in rows.items() if name != "winner"},
+        "references": {name: rows[name] for name in ("largest", "random")},
+        "winners": {
+            name: {**row, "onnx": str(run.folder / "export" / f"{name}.onnx")}
+            for name, row in rows.items()
+            if name.startswith("winner-")
+        },
     }
     write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from scipy.special import ndtr, ndtri
 
 from hwnas.errors import RequestError
 from hwnas.profiling import profile_space
@@ -19,10 +22,26 @@ OWN_TABLE = "lut.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latency:
-    """Predictions for the run's space, and the budget to be kept."""
+    """Predictions for the run's space, and the budgets to be kept.
+
+    Attributes:
+        max_ms: the run's budget; winner and references keep it.
+        more_ms: further budgets by their text, each with a winner of its own.
+        margin: share of a budget that predictions may take, for the confidence asked for.
+    """
 
     model: LatencyModel
     max_ms: float
+    more_ms: Mapping[str, float]
+    margin: float
+
+    def probability(self, predicted_ms: float, max_ms: float) -> float | None:
+        """That a network with that prediction keeps the budget, by the certificate's errors; None without one."""
+        certificate = self.model.table.certificate
+        if certificate is None:
+            return None
+        std = max(certificate.error_std, 1e-6)
+        return float(ndtr((certificate.bias - (predicted_ms / max_ms - 1.0)) / std))
 
 
 def prepare_latency(run: Run) -> Latency:
@@ -40,7 +59,22 @@ def prepare_latency(run: Run) -> Latency:
         )
     run.reporter.line(describe_certificate(table))
     model = LatencyModel(run.space, table, name=str(run.config.lut or run.folder / OWN_TABLE))
-    return Latency(model=model, max_ms=_reachable_ms(model, Budget.parse(run.config.max_latency)))
+    return Latency(
+        model=model,
+        max_ms=_reachable_ms(model, Budget.parse(run.config.max_latency)),
+        more_ms={text: _reachable_ms(model, Budget.parse(text)) for text in run.config.budgets},
+        margin=_margin(table, run.config.search.confidence),
+    )
+
+
+def _margin(table: LatencyTable, confidence: float | None) -> float:
+    """Predicted / measured - 1 is taken to be normal, with the certificate's bias and deviation."""
+    if confidence is None:
+        return 1.0
+    certificate = table.certificate
+    if certificate is None:
+        raise RequestError("a confidence needs a table with a certificate; profile with --networks 50")
+    return float(min(1.0, 1.0 + certificate.bias - ndtri(confidence) * certificate.error_std))
 
 
 def _own_table(run: Run) -> LatencyTable:

@@ -261,3 +261,27 @@ def test_dry_run_measures_nothing(tmp_path: Path) -> None:
     outcome = run_cli("profile", "--space", "fbnet-s", "-o", tmp_path / "t.json", "--dry-run")
     assert "104 distinct blocks for 198 layer choices and 56 whole networks" in outcome.out
     assert not list(tmp_path.iterdir())
+
+
+def test_further_budgets_have_winners_of_their_own(table: Path, tmp_path: Path) -> None:
+    model = LatencyModel(make_space(DIGITS), load_table(table))
+    fastest, slowest = model.extreme()[1], model.extreme(slowest=True)[1]
+    small, large = (f"{fastest + share * (slowest - fastest):.6g}ms" for share in (0.3, 0.6))
+    out = tmp_path / "run"
+    flags = ("--lut", table, "--max-latency", large, "--budgets", f"{small},80%", "--confidence", 0.9, "--out", out)
+    outcome = run_cli("search", *FAST, *flags, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert set(summary["winners"]) == {f"winner-{small}", "winner-80pct"}
+    for row in (summary, *summary["winners"].values()):
+        assert row["predicted_ms"] < 0.99 * row["max_latency_ms"]  # 1.28 deviations of 1 %
+        assert Path(row["onnx"]).is_file() and row["budget_kept"]
+    accuracies = [row["supernet_accuracy"] for row in (summary["winners"][f"winner-{small}"], summary)]
+    assert accuracies[0] <= accuracies[1] <= summary["winners"]["winner-80pct"]["supernet_accuracy"]
+    result = json.loads((out / "search" / "result.json").read_text())
+    assert result["finalists"][0]["probability_within_budget"] > 0.89
+    assert result["num_evaluations"] <= 12
+    front = json.loads(run_cli("front", out, "--json", "--plot", tmp_path / "f.png").out)
+    assert front == result["front"] and (tmp_path / "f.png").stat().st_size > 5000
+    assert "networks on the front" in run_cli("front", out).out
+    assert_refused(run_cli("front", tmp_path), "no run in")

@@ -1,0 +1,34 @@
+"""`hwnas front`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_table
+
+
+def front(
+    folder: Annotated[Path, typer.Argument(help="The run's folder.")],
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture too, .png or .svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what no other evaluated network of a run beats in both accuracy and latency."""
+    from hwnas.front import load_front, plot_front
+    from hwnas.progress import Reporter
+    from hwnas.run import Run
+
+    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    found = load_front(run)
+    if plot is not None:
+        plot_front(run, found, plot)
+    if as_json:
+        print_json([e.as_dict() for e in found])
+        return
+    print_table(
+        f"{run.space.spec}: {len(found)} networks on the front, by the supernet's accuracy",
+        ["predicted ms", "accuracy", "architecture"],
+        [[f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", "-".join(map(str, e.architecture))] for e in found],
+    )

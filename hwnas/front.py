@@ -1,0 +1,78 @@
+"""The front of a run: score against latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwnas.errors import RequestError
+from hwnas.run import Run
+from hwnas.search import Evaluation, pareto_front
+from profilers.durable import JsonLines
+
+
+def load_history(run: Run) -> list[Evaluation]:
+    """Every evaluation of a run, searches of all budgets after one another, each network once.
+
+    Raises:
+        RequestError: the run has not searched yet.
+    """
+    paths = sorted((run.folder / "search").glob("history*.jsonl"))
+    found: dict[tuple[int, ...], Evaluation] = {}
+    for path in paths:
+        with JsonLines(path) as lines:
+            for record in lines.records:
+                evaluation = Evaluation(
+                    architecture=tuple(record["architecture"]), score=record["score"], costs=record["costs"]
+                )
+                found.setdefault(evaluation.architecture, evaluation)
+    if not found:
+        raise RequestError(f"no search in {run.folder} yet; continue it with hwnas search --out {run.folder} --resume")
+    return list(found.values())
+
+
+def load_front(run: Run) -> list[Evaluation]:
+    """The evaluations that no other beats in both score and latency, fastest first.
+
+    Raises:
+        RequestError: the run has not searched yet.
+    """
+    by_latency = [
+        Evaluation(architecture=e.architecture, score=e.score, costs={"latency_ms": e.costs["latency_ms"]})
+        for e in load_history(run)
+    ]
+    return pareto_front(by_latency)
+
+
+def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
+    """Write a picture of every evaluation, with the front drawn through.
+
+    Raises:
+        RequestError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    history = load_history(run)
+    figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(
+        [e.costs["latency_ms"] for e in history],
+        [100 * e.score for e in history],
+        s=16,
+        color="#b0b7c3",
+        label=f"{len(history)} evaluated",
+    )
+    axes.step(
+        [e.costs["latency_ms"] for e in front],
+        [100 * e.score for e in front],
+        where="post",
+        marker="o",
+        color="#1f6feb",
+        label="front",
+    )
+    axes.set(xlabel="predicted latency, ms", ylabel="supernet accuracy, %", title=str(run.space.spec))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot write the picture {path}: {error}") from error
