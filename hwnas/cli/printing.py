@@ -47,3 +47,25 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     parity = summary["parity"]
     print(f"{summary['onnx']}: differs from torch by at most {parity['max_abs_difference']:.1e},")
     print(f"{parity['equal_predictions']:.2%} equal predictions on {parity['num_images']} test images")
+
+
+def print_models(folder: object, deployment: Mapping[str, Any]) -> None:
+    """The models of a bundle side by side, and what int8 cost."""
+    print_table(
+        str(folder),
+        ["model", "score", "measured ms", "KiB", "what for"],
+        [
+            [
+                name,
+                f"{next(iter(model['test_metrics'].values())):.2%}",
+                "" if model["measured_ms"] is None else f"{model['measured_ms']:.4g}",
+                f"{model['size_bytes'] / 1024:.0f}",
+                model["purpose"],
+            ]
+            for name, model in deployment["models"].items()
+        ],
+    )
+    if (int8 := deployment["int8"]) is not None:
+        kept = f"{len(int8['float_nodes'])} layers in float" if int8["float_nodes"] else "every layer in int8"
+        words = "" if int8["kept"] else "; its accuracy drops by more than was allowed, whatever stays in float"
+        print(f"int8: {int8['method']} calibration, {kept}{words}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.printing import print_json, print_summary
+from hwnas.cli.printing import print_json, print_models, print_summary
 
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
@@ -125,9 +125,35 @@ def retrain(folder: Folder, quiet: Quiet = False) -> None:
     _continue(folder, "retrain", as_json=False, quiet=quiet)
 
 
-def export(folder: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Work through a run up to the exported model."""
-    _continue(folder, "export", as_json=as_json, quiet=quiet)
+def export(
+    folder: Folder,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
+    int8: Annotated[bool, typer.Option(help="Quantize too, into the bundle.")] = True,
+    max_drop: Annotated[float, typer.Option(help="Points of accuracy that int8 may cost.", min=0.0)] = 1.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Work through a run up to the exported model, and write it with proof and a program that runs it."""
+    from hwnas.errors import RequestError
+
+    if output is None:
+        _continue(folder, "export", as_json=as_json, quiet=quiet)
+        return
+    if output.exists():
+        raise RequestError(f"{output} is there already; give another folder with -o")
+    from hwnas.export.bundle import write_bundle
+    from hwnas.progress import Reporter
+    from hwnas.run import Run
+    from hwnas.stages import run_stages
+
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet))
+    summary = run_stages(run)
+    assert summary is not None
+    deployment = write_bundle(run, summary, output, int8=int8, max_drop=max_drop / 100)
+    if as_json:
+        print_json(deployment)
+    else:
+        print_models(output, deployment)
 
 
 def _continue(folder: Path, last: str, *, as_json: bool, quiet: bool) -> None:

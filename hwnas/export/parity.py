@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwnas.export.session import OnnxNetwork
+
 TOLERANCE = 1e-4
 """Largest difference between logits, relative to the largest logit where that is above 1."""
 
@@ -39,27 +41,20 @@ class Parity:
         return self.max_abs_difference <= limit and self.equal_predictions >= MIN_EQUAL_PREDICTIONS
 
 
-def compare_with_onnx(
-    module: nn.Module, path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *, batch: int | None = None
-) -> Parity:
+def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Parity:
     """Run both on the same images.
 
     Args:
         module: in evaluation mode.
         path: the ONNX file.
         batches: x_NCHW and targets_N.
-        batch: the file's fixed batch size; None where it takes any.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    network = OnnxNetwork(path)
     differences, largest, equal = [], [], []
     for x_NCHW, _ in batches:
         with torch.inference_mode():
             expected_NK = module(x_NCHW).numpy()
-        found_NK = np.concatenate([session.run(None, {name: part})[0] for part in _parts(x_NCHW, batch)])
-        found_NK = found_NK[: len(expected_NK)]
+        found_NK = network(x_NCHW).numpy()
         differences.append(np.abs(expected_NK - found_NK).max())
         largest.append(np.abs(expected_NK).max())
         equal.append(expected_NK.argmax(axis=1) == found_NK.argmax(axis=1))
@@ -69,13 +64,3 @@ def compare_with_onnx(
         equal_predictions=float(np.concatenate(equal).mean()),
         num_images=sum(map(len, equal)),
     )
-
-
-def _parts(x_NCHW: torch.Tensor, batch: int | None) -> list[np.ndarray]:
-    """The images in pieces of the fixed batch size, the last one filled up with zeros."""
-    images = x_NCHW.contiguous().numpy()
-    if batch is None:
-        return [images]
-    missing = -len(images) % batch
-    filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-    return np.split(filled, len(filled) // batch)

@@ -40,10 +40,10 @@ def _export(run: Run, retrained: Mapping[str, RetrainedNetwork]) -> dict[str, An
     _write(run, retrained["winner"], dynamic, is_dynamic=True)
     winner = retrained["winner"]
     parity = {
-        MODEL: _proof(run, winner, run.folder / MODEL, batch=run.device.batch),
-        DYNAMIC_MODEL: _proof(run, winner, dynamic, batch=None),
+        MODEL: proof(run, winner, run.folder / MODEL),
+        DYNAMIC_MODEL: proof(run, winner, dynamic),
     } | {
-        f"export/{name}.onnx": _proof(run, retrained[name], path, batch=run.device.batch)
+        f"export/{name}.onnx": proof(run, retrained[name], path)
         for name, path in paths.items()
         if name.startswith("winner-")
     }
@@ -58,9 +58,14 @@ def _write(run: Run, network: RetrainedNetwork, path: Path, *, is_dynamic: bool)
     export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic)
 
 
-def _proof(run: Run, network: RetrainedNetwork, path: Path, *, batch: int | None) -> dict[str, Any]:
+def proof(run: Run, network: RetrainedNetwork, path: Path) -> dict[str, Any]:
+    """The comparison with torch on all test images.
+
+    Raises:
+        RunError: they compute different things.
+    """
     images = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size)
-    parity = compare_with_onnx(network.module, path, images.in_order(), batch=batch)
+    parity = compare_with_onnx(network.module, path, images.in_order())
     if not parity.holds:
         raise RunError(
             f"{path} does not compute what the trained network computes: outputs differ by up to "

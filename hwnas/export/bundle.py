@@ -1,0 +1,258 @@
+"""What people ship: models, proof, and a program that runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwnas.dataflow import Batches
+from hwnas.errors import RequestError, RunError
+from hwnas.export.pixels import with_preprocessing
+from hwnas.export.quantize import Quantization, quantize_network
+from hwnas.export.session import OnnxNetwork, operations
+from hwnas.profiling import measure_networks
+from hwnas.run import Run
+from hwnas.stages.table import OWN_TABLE, ROUNDS
+from hwnas.training.randomness import numpy_rng
+from lut import load_table
+from profilers.durable import write_text
+
+SCHEMA_VERSION = 1
+
+NUM_CALIBRATION, NUM_SELECTION = 128, 1000
+"""Training images that int8 ranges are taken from, and others that calibrations are compared on."""
+
+PURPOSES = {
+    "model.onnx": "the network as it was trained",
+    "model.dynamic.onnx": "any batch size",
+    "model.pixels.onnx": "takes pixels as they are, gives probabilities",
+    "model.int8.onnx": "static int8",
+}
+
+
+def write_bundle(
+    run: Run, summary: Mapping[str, Any], folder: Path, *, int8: bool = True, max_drop: float = 0.01
+) -> dict[str, Any]:
+    """Write a run's winner to a new folder, with everything needed to run it and to trust it.
+
+    The folder appears whole or not at all; where a proof fails, what was written is kept beside it as evidence.
+
+    Args:
+        summary: of the finished run.
+        int8: whether to quantize too.
+        max_drop: of the score that int8 may cost on images not used for calibration.
+
+    Returns:
+        The content of deployment.json.
+
+    Raises:
+        RequestError: the folder is there already, or cannot be written to.
+        RunError: a model does not do what the trained network does.
+    """
+    if folder.exists():
+        raise RequestError(f"{folder} is there already; give another folder with -o")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o") from error
+    try:
+        deployment = _Bundle(run, summary, draft).write(int8=int8, max_drop=max_drop)
+    except RunError as error:
+        evidence = folder.with_name(folder.name + ".failed")
+        shutil.rmtree(evidence, ignore_errors=True)
+        draft.replace(evidence)
+        raise RunError(f"no bundle was written: {error}; what there is of it is in {evidence}") from error
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    draft.chmod(0o755)
+    draft.replace(folder)
+    return deployment
+
+
+class _Bundle:
+    def __init__(self, run: Run, summary: Mapping[str, Any], folder: Path) -> None:
+        self._run, self._summary, self._folder = run, summary, folder
+        self._mean, self._std = summary["mean"], summary["std"]
+
+    def write(self, *, int8: bool, max_drop: float) -> dict[str, Any]:
+        run, folder = self._run, self._folder
+        for name, source in (("model.onnx", "onnx"), ("model.dynamic.onnx", "onnx_dynamic_batch")):
+            shutil.copyfile(self._summary[source], folder / name)
+        is_classifier = run.config.task == "classification"
+        if is_classifier:
+            pixels = folder / "model.pixels.onnx"
+            with_preprocessing(folder / "model.onnx", pixels, mean=self._mean, std=self._std)
+        quantization = self._quantize(max_drop) if int8 else None
+        names = [name for name in PURPOSES if (folder / name).is_file()]
+        metrics = {name: self._metrics(name) for name in names}
+        self._require_equal(metrics, names)
+        deployment = self._describe(names, metrics, self._latencies(names), quantization)
+        write_text(folder / "deployment.json", json.dumps(deployment, indent=1) + "\n")
+        if is_classifier:
+            template = files("hwnas") / "templates"
+            write_text(folder / "predict.py", (template / "predict.py.txt").read_text(encoding="utf-8"))
+        write_text(folder / "README.md", self._readme(deployment))
+        return deployment
+
+    def _quantize(self, max_drop: float) -> Quantization:
+        run, batch = self._run, self._run.device.batch
+        order = numpy_rng(run.config.seed, "int8").permutation(len(run.dataset.train))
+        chosen = run.dataset.train.subset(order[:NUM_CALIBRATION])
+        others = run.dataset.train.subset(order[NUM_CALIBRATION : NUM_CALIBRATION + NUM_SELECTION])
+        whole = [x for x, _ in Batches.of(run.dataset, chosen, batch).in_order() if len(x) == batch]
+        selection = list(Batches.of(run.dataset, others, 250).in_order())
+
+        def score(network: Callable[[torch.Tensor], torch.Tensor]) -> float:
+            return next(iter(run.agent.metrics(network, selection).values()))
+
+        self._run.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
+        return quantize_network(
+            self._folder / "model.onnx", self._folder / "model.int8.onnx", whole, score, max_drop=max_drop
+        )
+
+    def _metrics(self, name: str) -> Mapping[str, float]:
+        network = OnnxNetwork(self._folder / name)
+        return self._run.agent.metrics(network, self._test_batches(takes_pixels=_takes_pixels(network)))
+
+    def _test_batches(self, *, takes_pixels: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        test = self._run.dataset.test
+        if takes_pixels:
+            return zip(test.images_NCHW.split(256), test.targets_N.split(256), strict=True)
+        return Batches.of(self._run.dataset, test, 256).in_order()
+
+    def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
+        """Float models must predict what the trained network was tested to, but for rounding at ties."""
+        expected = float(self._summary["test_accuracy"])
+        for name in names:
+            found = next(iter(metrics[name].values()))
+            if "int8" not in name and abs(found - expected) > 0.001 + 1e-9:
+                raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
+
+    def _latencies(self, names: list[str]) -> dict[str, float]:
+        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).batch is not None}
+        run = self._run
+        with tempfile.TemporaryDirectory() as scratch:
+            return measure_networks(
+                paths,
+                run.device,
+                Path(scratch) / "journal",
+                rounds=ROUNDS,
+                seed=run.config.seed,
+                reporter=run.reporter,
+            )
+
+    def _describe(
+        self,
+        names: list[str],
+        metrics: Mapping[str, Mapping[str, float]],
+        latencies: Mapping[str, float],
+        quantization: Quantization | None,
+    ) -> dict[str, Any]:
+        run, summary = self._run, self._summary
+        table = run.given_table or load_table(run.folder / OWN_TABLE)
+        models = {}
+        for name in names:
+            network = OnnxNetwork(self._folder / name)
+            takes_pixels = _takes_pixels(network)
+            models[name] = {
+                "purpose": PURPOSES[name],
+                "sha256": hashlib.sha256((self._folder / name).read_bytes()).hexdigest(),
+                "size_bytes": (self._folder / name).stat().st_size,
+                "input": network.input.name,
+                "input_shape": network.input.shape,
+                "input_type": network.input.type,
+                "output": network.output.name,
+                "output_shape": network.output.shape,
+                "batch": network.batch,
+                "layout": "NCHW",
+                "normalises": takes_pixels,
+                "mean": self._mean,
+                "std": self._std,
+                "test_metrics": dict(metrics[name]),
+                "measured_ms": latencies.get(name),
+                "operations": operations(self._folder / name),
+            }
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "architecture": summary["architecture"],
+            "choices": summary["choices"],
+            "space": summary["space"],
+            "task": run.config.task,
+            "classes": summary["classes"],
+            "input": {"channels": run.dataset.in_channels, "size": run.dataset.input_size},
+            "models": models,
+            "parity_with_torch": summary["parity"],
+            "int8": None if quantization is None else asdict(quantization),
+            "device": run.device.settings(),
+            "max_latency_ms": summary["max_latency_ms"],
+            "predicted_ms": summary["predicted_ms"],
+            "measured_ms_in_run": summary["measured_ms"],
+            "certificate": None if table.certificate is None else asdict(table.certificate),
+            "seed": summary["seed"],
+            "git": _git_state(),
+            "versions": _versions(),
+        }
+
+    def _readme(self, deployment: Mapping[str, Any]) -> str:
+        rows = [
+            f"| `{name}` | {model['input_type'].removeprefix('tensor(').rstrip(')')} "
+            f"{'x'.join(map(str, model['input_shape']))} | {next(iter(model['test_metrics'].values())):.2%} | "
+            f"{'not measured' if model['measured_ms'] is None else format(model['measured_ms'], '.4g') + ' ms'} | "
+            f"{model['purpose']} |"
+            for name, model in deployment["models"].items()
+        ]
+        space, device = deployment["space"], deployment["device"]
+        words = {
+            "$TITLE": f"{space['name']} for {device['name']}",
+            "$ROWS": "\n".join(rows),
+            "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
+            "$BUDGET": f"{deployment['max_latency_ms']:.4g} ms",
+            "$CHANNELS": str(deployment["input"]["channels"]),
+            "$SIZE": str(deployment["input"]["size"]),
+        }
+        text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
+
+
+def _takes_pixels(network: OnnxNetwork) -> bool:
+    return bool(network.input.type == "tensor(uint8)")
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and cleanliness of the folder that the command runs in; None outside of git."""
+    found = {}
+    for name, command in (("commit", ["rev-parse", "HEAD"]), ("changes", ["status", "--porcelain"])):
+        try:
+            done = subprocess.run(["git", *command], capture_output=True, text=True, check=False, timeout=10)  # noqa: S607
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        found[name] = done.stdout.strip()
+    return {"commit": found["commit"], "is_clean": not found["changes"]}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("hwnas", "numpy", "onnx", "onnxruntime", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,59 @@
+"""ONNX models as functions of tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+
+class OnnxNetwork:
+    """Runs a model of one input and one output in ONNX Runtime on the CPU.
+
+    Attributes:
+        batch: the file's fixed batch size; None where it takes any.
+
+    Raises:
+        ValueError: the model has more than one input or output.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
+        self.input, self.output = inputs[0], outputs[0]
+        self.batch = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
+
+    def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """The outputs; images are split into the fixed batch size, the last part filled up with zeros."""
+        images = x_NCHW.contiguous().numpy()
+        if self.input.type == "tensor(float16)":
+            images = images.astype(np.float16)
+        parts = [images]
+        if self.batch is not None:
+            missing = -len(images) % self.batch
+            filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+            parts = np.split(filled, len(filled) // self.batch)
+        outputs = np.concatenate([self._session.run(None, {self.input.name: part})[0] for part in parts])
+        return torch.from_numpy(outputs[: len(images)].astype(np.float32))
+
+
+def operations(path: Path) -> dict[str, int]:
+    """How often each operation is in the graph that ONNX Runtime makes of a model for this processor."""
+    import tempfile
+
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns that the file is for this processor only, which is the point
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+    return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
