@@ -29,6 +29,9 @@ from search_spaces import SearchSpace, SpaceSpec, make_space
 
 CONFIG_FILE = "config.yaml"
 
+OWN_TABLE = "lut.json"
+"""The latency table that a run makes for itself where none is given."""
+
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is judged on classes not trained on."""
 

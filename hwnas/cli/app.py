@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import device, front, listing, lut, parts, profile, run, tune
+from hwnas.cli import compare, device, front, listing, lut, parts, profile, report, run, tune
 
 app = typer.Typer(
     name="hwnas",
@@ -17,7 +17,10 @@ app.command("search", help="Find, retrain and export the best network under a la
 app.command("train", help="Only train the supernet of a run.")(run.command("train"))
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
+app.command("compare")(compare.compare)
 app.command("front")(front.front)
+app.command("report")(report.report)
+app.command("watch")(report.watch)
 app.command("tune")(tune.tune)
 app.command("spaces")(listing.spaces)
 app.command("list")(parts.list_parts)

@@ -23,8 +23,8 @@ from hwnas.export.pixels import with_preprocessing
 from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
 from hwnas.profiling import measure_networks
-from hwnas.run import Run
-from hwnas.stages.table import OWN_TABLE, ROUNDS
+from hwnas.run import OWN_TABLE, Run
+from hwnas.stages.table import ROUNDS
 from hwnas.training.randomness import numpy_rng
 from lut import load_table
 from profilers.durable import write_text

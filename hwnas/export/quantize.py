@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,18 +125,19 @@ class _Work:
         CalibrationDataReader.register(_Reader)
         draft = self._folder / f"{method}-{len(excluded)}-{only or 'all'}.onnx".replace("/", "_")
         try:
-            quantize_static(
-                self._prepared,
-                draft,
-                _Reader(self._input, self._images[:8] if only else self._images),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=getattr(CalibrationMethod, method),
-                nodes_to_exclude=list(excluded),
-                nodes_to_quantize=[only] if only else None,
-            )
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+                quantize_static(
+                    self._prepared,
+                    draft,
+                    _Reader(self._input, self._images[:8] if only else self._images),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=getattr(CalibrationMethod, method),
+                    nodes_to_exclude=list(excluded),
+                    nodes_to_quantize=[only] if only else None,
+                )
         except (ValueError, RuntimeError, TypeError, KeyError) as error:
             raise ExportError(f"cannot quantize to int8 by {method}: {error}") from error
         return draft

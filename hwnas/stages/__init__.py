@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwnas.parts import find
+from hwnas.report import write_report
 from hwnas.run import Run
 from hwnas.search import HardLimits
 from hwnas.stages.export import export_networks
@@ -48,7 +49,9 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
         if last == "retrain":
             return None
         exported = export_networks(run, retrained)
-        return summarise(run, found, retrained, exported)
+        summary = summarise(run, found, retrained, exported)
+        write_report(run)
+        return summary
 
 
 __all__ = ["STAGES", "run_stages"]

@@ -67,12 +67,16 @@ def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet
     costs = GraphCosts(run.space)
     score = cache(evaluator.score)  # searches of several budgets share what they evaluate
     history: dict[Architecture, Evaluation] = {}
-    networks, finalists = {}, {}
-    for name, max_ms in {"winner": latency.max_ms, **winner_names(latency.more_ms)}.items():
-        limits = constraint if name == "winner" else constraint.with_maximum("latency_ms", max_ms * latency.margin)
+    budgets = {"winner": latency.max_ms, **winner_names(latency.more_ms)}
+    limits_of = {
+        name: constraint.with_maximum("latency_ms", max_ms * latency.margin) for name, max_ms in budgets.items()
+    }
+    for name, limits in limits_of.items():
         result = _search(run, limits, supernet, score, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
-        among = [e for e in history.values() if limits.is_met(e.architecture)]
+    networks, finalists = {}, {}
+    for name, max_ms in budgets.items():
+        among = [e for e in history.values() if limits_of[name].is_met(e.architecture)]
         ranked = SearchResult(history=tuple(among), seed=run.config.seed).ranked
         winner, finalists[name] = _measure_finalists(run, ranked, latency, max_ms, name)
         networks[name] = (winner.architecture, max_ms)

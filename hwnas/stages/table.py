@@ -10,14 +10,13 @@ from scipy.special import ndtr, ndtri
 from hwnas.errors import RequestError
 from hwnas.profiling import profile_space
 from hwnas.quantities import Budget, format_ms
-from hwnas.run import Run
+from hwnas.run import OWN_TABLE, Run
 from hwnas.trust import describe_certificate, require_trust
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
 from profilers import Profiler
 
 ROUNDS = 80
 NUM_NETWORKS = 50
-OWN_TABLE = "lut.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

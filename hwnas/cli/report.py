@@ -1,0 +1,38 @@
+"""`hwnas report` and `hwnas watch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+
+
+def report(folder: Folder) -> None:
+    """Write a run's report.html again, as far as the run is."""
+    from hwnas.progress import Reporter
+    from hwnas.report import write_report
+    from hwnas.run import Run
+
+    typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True))))
+
+
+def watch(
+    folder: Folder,
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 for a free one.")] = 8765,
+) -> None:
+    """Show a running run's report in the browser, on this machine only."""
+    from hwnas.errors import RequestError
+    from hwnas.progress import Reporter
+    from hwnas.report.watch import make_server
+    from hwnas.run import Run
+
+    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    try:
+        server = make_server(run, "127.0.0.1", port)
+    except OSError as error:
+        raise RequestError(f"cannot serve on port {port}: {error.strerror}; give another --port") from error
+    typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)")
+    server.serve_forever()

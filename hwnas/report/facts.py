@@ -1,0 +1,110 @@
+"""What a run's folder tells, as far as the run is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.errors import RequestError, RunError
+from hwnas.front import load_front, load_history
+from hwnas.run import OWN_TABLE, Run
+from hwnas.search import Evaluation
+from hwnas.training.checkpoint import load_checkpoint
+from lut import LatencyTable, TableError, load_table
+from lut.model import predict_ms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """Parts that do not exist yet are None or empty.
+
+    Attributes:
+        curves: by training, rows of epoch, loss, learning rate and images per second.
+        networks: measured and predicted milliseconds of the table's networks, by role.
+        block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
+    """
+
+    run: Run
+    summary: dict[str, Any] | None
+    history: list[Evaluation]
+    front: list[Evaluation]
+    table: LatencyTable | None
+    curves: dict[str, list[list[float]]]
+    networks: dict[str, list[tuple[float, float]]]
+    block_ms: list[list[float | None]]
+
+
+def gather(run: Run) -> Facts:
+    """Read what there is."""
+    try:
+        history, front = load_history(run), load_front(run)
+    except RequestError:
+        history, front = [], []
+    table = _table(run)
+    return Facts(
+        run=run,
+        summary=_json(run.folder / "summary.json"),
+        history=history,
+        front=front,
+        table=table,
+        curves=_curves(run.folder),
+        networks={} if table is None else _networks(run, table),
+        block_ms=[] if table is None else _block_ms(run, table),
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _table(run: Run) -> LatencyTable | None:
+    try:
+        return run.given_table or load_table(run.folder / OWN_TABLE)
+    except TableError:
+        return None
+
+
+def _curves(folder: Path) -> dict[str, list[list[float]]]:
+    paths = [folder / "supernet" / "checkpoint.safetensors", *sorted((folder / "retrain").glob("*.safetensors"))]
+    found = {}
+    for path in paths:
+        if path.exists():
+            try:
+                _, record = load_checkpoint(path)
+            except RunError:
+                continue
+            found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = record["epochs"]
+    return found
+
+
+def _networks(run: Run, table: LatencyTable) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for role in ("held_out", "calibration"):
+        networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
+        if networks:
+            predicted = predict_ms(table, run.space, np.array([n.architecture for n in networks])).tolist()
+            measured = [table.estimates_ms[n.measurement.key] for n in networks]
+            found[role] = list(zip(measured, predicted, strict=True))
+    return found
+
+
+def _block_ms(run: Run, table: LatencyTable) -> list[list[float | None]]:
+    space = run.space
+    if not all(len(segment.decisions) == len(segment.slots) == 1 for segment in space.segments):
+        return []
+    rows = []
+    for segment in space.segments:
+        position, slot = segment.decisions[0], segment.slots[0]
+        choices = np.zeros((len(space.decisions[position].choices), len(space.decisions)), dtype=np.int64)
+        choices[:, position] = np.arange(len(choices))
+        blocks = [space.candidates[i] for i in space.block_indices(choices)[:, slot]]
+        rows.append([0.0 if b.is_identity else table.latency_ms.get(b.key) for b in blocks])
+    return rows

@@ -1,0 +1,248 @@
+"""The report's pictures as plotly figures, each with the table that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwnas.report.facts import Facts
+
+BLUE, GREY, GREEN, ORANGE = "#2f81f7", "#8b949e", "#2da44e", "#d9730d"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A figure, what it shows, and its data as a table for those who cannot see it."""
+
+    name: str
+    title: str
+    text: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def pictures(facts: Facts) -> list[Picture]:
+    """Those that there are data for."""
+    makers = (_front, _progress, _predictions, _blocks, _curves)
+    return [picture for maker in makers if (picture := maker(facts)) is not None]
+
+
+def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, **more}
+
+
+def _name(architecture: Sequence[int]) -> str:
+    return "-".join(map(str, architecture))
+
+
+def _front(facts: Facts) -> Picture | None:
+    if not facts.history:
+        return None
+
+    def points(evaluations: Sequence[Any], **more: Any) -> dict[str, Any]:
+        return {
+            "x": [e.costs["latency_ms"] for e in evaluations],
+            "y": [100 * e.score for e in evaluations],
+            "customdata": [list(facts.run.space.describe(e.architecture)) for e in evaluations],
+            "text": [_name(e.architecture) for e in evaluations],
+            "hovertemplate": "%{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
+            "type": "scatter",
+            **more,
+        }
+
+    data = [
+        points(facts.history, mode="markers", name="evaluated", marker={"color": GREY, "size": 7, "opacity": 0.6}),
+        points(
+            facts.front,
+            mode="lines+markers",
+            name="front",
+            line={"shape": "hv", "color": BLUE},
+            marker={"color": BLUE, "size": 10},
+        ),
+    ]
+    layout = _axes("predicted latency, ms", "supernet accuracy, %")
+    if facts.summary is not None:
+        winner = facts.summary
+        data.append(
+            {
+                "x": [winner["predicted_ms"]],
+                "y": [100 * winner["supernet_accuracy"]],
+                "customdata": [winner["choices"]],
+                "text": [_name(winner["architecture"])],
+                "hovertemplate": "winner %{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
+                "type": "scatter",
+                "mode": "markers",
+                "name": "winner",
+                "marker": {"color": ORANGE, "size": 15, "symbol": "star"},
+            }
+        )
+        layout["shapes"] = [
+            {
+                "type": "line",
+                "x0": winner["max_latency_ms"],
+                "x1": winner["max_latency_ms"],
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": ORANGE, "dash": "dash"},
+            }
+        ]
+    return Picture(
+        name="front",
+        title="Accuracy against latency",
+        text="Every network that was evaluated, and those that no other beats in both. Click one to see its layers.",
+        data=data,
+        layout=layout,
+        columns=("predicted ms", "accuracy", "architecture"),
+        rows=[(f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", _name(e.architecture)) for e in facts.front],
+    )
+
+
+def _progress(facts: Facts) -> Picture | None:
+    if not facts.history:
+        return None
+    scores = np.array([100 * e.score for e in facts.history])
+    best = np.maximum.accumulate(scores)
+    steps = [i for i in range(len(best)) if i == 0 or best[i] > best[i - 1]]
+    numbers = list(range(1, len(scores) + 1))
+    return Picture(
+        name="progress",
+        title="Search",
+        text="Score of each evaluated network in order, and the best so far.",
+        data=[
+            {
+                "x": numbers,
+                "y": scores.tolist(),
+                "type": "scatter",
+                "mode": "markers",
+                "name": "evaluated",
+                "marker": {"color": GREY, "size": 6},
+            },
+            {
+                "x": numbers,
+                "y": best.tolist(),
+                "type": "scatter",
+                "mode": "lines",
+                "name": "best so far",
+                "line": {"color": BLUE, "shape": "hv"},
+            },
+        ],
+        layout=_axes("evaluation", "supernet accuracy, %"),
+        columns=("evaluation", "best so far"),
+        rows=[(str(i + 1), f"{best[i]:.2f} %") for i in steps],
+    )
+
+
+def _predictions(facts: Facts) -> Picture | None:
+    if not facts.networks:
+        return None
+    names = {"held_out": ("held out", BLUE), "calibration": ("used for calibration", GREY)}
+    data: list[dict[str, Any]] = [
+        {
+            "x": [m for m, _ in pairs],
+            "y": [p for _, p in pairs],
+            "type": "scatter",
+            "mode": "markers",
+            "name": names[role][0],
+            "marker": {"color": names[role][1], "size": 8},
+            "hovertemplate": "measured %{x:.4g} ms<br>predicted %{y:.4g} ms<extra></extra>",
+        }
+        for role, pairs in facts.networks.items()
+    ]
+    largest = 1.05 * max(max(pair) for pairs in facts.networks.values() for pair in pairs)
+    data.append(
+        {
+            "x": [0, largest, largest, 0],
+            "y": [0, 1.05 * largest, 0.95 * largest, 0],
+            "type": "scatter",
+            "mode": "lines",
+            "fill": "toself",
+            "fillcolor": "rgba(45,164,78,0.18)",
+            "line": {"width": 0},
+            "name": "within 5 %",
+            "hoverinfo": "skip",
+        }
+    )
+    certificate = facts.table.certificate if facts.table else None
+    words = (
+        ""
+        if certificate is None
+        else (
+            f" {certificate.num_networks} held-out networks: mean error {certificate.mape:.1%}, "
+            f"{certificate.within_5pct:.0%} within 5 %, Kendall tau {certificate.kendall_tau:.2f}."
+        )
+    )
+    return Picture(
+        name="predictions",
+        title="Predicted against measured latency",
+        text="Whole networks that the latency table was not made from say how far its predictions are off." + words,
+        data=data,
+        layout=_axes("measured, ms", "predicted, ms"),
+        columns=("role", "measured ms", "predicted ms", "error"),
+        rows=[
+            (names[role][0], f"{m:.4g}", f"{p:.4g}", f"{p / m - 1:+.1%}")
+            for role, pairs in facts.networks.items()
+            for m, p in pairs
+        ],
+    )
+
+
+def _blocks(facts: Facts) -> Picture | None:
+    if not facts.block_ms:
+        return None
+    decisions = facts.run.space.decisions
+    choices = max((d.choices for d in decisions), key=len)
+    grid = [[*row, *[None] * (len(choices) - len(row))] for row in facts.block_ms]
+    return Picture(
+        name="blocks",
+        title="Latency of blocks",
+        text="What each choice takes in each layer, measured alone, in milliseconds.",
+        data=[
+            {
+                "z": np.array(grid, dtype=object).T.tolist(),
+                "x": [d.name for d in decisions],
+                "y": list(choices),
+                "type": "heatmap",
+                "colorscale": "Viridis",
+                "colorbar": {"title": {"text": "ms"}, "thickness": 12},
+                "hovertemplate": "%{x}, %{y}<br>%{z:.4g} ms<extra></extra>",
+            }
+        ],
+        layout={"yaxis": {"automargin": True}, "xaxis": {"automargin": True}},
+        columns=("layer", *choices),
+        rows=[
+            (d.name, *("" if v is None else f"{v:.4g}" for v in row)) for d, row in zip(decisions, grid, strict=True)
+        ],
+    )
+
+
+def _curves(facts: Facts) -> Picture | None:
+    if not facts.curves:
+        return None
+    return Picture(
+        name="curves",
+        title="Training",
+        text="Loss by epoch, of the supernet and of the networks trained on their own.",
+        data=[
+            {
+                "x": [row[0] + 1 for row in rows],
+                "y": [row[1] for row in rows],
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+            }
+            for name, rows in facts.curves.items()
+        ],
+        layout=_axes("epoch", "loss"),
+        columns=("training", "epochs", "first loss", "last loss", "images/s"),
+        rows=[
+            (name, str(len(rows)), f"{rows[0][1]:.4f}", f"{rows[-1][1]:.4f}", f"{np.median([r[3] for r in rows]):.0f}")
+            for name, rows in facts.curves.items()
+            if rows
+        ],
+    )

@@ -1,0 +1,148 @@
+"""The report as one HTML file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hwnas.report.facts import Facts, gather
+from hwnas.report.figures import Picture, pictures
+from hwnas.run import Run
+from profilers.durable import write_text
+
+REPORT = "report.html"
+
+
+def write_report(run: Run) -> Path:
+    """Write the run's report into its folder, as far as the run is."""
+    path = run.folder / REPORT
+    write_text(path, render_report(run))
+    return path
+
+
+def render_report(run: Run, *, refresh_s: int | None = None) -> str:
+    """The page; one that reloads itself where `refresh_s` is given."""
+    from plotly.offline import get_plotlyjs
+
+    facts = gather(run)
+    drawn = pictures(facts)
+    template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
+    figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}
+    parts = {
+        "$TITLE": escape(f"{run.config.space.name} on {run.device.name}"),
+        "$REFRESH": f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
+        "$ANSWER": _answer(facts),
+        "$STRIP": _strip(facts),
+        "$PICTURES": "\n".join(_section(picture) for picture in drawn),
+        "$NETWORKS": _networks(facts),
+        "$ENVIRONMENT": _environment(facts),
+        "$PLOTLY": get_plotlyjs(),
+        # Neither the end nor the beginning of a script may stand in one.
+        "$FIGURES": json.dumps(figures).replace("<", "\\u003c"),
+    }
+    # One pass: nothing that was put in is looked at again.
+    return re.sub("|".join(map(re.escape, parts)), lambda match: parts[match[0]], template)
+
+
+def _answer(facts: Facts) -> str:
+    summary = facts.summary
+    if summary is None:
+        done = (
+            f"{len(facts.history)} of {facts.run.config.search.evaluations} evaluations"
+            if facts.history
+            else (
+                ", ".join(f"{name}: {len(rows)} epochs" for name, rows in facts.curves.items())
+                or "nothing finished yet"
+            )
+        )
+        return f'<p class="lead">Still running: {escape(done)}.</p>'
+    kept = "keeps" if summary["budget_kept"] else "misses"
+    metric = next(iter(summary["test_metrics"]), "accuracy").replace("_", " ")
+    cards = [
+        (f"{summary['test_accuracy']:.2%}", f"test {metric}"),
+        (f"{summary['measured_ms']:.4g} ms", f"measured on {summary['device']}"),
+        (f"{summary['max_latency_ms']:.4g} ms", f"budget, which it {kept}"),
+        (f"{summary['predicted_ms']:.4g} ms", "predicted"),
+        (f"{summary['params'] / 1e6:.3g} M", "parameters"),
+        (f"{summary['macs'] / 1e6:.3g} M", "multiply-accumulates"),
+    ]
+    return (
+        '<div class="cards">'
+        + "".join(
+            f'<div class="card"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for value, label in cards
+        )
+        + "</div>"
+    )
+
+
+def _strip(facts: Facts) -> str:
+    if facts.summary is None:
+        return ""
+    decisions = [d.name for d in facts.run.space.decisions]
+    return (
+        "<section><h2>The network</h2><p>One box a decision: wider kernels are darker, larger expansions taller. "
+        'Clicking a network above shows it here.</p><p id="shown">winner</p>'
+        f'<div id="strip" data-decisions="{escape(json.dumps(decisions))}" '
+        f'data-choices="{escape(json.dumps(facts.summary["choices"]))}"></div></section>'
+    )
+
+
+def _section(picture: Picture) -> str:
+    return (
+        f"<section><h2>{escape(picture.title)}</h2><p>{escape(picture.text)}</p>"
+        f'<div class="figure" id="{picture.name}" role="img" aria-label="{escape(picture.title)}"></div>'
+        f"<details><summary>As a table</summary>{_table(picture.columns, picture.rows)}</details></section>"
+    )
+
+
+def _networks(facts: Facts) -> str:
+    if facts.summary is None:
+        return ""
+    summary = facts.summary
+    networks: dict[str, dict[str, Any]] = {"winner": summary, **summary["winners"], **summary["references"]}
+    rows = [
+        (
+            name,
+            f"{n['test_accuracy']:.2%}",
+            f"{n['measured_ms']:.4g}",
+            f"{n['predicted_ms']:.4g}",
+            f"{n['max_latency_ms']:.4g}",
+            "yes" if n["budget_kept"] else "no",
+            f"{n['params']:,}",
+            f"{n['macs']:,}",
+        )
+        for name, n in networks.items()
+    ]
+    columns = ("network", "test", "measured ms", "predicted ms", "budget ms", "kept", "params", "MACs")
+    return f"<section><h2>Networks trained</h2>{_table(columns, rows)}</section>"
+
+
+def _environment(facts: Facts) -> str:
+    rows = [("search space", str(facts.run.space.spec)), ("data", facts.run.config.data.name)]
+    rows += [("seed", str(facts.run.config.seed)), ("training strategy", facts.run.config.supernet.strategy)]
+    rows += [("search agent", facts.run.config.search.agent)]
+    if facts.table is not None:
+        provenance = facts.table.provenance
+        rows += [("table", f"{provenance.date}, {provenance.rounds} rounds, {provenance.precision}")]
+        rows += [(str(k), str(v)) for k, v in provenance.worker.items() if not isinstance(v, dict | list)]
+    if facts.summary is not None:
+        parity = facts.summary["parity"]
+        rows += [
+            (
+                "ONNX against torch",
+                f"largest difference {parity['max_abs_difference']:.1e}, "
+                f"{parity['equal_predictions']:.2%} equal predictions on {parity['num_images']} images",
+            )
+        ]
+    return f"<section><h2>Environment</h2>{_table(('what', ''), rows)}</section>"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,0 +1,314 @@
+"""Bundles, int8, comparisons and reports of one small real run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from command_line import run_cli
+from PIL import Image
+from samples import synthetic_table
+from torch import nn
+
+from hwnas.export import bundle as bundling
+from hwnas.export.quantize import quantize_network
+from hwnas.export.session import OnnxNetwork
+from hwnas.progress import Reporter
+from hwnas.report import render_report
+from hwnas.report.watch import make_server
+from hwnas.run import Run
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+from search_spaces.onnx_export import export_module
+
+SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
+    flags = ("--width", 0.25, "--epochs", 6, "--evaluations", 15, "--retrain-epochs", 12, "--quiet")
+    outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
+    assert outcome.code == 0, outcome.err
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def bundle(run_folder: Path) -> Path:
+    folder = run_folder.parent / "bundle"
+    outcome = run_cli("export", run_folder, "-o", folder, "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert "model.int8.onnx" in outcome.out and "MinMax" not in outcome.err
+    return folder
+
+
+def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> None:
+    deployment = json.loads((bundle / "deployment.json").read_text())
+    summary = json.loads((run_folder / "summary.json").read_text())
+    assert deployment["schema_version"] == 1
+    assert set(deployment["models"]) == {"model.onnx", "model.dynamic.onnx", "model.pixels.onnx", "model.int8.onnx"}
+    for name, model in deployment["models"].items():
+        assert model["sha256"] == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+        assert (model["measured_ms"] is None) == (name == "model.dynamic.onnx")
+        accuracy = model["test_metrics"]["accuracy"]
+        assert accuracy == pytest.approx(summary["test_accuracy"], abs=0.02 if "int8" in name else 0.001)
+    assert deployment["models"]["model.int8.onnx"]["operations"]["QLinearConv"] > 3
+    assert deployment["classes"] == [str(i) for i in range(10)] and deployment["certificate"]["num_networks"] == 30
+    assert {p.name for p in bundle.iterdir()} == {*deployment["models"], "deployment.json", "predict.py", "README.md"}
+    assert "model.pixels.onnx" in (bundle / "README.md").read_text() and "$" not in (bundle / "README.md").read_text()
+
+
+def test_pixels_model_is_the_model_after_normalising(bundle: Path) -> None:
+    deployment = json.loads((bundle / "deployment.json").read_text())["models"]["model.onnx"]
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
+    x = (torch.from_numpy(pixels).float() / 255 - deployment["mean"][0]) / deployment["std"][0]
+    expected = OnnxNetwork(bundle / "model.onnx")(x).softmax(dim=1)
+    torch.testing.assert_close(
+        OnnxNetwork(bundle / "model.pixels.onnx")(torch.from_numpy(pixels)), expected, rtol=1e-4, atol=1e-6
+    )
+
+
+def _predict(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(bundle / "predict.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_predict_takes_images_of_any_size_and_mode(bundle: Path, tmp_path: Path) -> None:
+    from hwnas.dataflow import load_dataset
+
+    test = load_dataset("digits", Path()).test
+    right = 0
+    for i in range(12):
+        Image.fromarray(test.images_NCHW[i, 0].numpy()).convert("RGBA").resize((96, 96)).save(tmp_path / f"{i}.png")
+        done = _predict(bundle, tmp_path / f"{i}.png", "--model", ["model.onnx", "model.pixels.onnx"][i % 2])
+        assert done.returncode == 0, done.stderr
+        right += done.stdout.split(": ")[1].split()[0] == str(int(test.targets_N[i]))
+    assert right >= 8
+    Image.new("CMYK", (33, 70)).save(tmp_path / "c.jpg")
+    top = _predict(bundle, "--top", 3, tmp_path / "c.jpg").stdout
+    assert top.count("%") == 3
+    for wrong, words in ((bundle / "README.md", "is not an image"), ("nowhere.png", "no file nowhere.png")):
+        done = _predict(bundle, wrong)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+    assert "there are: model.onnx" in _predict(bundle, "--model", "x", tmp_path / "c.jpg").stderr
+
+
+@pytest.mark.slow
+def test_predict_runs_in_a_bare_environment(bundle: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "onnxruntime", "pillow"], check=True)
+    shutil.copytree(bundle, tmp_path / "elsewhere")
+    Image.new("L", (50, 20)).save(tmp_path / "x.jpg")
+    done = subprocess.run(
+        [python, tmp_path / "elsewhere" / "predict.py", tmp_path / "x.jpg"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and "%" in done.stdout, done.stderr
+
+
+def test_no_bundle_without_proof(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path, target: Path, *, mean: object, std: object) -> None:
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) == 2:  # the classifier
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+        onnx.save(model, target)
+
+    monkeypatch.setattr(bundling, "with_preprocessing", broken)
+    outcome = run_cli("export", run_folder, "-o", tmp_path / "b", "--no-int8", "--quiet")
+    assert outcome.code == 1 and "model.pixels.onnx scores" in outcome.err and "Traceback" not in outcome.err
+    assert not (tmp_path / "b").exists() and (tmp_path / "b.failed" / "model.pixels.onnx").is_file()
+    assert [p.name for p in tmp_path.iterdir()] == ["b.failed"]
+
+
+def test_a_folder_that_is_there_is_kept(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    outcome = run_cli("export", run_folder, "-o", tmp_path / "b", "--quiet")
+    assert outcome.code == 2 and "is there already" in outcome.err
+    assert not list((tmp_path / "b").iterdir())
+
+
+class _Uneven(nn.Module):
+    """A network whose one layer has weights of very different size in a channel: int8 loses the small ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.fragile = nn.Conv2d(4, 4, 1, bias=False)
+        with torch.no_grad():
+            self.fragile.weight.copy_(torch.eye(4)[:, :, None, None] * 0.004)
+            self.fragile.weight[:, 3] = 5.0
+            self.first.weight[3], self.first.bias[3] = 0.0, 0.0
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return self.fragile(torch.relu(self.first(x_NCHW))).mean(dim=(2, 3)) * 100
+
+
+def test_sensitive_layers_stay_in_float(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = _Uneven().eval()
+    export_module(module, tmp_path / "m.onnx", input_shape=(1, 1, 8, 8))
+    images = [torch.randn(1, 1, 8, 8) for _ in range(64)]
+    expected = torch.cat([module(x) for x in images]).argmax(dim=1)
+
+    def score(network: Any) -> float:
+        return float((torch.cat([network(x) for x in images]).argmax(dim=1) == expected).float().mean())
+
+    found = quantize_network(tmp_path / "m.onnx", tmp_path / "q.onnx", images[:32], score, max_drop=0.05)
+    assert found.scores["float"] == 1.0 and found.scores[found.method] < 0.9
+    assert found.kept and len(found.float_nodes) == 1
+    assert score(OnnxNetwork(tmp_path / "q.onnx")) >= 0.95
+    lenient = quantize_network(tmp_path / "m.onnx", tmp_path / "q2.onnx", images[:32], score, max_drop=1.0)
+    assert lenient.kept and not lenient.float_nodes
+    assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "q.onnx", "q2.onnx"}
+
+
+def test_compare_measures_any_models(bundle: Path, run_folder: Path) -> None:
+    paths = [bundle / "model.onnx", bundle / "model.int8.onnx", run_folder / "export" / "random.onnx"]
+    outcome = run_cli("compare", *paths, "--data", "digits", "--rounds", 5, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)
+    assert [row["model"] for row in rows] == [str(p) for p in paths]
+    expected = json.loads((run_folder / "summary.json").read_text())["test_accuracy"]
+    assert rows[0]["accuracy"] == pytest.approx(expected, abs=1e-3)
+    assert all(row["latency_ms"] > 0 for row in rows) and rows[1]["peak_memory_bytes"] is None
+    assert "times the fastest" in run_cli("compare", *paths, "--rounds", 3, "--quiet").out
+    for wrong, words in (
+        (bundle / "README.md", "is no ONNX model"),
+        (bundle / "model.dynamic.onnx", "has no fixed batch"),
+        ("nowhere.onnx", "no file nowhere.onnx"),
+    ):
+        outcome = run_cli("compare", wrong)
+        assert outcome.code == 2 and words in outcome.err
+    outcome = run_cli("compare", paths[0], "--data", "digits", "--input-size", 16, "--quiet", "--rounds", 2)
+    assert outcome.code == 2 and "takes 1x8x8, digits has 1x16x16" in outcome.err
+
+
+def test_fixed_batches_are_filled_up(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    export_module(module, tmp_path / "m.onnx", input_shape=(4, 1, 8, 8))
+    x_NCHW = torch.randn(6, 1, 8, 8)
+    torch.testing.assert_close(OnnxNetwork(tmp_path / "m.onnx")(x_NCHW), module(x_NCHW), rtol=1e-4, atol=1e-5)
+
+
+def test_report_shows_a_run_at_every_stage(run_folder: Path, tmp_path: Path) -> None:
+    page = (run_folder / "report.html").read_text()
+    summary = json.loads((run_folder / "summary.json").read_text())
+    assert f"{summary['test_accuracy']:.2%}" in page
+    assert "http://" not in page.split("<script>")[0] and 'src="' not in page.split("<script>")[0]
+    started = tmp_path / "run"
+    shutil.copytree(run_folder, started)
+    for gone in ("summary.json", "export", "retrain", "search", "supernet"):
+        path = started / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        run = Run.from_folder(started, Reporter(is_quiet=True))
+        partial = render_report(run, refresh_s=5)
+        assert "Still running" in partial and 'http-equiv="refresh"' in partial
+        assert ('id="front"' in partial) == (started / "search").exists()
+    assert run_cli("report", run_folder).out.strip() == str(run_folder / "report.html")
+
+
+def test_texts_cannot_become_markup(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    evil = "</script><script>alert(1)</script>$FIGURES"
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "device": evil, "choices": [evil] * 8}))
+    page = render_report(Run.from_folder(folder, Reporter(is_quiet=True)))
+    assert "<script>alert" not in page
+
+
+def test_watch_serves_on_loopback(run_folder: Path) -> None:
+    server = make_server(Run.from_folder(run_folder, Reporter(is_quiet=True)), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/", timeout=10) as answer:
+            assert b"Accuracy against latency" in answer.read()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/../etc/passwd", timeout=10)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, where it is installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs chromium: sudo apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark")])
+def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((run_folder / "report.html").as_uri())
+    page.wait_for_selector("#front .scatterlayer .points path")
+    num_lines = sum(1 for _ in (run_folder / "search" / "history.jsonl").open())
+    points = page.locator("#front .scatterlayer .trace").first.locator("path.point")
+    assert points.count() == num_lines == 15
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(255, 255, 255)")
+    # Over the winner's star, which is drawn on top.
+    star = page.locator("#front .scatterlayer .trace").last.locator("path.point").bounding_box()
+    middle = (star["x"] + star["width"] / 2, star["y"] + star["height"] / 2)
+    page.mouse.move(*middle)
+    page.wait_for_selector("#front .hoverlayer .hovertext")
+    summary = json.loads((run_folder / "summary.json").read_text())
+    name = "-".join(map(str, summary["architecture"]))
+    assert name in page.locator("#front .hoverlayer .hovertext").first.text_content()
+    assert page.locator("#shown").text_content() == "winner"
+    page.mouse.click(*middle)
+    page.wait_for_function("document.getElementById('shown').textContent !== 'winner'")
+    assert page.locator("#shown").text_content().startswith(name)
+    assert page.locator("#strip > div").count() == 8
+    assert page.locator(".figure").count() == page.locator("details").count() == 4  # a made-up table has no networks to show
+    assert not problems and all(url.startswith(("file:", "data:", "blob:")) for url in requests)
+    page.close()
+
+
+def test_opened_model_needs_one_input_and_output(tmp_path: Path) -> None:
+    make = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["a", "b"], ["c"])],
+        "g",
+        [make("a", 1, [1]), make("b", 1, [1])],
+        [make("c", 1, [1])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "two.onnx")
+    assert onnxruntime.InferenceSession(tmp_path / "two.onnx", providers=["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match="has 2 inputs and 1 outputs"):
+        OnnxNetwork(tmp_path / "two.onnx")
