@@ -103,9 +103,18 @@ class SearchConfig:
     `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
     `finalists` best are measured on the device before one is named the winner. With a `confidence`, predictions leave
     a margin for the errors of the table's certificate.
+
+    The evaluator is `supernet`, `short-training` (for `short_epochs`), a proxy of untrained networks, or
+    `tabular:FILE`; only the first needs the supernet trained. The executor `ray` evaluates on so many `actors` of the
+    cluster at `ray_address`, else of RAY_ADDRESS, else of one on this machine.
     """
 
     agent: str = "predictor"
+    evaluator: str = "supernet"
+    short_epochs: _Count = 2
+    executor: Literal["local", "ray"] = "local"
+    actors: _Count = 2
+    ray_address: str | None = None
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     evaluations: _Count = 100
     recalibration_batches: _Count = 8

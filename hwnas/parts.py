@@ -20,6 +20,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "dataflow": ("hwnas.dataflow", "DATAFLOWS"),
     "training-strategy": ("hwnas.training", "STRATEGIES"),
     "search-agent": ("hwnas.search", "AGENTS"),
+    "evaluator": ("hwnas.evaluators", "EVALUATORS"),
     "profiler-worker": ("profilers.transport", "WORKERS"),
 }
 """Where the built-ins of each kind of part are."""

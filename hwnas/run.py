@@ -157,6 +157,18 @@ class Run:
         # Networks are measured as the table's blocks were, whatever the devices file says by now.
         return adjusted(device, threads=settings["threads"], batch=settings["batch"], tuning=settings.get("tuning"))
 
+    @property
+    def needs_supernet(self) -> bool:
+        """Whether the search judges by the supernet's weights, or reads what it learnt."""
+        config = self.config
+        reads = getattr(find("search-agent", config.search.agent), "reads_supernet", False)
+        return config.search.evaluator == "supernet" or reads or config.retrain.inherit
+
+    @property
+    def tabular_path(self) -> Path:
+        """The benchmark's file, where accuracies are looked up."""
+        return Path(self.config.search.evaluator.partition(":")[2])
+
     @cached_property
     def task(self) -> type[TrainingAgent]:
         """The training agent's class."""

@@ -60,6 +60,11 @@ def command(last: str) -> Callable[..., None]:
             str | None, typer.Option(help="What training minimises [the task's]; see hwnas list criterion.")
         ] = None,
         agent: Annotated[str | None, typer.Option(help="Search agent; see hwnas list search-agent.")] = None,
+        evaluator: Annotated[
+            str | None, typer.Option(help="What architectures are judged by; see hwnas list evaluator.")
+        ] = None,
+        executor: Annotated[str | None, typer.Option(help="Where evaluations run: local or ray.")] = None,
+        actors: Annotated[int | None, typer.Option(help="Ray actors.")] = None,
         evaluations: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
         retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
         inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
@@ -102,6 +107,9 @@ def command(last: str) -> Callable[..., None]:
             "supernet.criterion": criterion,
             "retrain.criterion": criterion,
             "search.agent": agent,
+            "search.evaluator": evaluator,
+            "search.executor": executor,
+            "search.actors": actors,
             "search.evaluations": evaluations,
             "retrain.epochs": retrain_epochs,
             "retrain.inherit": inherit,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import RunError
@@ -16,7 +17,7 @@ GENERATION = 10
 
 def run_search(
     agent: SearchAgent,
-    score: Callable[[Architecture], float],
+    scores: Callable[[Sequence[Architecture]], Iterator[float]],
     costs: Callable[[Architecture], Mapping[str, float]],
     *,
     history_path: Path,
@@ -26,8 +27,9 @@ def run_search(
 ) -> SearchResult:
     """Evaluate what the agent proposes until the number is reached or it has no more to propose.
 
-    Every evaluation is appended to the history file. An interrupted search is replayed: the agent, made from the same
-    seed, proposes the same again and is told the recorded scores instead of new ones.
+    A generation's scores are asked for together, and come in its order. Every evaluation is appended to the history
+    file. An interrupted search is replayed: the agent, made from the same seed, proposes the same again and is told the
+    recorded scores instead of new ones.
 
     Raises:
         RunError: the history belongs to another search.
@@ -40,25 +42,30 @@ def run_search(
             asked = agent.ask(min(GENERATION, num_evaluations - len(history)))
             if not asked:
                 break
-            generation: list[Evaluation] = []
-            for architecture in asked:
-                position = len(history) + len(generation)
-                if position < len(recorded):
-                    evaluation = _replayed(recorded[position], architecture, history_path)
-                else:
-                    evaluation = Evaluation(
-                        architecture=architecture, score=score(architecture), costs=costs(architecture)
-                    )
-                    lines.append(evaluation.as_dict())
+            known = recorded[len(history) : len(history) + len(asked)]
+            generation = [_replayed(r, a, history_path) for r, a in zip(known, asked, strict=False)]
+            for evaluation in generation:
+                on_evaluation(len(history) + 1, evaluation)
+            started = time.monotonic()
+            new = asked[len(generation) :]
+            for architecture, score in zip(new, scores(new), strict=True):
+                evaluation = Evaluation(architecture=architecture, score=score, costs=costs(architecture))
+                ended = time.monotonic()
+                lines.append({**evaluation.as_dict(), "seconds": round(ended - started, 3)})
+                started = ended
                 generation.append(evaluation)
-                on_evaluation(position + 1, evaluation)
+                on_evaluation(len(history) + len(generation), evaluation)
             agent.tell(generation)
             history.extend(generation)
     return SearchResult(history=tuple(history), seed=seed)
 
 
 def _replayed(record: Mapping[str, object], architecture: Architecture, path: Path) -> Evaluation:
-    evaluation = Evaluation(**{**record, "architecture": tuple(record["architecture"])})  # type: ignore[arg-type]
+    evaluation = Evaluation(
+        architecture=tuple(record["architecture"]),  # type: ignore[arg-type]
+        score=float(record["score"]),  # type: ignore[arg-type]
+        costs=dict(record["costs"]),  # type: ignore[call-overload]
+    )
     if evaluation.architecture != architecture:
         raise RunError(f"{path} records another search than this one; remove it to search again")
     return evaluation

@@ -31,6 +31,16 @@ class TabularBenchmark:
     test: NDArray[np.float64]
     costs: Mapping[str, NDArray[np.float64]]
 
+    def of_space(self, space: SearchSpace) -> TabularBenchmark:
+        """This benchmark, where it is of that space.
+
+        Raises:
+            RequestError: it is of another.
+        """
+        if [d.choices for d in space.decisions] != [d.choices for d in self.space.decisions]:
+            raise RequestError(f"the benchmark is of {self.space.spec.name}, this search of {space.spec.name}")
+        return self
+
     def index(self, architectures: NDArray[np.integer]) -> NDArray[np.int64]:
         """[num] rows of architectures."""
         sizes = [len(d.choices) for d in self.space.decisions]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hwnas.evaluators import TABULAR
 from hwnas.parts import find
 from hwnas.report import write_report
 from hwnas.run import Run
 from hwnas.search import HardLimits
+from hwnas.search.tabular import load_tabular
 from hwnas.stages.export import export_networks
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
@@ -20,6 +22,10 @@ def require_possible(run: Run) -> None:
     """Raise what is wrong with a request before any work is done for it."""
     config = run.config
     find("search-agent", config.search.agent)
+    if config.search.evaluator.startswith(TABULAR):
+        load_tabular(run.tabular_path).of_space(run.space)
+    else:
+        find("evaluator", config.search.evaluator)
     for training in (config.supernet, config.retrain):
         find("criterion", training.criterion or run.task.default_criterion)
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))

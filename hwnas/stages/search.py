@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from hwnas.dataflow import Batches
 from hwnas.errors import RunError
+from hwnas.evaluators import make_evaluator
+from hwnas.evaluators.executor import Scores, in_this_process, on_ray
 from hwnas.parts import find
 from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
@@ -20,9 +21,7 @@ from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.loop import run_search
 from hwnas.stages.table import ROUNDS, Latency
-from hwnas.supernet import SupernetEvaluator
-from hwnas.supernet.evaluation import calibration_batches
-from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.randomness import numpy_rng
 from lut.model import energy_mj
 from lut.precision import in_precision
 from search_spaces import Architecture
@@ -63,16 +62,47 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
 
 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
-    evaluator = _make_evaluator(run, supernet)
+    evaluator = make_evaluator(run, supernet)
     costs = GraphCosts(run.space)
-    score = cache(evaluator.score)  # searches of several budgets share what they evaluate
+    config = run.config.search
+    with (
+        on_ray(evaluator, config.actors, config.ray_address)
+        if config.executor == "ray"
+        else nullcontext(in_this_process(evaluator))
+    ) as scores:
+        return _find_by(run, latency, constraint, supernet, _Remembering(scores), costs)
+
+
+class _Remembering:
+    """Searches of several budgets share what they evaluate."""
+
+    def __init__(self, scores: Scores) -> None:
+        self._scores = scores
+        self.known: dict[Architecture, float] = {}
+
+    def __call__(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        fresh = self._scores([a for a in architectures if a not in self.known])
+        for architecture in architectures:
+            if architecture not in self.known:
+                self.known[architecture] = next(fresh)
+            yield self.known[architecture]
+
+
+def _find_by(
+    run: Run,
+    latency: Latency,
+    constraint: HardLimits,
+    supernet: Supernet,
+    scores: Scores,
+    costs: GraphCosts,
+) -> dict[str, Any]:
     history: dict[Architecture, Evaluation] = {}
     budgets = {"winner": latency.max_ms, **winner_names(latency.more_ms)}
     limits_of = {
         name: constraint.with_maximum("latency_ms", max_ms * latency.margin) for name, max_ms in budgets.items()
     }
     for name, limits in limits_of.items():
-        result = _search(run, limits, supernet, score, name, known=tuple(history.values()))
+        result = _search(run, limits, supernet, scores, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
     networks, finalists = {}, {}
     for name, max_ms in budgets.items():
@@ -82,8 +112,9 @@ def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet
         networks[name] = (winner.architecture, max_ms)
     random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
     networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
+    known = dict(zip(networks, scores([a for a, _ in networks.values()]), strict=True))
     return {
-        "networks": {name: _describe(a, costs, score, latency, max_ms) for name, (a, max_ms) in networks.items()},
+        "networks": {name: _describe(a, costs, known[name], latency, max_ms) for name, (a, max_ms) in networks.items()},
         "finalists": finalists["winner"],
         "finalists_of_budgets": {name: rows for name, rows in finalists.items() if name != "winner"},
         "front": [e.as_dict() for e in pareto_front([_by_latency(e) for e in history.values()])],
@@ -127,23 +158,11 @@ def _count(text: str | None) -> float | None:
     return None if text is None else parse_count(text)
 
 
-def _make_evaluator(run: Run, supernet: Supernet) -> SupernetEvaluator:
-    train, validation = (Batches.of(run.dataset, s, run.config.supernet.batch_size) for s in run.search_splits)
-    return SupernetEvaluator(
-        supernet,
-        run.agent,
-        calibration=calibration_batches(
-            train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
-        ),
-        validation=list(validation.in_order()),
-    )
-
-
 def _search(
     run: Run,
     constraint: HardLimits,
     supernet: Supernet,
-    score: Callable[[Architecture], float],
+    scores: Scores,
     name: str,
     *,
     known: Sequence[Evaluation],
@@ -161,7 +180,7 @@ def _search(
     with run.reporter.task(place, config.evaluations) as task:
         return run_search(
             agent,
-            score,
+            scores,
             constraint.costs,
             history_path=run.folder / "search" / ("history.jsonl" if name == "winner" else f"history-{name}.jsonl"),
             num_evaluations=config.evaluations,
@@ -244,7 +263,7 @@ def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architectur
 def _describe(
     architecture: Architecture,
     costs: GraphCosts,
-    score: Callable[[Architecture], float],
+    score: float,
     latency: Latency,
     max_ms: float,
 ) -> dict[str, Any]:
@@ -253,7 +272,7 @@ def _describe(
         "architecture": list(architecture),
         "params": cost.params,
         "macs": cost.macs,
-        "supernet_accuracy": score(architecture),
+        "supernet_accuracy": score,
         "predicted_ms": latency.model.predict_one_ms(architecture),
         "max_ms": max_ms,
     }

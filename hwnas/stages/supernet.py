@@ -14,7 +14,7 @@ from search_spaces.supernet import Supernet
 
 
 def train_supernet(run: Run, constraint: HardLimits) -> Supernet:
-    """The run's supernet, trained; only read where that was done before."""
+    """The run's supernet, trained; only read where that was done before, and left untrained where nothing needs it."""
     config = run.config.supernet
     strategy = find("training-strategy", config.strategy)(run.space, constraint)
     agent, criterion, batches = run.training(config, run.search_splits[0])
@@ -22,6 +22,8 @@ def train_supernet(run: Run, constraint: HardLimits) -> Supernet:
         seed_torch(run.config.seed, "supernet")
         supernet = run.space.supernet()
         strategy.prepare(supernet)
+    if not run.needs_supernet:
+        return supernet
     Trainer(
         module=with_criterion(supernet, criterion),
         config=config,

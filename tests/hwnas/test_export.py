@@ -294,7 +294,9 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     page.wait_for_function("document.getElementById('shown').textContent !== 'winner'")
     assert page.locator("#shown").text_content().startswith(name)
     assert page.locator("#strip > div").count() == 8
-    assert page.locator(".figure").count() == page.locator("details").count() == 4  # a made-up table has no networks to show
+    assert (
+        page.locator(".figure").count() == page.locator("details").count() == 4
+    )  # a made-up table has no networks to show
     assert not problems and all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     page.close()
 

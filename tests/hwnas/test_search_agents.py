@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import small_spec, synthetic_table
+from samples import history_without_times, small_spec, synthetic_table
 
 from hwnas.errors import RequestError, RunError
 from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, SearchAgent
@@ -136,7 +136,14 @@ def _search(path: Path, num: int, *, name: str = "evolution", seed: int = 0, cal
             calls.append(architecture)
         return float(np.sin(np.dot(architecture, np.arange(6))))
 
-    return run_search(agent, score, lambda a: {"sum": float(sum(a))}, history_path=path, num_evaluations=num, seed=seed)
+    return run_search(
+        agent,
+        lambda asked: map(score, asked),
+        lambda a: {"sum": float(sum(a))},
+        history_path=path,
+        num_evaluations=num,
+        seed=seed,
+    )
 
 
 @pytest.mark.parametrize("name", sorted(AGENTS))
@@ -149,7 +156,7 @@ def test_interrupted_search_ends_as_uninterrupted(name: str, kept_lines: int, tm
     calls: list[Architecture] = []
     assert _search(tmp_path / "parts", 40, name=name, calls=calls) == whole
     assert len(calls) == 40 - kept_lines
-    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert history_without_times(tmp_path / "parts") == history_without_times(tmp_path / "whole")
 
 
 def test_history_of_another_search_is_refused(tmp_path: Path) -> None:

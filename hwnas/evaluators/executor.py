@@ -1,0 +1,110 @@
+"""Where evaluations run: in this process, or on the actors of a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hwnas.errors import RequestError, RunError
+from hwnas.evaluators import Evaluator
+from search_spaces import Architecture
+
+Scores = Callable[[Sequence[Architecture]], Iterator[float]]
+"""Scores in the order of the architectures, each as soon as it and those before it are known."""
+
+MAX_LOSSES = 3
+"""Actors that may be lost over one architecture before it is taken to be the cause."""
+
+
+def in_this_process(evaluator: Evaluator) -> Scores:
+    """One after the other."""
+    return lambda architectures: (evaluator.score(a) for a in architectures)
+
+
+@contextmanager
+def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Scores]:
+    """On actors of a Ray cluster, each with a replica of the evaluator, one thread each.
+
+    The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
+    Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on is done again by a new one. Scores do not depend on the number of actors.
+
+    Raises:
+        RequestError: ray is not installed, or the cluster cannot be reached.
+        RunError: an architecture has cost several actors.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise RequestError("the ray executor needs ray: pip install 'hwnas[ray]'") from error
+    address = address or os.environ.get("RAY_ADDRESS")
+    was_running = ray.is_initialized()
+    if not was_running:
+        here = {"num_cpus": num_actors, "include_dashboard": False}
+        local: dict[str, Any] = {} if address else here
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or ray hides GPUs and says so at length
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
+    try:
+        yield _Pool(ray, evaluator, num_actors).scores
+    finally:
+        if not was_running:
+            ray.shutdown()
+
+
+class _Replica:
+    """An actor's side."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # sums depend on the number of threads
+        self._evaluator = evaluator
+
+    def score(self, architecture: Architecture) -> float:
+        return self._evaluator.score(architecture)
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+
+class _Pool:
+    def __init__(self, ray: Any, evaluator: Evaluator, num_actors: int) -> None:
+        self._ray = ray
+        self._evaluator = ray.put(evaluator)
+        self._actor_class = ray.remote(num_cpus=1)(_Replica)
+        self.actors = [self._new_actor() for _ in range(num_actors)]
+
+    def _new_actor(self) -> Any:
+        return self._actor_class.remote(self._evaluator)
+
+    def scores(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        waiting = list(range(len(architectures)))
+        idle = list(range(len(self.actors)))
+        running: dict[Any, tuple[int, int]] = {}  # reference to position and actor
+        done: dict[int, float] = {}
+        losses = [0] * len(architectures)
+        for position in range(len(architectures)):
+            while position not in done:
+                while waiting and idle:
+                    actor, job = idle.pop(), waiting.pop(0)
+                    running[self.actors[actor].score.remote(architectures[job])] = (job, actor)
+                (ready, *_), _ = self._ray.wait(list(running), num_returns=1)
+                job, actor = running.pop(ready)
+                try:
+                    done[job] = float(self._ray.get(ready))
+                except self._ray.exceptions.RayActorError as error:
+                    losses[job] += 1
+                    if losses[job] >= MAX_LOSSES:
+                        raise RunError(
+                            f"{losses[job]} actors were lost over the architecture "
+                            f"{'-'.join(map(str, architectures[job]))}: {error}"
+                        ) from error
+                    self.actors[actor] = self._new_actor()
+                    waiting.insert(0, job)
+                idle.append(actor)
+            yield done[position]

@@ -1,0 +1,133 @@
+"""Evaluators beside the supernet, and Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import run_cli
+from samples import history_without_times, small_spec, synthetic_table
+from torch.nn import functional
+
+from hwnas.errors import RunError
+from hwnas.evaluators import EVALUATORS
+from hwnas.evaluators.executor import on_ray
+from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
+from lut import save_table
+from search_spaces import Architecture, SpaceSpec, make_space
+
+SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+FLAGS = ("--width", 0.25, "--epochs", 1, "--evaluations", 6, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
+
+
+def _evaluator(name: str, seed: int = 0) -> ZeroCost:
+    generator = torch.Generator().manual_seed(1)
+    x_NCHW = torch.randn(16, 1, 16, 16, generator=generator)
+    targets_N = torch.arange(16) % 10
+    space = make_space(small_spec("nasbench-macro"))
+    return ZeroCost(space, PROXIES[name], x_NCHW, targets_N, loss=functional.cross_entropy, seed=seed)
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_proxies_are_reproducible_finite_and_tell_networks_apart(name: str) -> None:
+    one, same, other = _evaluator(name), _evaluator(name), _evaluator(name, seed=1)
+    small, large = (0,) * 8, (2,) * 8
+    scores = [one.score(small), one.score(large)]
+    assert np.isfinite(scores).all() and scores[0] != scores[1]
+    assert [same.score(large), same.score(small)] == scores[::-1]  # whatever was scored before
+    if name != "synflow":
+        assert other.score(large) != scores[1]
+    if name in ("naswot", "synflow"):
+        assert scores[1] > scores[0]  # these rank nothing below everything
+
+
+def test_proxies_leave_the_global_generator_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    for name in PROXIES:
+        _evaluator(name).score((1,) * 8)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
+    return tmp_path / "t.json"
+
+
+@pytest.mark.parametrize("name", sorted({*EVALUATORS} - {"supernet"}))
+def test_runs_without_a_supernet(name: str, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--evaluator", name, "--out", out, "--json")
+    outcome = run_cli(*common)
+    assert outcome.code == 0, outcome.err
+    assert not (out / "supernet" / "checkpoint.safetensors").exists()
+    assert len(history_without_times(out / "search" / "history.jsonl")) == 6
+
+
+def test_wrong_evaluators_are_refused(table: Path, tmp_path: Path) -> None:
+    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--out", tmp_path / "run")
+    for name, words in (
+        ("magic", "unknown evaluator 'magic'; there are: gradient-norm"),
+        ("tabular:none.json", "cannot read the benchmark none.json"),
+    ):
+        outcome = run_cli(*common, "--evaluator", name)
+        assert outcome.code == 2 and words in outcome.err, outcome.err
+
+
+def _counting(folder: Path, *, kills: Architecture | None = None, always: bool = False) -> object:
+    """A class of a function travels to actors by value."""
+
+    class _Counting:
+        """Scores that depend on the architecture alone; the process dies once over the one that is told."""
+
+        def __init__(self, folder: Path, *, kills: Architecture | None = None, always: bool = False) -> None:
+            self.folder, self.kills, self.always = folder, kills, always
+
+        def score(self, architecture: Architecture) -> float:
+            if architecture == self.kills and (self.always or not (self.folder / "killed").exists()):
+                (self.folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return float(sum(architecture)) + torch.get_num_threads() / 100
+
+    return _Counting(folder, kills=kills, always=always)
+
+
+ASKED = [(i, i % 3) for i in range(12)]
+
+
+@pytest.mark.slow
+def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs ray")
+    expected = [float(sum(a)) + 0.01 for a in ASKED]
+    for num in (1, 2):
+        with on_ray(_counting(tmp_path), num) as scores:
+            assert list(scores(ASKED)) == expected
+    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as scores:
+        assert list(scores(ASKED)) == expected
+        assert (tmp_path / "killed").exists()
+    with (
+        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as scores,
+        pytest.raises(RunError, match="3 actors were lost over the architecture 5-2"),
+    ):
+        list(scores(ASKED))
+
+
+@pytest.mark.slow
+def test_search_on_ray_finds_the_same_with_one_actor_and_two(table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs ray")
+    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--json", "--executor", "ray")
+    found = []
+    for actors in (1, 2):
+        outcome = run_cli(*common, "--actors", actors, "--out", tmp_path / str(actors))
+        assert outcome.code == 0, outcome.err
+        found.append(history_without_times(tmp_path / str(actors) / "search" / "history.jsonl"))
+    assert found[0] == found[1]
+    summaries = [json.loads((tmp_path / str(n) / "summary.json").read_text()) for n in (1, 2)]
+    assert summaries[0]["architecture"] == summaries[1]["architecture"]
