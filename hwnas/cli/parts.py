@@ -12,7 +12,7 @@ from hwnas.cli.printing import print_json, print_table
 Kind = Annotated[
     str,
     typer.Argument(
-        help="space, block, agent, criterion, dataflow, training-strategy, search-agent or profiler-worker."
+        help="space, block, agent, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker."
     ),
 ]
 

@@ -29,7 +29,8 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
     """On actors of a Ray cluster, each with a replica of the evaluator, one thread each.
 
     The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
-    Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on is done again by a new one. Scores do not depend on the number of actors.
+    Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on
+    is done again by a new one. Scores do not depend on the number of actors.
 
     Raises:
         RequestError: ray is not installed, or the cluster cannot be reached.

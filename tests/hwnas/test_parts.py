@@ -24,6 +24,7 @@ FLAGS = {
     "dataflow": "--data",
     "training-strategy": "--strategy",
     "search-agent": "--agent",
+    "evaluator": "--evaluator",
 }
 
 
@@ -115,3 +116,18 @@ def test_references_to_nothing_are_said(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=message):
             find("training-strategy", name)
     assert summary_line(find("training-strategy", "hwnas.training:StrictFairness")).startswith("Every choice")
+
+
+def test_the_documented_example_finds_shapes(tmp_path: Path) -> None:
+    """Dense prediction: data, space and agent of one file that is nobody's built-in."""
+    example = Path(__file__).parents[2] / "docs" / "examples" / "shapes.py"
+    spec = SpaceSpec(name=f"{example}:dense", input_size=16, in_channels=1, num_classes=3)
+    save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
+    outcome = run_cli(
+        *("search", "--data", f"{example}:shapes", "--space", f"{example}:dense", "--task", f"{example}:Segmentation"),
+        *("--input-size", 16, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--epochs", 2, "--evaluations", 4),
+        *("--retrain-epochs", 8, "--train-images", 300, "--out", tmp_path / "run", "--json", "--quiet"),
+    )
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads(outcome.out)["test_metrics"]
+    assert set(metrics) == {"mean_iou", "pixel_accuracy"} and metrics["mean_iou"] > 0.5

@@ -1,0 +1,79 @@
+"""A task of one's own: which pixels belong to a square, which to a disc. Data, search space and agent in one file.
+
+hwnas search --data docs/examples/shapes.py:shapes --space docs/examples/shapes.py:dense \
+    --task docs/examples/shapes.py:Segmentation --max-latency 60%
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from hwnas.dataflow import Augmentation, Dataset, Split
+from search_spaces import Block, SpaceSpec
+from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.skip import Skip
+from search_spaces.chain import ChainSpace
+
+
+def shapes(_root, input_size):
+    """Noisy images with a square and a disc; a target is a class per pixel."""
+    size = input_size or 24
+
+    def split(num: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        centres = torch.randint(size // 5, size - size // 5, (num, 2, 2, 1, 1), generator=generator)
+        rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        away = torch.stack([rows, columns]) - centres  # [num, shape, axis, size, size]
+        in_square = away[:, 0].abs().amax(dim=1) <= size // 6
+        targets = torch.where((away[:, 1] ** 2).sum(dim=1) <= (size // 5) ** 2, 2, in_square.long())
+        noise = torch.randint(0, 90, (num, 1, size, size), generator=generator)
+        return Split(images_NCHW=(noise + 150 * (targets > 0)[:, None]).to(torch.uint8), targets_N=targets)
+
+    parts = {"train": split(500, seed=0), "test": split(200, seed=1), "augmentation": Augmentation()}
+    return Dataset(name="shapes", classes=("background", "square", "disc"), **parts)
+
+
+class PixelClassifier(Block):
+    family: ClassVar[str] = "pixel-classifier"
+
+    def _key_fields(self):
+        return {}
+
+    def build(self):
+        return nn.Conv2d(self.in_channels, self.out_channels, 1)
+
+
+def dense(spec: SpaceSpec) -> ChainSpace:
+    """Six layers that keep the resolution, each a bottleneck of kernel 3, 5 or 7, or left out."""
+    shape = {"in_channels": 16, "out_channels": 16, "input_size": spec.input_size}
+    kernels = {f"k{k}_e2": MBConv(**shape, kernel=k, expansion=2) for k in (3, 5, 7)}
+    stem = ConvBnAct(in_channels=spec.in_channels, out_channels=16, input_size=spec.input_size, kernel=3)
+    head = PixelClassifier(in_channels=16, out_channels=spec.num_classes, input_size=spec.input_size)
+    layers = [[*kernels.values(), Skip(**shape)] for _ in range(6)]
+    return ChainSpace(spec, stem=[stem], layers=layers, choice_names=[*kernels, "skip"], head=[head])
+
+
+class Segmentation:
+    """Cross entropy per pixel; judged by the mean intersection over union of the classes."""
+
+    default_criterion: ClassVar[str] = "cross-entropy"
+    holds_out_classes: ClassVar[bool] = False
+
+    def __init__(self, *, criterion):
+        self.loss = criterion
+
+    @staticmethod
+    def num_outputs(dataset):
+        return len(dataset.classes)
+
+    def metrics(self, forward, batches):
+        with torch.inference_mode():
+            pairs = [(forward(x).argmax(dim=1).flatten(), targets.flatten()) for x, targets in batches]
+        found, right = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        overlaps = [((found == c) & (right == c)).sum() / ((found == c) | (right == c)).sum() for c in right.unique()]
+        return {
+            "mean_iou": float(torch.stack(overlaps).mean()),
+            "pixel_accuracy": float((found == right).float().mean()),
+        }
