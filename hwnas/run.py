@@ -162,7 +162,8 @@ class Run:
         """Whether the search judges by the supernet's weights, or reads what it learnt."""
         config = self.config
         reads = getattr(find("search-agent", config.search.agent), "reads_supernet", False)
-        return config.search.evaluator == "supernet" or reads or config.retrain.inherit
+        needed_later = config.retrain.inherit or config.retrain.distillation > 0
+        return config.search.evaluator == "supernet" or reads or needed_later
 
     @property
     def tabular_path(self) -> Path:

@@ -29,7 +29,10 @@ def test_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert tops - {t for t in tops if t.endswith(".dist-info")} == PACKAGES
     sources = {str(p.relative_to(ROOT)) for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
-    assert sources | {"profilers/devices.yaml"} == {n for n in names if not n.split("/")[0].endswith(".dist-info")}
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "hwnas" / "templates").iterdir()}
+    assert sources | templates | {"profilers/devices.yaml"} == {
+        n for n in names if not n.split("/")[0].endswith(".dist-info")
+    }
 
 
 def test_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -177,6 +178,8 @@ def _work(run: object, last: str, *, as_json: bool) -> None:
 
     assert isinstance(run, Run)
     summary = run_stages(run, last=last)
+    if summary is None and os.environ.get("RANK", "0") != "0":
+        return  # the first process of torchrun speaks for all
     if summary is None:
         run.reporter.line(f"{run.folder}: done up to {last}")
     elif as_json:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import RequestError
 from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.constraint import HardLimits
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
@@ -42,7 +43,7 @@ class DifferentiableAgent:
         found: list[Architecture] = []
         if self._is_first and num:
             self._is_first = False
-            best = self._mended()
+            best = most_likely_feasible(self._log_probabilities, self._sampler.constraint)
             if best is not None:
                 found += filter(None, [self._sampler.first_unseen(lambda: best, 1)])
         while len(found) < num:
@@ -58,25 +59,38 @@ class DifferentiableAgent:
     def _draw(self) -> Architecture:
         return tuple(int((log + self._rng.gumbel(size=len(log))).argmax()) for log in self._log_probabilities)
 
-    def _mended(self) -> Architecture | None:
-        constraint = self._sampler.constraint
-        current = tuple(int(log.argmax()) for log in self._log_probabilities)
-        cost = constraint.cost(current)
-        while not constraint.is_met(current):
-            best: tuple[float, Architecture, float] | None = None
-            for position, log in enumerate(self._log_probabilities):
-                for choice in range(len(log)):
-                    changed = (*current[:position], choice, *current[position + 1 :])
-                    saved = cost - (changed_cost := constraint.cost(changed))
-                    if saved <= 0:
-                        continue
-                    lost_per_saved = float(log[current[position]] - log[choice]) / saved
-                    if best is None or lost_per_saved < best[0]:
-                        best = (lost_per_saved, changed, changed_cost)
-            if best is None:
-                return None
-            _, current, cost = best
-        return current
+
+def most_likely_feasible(
+    log_probabilities: Sequence[NDArray[np.float64]], constraint: Constraint
+) -> Architecture | None:
+    """The likeliest architecture of independent choices, mended where it breaks the constraint.
+
+    One after the other the change that loses the least likelihood per cost saved is made; None where no change saves.
+
+    Args:
+        log_probabilities: per decision [num_choices].
+    """
+    current = tuple(int(log.argmax()) for log in log_probabilities)
+    cost = constraint.cost(current)
+    while not constraint.is_met(current):
+        changes = [
+            (position, choice)
+            for position, log in enumerate(log_probabilities)
+            for choice in range(len(log))
+            if choice != current[position]
+        ]
+        changed = [(*current[:position], choice, *current[position + 1 :]) for position, choice in changes]
+        if isinstance(constraint, HardLimits):
+            costs = constraint.worst_share(np.array(changed))
+        else:
+            costs = np.array([constraint.cost(each) for each in changed])
+        lost = np.array([log_probabilities[p][current[p]] - log_probabilities[p][c] for p, c in changes])
+        saved = cost - costs
+        if not (saved > 0).any():
+            return None
+        best = int(np.where(saved > 0, lost / np.where(saved > 0, saved, 1.0), np.inf).argmin())
+        current, cost = changed[best], float(costs[best])
+    return current
 
 
 def _log_probabilities(space: Space, supernet: Supernet | None) -> list[NDArray[np.float64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwnas.evaluators import TABULAR
 from hwnas.parts import find
+from hwnas.progress import Reporter
 from hwnas.report import write_report
 from hwnas.run import Run
 from hwnas.search import HardLimits
@@ -14,6 +15,7 @@ from hwnas.stages.search import find_networks, hard_limits
 from hwnas.stages.summary import summarise
 from hwnas.stages.supernet import train_supernet
 from hwnas.stages.table import prepare_latency
+from hwnas.training.group import Group, started_group
 
 STAGES = ("train", "search", "retrain", "export")
 
@@ -36,28 +38,46 @@ def require_possible(run: Run) -> None:
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     """Work through the stages up to the last one asked for; stages already done are only read.
 
+    Under torchrun all processes train the supernet together; the first does everything else.
+
     Returns:
         The summary of a complete run, else None.
     """
     assert last in STAGES
     require_possible(run)
-    with run.opened():
-        latency = prepare_latency(run)
-        run.keep_settings()
-        constraint = hard_limits(run, latency)
-        supernet = train_supernet(run, constraint)
-        if last == "train":
+    with started_group() as group:
+        if group.rank:
+            _assist(run, group)
             return None
-        found = find_networks(run, latency, constraint, supernet)
-        if last == "search":
-            return None
-        retrained = retrain_networks(run, found, supernet)
-        if last == "retrain":
-            return None
-        exported = export_networks(run, retrained)
-        summary = summarise(run, found, retrained, exported)
-        write_report(run)
-        return summary
+        with run.opened():
+            return _work_through(run, last, group)
+
+
+def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None:
+    latency = prepare_latency(run)
+    run.keep_settings()
+    group.barrier()
+    constraint = hard_limits(run, latency)
+    supernet = train_supernet(run, constraint, group)
+    if last == "train":
+        return None
+    found = find_networks(run, latency, constraint, supernet)
+    if last == "search":
+        return None
+    retrained = retrain_networks(run, found, supernet)
+    if last == "retrain":
+        return None
+    exported = export_networks(run, retrained)
+    summary = summarise(run, found, retrained, exported)
+    write_report(run)
+    return summary
+
+
+def _assist(run: Run, group: Group) -> None:
+    """Train the supernet with the first process, which has made the table by then and does the rest alone."""
+    quiet = Run(run.config, Reporter(is_quiet=True))
+    group.barrier()
+    train_supernet(quiet, hard_limits(quiet, prepare_latency(quiet)), group)
 
 
 __all__ = ["STAGES", "run_stages"]

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hwnas.criteria import Distillation
 from hwnas.dataflow import Batches
 from hwnas.run import Run
 from hwnas.stages.search import FoundNetwork
 from hwnas.supernet import inherit_weights
+from hwnas.supernet.evaluation import calibration_batches, recalibrate
 from hwnas.training import Trainer
-from hwnas.training.randomness import seed_torch
+from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.trainer import with_criterion
+from search_spaces.cost import GraphCosts
+from search_spaces.overview import extreme_architecture
 from search_spaces.supernet import Supernet
 
 
@@ -50,9 +54,16 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     if config.inherit:
         inherit_weights(module, supernet, found.architecture)
     agent, criterion, batches = run.training(config, run.dataset.train)
+    teacher = _teacher(run, supernet) if config.distillation else None
+    distill = Distillation(temperature=2.0)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
-        loss = agent.loss(module(batch[0]), batch[1])
+        outputs = module(batch[0])
+        loss = agent.loss(outputs, batch[1])
+        if teacher is not None:
+            with torch.no_grad():
+                taught = teacher(batch[0])
+            loss = loss + config.distillation * distill(outputs, taught)
         loss.backward()
         return loss.detach()
 
@@ -70,3 +81,15 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
     metrics = run.stored(f"retrain/{name}.json", lambda: run.agent.metrics(module, test.in_order()))
     return RetrainedNetwork(module=module, test_metrics=metrics)
+
+
+def _teacher(run: Run, supernet: Supernet) -> nn.Module:
+    """The supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
+    largest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=True)
+    path = nn.Sequential(*supernet.path(largest))
+    train = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)
+    batches = calibration_batches(
+        train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
+    )
+    recalibrate(path, batches)
+    return path

@@ -170,9 +170,9 @@ def _search(
     """A search under one budget, which begins with what those under other budgets found out."""
     config = run.config.search
     made = find("search-agent", config.agent)
+    place = "search" if name == "winner" else f"search-{name}"
     # A few agents read the supernet; the others know only scores.
     extra = {"supernet": supernet} if getattr(made, "reads_supernet", False) else {}
-    place = "search" if name == "winner" else f"search-{name}"
     agent = made(run.space, constraint, numpy_rng(run.config.seed, place), **extra)
     if usable := [e for e in known if constraint.is_met(e.architecture)]:
         agent.tell(usable)

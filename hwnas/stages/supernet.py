@@ -8,12 +8,13 @@ from hwnas.parts import find
 from hwnas.run import Run
 from hwnas.search import HardLimits
 from hwnas.training import Trainer
+from hwnas.training.group import ALONE, Group
 from hwnas.training.randomness import seed_torch
 from hwnas.training.trainer import with_criterion
 from search_spaces.supernet import Supernet
 
 
-def train_supernet(run: Run, constraint: HardLimits) -> Supernet:
+def train_supernet(run: Run, constraint: HardLimits, group: Group = ALONE) -> Supernet:
     """The run's supernet, trained; only read where that was done before, and left untrained where nothing needs it."""
     config = run.config.supernet
     strategy = find("training-strategy", config.strategy)(run.space, constraint)
@@ -33,5 +34,6 @@ def train_supernet(run: Run, constraint: HardLimits) -> Supernet:
         name="supernet",
         seed=run.config.seed,
         reporter=run.reporter,
+        group=group,
     ).fit()
     return supernet

@@ -16,6 +16,7 @@ from hwnas.config import TrainingConfig
 from hwnas.dataflow import Batches
 from hwnas.progress import Reporter, Task
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.training.group import ALONE, Group
 from hwnas.training.randomness import numpy_rng, torch_rng
 from hwnas.training.strategy import Moment
 from hwnas.training.weight_average import WeightAverage
@@ -48,6 +49,7 @@ class Trainer:
         module: trained in place.
         accumulate: what one step does with a batch.
         name: of the work, for progress and for the generators.
+        group: processes that train together: each takes its share of every batch; the first one writes.
     """
 
     module: nn.Module
@@ -58,6 +60,7 @@ class Trainer:
     name: str
     seed: int
     reporter: Reporter = field(default_factory=Reporter)
+    group: Group = ALONE
 
     def fit(self) -> list[EpochRecord]:
         """Train what is left to be trained; the module then has its final (averaged, where asked for) weights."""
@@ -77,6 +80,7 @@ class Trainer:
                         ended = time.monotonic()
                         next_save = ended + (ended - started) / SAVING_SHARE
                     self._log(records[-1])
+        self.group.barrier()
         if average:
             average.apply()
         return records
@@ -94,18 +98,32 @@ class Trainer:
                 group["lr"] = learning_rate(self.config, step / num_steps)
             optimizer.zero_grad(set_to_none=True)
             moment = Moment(step=step, num_steps=self.config.epochs * num_steps)
-            losses.append(self.accumulate(batch, rng, moment))
+            losses.append(self.accumulate(self._share(batch), rng, moment))
+            self.group.average(p.grad for p in self.module.parameters() if p.grad is not None)
             self._step(optimizer)
             if average:
                 average.update()
             num_images += len(batch[1])
             task.update(step + 1, f"epoch {epoch + 1}/{self.config.epochs}")
+        loss = torch.stack(losses).mean()
+        self.group.average([loss])
+        self.group.average(self._statistics())
         return EpochRecord(
             epoch=epoch,
-            loss=float(torch.stack(losses).mean()),
+            loss=float(loss),
             learning_rate=learning_rate(self.config, float(epoch)),
             images_per_s=num_images / (time.monotonic() - started),
         )
+
+    def _share(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.group.size == 1:
+            return batch
+        x_NCHW, targets_N = (part[self.group.rank :: self.group.size] for part in batch)
+        return x_NCHW.contiguous(memory_format=torch.channels_last), targets_N
+
+    def _statistics(self) -> list[torch.Tensor]:
+        """What BatchNorm remembers: of its own share of the images in every process."""
+        return [b for name, b in self.module.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.config.clip_norm is not None:
@@ -123,6 +141,8 @@ class Trainer:
     def _save(
         self, optimizer: torch.optim.Optimizer, average: WeightAverage | None, records: list[EpochRecord]
     ) -> None:
+        if self.group.rank:
+            return
         names = {id(p): name for name, p in self.module.named_parameters()}
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         for parameter, state in optimizer.state.items():

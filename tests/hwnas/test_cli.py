@@ -92,6 +92,19 @@ def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str
     assert accuracies[1] > accuracies[0]
 
 
+def test_distillation_changes_what_is_learnt_and_continues(table: Path, budget: str, tmp_path: Path) -> None:
+    found = []
+    for weight in (0, 1):
+        (tmp_path / "c.yaml").write_text(f"retrain: {{distillation: {weight}, epochs: 2}}")
+        out = tmp_path / str(weight)
+        flags = (*FAST[:4], "--train-images", 128, "--evaluations", 4, "--lut", table, "--max-latency", budget)
+        outcome = run_cli("search", tmp_path / "c.yaml", *flags, "--out", out, "--json", "--quiet")
+        assert outcome.code == 0, outcome.err
+        found.append((out / "export" / "model.onnx").read_bytes())
+        assert run_cli("export", out, "--json").out == outcome.out
+    assert found[0] != found[1]
+
+
 def test_profile_then_show(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     common = ("profile", "--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "-o", path)

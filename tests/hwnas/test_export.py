@@ -109,6 +109,16 @@ def test_predict_takes_images_of_any_size_and_mode(bundle: Path, tmp_path: Path)
     assert "there are: model.onnx" in _predict(bundle, "--model", "x", tmp_path / "c.jpg").stderr
 
 
+def test_the_quickstart_draws_a_picture(bundle: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "docs" / "examples" / "classify.py"
+    for i, mode in enumerate(("L", "RGB")):
+        Image.new(mode, (30, 20 + i)).save(tmp_path / f"{i}.png")
+    command = [sys.executable, script, bundle, tmp_path / "out.png", tmp_path / "0.png", tmp_path / "1.png"]
+    subprocess.run(command, check=True)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.width > picture.height > 300
+
+
 @pytest.mark.slow
 def test_predict_runs_in_a_bare_environment(bundle: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)

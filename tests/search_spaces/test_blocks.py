@@ -136,7 +136,9 @@ def _distinct_blocks(name: str, input_size: int, num_classes: int) -> list[Block
 
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_every_distinct_block_exports_and_agrees_with_torch(name: str, tmp_path: Path) -> None:
-    differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 32, 10)}
+    blocks = _distinct_blocks(name, 32, 10)
+    # Of spaces with hundreds of blocks an eighth; the slow test below has them all.
+    differences = {b.key: _parity(b, tmp_path) for b in blocks[:: 8 if len(blocks) > 300 else 1]}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
 
 

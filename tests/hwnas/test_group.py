@@ -1,0 +1,100 @@
+"""Training in several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import run_cli
+from samples import synthetic_table
+
+from hwnas.training.checkpoint import load_checkpoint
+from hwnas.training.group import ALONE
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hwnas.config import TrainingConfig
+from hwnas.dataflow import Batches, load_dataset
+from hwnas.progress import Reporter
+from hwnas.training import Trainer
+from hwnas.training.group import started_group
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+dataset = load_dataset("digits", Path())
+module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+config = TrainingConfig(epochs=2, batch_size=64, learning_rate=0.05)
+
+
+def accumulate(batch, rng, moment):
+    loss = nn.functional.cross_entropy(module(batch[0]), batch[1])
+    loss.backward()
+    return loss.detach()
+
+
+with started_group() as group:
+    Trainer(module=module, config=config, batches=Batches.of(dataset, dataset.train, 64), accumulate=accumulate,
+            checkpoint=Path(sys.argv[1]), name="toy", seed=0, reporter=Reporter(is_quiet=True), group=group).fit()
+"""
+
+
+def _torchrun(*command: object) -> None:
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = subprocess.run(
+        [*launcher, *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    """Without BatchNorm the mean of two halves' gradients is the whole batch's."""
+    (tmp_path / "toy.py").write_text(SCRIPT)
+    _torchrun(tmp_path / "toy.py", tmp_path / "two.safetensors")
+    subprocess.run([sys.executable, tmp_path / "toy.py", tmp_path / "one.safetensors"], check=True)
+    (one, record), (two, other) = (load_checkpoint(tmp_path / f"{n}.safetensors") for n in ("one", "two"))
+    assert set(one) == set(two)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-5)
+    assert [row[1] for row in other["epochs"]] == pytest.approx([row[1] for row in record["epochs"]], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_supernet_trained_by_two_is_searched_by_one(tmp_path: Path) -> None:
+    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
+    out = tmp_path / "run"
+    flags = ("--width", 0.25, "--epochs", 6, "--evaluations", 8, "--retrain-epochs", 2, "--max-latency", "70%")
+    _torchrun("-m", "hwnas", "train", *flags, "--lut", tmp_path / "t.json", "--out", out, "--quiet")
+    _, record = load_checkpoint(out / "supernet" / "checkpoint.safetensors")
+    losses = [row[1] for row in record["epochs"]]
+    assert len(losses) == 6 and losses[-1] < max(losses)
+    before = (out / "supernet" / "checkpoint.safetensors").read_bytes()
+    outcome = run_cli("search", "--resume", "--out", out, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["budget_kept"]
+    assert (out / "supernet" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_one_process_alone_changes_nothing() -> None:
+    tensor = torch.tensor([1.0, 2.0])
+    ALONE.average([tensor])
+    ALONE.barrier()
+    assert tensor.tolist() == [1.0, 2.0]
