@@ -64,7 +64,7 @@ def main() -> None:
                 seed=seed,
                 reporter=Reporter(is_quiet=True),
             ).fit()
-            probabilities = [torch.softmax(logits.detach(), dim=0) for logits in supernet.decision_logits]
+            probabilities = [torch.softmax(logits.detach(), dim=0) for logits in supernet.choice_logits()]
             expected = AdditiveCosts(space, limits).expected_shares(probabilities).item() * budget
             (found,) = DifferentiableAgent(space, limits, np.random.default_rng(seed), supernet=supernet).ask(1)
             found_ms = model.predict_one_ms(found)

@@ -39,6 +39,10 @@ def with_weights(block: Block, state: Mapping[str, torch.Tensor]) -> nn.Module:
     return module
 
 
+LOGIT_SCALE = 5.0
+"""How much faster logits learn than weights, squared."""
+
+
 class ChoiceSupernet(Supernet):
     """Separate candidate blocks per layer; an architecture is a path through them (Guo et al. 2020)."""
 
@@ -53,7 +57,7 @@ class ChoiceSupernet(Supernet):
         self.layers = nn.ModuleList(nn.ModuleList(candidates) for candidates in layers)
         self.head = nn.ModuleList(m for slot in head for m in slot)
         self.decision_logits = nn.ParameterList()
-        """Per layer [num_choices], where a training strategy learns which to choose; else empty."""
+        """Per layer [num_choices], where a strategy learns which to choose; else empty. See `choice_logits`."""
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
         chosen = [layer[choice] for layer, choice in zip(self.layers, architecture, strict=True)]  # type: ignore[index]
@@ -64,6 +68,14 @@ class ChoiceSupernet(Supernet):
         for module in self.path(architecture):
             x = module(x)
         return x
+
+    def choice_logits(self) -> list[torch.Tensor]:
+        """Per layer [num_choices] what a training strategy learnt to choose, as logits.
+
+        They are `LOGIT_SCALE` times the parameters: gradients of choices are small beside those of weights, and both
+        have one learning rate.
+        """
+        return [LOGIT_SCALE * each for each in self.decision_logits]
 
     def forward_mixed(self, x_NCHW: torch.Tensor, weights: Sequence[Mapping[int, torch.Tensor]]) -> torch.Tensor:
         """What the network computes whose every layer is a weighted sum of its candidates.

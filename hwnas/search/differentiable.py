@@ -13,7 +13,7 @@ from hwnas.search.agent import Constraint, Evaluation, Space
 from hwnas.search.constraint import HardLimits
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
-from search_spaces.supernet import Supernet
+from search_spaces.supernet import ChoiceSupernet, Supernet
 
 NUM_ATTEMPTS = 200
 
@@ -96,7 +96,7 @@ def most_likely_feasible(
 def _log_probabilities(space: Space, supernet: Supernet | None) -> list[NDArray[np.float64]]:
     if supernet is None:
         return [np.zeros(len(d.choices)) for d in space.decisions]
-    logits = getattr(supernet, "decision_logits", None)
+    logits = supernet.choice_logits() if isinstance(supernet, ChoiceSupernet) else []
     if not logits:
         raise RequestError(
             "the differentiable agent reads what a differentiable strategy learnt: train with --strategy softmax, "

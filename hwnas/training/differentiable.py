@@ -63,7 +63,7 @@ class Differentiable(ABC):
         """Gradients of weights and logits; gives the task's loss alone."""
         assert isinstance(supernet, ChoiceSupernet)
         x_NCHW, targets_N = batch
-        logits = [*supernet.decision_logits]
+        logits = supernet.choice_logits()
         weights = [self.weights(each, rng, moment) for each in logits]
         value = loss(supernet.forward_mixed(x_NCHW, weights), targets_N)
         excess = self._costs.expected_shares([torch.softmax(each, dim=0) for each in logits]) - 1.0

@@ -263,14 +263,14 @@ def test_differentiable_training_ends_under_the_budget(name: str) -> None:
     strategy.prepare(supernet)
     supernet.to(memory_format=torch.channels_last)
     batch = (torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
-    optimizer = torch.optim.SGD(supernet.decision_logits.parameters(), lr=0.5)
+    optimizer = torch.optim.SGD(supernet.decision_logits.parameters(), lr=0.05)
     for step in range(150):
         optimizer.zero_grad()
         strategy.accumulate(
             supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(step), Moment(step=step, num_steps=150)
         )
         optimizer.step()
-    probabilities = [torch.softmax(logits, dim=0) for logits in supernet.decision_logits]
+    probabilities = [torch.softmax(logits, dim=0) for logits in supernet.choice_logits()]
     assert strategy._costs.expected_shares(probabilities).item() < 1.1
     assert any(p.grad is not None for p in supernet.layers.parameters())
     for seed in range(3):
