@@ -40,21 +40,18 @@ class DifferentiableAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """The most likely feasible architecture, then samples of the distribution, then of all feasible ones."""
-        found: list[Architecture] = []
-        if self._is_first and num:
-            self._is_first = False
-            best = most_likely_feasible(self._log_probabilities, self._sampler.constraint)
-            if best is not None:
-                found += filter(None, [self._sampler.first_unseen(lambda: best, 1)])
-        while len(found) < num:
-            architecture = self._sampler.first_unseen(self._draw, NUM_ATTEMPTS) or self._sampler.sample()
-            if architecture is None:
-                break
-            found.append(architecture)
-        return found
+        return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Nothing is learnt any more."""
+
+    def _next(self, _num_found: int) -> Architecture | None:
+        if self._is_first:
+            self._is_first = False
+            best = most_likely_feasible(self._log_probabilities, self._sampler.constraint)
+            if best is not None and (found := self._sampler.first_unseen(lambda: best, 1)) is not None:
+                return found
+        return self._sampler.first_unseen(self._draw, NUM_ATTEMPTS)
 
     def _draw(self) -> Architecture:
         return tuple(int((log + self._rng.gumbel(size=len(log))).argmax()) for log in self._log_probabilities)

@@ -35,21 +35,17 @@ class EvolutionAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Founders first, then children; fewer once unseen feasible architectures cannot be found."""
-        found: list[Architecture] = []
-        while len(found) < num:
-            is_founding = not self._parents or self._num_told + len(found) < NUM_FOUNDERS
-            architecture = None if is_founding else self._child()
-            architecture = architecture or self._sampler.sample()
-            if architecture is None:
-                break
-            found.append(architecture)
-        return found
+        return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Keep the best as parents."""
         self._num_told += len(evaluations)
         pool = [*self._parents, *evaluations]
         self._parents = sorted(pool, key=lambda e: -e.score)[:NUM_PARENTS]
+
+    def _next(self, num_found: int) -> Architecture | None:
+        is_founding = not self._parents or self._num_told + num_found < NUM_FOUNDERS
+        return None if is_founding else self._child()
 
     def _child(self) -> Architecture | None:
         make: Callable[[], Architecture] = self._mutant if self._rng.random() < 0.5 else self._crossing

@@ -31,15 +31,7 @@ class LocalSearchAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Founders at random, then neighbours; random ones once there are no more."""
-        found: list[Architecture] = []
-        while len(found) < num:
-            is_founding = len(self._told) + len(found) < NUM_FOUNDERS
-            architecture = None if is_founding else self._neighbour()
-            architecture = architecture or self._sampler.sample()
-            if architecture is None:
-                break
-            found.append(architecture)
-        return found
+        return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Move to what is better than the centre."""
@@ -47,6 +39,9 @@ class LocalSearchAgent:
         best = max(evaluations, key=lambda e: e.score, default=None)
         if best is not None and (self._centre is None or best.score > self._centre.score):
             self._move_to(best)
+
+    def _next(self, num_found: int) -> Architecture | None:
+        return None if len(self._told) + num_found < NUM_FOUNDERS else self._neighbour()
 
     def _neighbour(self) -> Architecture | None:
         while True:

@@ -33,15 +33,7 @@ class Nsga2Agent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Founders at random, then children of tournaments' winners."""
-        found: list[Architecture] = []
-        while len(found) < num:
-            is_founding = self._num_told + len(found) < POPULATION
-            architecture = None if is_founding else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
-            architecture = architecture or self._sampler.sample()
-            if architecture is None:
-                break
-            found.append(architecture)
-        return found
+        return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """The next population: whole fronts, of the last one the least crowded."""
@@ -51,6 +43,10 @@ class Nsga2Agent:
         order = np.lexsort((-crowding, ranks))[:POPULATION]
         self._population = [pool[i] for i in order]
         self._ranks, self._crowding = ranks[order], crowding[order]
+
+    def _next(self, num_found: int) -> Architecture | None:
+        is_founding = self._num_told + num_found < POPULATION
+        return None if is_founding else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
 
     def _parent(self) -> Architecture:
         one, other = self._rng.integers(len(self._population), size=2).tolist()

@@ -48,15 +48,11 @@ class PredictorAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Founders at random, then what the predictor promises most of; random ones where it knows no candidate."""
-        found: list[Architecture] = []
         num_founders = min(num, max(0, NUM_FOUNDERS - len(self._told)))
-        while len(found) < num_founders and (architecture := self._sampler.sample()) is not None:
-            found.append(architecture)
-        if len(found) == num_founders and len(found) < num:
+        found = self._sampler.fill(num_founders, lambda _: None)
+        if len(found) == num_founders < num:
             found += self._promising(num - len(found))
-        while len(found) < num and (architecture := self._sampler.sample()) is not None:
-            found.append(architecture)
-        return found
+        return found + self._sampler.fill(num - len(found), lambda _: None)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Remember them; the predictor learns when it is asked next."""

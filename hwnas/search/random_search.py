@@ -19,8 +19,7 @@ class RandomAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Unseen feasible architectures."""
-        found = (self._sampler.sample() for _ in range(num))
-        return [architecture for architecture in found if architecture is not None]
+        return self._sampler.fill(num, lambda _: None)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Nothing is learnt."""

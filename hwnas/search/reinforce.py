@@ -32,13 +32,7 @@ class ReinforceAgent:
 
     def ask(self, num: int) -> list[Architecture]:
         """Samples of the policy; random feasible architectures where it gives nothing new."""
-        found: list[Architecture] = []
-        while len(found) < num:
-            architecture = self._sampler.first_unseen(self._draw, NUM_ATTEMPTS) or self._sampler.sample()
-            if architecture is None:
-                break
-            found.append(architecture)
-        return found
+        return self._sampler.fill(num, lambda _: self._sampler.first_unseen(self._draw, NUM_ATTEMPTS))
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """One step of gradient ascent on the expected advantage and the policy's entropy."""

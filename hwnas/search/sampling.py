@@ -67,6 +67,20 @@ class FeasibleSampler:
             raise RequestError(f"no feasible architecture found; the lowest cost seen is {nearest:.4g}")
         return found
 
+    def fill(self, num: int, propose: Callable[[int], Architecture | None]) -> list[Architecture]:
+        """Up to `num` unseen feasible architectures; fewer once none can be found.
+
+        Args:
+            propose: told how many are found so far, gives the next one, marked as seen, or None for one at random.
+        """
+        found: list[Architecture] = []
+        while len(found) < num:
+            architecture = propose(len(found)) or self.sample()
+            if architecture is None:
+                break
+            found.append(architecture)
+        return found
+
     def peek(self, num: int) -> NDArray[np.int64]:
         """[at most num, num_decisions] feasible architectures at random, neither canonical nor marked as seen."""
         if not (isinstance(self.space, SearchSpace) and isinstance(self.constraint, HardLimits)):

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy
 from search_spaces import Architecture, SearchSpace
 from search_spaces.supernet import Supernet
 
 
-class StrictFairness:
+class StrictFairness(TrainingStrategy):
     """Every choice of every decision once per step (Chu et al. 2021, FairNAS).
 
     A step runs as many paths as there are choices, one batch for all, and sums their gradients; decisions of fewer
@@ -20,9 +20,6 @@ class StrictFairness:
 
     def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         self._space = space
-
-    def prepare(self, supernet: Supernet) -> None:
-        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

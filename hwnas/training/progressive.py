@@ -10,7 +10,7 @@ import torch
 from hwnas.criteria import Distillation
 from hwnas.errors import RequestError
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
 from search_spaces.elastic import ElasticSupernet
@@ -21,7 +21,7 @@ PHASES = ("kernel", "depth", "expansion")
 """What becomes free one after the other, once the largest network has had its share of the steps."""
 
 
-class ProgressiveShrinking:
+class ProgressiveShrinking(TrainingStrategy):
     """First the largest network, then smaller kernels, depths and expansions too (Cai et al. 2020, Once-for-All).
 
     Each of the four phases takes a quarter of the steps. From the second on, a step trains one random architecture of
@@ -43,9 +43,6 @@ class ProgressiveShrinking:
         self._largest = extreme_architecture(space, GraphCosts(space).macs, largest=True)
         self._distillation = Distillation()
         self._free = [self._free_choices(num) for num in range(len(PHASES) + 1)]
-
-    def prepare(self, supernet: Supernet) -> None:
-        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

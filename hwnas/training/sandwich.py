@@ -7,7 +7,7 @@ import torch
 
 from hwnas.criteria import Distillation
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy
 from search_spaces import SearchSpace
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
@@ -16,7 +16,7 @@ from search_spaces.supernet import Supernet
 NUM_RANDOM = 2
 
 
-class SandwichRule:
+class SandwichRule(TrainingStrategy):
     """The largest, the smallest and two random architectures per step (Yu et al. 2020, BigNAS).
 
     The largest learns from the targets, the others from what the largest says (in-place distillation).
@@ -28,9 +28,6 @@ class SandwichRule:
         self._largest = extreme_architecture(space, costs.macs, largest=True)
         self._smallest = extreme_architecture(space, costs.macs, largest=False)
         self._distillation = Distillation()
-
-    def prepare(self, supernet: Supernet) -> None:
-        """Nothing is learnt but weights."""
 
     def accumulate(
         self,

@@ -30,8 +30,10 @@ class TrainingStrategy(Protocol):
     """
 
     def prepare(self, supernet: Supernet) -> None:
-        """Give the new supernet what is to be learnt besides its weights, before training or reading a checkpoint."""
-        ...
+        """Give the new supernet what is to be learnt besides its weights, before training or reading a checkpoint.
+
+        Nothing, unless a strategy says otherwise.
+        """
 
     def accumulate(
         self,

@@ -6,19 +6,16 @@ import numpy as np
 import torch
 
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy
 from search_spaces import SearchSpace
 from search_spaces.supernet import Supernet
 
 
-class UniformSinglePath:
+class UniformSinglePath(TrainingStrategy):
     """One architecture per step, drawn uniformly (Guo et al. 2020, Single Path One-Shot NAS with Uniform Sampling)."""
 
     def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         self._space = space
-
-    def prepare(self, supernet: Supernet) -> None:
-        """Nothing is learnt but weights."""
 
     def accumulate(
         self,
