@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import run_cli
 
+from lut import load_table
 from profilers import Device, MeasurementError, Model, Profiler
 from profilers.check import check_device
 from profilers.device import Rpc, Ssh, find_device
@@ -247,3 +249,32 @@ def test_two_emulated_boards_share_a_space(emulated_python: str, tmp_path: Path)
     samples = [m.num_samples for m in result.measurements]
     assert set(samples) == {3, 6}  # anchors by both boards, every other block by one
     assert samples.count(3) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["tvm", "onnxruntime"])
+def test_the_profile_command_makes_a_table_of_an_emulated_board(
+    runtime: str, emulated_python: str, tmp_path: Path
+) -> None:
+    """End to end: cross-compiled or copied, run as aarch64 code, equal to this machine's, marked, refused by search."""
+    from profilers import rpc_supervisor
+
+    port = _free_port()
+    way = f"command: [{emulated_python}]"
+    if runtime == "tvm":
+        way = f"rpc: {{host: 127.0.0.1, port: {port}}}, target: raspberry-pi/4b-aarch64"
+        way += ", cross_compiler: aarch64-linux-gnu-gcc"
+    limits = "open_timeout_s: 60, visit_timeout_s: 60"
+    (tmp_path / "devices.yaml").write_text(f"board: {{runtime: {runtime}, emulated: true, {way}, {limits}}}\n")
+    board = ("--device", "board", "--devices", tmp_path / "devices.yaml")
+    flags = ("--space", "nasbench-macro", "--input-size", 8, "--channels", 1, "--width", 0.25, "--networks", 0)
+    serving = _running(emulated_python, "-u", rpc_supervisor.__file__, "--port", str(port), says="serving on")
+    with serving if runtime == "tvm" else nullcontext():
+        outcome = run_cli("profile", *flags, *board, "--rounds", 2, "-o", tmp_path / "t.json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    table = load_table(tmp_path / "t.json")
+    assert table.provenance.is_emulated and len(table.entries) == 17
+    assert all(entry.error is None for entry in table.entries)
+    search = ("search", "--width", 0.25, "--lut", tmp_path / "t.json", "--max-latency", "60%")
+    refused = run_cli(*search, *board, "--out", tmp_path / "run")
+    assert refused.code == 2 and "made under an emulator" in refused.err and "--accept-table" in refused.err
