@@ -1,18 +1,23 @@
 """LatencyModel.predict_ms against summing the table entry by entry in a Python loop.
 
-python benchmarks/predict_speed.py
+With a measured table, the time that three constraints of a million architectures take too.
+
+python benchmarks/predict_speed.py [TABLE.json]
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
-from lut import LatencyModel, LatencyTable, Provenance
+from lut import LatencyModel, LatencyTable, Provenance, load_table
 from profilers import Measurement
 from profilers.device import find_device
 from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.cost import GraphCosts
 
 NUM_ARCHITECTURES = 100_000
 NUM_LOOPED = 2_000
@@ -21,6 +26,8 @@ REPEATS = 5
 
 def main() -> None:
     """Print the ratio of both ways, measured alternately."""
+    for path in sys.argv[1:]:
+        time_constraints(load_table(Path(path)))
     space = make_space(SpaceSpec(name="fbnet-s", input_size=224, num_classes=1000))
     table = made_up_table(space)
     model = LatencyModel(space, table)
@@ -47,6 +54,18 @@ def main() -> None:
     for name, times in (("loop over blocks", blocks_s), ("loop over keys known beforehand", keys_s)):
         ratio = np.median(np.array(times) / np.array(vectorised_s))
         print(f"{name:31s} {np.median(times) * 1e9:9.1f} ns an architecture, {ratio:.0f} times as long")
+
+
+def time_constraints(table: LatencyTable) -> None:
+    """Print how long calibrated latency, parameters and multiply-accumulates of a million architectures take."""
+    space = make_space(table.space)
+    model, costs = LatencyModel(space, table), GraphCosts(space)
+    architectures = space.sample_many(1_000_000, np.random.default_rng(0))
+    for _ in range(3):
+        started = time.perf_counter()
+        for cost in (model.predict_ms, costs.params, costs.macs):
+            cost(architectures)
+        print(f"{space.spec}: three costs of 1,000,000 architectures in {time.perf_counter() - started:.2f} s")
 
 
 def made_up_table(space: SearchSpace) -> LatencyTable:
