@@ -69,9 +69,6 @@ class _Replica:
     def score(self, architecture: Architecture) -> float:
         return self._evaluator.score(architecture)
 
-    def process_id(self) -> int:
-        return os.getpid()
-
 
 class _Pool:
     def __init__(self, ray: Any, evaluator: Evaluator, num_actors: int) -> None:
