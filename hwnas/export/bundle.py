@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -126,13 +126,7 @@ class _Bundle:
 
     def _metrics(self, name: str) -> Mapping[str, float]:
         network = OnnxNetwork(self._folder / name)
-        return self._run.agent.metrics(network, self._test_batches(takes_pixels=_takes_pixels(network)))
-
-    def _test_batches(self, *, takes_pixels: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        test = self._run.dataset.test
-        if takes_pixels:
-            return zip(test.images_NCHW.split(256), test.targets_N.split(256), strict=True)
-        return Batches.of(self._run.dataset, test, 256).in_order()
+        return self._run.agent.metrics(network, network.test_batches(self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Float models must predict what the trained network was tested to, but for rounding at ties."""
@@ -167,7 +161,6 @@ class _Bundle:
         models = {}
         for name in names:
             network = OnnxNetwork(self._folder / name)
-            takes_pixels = _takes_pixels(network)
             models[name] = {
                 "purpose": PURPOSES[name],
                 "sha256": hashlib.sha256((self._folder / name).read_bytes()).hexdigest(),
@@ -179,7 +172,7 @@ class _Bundle:
                 "output_shape": network.output.shape,
                 "batch": network.batch,
                 "layout": "NCHW",
-                "normalises": takes_pixels,
+                "normalises": network.takes_pixels,
                 "mean": self._mean,
                 "std": self._std,
                 "test_metrics": dict(metrics[name]),
@@ -228,10 +221,6 @@ class _Bundle:
         for word, value in words.items():
             text = text.replace(word, value)
         return text
-
-
-def _takes_pixels(network: OnnxNetwork) -> bool:
-    return bool(network.input.type == "tensor(uint8)")
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from hwnas.dataflow import Batches, Dataset
+from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from hwnas.export.session import OnnxNetwork
 from hwnas.profiling import measure_networks
@@ -88,12 +88,6 @@ def _accuracy(path: Path, network: OnnxNetwork, dataset: Dataset) -> float:
             f"{path} takes {'x'.join(map(str, network.input.shape[1:]))}, {dataset.name} has "
             f"{'x'.join(map(str, wanted))}: give --input-size, or other data"
         )
-    takes_pixels = network.input.type == "tensor(uint8)"
-    test = dataset.test
-    batches = (
-        zip(test.images_NCHW.split(256), test.targets_N.split(256), strict=True)
-        if takes_pixels
-        else Batches.of(dataset, test, 256).in_order()
-    )
+    batches = network.test_batches(dataset)
     correct = sum(int((network(images).argmax(dim=1) == targets).sum()) for images, targets in batches)
-    return correct / len(test)
+    return correct / len(dataset.test)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+
+from hwnas.dataflow import Batches, Dataset
+
+TEST_BATCH = 256
 
 
 class OnnxNetwork:
@@ -29,6 +34,18 @@ class OnnxNetwork:
             raise ValueError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
         self.input, self.output = inputs[0], outputs[0]
         self.batch = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it takes uint8 images as they are, rather than normalised ones."""
+        return bool(self.input.type == "tensor(uint8)")
+
+    def test_batches(self, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The test images as this model takes them, and their targets."""
+        if self.takes_pixels:
+            test = dataset.test
+            return zip(test.images_NCHW.split(TEST_BATCH), test.targets_N.split(TEST_BATCH), strict=True)
+        return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
     def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """The outputs; images are split into the fixed batch size, the last part filled up with zeros."""
