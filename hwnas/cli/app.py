@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import compare, device, front, listing, lut, parts, profile, report, run, tune
+from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, tune
 
 app = typer.Typer(
     name="hwnas",
@@ -19,6 +19,7 @@ app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("compare")(compare.compare)
 app.command("front")(front.front)
+app.command("emit")(emit.emit)
 app.command("report")(report.report)
 app.command("watch")(report.watch)
 app.command("tune")(tune.tune)

@@ -6,6 +6,7 @@ from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
 from hwnas.search.constraint import HardLimits, Limit
 from hwnas.search.differentiable import DifferentiableAgent
 from hwnas.search.evolution import EvolutionAgent
+from hwnas.search.generator import GeneratorAgent
 from hwnas.search.local_search import LocalSearchAgent
 from hwnas.search.nsga2 import Nsga2Agent, pareto_front
 from hwnas.search.predictor import PredictorAgent
@@ -15,6 +16,7 @@ from hwnas.search.reinforce import ReinforceAgent
 AGENTS: dict[str, type[SearchAgent]] = {
     "differentiable": DifferentiableAgent,
     "evolution": EvolutionAgent,
+    "generator": GeneratorAgent,
     "local-search": LocalSearchAgent,
     "nsga2": Nsga2Agent,
     "predictor": PredictorAgent,
@@ -29,6 +31,7 @@ __all__ = [
     "DifferentiableAgent",
     "Evaluation",
     "EvolutionAgent",
+    "GeneratorAgent",
     "HardLimits",
     "Limit",
     "LocalSearchAgent",

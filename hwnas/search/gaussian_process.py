@@ -79,6 +79,12 @@ class ChoiceProcess:
         return covariance
 
     @property
+    def parameters(self) -> tuple[NDArray[np.float64], float, float]:
+        """The weights per decision, and the shares of the product and of the additive term."""
+        product, additive = np.exp(self._log[-3:-1])
+        return np.exp(self._log[:-3]), float(product), float(additive)
+
+    @property
     def prior_variance(self) -> float:
         """Of every row."""
         return float(np.exp(self._log[-3]) + np.exp(self._log[-2]))

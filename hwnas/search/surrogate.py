@@ -35,14 +35,14 @@ class AdditiveCosts:
         self._coefficients = torch.from_numpy(coefficients[1:]).float()
 
     def expected_shares(self, probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
-        """[num_limits] expected costs, each as a share of its maximum, where choices are independent.
+        """[..., num_limits] expected costs, each as a share of its maximum, where choices are independent.
 
         Args:
-            probabilities: per decision, [num_choices] adding up to one.
+            probabilities: per decision, [..., num_choices] adding up to one.
         """
         if not self.num_limits:
             return torch.zeros(0)
-        return self._constants + torch.cat(list(probabilities)) @ self._coefficients
+        return self._constants + torch.cat(list(probabilities), dim=-1) @ self._coefficients
 
 
 def one_hot(architectures: NDArray[np.integer], sizes: Sequence[int]) -> NDArray[np.float64]:

@@ -60,8 +60,8 @@ def prepare_latency(run: Run) -> Latency:
     model = LatencyModel(run.space, table, name=str(run.config.lut or run.folder / OWN_TABLE))
     return Latency(
         model=model,
-        max_ms=_reachable_ms(model, Budget.parse(run.config.max_latency)),
-        more_ms={text: _reachable_ms(model, Budget.parse(text)) for text in run.config.budgets},
+        max_ms=reachable_ms(model, Budget.parse(run.config.max_latency)),
+        more_ms={text: reachable_ms(model, Budget.parse(text)) for text in run.config.budgets},
         margin=_margin(table, run.config.search.confidence),
     )
 
@@ -98,7 +98,12 @@ def _own_table(run: Run) -> LatencyTable:
     return profile_space(run.space, path, plan, profiler=profiler, reporter=run.reporter)
 
 
-def _reachable_ms(model: LatencyModel, budget: Budget) -> float:
+def reachable_ms(model: LatencyModel, budget: Budget) -> float:
+    """The budget in milliseconds.
+
+    Raises:
+        RequestError: it is below the fastest or above the slowest architecture.
+    """
     (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
     max_ms = budget.resolve_ms(slowest_ms)
     if max_ms < fastest_ms:

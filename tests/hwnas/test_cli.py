@@ -298,3 +298,6 @@ def test_further_budgets_have_winners_of_their_own(table: Path, tmp_path: Path) 
     assert front == result["front"] and (tmp_path / "f.png").stat().st_size > 5000
     assert "networks on the front" in run_cli("front", out).out
     assert_refused(run_cli("front", tmp_path), "no run in")
+    (emitted,) = json.loads(run_cli("emit", out, f"{1.03 * front[0]['costs']['latency_ms']}ms", "--json").out)
+    assert emitted["predicted_ms"] <= emitted["budget_ms"]
+    assert_refused(run_cli("emit", out, "99%"), "the search looked at networks of at most")

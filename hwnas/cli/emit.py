@@ -1,0 +1,56 @@
+"""`hwnas emit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.printing import print_json, print_table
+
+
+def emit(
+    folder: Annotated[Path, typer.Argument(help="The run's folder; its search is finished.")],
+    budgets: Annotated[list[str], typer.Argument(help="Latencies such as 5ms, or shares of the slowest such as 40%.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Name an architecture for each budget by what a run's search found out, without evaluating any more."""
+    from hwnas.errors import RequestError
+    from hwnas.front import load_history
+    from hwnas.progress import Reporter
+    from hwnas.quantities import Budget
+    from hwnas.run import Run
+    from hwnas.search import GeneratorAgent
+    from hwnas.stages.search import hard_limits
+    from hwnas.stages.table import prepare_latency, reachable_ms
+    from hwnas.training.randomness import numpy_rng
+
+    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    history = load_history(run)
+    latency = prepare_latency(run)
+    largest_ms = max([latency.max_ms, *latency.more_ms.values()])
+    limits = hard_limits(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
+    agent = GeneratorAgent(run.space, limits, numpy_rng(run.config.seed, "emit"))
+    agent.tell(history)
+    rows: list[list[str]] = []
+    found = []
+    for text in budgets:
+        max_ms = reachable_ms(latency.model, Budget.parse(text))
+        if max_ms > largest_ms:
+            raise RequestError(
+                f"the search looked at networks of at most {largest_ms:.4g} ms; it cannot tell which is best under "
+                f"{max_ms:.4g} ms: give a smaller budget, or search again with a larger one"
+            )
+        architecture = agent.emit(limits.with_maximum("latency_ms", max_ms * latency.margin))
+        predicted_ms = latency.model.predict_one_ms(architecture)
+        found.append({"budget_ms": max_ms, "predicted_ms": predicted_ms, "architecture": list(architecture)})
+        rows.append([f"{max_ms:.4g}", f"{predicted_ms:.4g}", "-".join(map(str, architecture))])
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        f"{run.space.spec}: by {len(history)} evaluations",
+        ["budget ms", "predicted ms", "architecture"],
+        rows,
+    )
