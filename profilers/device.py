@@ -64,6 +64,7 @@ class Device:
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     cores: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     batch: Annotated[int, Field(ge=1, le=4096)] = 1
+    opset: Annotated[int, Field(ge=13, le=20)] | None = None
     start_timeout_s: _Seconds = 60.0
     open_timeout_s: _Seconds = 30.0
     visit_timeout_s: _Seconds = 20.0

@@ -26,7 +26,12 @@ EXPORT_VERSION = f"1;torch={torch.__version__};opset={OPSET}"
 
 
 def export_module(
-    module: nn.Module, path: Path, *, input_shape: tuple[int, int, int, int], dynamic_batch: bool = False
+    module: nn.Module,
+    path: Path,
+    *,
+    input_shape: tuple[int, int, int, int],
+    dynamic_batch: bool = False,
+    opset: int = OPSET,
 ) -> None:
     """Write an inference-mode copy of a module as a checked ONNX file, BatchNorm folded; the module is left as it was.
 
@@ -37,6 +42,7 @@ def export_module(
         path: the file, written whole or not at all.
         input_shape: N, C, H, W of the example; N is the batch unless `dynamic_batch`.
         dynamic_batch: leave the batch dimension open.
+        opset: ONNX operator set, for runtimes that know none as new.
 
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
@@ -53,7 +59,7 @@ def export_module(
                     (torch.zeros(input_shape),),
                     draft,
                     dynamo=False,
-                    opset_version=OPSET,
+                    opset_version=opset,
                     input_names=[INPUT_NAME],
                     output_names=[OUTPUT_NAME],
                     dynamic_axes=axes,

@@ -138,6 +138,9 @@ def export(
     folder: Folder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
     int8: Annotated[bool, typer.Option(help="Quantize too, into the bundle.")] = True,
+    fp16: Annotated[
+        bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
+    ] = None,
     max_drop: Annotated[float, typer.Option(help="Points of accuracy that int8 may cost.", min=0.0)] = 1.0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -158,7 +161,7 @@ def export(
     run = Run.from_folder(folder, Reporter(is_quiet=quiet))
     summary = run_stages(run)
     assert summary is not None
-    deployment = write_bundle(run, summary, output, int8=int8, max_drop=max_drop / 100)
+    deployment = write_bundle(run, summary, output, int8=int8, fp16=fp16, max_drop=max_drop / 100)
     if as_json:
         print_json(deployment)
     else:

@@ -19,14 +19,18 @@ import torch
 
 from hwnas.dataflow import Batches
 from hwnas.errors import RequestError, RunError
+from hwnas.export.half_precision import write_half_precision
+from hwnas.export.parity import Parity
 from hwnas.export.pixels import with_preprocessing
 from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
+from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.profiling import measure_networks
 from hwnas.run import OWN_TABLE, Run
 from hwnas.stages.table import ROUNDS
 from hwnas.training.randomness import numpy_rng
 from lut import load_table
+from profilers import Device
 from profilers.durable import write_text
 
 SCHEMA_VERSION = 1
@@ -34,16 +38,27 @@ SCHEMA_VERSION = 1
 NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 """Training images that int8 ranges are taken from, and others that calibrations are compared on."""
 
+HALF_PRECISION_TOLERANCE = 0.005
+"""Of the score."""
+
 PURPOSES = {
     "model.onnx": "the network as it was trained",
     "model.dynamic.onnx": "any batch size",
     "model.pixels.onnx": "takes pixels as they are, gives probabilities",
+    "model.image.onnx": "takes an image of any size, gives probabilities",
     "model.int8.onnx": "static int8",
+    "model.fp16.onnx": "half precision inside, for processors that compute in it",
 }
 
 
 def write_bundle(
-    run: Run, summary: Mapping[str, Any], folder: Path, *, int8: bool = True, max_drop: float = 0.01
+    run: Run,
+    summary: Mapping[str, Any],
+    folder: Path,
+    *,
+    int8: bool = True,
+    fp16: bool | None = None,
+    max_drop: float = 0.01,
 ) -> dict[str, Any]:
     """Write a run's winner to a new folder, with everything needed to run it and to trust it.
 
@@ -52,6 +67,7 @@ def write_bundle(
     Args:
         summary: of the finished run.
         int8: whether to quantize too.
+        fp16: whether to write half precision too; None for where the device computes in it.
         max_drop: of the score that int8 may cost on images not used for calibration.
 
     Returns:
@@ -69,7 +85,9 @@ def write_bundle(
     except OSError as error:
         raise RequestError(f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o") from error
     try:
-        deployment = _Bundle(run, summary, draft).write(int8=int8, max_drop=max_drop)
+        deployment = _Bundle(run, summary, draft).write(
+            int8=int8, fp16=_computes_in_fp16(run.device) if fp16 is None else fp16, max_drop=max_drop
+        )
     except RunError as error:
         evidence = folder.with_name(folder.name + ".failed")
         shutil.rmtree(evidence, ignore_errors=True)
@@ -88,19 +106,24 @@ class _Bundle:
         self._run, self._summary, self._folder = run, summary, folder
         self._mean, self._std = summary["mean"], summary["std"]
 
-    def write(self, *, int8: bool, max_drop: float) -> dict[str, Any]:
+    def write(self, *, int8: bool, fp16: bool, max_drop: float) -> dict[str, Any]:
         run, folder = self._run, self._folder
         for name, source in (("model.onnx", "onnx"), ("model.dynamic.onnx", "onnx_dynamic_batch")):
             shutil.copyfile(self._summary[source], folder / name)
         is_classifier = run.config.task == "classification"
         if is_classifier:
-            pixels = folder / "model.pixels.onnx"
-            with_preprocessing(folder / "model.onnx", pixels, mean=self._mean, std=self._std)
+            for name, any_size in (("model.pixels.onnx", False), ("model.image.onnx", True)):
+                with_preprocessing(
+                    folder / "model.onnx", folder / name, mean=self._mean, std=self._std, any_size=any_size
+                )
+        if fp16:
+            write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
         quantization = self._quantize(max_drop) if int8 else None
         names = [name for name in PURPOSES if (folder / name).is_file()]
         metrics = {name: self._metrics(name) for name in names}
         self._require_equal(metrics, names)
-        deployment = self._describe(names, metrics, self._latencies(names), quantization)
+        with_tvm = self._require_equal_in_tvm() if has_tvm() else None
+        deployment = self._describe(names, metrics, self._latencies(names), quantization, with_tvm)
         write_text(folder / "deployment.json", json.dumps(deployment, indent=1) + "\n")
         if is_classifier:
             template = files("hwnas") / "templates"
@@ -133,11 +156,24 @@ class _Bundle:
         expected = float(self._summary["test_accuracy"])
         for name in names:
             found = next(iter(metrics[name].values()))
-            if "int8" not in name and abs(found - expected) > 0.001 + 1e-9:
+            tolerance = HALF_PRECISION_TOLERANCE if "fp16" in name else 0.001
+            if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
                 raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
+    def _require_equal_in_tvm(self) -> Parity:
+        run = self._run
+        self._run.reporter.line("comparing with TVM")
+        batches = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size).in_order()
+        parity = compare_with_tvm(self._folder / "model.onnx", batches)
+        if not parity.holds:
+            raise RunError(
+                f"TVM computes something else than ONNX Runtime from model.onnx: outputs differ by up to "
+                f"{parity.max_abs_difference:.2g}, {parity.equal_predictions:.2%} of predictions agree"
+            )
+        return parity
+
     def _latencies(self, names: list[str]) -> dict[str, float]:
-        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).batch is not None}
+        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
         run = self._run
         with tempfile.TemporaryDirectory() as scratch:
             return measure_networks(
@@ -155,6 +191,7 @@ class _Bundle:
         metrics: Mapping[str, Mapping[str, float]],
         latencies: Mapping[str, float],
         quantization: Quantization | None,
+        with_tvm: Parity | None,
     ) -> dict[str, Any]:
         run, summary = self._run, self._summary
         table = run.given_table or load_table(run.folder / OWN_TABLE)
@@ -189,6 +226,7 @@ class _Bundle:
             "input": {"channels": run.dataset.in_channels, "size": run.dataset.input_size},
             "models": models,
             "parity_with_torch": summary["parity"],
+            "parity_with_tvm": None if with_tvm is None else asdict(with_tvm),
             "int8": None if quantization is None else asdict(quantization),
             "device": run.device.settings(),
             "max_latency_ms": summary["max_latency_ms"],
@@ -221,6 +259,10 @@ class _Bundle:
         for word, value in words.items():
             text = text.replace(word, value)
         return text
+
+
+def _computes_in_fp16(device: Device) -> bool:
+    return device.provider == "cuda" or (device.target or "").startswith(("nvidia/", "cuda"))
 
 
 def _git_state() -> dict[str, Any] | None:

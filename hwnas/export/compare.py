@@ -64,8 +64,8 @@ def _opened(path: Path) -> OnnxNetwork:
         network = OnnxNetwork(path)
     except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
         raise RequestError(f"{path} is no ONNX model that can be opened: {str(error).splitlines()[0]}") from error
-    if network.batch is None:
-        raise RequestError(f"{path} has no fixed batch; latencies need one: compare model.onnx, not model.dynamic.onnx")
+    if not network.has_fixed_shape:
+        raise RequestError(f"{path} has no fixed batch and size, which latencies need: compare model.onnx instead")
     return network
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.export.session import OnnxNetwork
@@ -50,11 +51,20 @@ def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[tor
         batches: x_NCHW and targets_N.
     """
     network = OnnxNetwork(path)
+
+    def outputs() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for x_NCHW, _ in batches:
+            with torch.inference_mode():
+                expected_NK = module(x_NCHW).numpy()
+            yield expected_NK, network(x_NCHW).numpy()
+
+    return parity_of(outputs())
+
+
+def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Parity:
+    """How far apart expected and found outputs [N, outputs] are, batch by batch."""
     differences, largest, equal = [], [], []
-    for x_NCHW, _ in batches:
-        with torch.inference_mode():
-            expected_NK = module(x_NCHW).numpy()
-        found_NK = network(x_NCHW).numpy()
+    for expected_NK, found_NK in outputs:
         differences.append(np.abs(expected_NK - found_NK).max())
         largest.append(np.abs(expected_NK).max())
         equal.append(expected_NK.argmax(axis=1) == found_NK.argmax(axis=1))

@@ -36,6 +36,11 @@ class OnnxNetwork:
         self.batch = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
 
     @property
+    def has_fixed_shape(self) -> bool:
+        """Whether all sizes of the input are given, as measuring needs it."""
+        return all(isinstance(size, int) for size in self.input.shape)
+
+    @property
     def takes_pixels(self) -> bool:
         """Whether it takes uint8 images as they are, rather than normalised ones."""
         return bool(self.input.type == "tensor(uint8)")

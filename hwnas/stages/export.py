@@ -14,7 +14,7 @@ from hwnas.profiling import measure_networks
 from hwnas.run import Run
 from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.table import ROUNDS
-from search_spaces.onnx_export import export_module
+from search_spaces.onnx_export import OPSET, export_module
 
 MODEL = "export/model.onnx"
 DYNAMIC_MODEL = "export/model.dynamic.onnx"
@@ -55,7 +55,7 @@ def _export(run: Run, retrained: Mapping[str, RetrainedNetwork]) -> dict[str, An
 def _write(run: Run, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
     spec = run.space.spec
     shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-    export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic)
+    export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic, opset=run.device.opset or OPSET)
 
 
 def proof(run: Run, network: RetrainedNetwork, path: Path) -> dict[str, Any]:

@@ -20,13 +20,14 @@ import onnxruntime
 import pytest
 import torch
 from command_line import run_cli
-from PIL import Image
+from PIL import Image, ImageOps
 from samples import synthetic_table
 from torch import nn
 
 from hwnas.export import bundle as bundling
 from hwnas.export.quantize import quantize_network
 from hwnas.export.session import OnnxNetwork
+from hwnas.export.tvm_parity import has_tvm
 from hwnas.progress import Reporter
 from hwnas.report import render_report
 from hwnas.report.watch import make_server
@@ -52,7 +53,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(run_folder: Path) -> Path:
     folder = run_folder.parent / "bundle"
-    outcome = run_cli("export", run_folder, "-o", folder, "--quiet")
+    outcome = run_cli("export", run_folder, "-o", folder, "--fp16", "--quiet")
     assert outcome.code == 0, outcome.err
     assert "model.int8.onnx" in outcome.out and "MinMax" not in outcome.err
     return folder
@@ -62,14 +63,21 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
     deployment = json.loads((bundle / "deployment.json").read_text())
     summary = json.loads((run_folder / "summary.json").read_text())
     assert deployment["schema_version"] == 1
-    assert set(deployment["models"]) == {"model.onnx", "model.dynamic.onnx", "model.pixels.onnx", "model.int8.onnx"}
+    names = ("", ".dynamic", ".pixels", ".image", ".int8", ".fp16")
+    assert set(deployment["models"]) == {f"model{name}.onnx" for name in names}
     for name, model in deployment["models"].items():
         assert model["sha256"] == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
-        assert (model["measured_ms"] is None) == (name == "model.dynamic.onnx")
+        assert (model["measured_ms"] is None) == (name in {"model.dynamic.onnx", "model.image.onnx"})
         accuracy = model["test_metrics"]["accuracy"]
         assert accuracy == pytest.approx(summary["test_accuracy"], abs=0.02 if "int8" in name else 0.001)
     assert deployment["models"]["model.int8.onnx"]["operations"]["QLinearConv"] > 3
     assert deployment["classes"] == [str(i) for i in range(10)] and deployment["certificate"]["num_networks"] == 30
+    half = next(iter(onnx.load(bundle / "model.fp16.onnx").graph.initializer)).data_type
+    assert half == onnx.TensorProto.FLOAT16
+    if has_tvm():
+        parity = deployment["parity_with_tvm"]
+        assert parity["equal_predictions"] == 1.0 and 0.0 < parity["max_abs_difference"] < 1e-4
+        assert parity["num_images"] == 360
     assert {p.name for p in bundle.iterdir()} == {*deployment["models"], "deployment.json", "predict.py", "README.md"}
     assert "model.pixels.onnx" in (bundle / "README.md").read_text() and "$" not in (bundle / "README.md").read_text()
 
@@ -84,6 +92,16 @@ def test_pixels_model_is_the_model_after_normalising(bundle: Path) -> None:
     )
 
 
+def test_image_model_crops_and_resizes_as_pillow_does(bundle: Path) -> None:
+    for height, width in ((8, 8), (31, 90), (57, 20), (5, 7)):
+        pixels = np.random.default_rng(height).integers(0, 256, (height, width), dtype=np.uint8)
+        fitted = ImageOps.fit(Image.fromarray(pixels), (8, 8), Image.Resampling.BILINEAR)
+        expected = OnnxNetwork(bundle / "model.pixels.onnx")(torch.from_numpy(np.array(fitted)[None, None]))
+        found = OnnxNetwork(bundle / "model.image.onnx")(torch.from_numpy(pixels[None, None]))
+        # Pillow rounds to whole grey levels, and takes half pixels from both sides where the rest is odd.
+        assert (found - expected).abs().max() < (0.05 if (height - width) % 2 == 0 else 0.25)
+
+
 def _predict(bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", str(bundle / "predict.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -96,7 +114,8 @@ def test_predict_takes_images_of_any_size_and_mode(bundle: Path, tmp_path: Path)
     right = 0
     for i in range(12):
         Image.fromarray(test.images_NCHW[i, 0].numpy()).convert("RGBA").resize((96, 96)).save(tmp_path / f"{i}.png")
-        done = _predict(bundle, tmp_path / f"{i}.png", "--model", ["model.onnx", "model.pixels.onnx"][i % 2])
+        model = f"model{('', '.pixels', '.image')[i % 3]}.onnx"
+        done = _predict(bundle, tmp_path / f"{i}.png", "--model", model)
         assert done.returncode == 0, done.stderr
         right += done.stdout.split(": ")[1].split()[0] == str(int(test.targets_N[i]))
     assert right >= 8
@@ -137,7 +156,7 @@ def test_predict_runs_in_a_bare_environment(bundle: Path, tmp_path: Path) -> Non
 
 
 def test_no_bundle_without_proof(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path, target: Path, *, mean: object, std: object) -> None:
+    def broken(path: Path, target: Path, **_: object) -> None:
         model = onnx.load(path)
         for tensor in model.graph.initializer:
             if len(tensor.dims) == 2:  # the classifier
