@@ -66,7 +66,8 @@ class TrainingConfig:
     """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
 
     The criterion is the task's own unless given. With `images_per_class` batches are balanced: so many images of as
-    many classes as fit, as losses on pairs and triplets need it.
+    many classes as fit, as losses on pairs and triplets need it. With `gradient_accumulation` a batch goes through in
+    so many parts, one after the other, for batches that do not fit in memory; BatchNorm then sees the parts.
     """
 
     epochs: _Count = 60
@@ -80,6 +81,7 @@ class TrainingConfig:
     ema_decay: _Fraction | None = None
     criterion: str | None = None
     images_per_class: _Count | None = None
+    gradient_accumulation: _Count = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

@@ -12,6 +12,7 @@ from typing import Any
 
 from hwnas.report.facts import Facts, gather
 from hwnas.report.figures import Picture, pictures
+from hwnas.report.tensorboard import write_events
 from hwnas.run import Run
 from profilers.durable import write_text
 
@@ -19,17 +20,22 @@ REPORT = "report.html"
 
 
 def write_report(run: Run) -> Path:
-    """Write the run's report into its folder, as far as the run is."""
-    path = run.folder / REPORT
-    write_text(path, render_report(run))
+    """Write the run's report into its folder, as far as the run is, and TensorBoard's files beside it."""
+    path, facts = run.folder / REPORT, gather(run)
+    write_text(path, _render(facts, refresh_s=None))
+    write_events(facts)
     return path
 
 
 def render_report(run: Run, *, refresh_s: int | None = None) -> str:
     """The page; one that reloads itself where `refresh_s` is given."""
+    return _render(gather(run), refresh_s=refresh_s)
+
+
+def _render(facts: Facts, *, refresh_s: int | None) -> str:
     from plotly.offline import get_plotlyjs
 
-    facts = gather(run)
+    run = facts.run
     drawn = pictures(facts)
     template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
     figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}

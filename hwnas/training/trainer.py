@@ -98,7 +98,7 @@ class Trainer:
                 group["lr"] = learning_rate(self.config, step / num_steps)
             optimizer.zero_grad(set_to_none=True)
             moment = Moment(step=step, num_steps=self.config.epochs * num_steps)
-            losses.append(self.accumulate(self._share(batch), rng, moment))
+            losses.append(self._gradients(self._share(batch), rng, moment))
             self.group.average(p.grad for p in self.module.parameters() if p.grad is not None)
             self._step(optimizer)
             if average:
@@ -114,6 +114,22 @@ class Trainer:
             learning_rate=learning_rate(self.config, float(epoch)),
             images_per_s=num_images / (time.monotonic() - started),
         )
+
+    def _gradients(
+        self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
+    ) -> torch.Tensor:
+        """Those of the whole batch, part by part where asked for; every part takes the same paths."""
+        num = min(self.config.gradient_accumulation, len(batch[1]))
+        if num == 1:
+            return self.accumulate(batch, rng, moment)
+        state = rng.bit_generator.state
+        losses = []
+        for part in zip(*(tensor.tensor_split(num) for tensor in batch), strict=True):
+            rng.bit_generator.state = state
+            losses.append(self.accumulate(part, rng, moment))
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        torch._foreach_div_(gradients, num)
+        return torch.stack(losses).mean()
 
     def _share(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         if self.group.size == 1:

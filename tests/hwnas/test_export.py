@@ -138,6 +138,27 @@ def test_the_quickstart_draws_a_picture(bundle: Path, tmp_path: Path) -> None:
         assert picture.width > picture.height > 300
 
 
+def test_tensorboard_files_hold_the_curves(run_folder: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    def scalars(folder: Path) -> dict[str, list[float]]:
+        (path,) = folder.iterdir()
+        data, found = path.read_bytes(), {}
+        while data:  # a length, its checksum, the event, its checksum
+            size = int.from_bytes(data[:8], "little")
+            for value in Event.FromString(data[12 : 12 + size]).summary.value:
+                found.setdefault(value.tag, []).append(value.simple_value)
+            data = data[16 + size :]
+        return found
+
+    assert {p.name for p in (run_folder / "tensorboard").iterdir()} >= {"supernet", "retrain-winner", "search"}
+    assert len(scalars(run_folder / "tensorboard" / "supernet")["loss"]) == 6
+    search = scalars(run_folder / "tensorboard" / "search")
+    history = [json.loads(line) for line in (run_folder / "search" / "history.jsonl").read_text().splitlines()]
+    assert search["score"] == pytest.approx([row["score"] for row in history])
+    assert search["best_score"][-1] == max(search["score"]) and len(search["latency_ms"]) == 15
+
+
 @pytest.mark.slow
 def test_predict_runs_in_a_bare_environment(bundle: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)

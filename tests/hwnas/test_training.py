@@ -306,3 +306,37 @@ def test_differentiable_strategies_need_separate_candidates() -> None:
     space = make_space(small_spec("ofa-mobilenetv3"))
     with pytest.raises(RequestError, match="mix separate candidate blocks"):
         STRATEGIES["gumbel"](space, NO_LIMITS).prepare(space.supernet())
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    """Without BatchNorm, which sees the parts, training in parts is the same training."""
+    trained = []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+        dataset, drawn = _dataset(), []
+
+        def accumulate(batch, rng, _moment, network=network, drawn=drawn):  # type: ignore[no-untyped-def]
+            drawn.append((rng.integers(1000), len(batch[1])))
+            loss = SmoothedCrossEntropy()(network(batch[0]), batch[1])
+            loss.backward()
+            return loss.detach()
+
+        config = replace(CONFIG, epochs=2, gradient_accumulation=parts)
+        batches = Batches.of(dataset, dataset.train, config.batch_size)
+        records = Trainer(
+            module=network,
+            config=config,
+            batches=batches,
+            accumulate=accumulate,
+            checkpoint=tmp_path / f"{parts}.safetensors",
+            name="toy",
+            seed=0,
+            reporter=Reporter(is_quiet=True),
+        ).fit()
+        trained.append((records[-1].loss, [p.detach().clone() for p in network.parameters()], drawn))
+    (loss, whole, drawn), (loss_of_parts, parted, drawn_of_parts) = trained
+    assert loss_of_parts == pytest.approx(loss, abs=1e-6)
+    for one, other in zip(whole, parted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    assert drawn_of_parts == [(number, size // 4) for number, size in drawn for _ in range(4)]
