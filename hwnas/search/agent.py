@@ -74,6 +74,8 @@ class SearchResult:
 class SearchAgent(Protocol):
     """Proposes feasible architectures, never the same network twice, and learns from their evaluations.
 
+    An agent may have `reasons`, a mapping from what it proposed to why, for the history.
+
     Raises, when it is made or asked:
         RequestError: no feasible architecture can be found.
     """

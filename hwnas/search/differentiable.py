@@ -35,6 +35,7 @@ class DifferentiableAgent:
     ) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._log_probabilities = _log_probabilities(space, supernet)
         self._is_first = True
 
@@ -50,8 +51,12 @@ class DifferentiableAgent:
             self._is_first = False
             best = most_likely_feasible(self._log_probabilities, self._sampler.constraint)
             if best is not None and (found := self._sampler.first_unseen(lambda: best, 1)) is not None:
+                self.reasons[found] = "most likely"
                 return found
-        return self._sampler.first_unseen(self._draw, NUM_ATTEMPTS)
+        found = self._sampler.first_unseen(self._draw, NUM_ATTEMPTS)
+        if found is not None:
+            self.reasons[found] = "sample of the learnt distribution"
+        return found
 
     def _draw(self) -> Architecture:
         return tuple(int((log + self._rng.gumbel(size=len(log))).argmax()) for log in self._log_probabilities)

@@ -30,6 +30,7 @@ class EvolutionAgent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._parents: list[Evaluation] = []
         self._num_told = 0
 
@@ -48,8 +49,12 @@ class EvolutionAgent:
         return None if is_founding else self._child()
 
     def _child(self) -> Architecture | None:
-        make: Callable[[], Architecture] = self._mutant if self._rng.random() < 0.5 else self._crossing
-        return self._sampler.first_unseen(make, NUM_ATTEMPTS)
+        makers: dict[str, Callable[[], Architecture]] = {"mutation": self._mutant, "crossing": self._crossing}
+        reason = "mutation" if self._rng.random() < 0.5 else "crossing"
+        child = self._sampler.first_unseen(makers[reason], NUM_ATTEMPTS)
+        if child is not None:
+            self.reasons[child] = reason
+        return child
 
     def _parent(self) -> Architecture:
         return self._parents[int(self._rng.integers(len(self._parents)))].architecture

@@ -160,6 +160,7 @@ class GeneratorAgent:
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._process = ChoiceProcess(num_decisions=len(space.decisions))
         self._told: list[Evaluation] = []
         self._num_trained = 0
@@ -175,8 +176,12 @@ class GeneratorAgent:
         self._train()
         found: list[Architecture] = []
         for ratios in self._generator.random_budgets(num // 2).tolist():
-            found += self._unseen(self._generator.emit(self._scaled(ratios), self._rng, num=NUM_DRAWS), 1)
-        found += self._unseen(self._generator.emit(self._limits, self._rng, num=NUM_DRAWS), num - len(found))
+            emitted = self._generator.emit(self._scaled(ratios), self._rng, num=NUM_DRAWS)
+            found += self._unseen(
+                emitted, 1, f"emitted for {', '.join(f'{ratio:.0%}' for ratio in ratios)} of the budget"
+            )
+        emitted = self._generator.emit(self._limits, self._rng, num=NUM_DRAWS)
+        found += self._unseen(emitted, num - len(found), "emitted for the budget")
         return found + self._sampler.fill(num - len(found), lambda _: None)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -214,7 +219,7 @@ class GeneratorAgent:
         shares = self._limits.worst_share(pool)
         wanted = self._rng.uniform(shares.min(), shares.max(), size=num)
         nearest = np.abs(shares[None, :] - wanted[:, None]).argmin(axis=1)
-        found = self._unseen([tuple(int(c) for c in pool[i]) for i in nearest], num)
+        found = self._unseen([tuple(int(c) for c in pool[i]) for i in nearest], num, "founder")
         return found + self._sampler.fill(num - len(found), lambda _: None)
 
     def _scaled(self, ratios: Sequence[float]) -> HardLimits:
@@ -225,7 +230,8 @@ class GeneratorAgent:
             scaled = scaled.with_maximum(limit.name, limit.maximum * ratio)
         return scaled
 
-    def _unseen(self, architectures: Sequence[Architecture], num: int) -> list[Architecture]:
+    def _unseen(self, architectures: Sequence[Architecture], num: int, reason: str) -> list[Architecture]:
         found = [a for a in dict.fromkeys(architectures) if a not in self._sampler.seen][:num]
         self._sampler.seen.update(found)
+        self.reasons |= dict.fromkeys(found, reason)
         return found

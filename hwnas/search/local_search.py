@@ -24,6 +24,7 @@ class LocalSearchAgent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._told: list[Evaluation] = []
         self._explored: set[Architecture] = set()
         self._centre: Evaluation | None = None
@@ -47,6 +48,9 @@ class LocalSearchAgent:
         while True:
             found = self._sampler.first_unseen_of(self._neighbours, 10_000)
             if found is not None:
+                self.reasons[found] = (
+                    f"neighbour of {'-'.join(map(str, self._centre.architecture))}" if self._centre else ""
+                )
                 return found
             unexplored = [e for e in self._told if e.architecture not in self._explored]
             if not unexplored:

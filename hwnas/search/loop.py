@@ -36,6 +36,7 @@ def run_search(
         RequestError: there is no feasible architecture.
     """
     history: list[Evaluation] = []
+    reasons: Mapping[Architecture, str] = getattr(agent, "reasons", {})
     with JsonLines(history_path) as lines:
         recorded = list(lines.records)
         while len(history) < num_evaluations:
@@ -51,7 +52,8 @@ def run_search(
             for architecture, score in zip(new, scores(new), strict=True):
                 evaluation = Evaluation(architecture=architecture, score=score, costs=costs(architecture))
                 ended = time.monotonic()
-                lines.append({**evaluation.as_dict(), "seconds": round(ended - started, 3)})
+                seconds, reason = round(ended - started, 3), reasons.get(architecture)
+                lines.append({**evaluation.as_dict(), "seconds": seconds} | ({"reason": reason} if reason else {}))
                 started = ended
                 generation.append(evaluation)
                 on_evaluation(len(history) + len(generation), evaluation)

@@ -26,6 +26,7 @@ class Nsga2Agent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._population: list[Evaluation] = []
         self._ranks: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._crowding: NDArray[np.float64] = np.zeros(0)
@@ -46,7 +47,10 @@ class Nsga2Agent:
 
     def _next(self, num_found: int) -> Architecture | None:
         is_founding = self._num_told + num_found < POPULATION
-        return None if is_founding else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
+        child = None if is_founding else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
+        if child is not None:
+            self.reasons[child] = "child of the front"
+        return child
 
     def _parent(self) -> Architecture:
         one, other = self._rng.integers(len(self._population), size=2).tolist()

@@ -42,6 +42,7 @@ class PredictorAgent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._told: list[Evaluation] = []
         self._process = ChoiceProcess(num_decisions=len(space.decisions))
         self._num_fitted = 0
@@ -79,6 +80,9 @@ class PredictorAgent:
             is_left[best] = False
             architecture = tuple(int(c) for c in shortlist[best])
             self._sampler.seen.add(architecture)
+            self.reasons[architecture] = (
+                f"predicted {mean[best]:+.2f}, at most {bound[best]:+.2f} deviations from the mean"
+            )
             found.append(architecture)
             column = covariance[:, best]
             covariance = covariance - np.outer(column, column) / (column[best] + 1e-6)

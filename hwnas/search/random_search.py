@@ -16,6 +16,7 @@ class RandomAgent:
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
 
     def ask(self, num: int) -> list[Architecture]:
         """Unseen feasible architectures."""

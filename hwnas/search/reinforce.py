@@ -26,13 +26,14 @@ class ReinforceAgent:
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
+        self.reasons = self._sampler.reasons
         self._logits = [np.zeros(len(d.choices)) for d in space.decisions]
         self._mean: float | None = None
         self._variance = 0.0
 
     def ask(self, num: int) -> list[Architecture]:
         """Samples of the policy; random feasible architectures where it gives nothing new."""
-        return self._sampler.fill(num, lambda _: self._sampler.first_unseen(self._draw, NUM_ATTEMPTS))
+        return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """One step of gradient ascent on the expected advantage and the policy's entropy."""
@@ -49,6 +50,12 @@ class ReinforceAgent:
                 log = np.log(probabilities + 1e-12)
                 entropy = -probabilities * (log - (probabilities * log).sum())
                 logits += LEARNING_RATE * (gradient + ENTROPY_WEIGHT * entropy)
+
+    def _next(self, _num_found: int) -> Architecture | None:
+        found = self._sampler.first_unseen(self._draw, NUM_ATTEMPTS)
+        if found is not None:
+            self.reasons[found] = "sample of the policy"
+        return found
 
     def _draw(self) -> Architecture:
         return tuple(int((logits + self._rng.gumbel(size=len(logits))).argmax()) for logits in self._logits)

@@ -41,6 +41,8 @@ class FeasibleSampler:
         self.constraint = constraint
         self.rng = rng
         self.seen: set[Architecture] = set()
+        self.reasons: dict[Architecture, str] = {}
+        """Why each was proposed, for the history."""
         self._is_tight = False
         self._counting_sampler: CountingSampler | None = None
         self._rest: Iterator[Architecture] | None = None
@@ -75,7 +77,9 @@ class FeasibleSampler:
         """
         found: list[Architecture] = []
         while len(found) < num:
-            architecture = propose(len(found)) or self.sample()
+            architecture = propose(len(found))
+            if architecture is None and (architecture := self.sample()) is not None:
+                self.reasons[architecture] = "random"
             if architecture is None:
                 break
             found.append(architecture)

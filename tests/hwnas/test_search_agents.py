@@ -76,6 +76,16 @@ def test_proposals_are_feasible_canonical_and_new(make_agent, limit: int) -> Non
     assert all(constraint.is_met(a) and space.canonical(a) == a for a in history)
 
 
+def test_every_proposal_has_a_reason(make_agent) -> None:
+    space = make_space(small_spec("nasbench-macro"))
+    model = LatencyModel(space, synthetic_table(space))
+    agent = make_agent(space, _latency_limit(model, model.extreme(slowest=True)[1]))
+    history = drive(agent, 60)
+    assert all(agent.reasons[e.architecture] for e in history)
+    others = {agent.reasons[e.architecture] for e in history} - {"random"}
+    assert others or type(agent).__name__ == "RandomAgent"
+
+
 def test_asks_for_no_more_than_wanted(make_agent) -> None:
     assert len(make_agent(ToySpace(), SumConstraint(18)).ask(3)) == 3
 
