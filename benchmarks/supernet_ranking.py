@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import kendalltau, rankdata
+from torch.nn import functional
 
 from hwnas.agents import ClassificationAgent
 from hwnas.config import TrainingConfig
@@ -27,10 +29,13 @@ from hwnas.supernet.evaluation import SupernetEvaluator, calibration_batches
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from profilers.durable import JsonLines
-from search_spaces import SpaceSpec, make_space
+from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
+from search_spaces.supernet import Supernet
 
 PASSES_PER_STEP = {"uniform": 1, "fairness": 3, "sandwich": 4}
+
+CALIBRATION_BATCH, NUM_CALIBRATION = 128, 8
 
 
 def main() -> None:
@@ -39,11 +44,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="has cifar-10-binary.tar.* and nas-bench-macro_*.json")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--strategies", default="uniform,fairness,sandwich")
-    parser.add_argument("--passes", type=float, default=10.0, help="times that all training images pass through")
+    parser.add_argument("--passes", type=float, default=20.0, help="times that all training images pass through")
     parser.add_argument("--input-size", type=int, default=16)
     parser.add_argument("--networks", type=int, default=150)
-    parser.add_argument("--validation-images", type=int, default=1500)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--validation-images", type=int, default=3000)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=0.1)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
@@ -56,7 +61,7 @@ def main() -> None:
     space = make_space(SpaceSpec(name="nasbench-macro", input_size=options.input_size, num_classes=10))
     published = json.loads((options.data / "nas-bench-macro_cifar10.json").read_text(encoding="utf-8"))
     rng = numpy_rng(options.seed, "networks")
-    distinct: dict[tuple[int, ...], None] = {}
+    distinct: dict[Architecture, None] = {}
     while len(distinct) < options.networks:
         distinct.setdefault(space.canonical(space.sample(rng)))
     accuracies = np.array([published["".join(map(str, a))]["mean_acc"] for a in distinct])
@@ -66,56 +71,77 @@ def main() -> None:
     dataset = load_dataset("cifar10", options.data, input_size=options.input_size)
     train, validation = dataset.train.divided(0.9, numpy_rng(options.seed, "train_portion"))
     validation = validation.limited(options.validation_images, numpy_rng(options.seed, "validation"))
+    held_out = list(Batches.of(dataset, validation, 250).in_order())
     for name in options.strategies.split(","):
-        epochs = max(1, round(options.passes / PASSES_PER_STEP[name]))
-        config = TrainingConfig(
-            epochs=epochs,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            label_smoothing=options.label_smoothing,
-            ema_decay=options.ema_decay,
-            warmup_epochs=0.5,
-        )
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        with torch.random.fork_rng(devices=[]):
-            seed_torch(options.seed, "supernet")
-            supernet = space.supernet()
-        strategy = STRATEGIES[name](space, HardLimits(limits=()))
-        criterion = SmoothedCrossEntropy(label_smoothing=options.label_smoothing)
         batches = Batches.of(dataset, train, options.batch_size)
         started = time.monotonic()
-        Trainer(
-            module=supernet,
-            config=config,
-            batches=batches,
-            accumulate=lambda batch, rng, moment, s=strategy, n=supernet, c=criterion: s.accumulate(
-                n, batch, c, rng, moment
-            ),
-            checkpoint=folder / "checkpoint.safetensors",
-            name=name,
-            seed=options.seed,
-        ).fit()
+        supernet = _trained(space, name, batches, options, folder / "checkpoint.safetensors")
         trained_s, started = time.monotonic() - started, time.monotonic()
-        evaluator = SupernetEvaluator(
-            supernet,
-            ClassificationAgent(),
-            calibration=calibration_batches(batches, 4, torch_rng(options.seed, "recalibration")),
-            validation=list(Batches.of(dataset, validation, 250).in_order()),
+        calibration = calibration_batches(
+            Batches.of(dataset, train, CALIBRATION_BATCH), NUM_CALIBRATION, torch_rng(options.seed, "recalibration")
         )
+        evaluator = SupernetEvaluator(supernet, _Both(), calibration=calibration, validation=held_out)
         with JsonLines(folder / "scores.jsonl") as lines:
-            scores = [float(record["score"]) for record in lines.records]
-            for architecture in list(distinct)[len(scores) :]:
-                scores.append(evaluator.score(architecture))
-                lines.append({"architecture": list(architecture), "score": scores[-1]})
-        together = rankdata(scores) + rankdata(macs)
-        print(
-            f"{name}: {epochs} epochs, {trained_s:.0f} s; {time.monotonic() - started:.0f} s to score; "
-            f"accuracy {np.mean(scores):.3f} on average, tau {kendalltau(scores, accuracies).statistic:.3f}, "
-            f"with the ranks of multiply-accumulates added {kendalltau(together, accuracies).statistic:.3f}",
-            flush=True,
-        )
+            rows = [record["metrics"] for record in lines.records]
+            for architecture in list(distinct)[len(rows) :]:
+                rows.append(evaluator.metrics(architecture))
+                lines.append({"architecture": list(architecture), "metrics": rows[-1]})
+        print(f"{name}: {trained_s:.0f} s to train, {time.monotonic() - started:.0f} s to score", flush=True)
+        for metric in ("accuracy", "negative loss"):
+            scores = np.array([row[metric] for row in rows])
+            together = rankdata(scores) + rankdata(macs)
+            print(
+                f"  {metric}: {scores.mean():.3f} on average, tau {kendalltau(scores, accuracies).statistic:.3f}, with "
+                f"the ranks of multiply-accumulates added {kendalltau(together, accuracies).statistic:.3f}",
+                flush=True,
+            )
+
+
+class _Both(ClassificationAgent):
+    """Accuracy and loss."""
+
+    def metrics(
+        self,
+        forward: Callable[[torch.Tensor], torch.Tensor],
+        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    ) -> dict[str, float]:
+        correct = loss = total = 0.0
+        with torch.inference_mode():
+            for x_NCHW, targets_N in batches:
+                outputs = forward(x_NCHW)
+                correct += float((outputs.argmax(dim=1) == targets_N).sum())
+                loss += float(functional.cross_entropy(outputs, targets_N, reduction="sum"))
+                total += len(targets_N)
+        return {"accuracy": correct / total, "negative loss": -loss / total}
+
+
+def _trained(space: SearchSpace, name: str, batches: Batches, options: argparse.Namespace, path: Path) -> Supernet:
+    config = TrainingConfig(
+        epochs=max(1, round(options.passes / PASSES_PER_STEP[name])),
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        ema_decay=options.ema_decay,
+        warmup_epochs=0.5,
+    )
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(options.seed, "supernet")
+        supernet = space.supernet()
+    strategy = STRATEGIES[name](space, HardLimits(limits=()))
+    criterion = SmoothedCrossEntropy(label_smoothing=options.label_smoothing)
+    Trainer(
+        module=supernet,
+        config=config,
+        batches=batches,
+        accumulate=lambda batch, rng, moment: strategy.accumulate(supernet, batch, criterion, rng, moment),
+        checkpoint=path,
+        name=name,
+        seed=options.seed,
+    ).fit()
+    return supernet
 
 
 if __name__ == "__main__":

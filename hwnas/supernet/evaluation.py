@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import torch
 from torch import nn
 
-from hwnas.agents import TrainingAgent, score_of
+from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
@@ -41,9 +41,13 @@ class SupernetEvaluator:
 
     def score(self, architecture: Architecture) -> float:
         """The agent's score of the subnet on the validation batches."""
+        return next(iter(self.metrics(architecture).values()))
+
+    def metrics(self, architecture: Architecture) -> Mapping[str, float]:
+        """All of the agent's metrics, the score first."""
         path = nn.Sequential(*self._supernet.path(architecture))
         recalibrate(path, self._calibration)
-        return score_of(self._agent, path, self._validation)
+        return self._agent.metrics(path, self._validation)
 
 
 def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:
