@@ -11,7 +11,7 @@ from torch import nn
 from hwnas.criteria import Distillation
 from hwnas.dataflow import Batches
 from hwnas.run import Run
-from hwnas.stages.search import FoundNetwork
+from hwnas.stages.search import REFERENCES, FoundNetwork
 from hwnas.supernet import inherit_weights
 from hwnas.supernet.evaluation import calibration_batches, recalibrate
 from hwnas.training import Trainer
@@ -40,6 +40,8 @@ def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supe
     done: dict[tuple[int, ...], RetrainedNetwork] = {}
     retrained = {}
     for name, network in found.items():
+        if name in REFERENCES and not run.config.retrain.references:
+            continue
         if network.architecture not in done:
             done[network.architecture] = _retrain(run, name, network, supernet)
         retrained[name] = done[network.architecture]

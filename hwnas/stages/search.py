@@ -34,6 +34,10 @@ SIZE_EVALUATIONS = 2000
 """Architectures tried when looking for the largest that fits; each costs a table look-up only."""
 
 
+REFERENCES = ("largest", "random")
+"""The networks that a winner is compared with."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundNetwork:
     """A network to be retrained, with what is known of it so far."""

@@ -9,7 +9,7 @@ from typing import Any
 from hwnas.run import Run
 from hwnas.stages.export import DYNAMIC_MODEL, MODEL
 from hwnas.stages.retrain import RetrainedNetwork
-from hwnas.stages.search import FoundNetwork
+from hwnas.stages.search import REFERENCES, FoundNetwork
 from profilers.durable import write_text
 
 
@@ -21,14 +21,14 @@ def summarise(
 ) -> dict[str, object]:
     """The winner's figures, those of its references under "references"; also written to summary.json."""
     measured_ms: Mapping[str, float] = exported["measured_ms"]
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {
             **_row(run, found[name], retrained[name]),
             "measured_ms": measured_ms[name],
             "max_latency_ms": found[name].max_ms,
             "budget_kept": measured_ms[name] <= found[name].max_ms,
         }
-        for name in found
+        for name in retrained
     }
     mean, std = run.dataset.channel_statistics()
     summary = {
@@ -42,7 +42,7 @@ def summarise(
         "mean": mean.tolist(),
         "std": std.tolist(),
         "seed": run.config.seed,
-        "references": {name: rows[name] for name in ("largest", "random")},
+        "references": {name: rows[name] for name in REFERENCES if name in rows},
         "winners": {
             name: {**row, "onnx": str(run.folder / "export" / f"{name}.onnx")}
             for name, row in rows.items()

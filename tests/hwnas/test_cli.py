@@ -301,3 +301,14 @@ def test_further_budgets_have_winners_of_their_own(table: Path, tmp_path: Path) 
     (emitted,) = json.loads(run_cli("emit", out, f"{1.03 * front[0]['costs']['latency_ms']}ms", "--json").out)
     assert emitted["predicted_ms"] <= emitted["budget_ms"]
     assert_refused(run_cli("emit", out, "99%"), "the search looked at networks of at most")
+
+
+def test_references_may_be_left_out(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("retrain: {references: false}\n")
+    flags = ("--lut", table, "--max-latency", "60%", "--out", tmp_path / "run", "--json", "--quiet")
+    outcome = run_cli("search", tmp_path / "run.yaml", *FAST, *flags)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert summary["references"] == {} and summary["test_accuracy"] > 0
+    assert {p.stem for p in (tmp_path / "run" / "retrain").iterdir()} == {"winner"}
+    assert run_cli("search", "--resume", "--out", tmp_path / "run").out.count("winner") >= 1
