@@ -9,6 +9,7 @@ import torch
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
+from hwnas.dataflow.prefetch import made_ahead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,9 +48,13 @@ class Batches:
         return max(1, len(self.split) // self.batch_size)
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch of augmented x_NCHW and targets_N in random order."""
+        """One epoch of augmented x_NCHW and targets_N in random order; made ahead where images are on disk."""
+        batches = self._shuffled(generator)
+        return made_ahead(batches) if self.split.is_on_disk else batches
+
+    def _shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for indices in self._random_indices(generator):
-            images = self.augmentation(self.split.images_NCHW[indices], generator)
+            images = self.augmentation(self.split.images(indices), generator)
             yield self._normalised(images), self.split.targets_N[indices]
 
     def _random_indices(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -71,10 +76,8 @@ class Batches:
 
     def in_order(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every x_NCHW and targets_N once, as they are."""
-        for images, targets in zip(
-            self.split.images_NCHW.split(self.batch_size), self.split.targets_N.split(self.batch_size), strict=True
-        ):
-            yield self._normalised(images), targets
+        batches = ((self._normalised(images), targets) for images, targets in self.split.parts(self.batch_size))
+        yield from made_ahead(batches) if self.split.is_on_disk else batches
 
     def _normalised(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         scale, shift = 1 / (255 * self.std), self.mean / self.std

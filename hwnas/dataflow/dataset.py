@@ -1,8 +1,10 @@
-"""Images and labels in memory."""
+"""Labelled images, in memory or mapped into it from a file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,29 +16,44 @@ from hwnas.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Split:
-    """Some labelled images.
+    """Some labelled images; parts of a split share its storage.
 
     Attributes:
-        images_NCHW: uint8.
-        targets_N: int64 class indices.
+        images_NCHW: uint8; those of other splits may be among them.
+        targets_N: int64 class indices of this split's images.
+        rows_N: int64 positions of this split's images in `images_NCHW`; None for all of them in order.
+        is_on_disk: whether the images are mapped from a file, so that reading them may take a while.
     """
 
     images_NCHW: torch.Tensor
     targets_N: torch.Tensor
+    rows_N: torch.Tensor | None = None
+    is_on_disk: bool = False
 
     def __post_init__(self) -> None:
         if self.images_NCHW.dtype != torch.uint8 or self.images_NCHW.ndim != 4:
             raise ValueError(f"images must be uint8 NCHW, got {self.images_NCHW.dtype}, {self.images_NCHW.ndim} axes")
-        if len(self.images_NCHW) != len(self.targets_N) or not len(self.targets_N):
-            raise ValueError(f"expected a label per image, got {len(self.images_NCHW)} and {len(self.targets_N)}")
+        num = len(self.images_NCHW) if self.rows_N is None else len(self.rows_N)
+        if num != len(self.targets_N) or not len(self.targets_N):
+            raise ValueError(f"expected a label per image, got {num} and {len(self.targets_N)}")
 
     def __len__(self) -> int:
         return len(self.targets_N)
 
+    def images(self, indices: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """[num, C, H, W] those of the split at those positions, all of them by default."""
+        return self.images_NCHW[indices if self.rows_N is None else self.rows_N[indices]]
+
+    def parts(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images and targets in order, so many at a time."""
+        for start in range(0, len(self), size):
+            yield self.images(slice(start, start + size)), self.targets_N[start : start + size]
+
     def subset(self, indices: np.ndarray) -> Split:
         """The images at those positions."""
         chosen = torch.from_numpy(indices)
-        return Split(images_NCHW=self.images_NCHW[chosen], targets_N=self.targets_N[chosen])
+        rows = chosen if self.rows_N is None else self.rows_N[chosen]
+        return replace(self, targets_N=self.targets_N[chosen], rows_N=rows)
 
     def divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
         """Two parts at random, at least one image in each."""
@@ -101,23 +118,13 @@ class Dataset:
         num_classes = len(set(self.train.targets_N.tolist()))
         if num_classes < 6:
             raise RequestError(f"holding out classes needs at least six of them, {self.name} has {num_classes}")
-        whole = Split(
-            images_NCHW=torch.cat([self.train.images_NCHW, self.test.images_NCHW]),
-            targets_N=torch.cat([self.train.targets_N, self.test.targets_N]),
-        )
+        whole = _joined(self.train, self.test)
         train, test = whole.divided_by_class(1.0 - portion, rng)
         return replace(self, train=train, test=test)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of each channel over the training images, [C] each, in 0 to 1."""
-        # Histograms give the exact moments without a float copy of all images.
-        planes = self.train.images_NCHW.transpose(0, 1).reshape(self.in_channels, -1)
-        levels = torch.arange(256, dtype=torch.float64) / 255
-        counts = torch.stack([torch.bincount(plane, minlength=256) for plane in planes]).double()
-        weights = counts / counts.sum(dim=1, keepdim=True)
-        mean = weights @ levels
-        std = (weights @ levels**2 - mean**2).clamp(min=1e-6).sqrt()
-        return mean.float(), std.float()
+        return _channel_statistics(self.train)
 
     def resized(self, input_size: int | None) -> Dataset:
         """The same images at another size, by antialiased bilinear interpolation; unchanged for None."""
@@ -126,12 +133,33 @@ class Dataset:
         return replace(self, train=_resize(self.train, input_size), test=_resize(self.test, input_size))
 
 
+@lru_cache(maxsize=8)
+def _channel_statistics(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    # Histograms give the exact moments without a float copy of all images.
+    counts = torch.zeros(split.images_NCHW.shape[1], 256, dtype=torch.float64)
+    for images, _ in split.parts(4096):
+        planes = images.transpose(0, 1).flatten(1)
+        counts += torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    weights = counts / counts.sum(dim=1, keepdim=True)
+    mean = weights @ levels
+    std = (weights @ levels**2 - mean**2).clamp(min=1e-6).sqrt()
+    return mean.float(), std.float()
+
+
+def _joined(one: Split, other: Split) -> Split:
+    targets = torch.cat([one.targets_N, other.targets_N])
+    if one.images_NCHW is other.images_NCHW and one.rows_N is not None and other.rows_N is not None:
+        return replace(one, targets_N=targets, rows_N=torch.cat([one.rows_N, other.rows_N]))
+    return Split(images_NCHW=torch.cat([one.images(), other.images()]), targets_N=targets)
+
+
 def _resize(split: Split, input_size: int) -> Split:
     resized = [
         functional.interpolate(part.float(), size=(input_size, input_size), mode="bilinear", antialias=True)
         .round_()
         .clamp_(0, 255)
         .to(torch.uint8)
-        for part in split.images_NCHW.split(1024)
+        for part, _ in split.parts(1024)
     ]
     return Split(images_NCHW=torch.cat(resized), targets_N=split.targets_N)

@@ -48,8 +48,7 @@ class OnnxNetwork:
     def test_batches(self, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The test images as this model takes them, and their targets."""
         if self.takes_pixels:
-            test = dataset.test
-            return zip(test.images_NCHW.split(TEST_BATCH), test.targets_N.split(TEST_BATCH), strict=True)
+            return dataset.test.parts(TEST_BATCH)
         return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
     def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import gzip
 import io
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, load_dataset
+from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, folder, load_dataset
 from hwnas.dataflow.augmentation import OPERATIONS
+from hwnas.dataflow.prefetch import made_ahead
 from hwnas.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -79,11 +80,11 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
 
 def test_contract(dataset: Dataset) -> None:
     for split in (dataset.train, dataset.test):
-        assert split.images_NCHW.dtype == torch.uint8
-        assert split.images_NCHW.shape[1:] == (dataset.in_channels, dataset.input_size, dataset.input_size)
+        assert split.images().dtype == torch.uint8
+        assert split.images().shape[1:] == (dataset.in_channels, dataset.input_size, dataset.input_size)
         assert 0 <= int(split.targets_N.min()) <= int(split.targets_N.max()) < len(dataset.classes)
     mean, std = dataset.channel_statistics()
-    scaled = dataset.train.images_NCHW.double() / 255
+    scaled = dataset.train.images().double() / 255
     torch.testing.assert_close(mean.double(), scaled.mean(dim=(0, 2, 3)), atol=1e-6, rtol=0)
     torch.testing.assert_close(std.double(), scaled.std(dim=(0, 2, 3), correction=0), atol=1e-5, rtol=0)
 
@@ -113,7 +114,7 @@ def test_resizing_keeps_the_labels(dataset: Dataset) -> None:
     resized = dataset.resized(20)
     assert resized.input_size == 20
     assert torch.equal(resized.train.targets_N, dataset.train.targets_N)
-    assert abs(float(resized.train.images_NCHW.float().mean() - dataset.train.images_NCHW.float().mean())) < 3
+    assert abs(float(resized.train.images().float().mean() - dataset.train.images().float().mean())) < 3
 
 
 def test_digits_are_the_real_ones() -> None:
@@ -131,7 +132,7 @@ def test_cifar_is_read_from_its_archive(compression: str, tmp_path: Path) -> Non
         tar.add(tmp_path / "source" / "cifar-10-batches-bin", "cifar-10-batches-bin")
     expected = load_dataset("cifar10", tmp_path / "source")
     for root in (tmp_path, archive):
-        assert torch.equal(load_dataset("cifar10", root).train.images_NCHW, expected.train.images_NCHW)
+        assert torch.equal(load_dataset("cifar10", root).train.images(), expected.train.images())
     archive.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(RequestError, match=r"damaged|cut short"):
         load_dataset("cifar10", archive)
@@ -295,3 +296,49 @@ def test_balanced_batches_hold_so_many_images_of_each_class() -> None:
     for targets_N in drawn:
         classes, counts = targets_N.unique(return_counts=True)
         assert len(classes) == 3 and all(c == (2 if t == 3 else 4) for t, c in zip(classes, counts, strict=True))
+
+
+def test_many_images_are_mapped_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same data set, batch for batch, whose file is found again, and made anew once an image changed."""
+    write_folder(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    expected = load_dataset("folder", tmp_path, input_size=24)
+    monkeypatch.setattr(folder, "MOST_IN_MEMORY", 1000)
+    mapped = load_dataset("folder", tmp_path, input_size=24)
+    assert mapped.train.is_on_disk and not expected.train.is_on_disk
+    batches = [Batches.of(d, d.train, 5).shuffled(torch.Generator().manual_seed(1)) for d in (mapped, expected)]
+    for (x, targets), (y, others) in zip(*batches, strict=True):
+        assert torch.equal(x, y) and torch.equal(targets, others)
+    (stored,) = (tmp_path / "cache" / "hwnas" / "images").iterdir()
+    before = stored.stat().st_mtime_ns
+    load_dataset("folder", tmp_path, input_size=24)
+    assert stored.stat().st_mtime_ns == before
+    image = next(p for p in sorted(tmp_path.rglob("*.png")))
+    Image.new("RGB", (30, 30)).save(image)
+    load_dataset("folder", tmp_path, input_size=24)
+    assert len(list(stored.parent.iterdir())) == 2
+    image.write_bytes(b"no image")
+    with pytest.raises(RequestError, match=r"cannot read the image"):
+        load_dataset("folder", tmp_path, input_size=24)
+    assert len(list(stored.parent.iterdir())) == 2  # no draft is left
+
+
+def test_subsets_of_subsets_are_the_right_images() -> None:
+    images = torch.arange(60, dtype=torch.uint8)[:, None, None, None]
+    split = Split(images_NCHW=images, targets_N=torch.arange(60))
+    part = split.subset(np.array([5, 7, 11, 13])).subset(np.array([3, 1]))
+    assert part.images().flatten().tolist() == part.targets_N.tolist() == [13, 7]
+    assert [t.tolist() for _, t in part.parts(1)] == [[13], [7]]
+    assert part.images_NCHW is images
+
+
+def test_items_made_ahead_are_the_same_and_errors_arrive_in_their_place() -> None:
+    def failing() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("the fourth")
+
+    assert list(made_ahead(iter(range(7)))) == list(range(7))
+    found = made_ahead(failing())
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"the fourth"):
+        next(found)

@@ -113,7 +113,7 @@ def test_predict_takes_images_of_any_size_and_mode(bundle: Path, tmp_path: Path)
     test = load_dataset("digits", Path()).test
     right = 0
     for i in range(12):
-        Image.fromarray(test.images_NCHW[i, 0].numpy()).convert("RGBA").resize((96, 96)).save(tmp_path / f"{i}.png")
+        Image.fromarray(test.images()[i, 0].numpy()).convert("RGBA").resize((96, 96)).save(tmp_path / f"{i}.png")
         model = f"model{('', '.pixels', '.image')[i % 3]}.onnx"
         done = _predict(bundle, tmp_path / f"{i}.png", "--model", model)
         assert done.returncode == 0, done.stderr

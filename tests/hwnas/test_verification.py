@@ -76,7 +76,7 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     for index in range(400):
         folder = tmp_path / "faces" / f"person{int(digits.targets_N[index])}"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(digits.images_NCHW[index, 0].numpy()).resize((16, 16)).save(folder / f"{index}.png")
+        Image.fromarray(digits.images()[index, 0].numpy()).resize((16, 16)).save(folder / f"{index}.png")
     spec = SpaceSpec(name="mobilefacenet", input_size=16, in_channels=3, num_classes=32, width=0.25)
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
     (tmp_path / "run.yaml").write_text(
