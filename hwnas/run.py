@@ -107,6 +107,11 @@ class Run:
         dataset = load_dataset(config.name, config.root, input_size=self.config.space.input_size)
         if config.augmentation is not None:
             dataset = replace(dataset, augmentation=config.augmentation)
+        is_known = torch.isin(dataset.test.targets_N, dataset.train.targets_N)
+        if not (is_known.any() or self.task.holds_out_classes):
+            raise RequestError(
+                f"{config.name} tests classes none of which is trained on; {self.config.task} needs those"
+            )
         if self.task.holds_out_classes:
             dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, numpy_rng(self.config.seed, "held_out_classes"))
         limited = dataset.train.limited(config.train_images, numpy_rng(self.config.seed, "train_images"))
@@ -181,6 +186,13 @@ class Run:
     def agent(self) -> TrainingAgent:
         """The training agent for scores; training makes its own."""
         return self.task(criterion=SmoothedCrossEntropy())
+
+    @cached_property
+    def test_agent(self) -> TrainingAgent:
+        """The training agent for scores on the test images, by the pairs that the data name where they do."""
+        pairs = self.dataset.test_pairs
+        judging: Callable[[torch.Tensor], TrainingAgent] | None = getattr(self.agent, "judging_pairs", None)
+        return self.agent if pairs is None or judging is None else judging(pairs)
 
     def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
         """What trains on a split: the agent with its criterion, and batches; classes are numbered without gaps."""

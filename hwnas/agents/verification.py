@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +32,12 @@ class VerificationAgent:
     holds_out_classes: ClassVar[bool] = True
 
     criterion: Criterion
+    pairs_P2: torch.Tensor | None = None
+    """[num, 2] positions of the images to be compared; None for pairs drawn at random, always the same ones."""
+
+    def judging_pairs(self, pairs_P2: torch.Tensor) -> VerificationAgent:
+        """The same agent, judging by those pairs."""
+        return replace(self, pairs_P2=pairs_P2)
 
     @staticmethod
     def num_outputs(dataset: Dataset) -> int:
@@ -56,7 +62,13 @@ class VerificationAgent:
             parts = [(functional.normalize(forward(x_NCHW)), targets_N) for x_NCHW, targets_N in batches]
         embeddings_ND = torch.cat([e for e, _ in parts]).numpy()
         targets_N = torch.cat([t for _, t in parts]).numpy()
-        one, other, is_same = verification_pairs(targets_N)
+        if self.pairs_P2 is None:
+            one, other, is_same = verification_pairs(targets_N)
+        else:
+            one, other = self.pairs_P2.numpy().T
+            is_same = targets_N[one] == targets_N[other]
+            if is_same.all() or not is_same.any():
+                raise RequestError("the pairs to be compared must be of the same and of different identities")
         cosines = np.einsum("pd,pd->p", embeddings_ND[one], embeddings_ND[other])
         return {
             "verification_accuracy": best_threshold_accuracy(cosines, is_same),

@@ -87,6 +87,7 @@ class Dataset:
         classes: names, in the order of the class indices.
         train, test: the official division; the test part is for one final test.
         augmentation: what may be done to training images without changing their class.
+        test_pairs: [num, 2] positions of test images to be compared, for tasks that are judged by pairs; None for any.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Dataset:
     train: Split
     test: Split
     augmentation: Augmentation
+    test_pairs: torch.Tensor | None = None
 
     @property
     def in_channels(self) -> int:
@@ -111,10 +113,13 @@ class Dataset:
         Data whose parts have no class in common stay as they are.
 
         Raises:
-            RequestError: there are fewer than six classes: two to test, two to validate and two to train on.
+            RequestError: there are fewer than six classes: two to test, two to validate and two to train on; or there
+                are pairs to be compared, and their identities are trained on.
         """
         if not set(self.train.targets_N.tolist()) & set(self.test.targets_N.tolist()):
             return self
+        if self.test_pairs is not None:
+            raise RequestError("the pairs to be compared are of identities that are trained on too: test others")
         num_classes = len(set(self.train.targets_N.tolist()))
         if num_classes < 6:
             raise RequestError(f"holding out classes needs at least six of them, {self.name} has {num_classes}")

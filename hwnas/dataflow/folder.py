@@ -23,6 +23,7 @@ from hwnas.errors import RequestError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 TEST_PORTION = 0.2
+PAIRS = "pairs.txt"
 
 MOST_IN_MEMORY = 2**30
 """Bytes of images beyond which they are mapped from a file."""
@@ -33,24 +34,67 @@ DECODED_AT_ONCE = 1024
 def load_folder(root: Path, input_size: int | None) -> Dataset:
     """Images of `root/train/CLASS/` and `root/test/CLASS/`, or of `root/CLASS/` with a fifth of each for the test.
 
+    The test's classes may all be others than those trained on, for tasks judged on new identities; `root/pairs.txt`
+    then says which images are compared.
+
     Each is cropped to its central square and resized, to 64 pixels unless an input size is given, and kept in RGB. More
     than a gigabyte of them is kept in a file of the user's cache folder and mapped into memory; the next run finds it
     there as long as no image changes.
     """
     size = input_size or 64
+    pairs = None
     if not root.is_dir():
         raise RequestError(f"no folder {root}; name one that has a folder of images per class with --data-root")
     if (root / "train").is_dir() and (root / "test").is_dir():
-        classes = _class_names(root / "train")
-        if unknown := set(_class_names(root / "test")) - set(classes):
-            raise RequestError(f"{root / 'test'} has classes that {root / 'train'} lacks: {', '.join(sorted(unknown))}")
-        train = _read(root / "train", classes, size)
-        test = _read(root / "test", classes, size)
+        classes, tested = _class_names(root / "train"), _class_names(root / "test")
+        unknown = [name for name in tested if name not in classes]
+        if unknown and len(unknown) < len(tested):
+            raise RequestError(f"{root / 'test'} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
+        classes += unknown  # identities that are all new
+        train, _ = _read(root / "train", classes, size)
+        test, paths = _read(root / "test", classes, size)
+        if (root / PAIRS).is_file():
+            pairs = _read_pairs(root / PAIRS, root / "test", paths)
     else:
         classes = _class_names(root)
-        train, test = _divide(_read(root, classes, size), root)
-    augmentation = Augmentation(shift=max(1, size // 8), flip=True)
-    return Dataset(name="folder", classes=tuple(classes), train=train, test=test, augmentation=augmentation)
+        whole, _ = _read(root, classes, size)
+        train, test = _divide(whole, root)
+    return Dataset(
+        name="folder",
+        classes=tuple(classes),
+        train=train,
+        test=test,
+        augmentation=Augmentation(shift=max(1, size // 8), flip=True),
+        test_pairs=pairs,
+    )
+
+
+def _read_pairs(path: Path, folder: Path, images: Sequence[Path]) -> torch.Tensor:
+    """[num, 2] positions of the images that each line names.
+
+    By their paths within the folder, or as Labeled Faces in the Wild does: `NAME 1 4` are NAME/NAME_0001 and
+    NAME/NAME_0004, `NAME 1 OTHER 2` are of two people.
+    """
+    position_of = {str(image.relative_to(folder).with_suffix("")): i for i, image in enumerate(images)}
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split()
+        if not words or all(word.isdigit() for word in words):
+            continue  # LFW's first line counts the others
+        if len(words) == 2:
+            names = [str(Path(word).with_suffix("")) for word in words]
+        elif len(words) in (3, 4) and words[1].isdigit() and words[-1].isdigit():
+            people = (words[0], words[0] if len(words) == 3 else words[2])
+            names = [f"{name}/{name}_{int(i):04d}" for name, i in zip(people, (words[1], words[-1]), strict=True)]
+        else:
+            expected = "two images, or NAME 1 4, or NAME 1 OTHER 2"
+            raise RequestError(f"{path}, line {number}: expected {expected}, got {line!r}")
+        if missing := [name for name in names if name not in position_of]:
+            raise RequestError(f"{path}, line {number}: no image {missing[0]} in {folder}")
+        found.append([position_of[name] for name in names])
+    if not found:
+        raise RequestError(f"{path} names no pairs")
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -60,7 +104,7 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
-def _read(folder: Path, classes: Sequence[str], size: int) -> Split:
+def _read(folder: Path, classes: Sequence[str], size: int) -> tuple[Split, list[Path]]:
     paths, targets = [], []
     for index, name in enumerate(classes):
         inside = folder / name
@@ -77,7 +121,8 @@ def _read(folder: Path, classes: Sequence[str], size: int) -> Split:
     images = _mapped(paths, shape) if is_on_disk else torch.empty(shape, dtype=torch.uint8)
     if not is_on_disk:
         _fill(images.numpy(), paths, size)
-    return Split(images_NCHW=images, targets_N=torch.tensor(targets, dtype=torch.int64), is_on_disk=is_on_disk)
+    split = Split(images_NCHW=images, targets_N=torch.tensor(targets, dtype=torch.int64), is_on_disk=is_on_disk)
+    return split, paths
 
 
 def _mapped(paths: Sequence[Path], shape: tuple[int, int, int, int]) -> torch.Tensor:

@@ -149,7 +149,7 @@ class _Bundle:
 
     def _metrics(self, name: str) -> Mapping[str, float]:
         network = OnnxNetwork(self._folder / name)
-        return self._run.agent.metrics(network, network.test_batches(self._run.dataset))
+        return self._run.test_agent.metrics(network, network.test_batches(self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Float models must predict what the trained network was tested to, but for rounding at ties."""

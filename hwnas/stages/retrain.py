@@ -81,7 +81,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     ).fit()
     module.eval()
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
-    metrics = run.stored(f"retrain/{name}.json", lambda: run.agent.metrics(module, test.in_order()))
+    metrics = run.stored(f"retrain/{name}.json", lambda: run.test_agent.metrics(module, test.in_order()))
     return RetrainedNetwork(module=module, test_metrics=metrics)
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_curve
 
 from hwnas.agents import VerificationAgent
 from hwnas.agents.verification import best_threshold_accuracy, true_accept_rate, verification_pairs
-from hwnas.criteria import BatchHardTriplet
+from hwnas.criteria import BatchHardTriplet, SmoothedCrossEntropy
 from hwnas.dataflow import load_dataset
 from hwnas.errors import RequestError
 from lut import save_table
@@ -96,3 +96,63 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(summary["onnx"], providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 32]
     assert run_cli("export", out, "--json").out == outcome.out
+
+
+def _faces(root: Path, people: dict[str, int]) -> None:
+    rng = np.random.default_rng(0)
+    for name, num in people.items():
+        folder = root / name
+        folder.mkdir(parents=True)
+        for i in range(1, num + 1):
+            Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(folder / f"{name}_{i:04d}.png")
+
+
+def test_pairs_of_a_file_are_compared(tmp_path: Path) -> None:
+    _faces(tmp_path / "train", {"ann": 3, "bob": 3})
+    _faces(tmp_path / "test", {"cyd": 4, "dan": 2})
+    (tmp_path / "pairs.txt").write_text("10 300\ncyd 1 4\ncyd 2 dan 1\ndan/dan_0001.png dan/dan_0002.png\n\n")
+    dataset = load_dataset("folder", tmp_path, input_size=8)
+    assert dataset.classes == ("ann", "bob", "cyd", "dan")
+    assert dataset.test_pairs is not None and dataset.test_pairs.tolist() == [[0, 3], [1, 4], [4, 5]]
+    assert dataset.holding_out_classes(0.2, np.random.default_rng(0)) is dataset
+    agent = VerificationAgent(criterion=SmoothedCrossEntropy()).judging_pairs(dataset.test_pairs)
+    # Images 0 and 3, and 4 and 5, look alike; 1 and 4 do not.
+    embeddings = torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 0], [-1, 0], [-1, 0]])
+    metrics = agent.metrics(lambda x: embeddings, [(torch.zeros(6, 3, 8, 8), dataset.test.targets_N)])
+    assert metrics["verification_accuracy"] == 1.0
+    swapped = embeddings[[0, 5, 2, 4, 1, 3]]
+    assert agent.metrics(lambda x: swapped, [(torch.zeros(6, 3, 8, 8), dataset.test.targets_N)]) != metrics
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ("cyd 1 9\n", r"line 1: no image cyd/cyd_0009"),
+        ("cyd 1 4\nwhat is this line\n", r"line 2: expected two images"),
+        ("\n10 300\n", r"names no pairs"),
+        ("../train/ann/ann_0001 cyd/cyd_0001\n", r"no image ../train"),
+    ],
+)
+def test_bad_pairs_are_refused(pairs: str, words: str, tmp_path: Path) -> None:
+    _faces(tmp_path / "train", {"ann": 3, "bob": 3})
+    _faces(tmp_path / "test", {"cyd": 4, "dan": 2})
+    (tmp_path / "pairs.txt").write_text(pairs)
+    with pytest.raises(RequestError, match=words):
+        load_dataset("folder", tmp_path, input_size=8)
+
+
+def test_pairs_of_identities_trained_on_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        _faces(tmp_path / part, dict.fromkeys("abcdef", 2))
+    (tmp_path / "pairs.txt").write_text("a 1 2\na 1 b 1\n")
+    dataset = load_dataset("folder", tmp_path, input_size=8)
+    with pytest.raises(RequestError, match=r"trained on too"):
+        dataset.holding_out_classes(0.2, np.random.default_rng(0))
+
+
+def test_classifying_classes_never_trained_on_is_refused(tmp_path: Path) -> None:
+    _faces(tmp_path / "data" / "train", {"ann": 3, "bob": 3})
+    _faces(tmp_path / "data" / "test", {"cyd": 4, "dan": 2})
+    flags = ("--data", "folder", "--data-root", tmp_path / "data", "--max-latency", "60%", "--out", tmp_path / "run")
+    outcome = run_cli("search", *flags)
+    assert outcome.code == 2 and "tests classes none of which is trained on" in outcome.err, outcome.err
