@@ -96,7 +96,7 @@ class RetrainConfig(TrainingConfig):
     """How the winner and its references are trained; `inherit` starts from the supernet's weights.
 
     With a `distillation` above zero the supernet's largest path teaches too: so much of its divergence is added to the
-    loss (Hinton et al. 2015), for tasks of logits. Without `references` only winners are trained.
+    loss (Hinton et al. 2015), or from its embeddings. Without `references` only winners are trained.
     """
 
     inherit: bool = False

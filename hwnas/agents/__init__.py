@@ -22,6 +22,9 @@ class TrainingAgent(Protocol):
     Attributes:
         default_criterion: where the configuration names none; see `hwnas.criteria.CRITERIA`.
         holds_out_classes: whether it is judged on classes that were not trained on, instead of other images.
+
+    An agent whose outputs are no logits may have a `distillation`, how far outputs are from a teacher's, for strategies
+    in which networks learn from each other.
     """
 
     default_criterion: ClassVar[str]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from hwnas.criteria import Criterion
+from hwnas.criteria import Criterion, EmbeddingDistillation
 from hwnas.dataflow.dataset import Dataset
 from hwnas.errors import RequestError
 
@@ -30,6 +30,7 @@ class VerificationAgent:
 
     default_criterion: ClassVar[str] = "arcface"
     holds_out_classes: ClassVar[bool] = True
+    distillation: ClassVar[EmbeddingDistillation] = EmbeddingDistillation()
 
     criterion: Criterion
     pairs_P2: torch.Tensor | None = None

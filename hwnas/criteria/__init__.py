@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from hwnas.criteria.cross_entropy import SmoothedCrossEntropy
-from hwnas.criteria.distillation import Distillation
+from hwnas.criteria.distillation import Distillation, EmbeddingDistillation
 from hwnas.criteria.focal import Focal
 from hwnas.criteria.metric import AdditiveAngularMargin, BatchHardTriplet
 
@@ -71,6 +71,7 @@ __all__ = [
     "Criterion",
     "CriterionSpec",
     "Distillation",
+    "EmbeddingDistillation",
     "Focal",
     "SmoothedCrossEntropy",
 ]

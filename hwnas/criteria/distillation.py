@@ -20,3 +20,12 @@ class Distillation:
         log_teacher = functional.log_softmax(teacher / self.temperature, dim=1)
         divergence = functional.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
         return divergence * self.temperature**2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingDistillation:
+    """One less the cosine between what student and teacher say, for embeddings."""
+
+    def __call__(self, outputs: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        """Mean over the batch; both are embeddings of shape [N, features]."""
+        return 1.0 - functional.cosine_similarity(outputs, teacher, dim=1).mean()

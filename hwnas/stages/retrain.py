@@ -57,7 +57,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         inherit_weights(module, supernet, found.architecture)
     agent, criterion, batches = run.training(config, run.dataset.train)
     teacher = _teacher(run, supernet) if config.distillation else None
-    distill = Distillation(temperature=2.0)
+    distill = getattr(agent, "distillation", None) or Distillation(temperature=2.0)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
         outputs = module(batch[0])

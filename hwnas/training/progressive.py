@@ -7,10 +7,9 @@ import re
 import numpy as np
 import torch
 
-from hwnas.criteria import Distillation
 from hwnas.errors import RequestError
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment, TrainingStrategy
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy, distillation_of
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
 from search_spaces.elastic import ElasticSupernet
@@ -41,7 +40,6 @@ class ProgressiveShrinking(TrainingStrategy):
             )
         self._space = space
         self._largest = extreme_architecture(space, GraphCosts(space).macs, largest=True)
-        self._distillation = Distillation()
         self._free = [self._free_choices(num) for num in range(len(PHASES) + 1)]
 
     def accumulate(
@@ -64,7 +62,7 @@ class ProgressiveShrinking(TrainingStrategy):
         if phase > 0:
             with torch.no_grad():
                 teacher = supernet(x_NCHW, self._largest)
-            total = value + self._distillation(outputs, teacher)
+            total = value + distillation_of(loss)(outputs, teacher)
         total.backward()
         return value.detach()
 

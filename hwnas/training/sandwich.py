@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hwnas.criteria import Distillation
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment, TrainingStrategy
+from hwnas.training.strategy import Loss, Moment, TrainingStrategy, distillation_of
 from search_spaces import SearchSpace
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
@@ -27,7 +26,6 @@ class SandwichRule(TrainingStrategy):
         costs = GraphCosts(space)
         self._largest = extreme_architecture(space, costs.macs, largest=True)
         self._smallest = extreme_architecture(space, costs.macs, largest=False)
-        self._distillation = Distillation()
 
     def accumulate(
         self,
@@ -44,5 +42,5 @@ class SandwichRule(TrainingStrategy):
         value.backward()
         teacher = taught.detach()
         for path in (self._smallest, *(self._space.sample(rng) for _ in range(NUM_RANDOM))):
-            self._distillation(supernet(x_NCHW, path), teacher).backward()
+            distillation_of(loss)(supernet(x_NCHW, path), teacher).backward()
         return value.detach()

@@ -9,10 +9,29 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from hwnas.agents import TrainingAgent
+from hwnas.criteria import Distillation
 from search_spaces.supernet import Supernet
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs and targets_N to a scalar."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskLoss:
+    """A task's loss, and how its networks learn from each other."""
+
+    agent: TrainingAgent
+
+    def __call__(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        """The agent's loss."""
+        return self.agent.loss(outputs, targets_N)
+
+
+def distillation_of(loss: Loss) -> Loss:
+    """How far outputs are from a teacher's: as the loss's task says where it does, else as logits are."""
+    own: Loss | None = getattr(loss.agent, "distillation", None) if isinstance(loss, TaskLoss) else None
+    return Distillation() if own is None else own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

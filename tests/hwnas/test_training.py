@@ -12,15 +12,16 @@ import torch
 from samples import small_spec
 from torch import nn
 
+from hwnas.agents import ClassificationAgent, VerificationAgent
 from hwnas.config import TrainingConfig
-from hwnas.criteria import SmoothedCrossEntropy
+from hwnas.criteria import BatchHardTriplet, SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Batches, Dataset, Split
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
 from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, StrictFairness, Trainer
 from hwnas.training.randomness import numpy_rng, torch_rng
-from hwnas.training.strategy import Moment
+from hwnas.training.strategy import Moment, TaskLoss, distillation_of
 from hwnas.training.trainer import learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
@@ -340,3 +341,13 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> N
     for one, other in zip(whole, parted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
     assert drawn_of_parts == [(number, size // 4) for number, size in drawn for _ in range(4)]
+
+
+def test_networks_learn_from_each_other_as_the_task_says() -> None:
+    embeddings, scaled = torch.randn(5, 8), torch.tensor([[2.0], [1], [3], [0.5], [9]])
+    verification = TaskLoss(agent=VerificationAgent(criterion=BatchHardTriplet()))
+    assert distillation_of(verification)(embeddings * scaled, embeddings).item() == pytest.approx(0.0, abs=1e-6)
+    assert distillation_of(verification)(-embeddings, embeddings).item() == pytest.approx(2.0, abs=1e-6)
+    for loss in (TaskLoss(agent=ClassificationAgent()), SmoothedCrossEntropy()):
+        assert distillation_of(loss)(embeddings + scaled, embeddings).item() == pytest.approx(0.0, abs=1e-6)
+        assert distillation_of(loss)(embeddings * scaled, embeddings).item() > 0.01
