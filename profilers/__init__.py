@@ -2,8 +2,8 @@
 
 from profilers.device import Device, load_devices
 from profilers.errors import DeviceError, MeasurementError
-from profilers.measurement import Measurement
-from profilers.profiler import Model, Profiler, ProfileResult
+from profilers.measurement import Measurement, Model
+from profilers.profiler import Profiler, ProfileResult
 
 __all__ = [
     "Device",

@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from profilers.device import Device
+from profilers.device import Device, remedy
 from profilers.errors import MeasurementError
-from profilers.profiler import Model, Profiler, remedy
+from profilers.measurement import Model
+from profilers.profiler import Profiler
 
 STEP_TIMEOUT_S = 5.0
 """Deadline of each of the few steps."""

@@ -171,3 +171,22 @@ def _shipped_file() -> Path:
     here = Path(__file__).resolve().parent
     inside = here / "devices.yaml"
     return inside if inside.exists() else here.parent / "devices.yaml"
+
+
+def remedy(device: Device) -> str:
+    """What to do about a device that does not answer."""
+    if device.emulated:
+        return "start it: hwnas device emulate rpi4"
+    if device.rpc is not None and device.rpc.tracker:
+        return (
+            f"start the tracker there, and on each board: hwnas device serve --host 0.0.0.0 --key {device.rpc.key} "
+            f"--tracker {device.rpc.host}:{device.rpc.port}; see docs/devices.md"
+        )
+    if device.rpc is not None:
+        return f"on the board run: hwnas device serve --host 0.0.0.0 --port {device.rpc.port}; see docs/devices.md"
+    if device.ssh is not None:
+        return (
+            f"try: ssh {device.ssh.host} {device.ssh.python} -c 'import numpy, onnxruntime'; on the board: "
+            "python3 -m pip install numpy onnxruntime; see docs/devices.md"
+        )
+    return "see docs/devices.md"

@@ -1,8 +1,10 @@
-"""What measuring one model gave."""
+"""A model to be timed, and what measuring it gave."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -57,3 +59,16 @@ class Measurement:
             return float("nan")
         low, middle, high = np.quantile(self.wall_ns, (0.25, 0.5, 0.75))
         return float((high - low) / middle)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """An ONNX file to be timed, and the name it goes by."""
+
+    key: str
+    path: Path
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from profilers.errors import MeasurementError
 from profilers.grouping import share_out
-from profilers.measurement import SESSION_STRIDE, Measurement
-from profilers.profiler import Model, Profiler, ProfileResult
+from profilers.measurement import SESSION_STRIDE, Measurement, Model
+from profilers.profiler import Profiler, ProfileResult
 
 
 def measure_on_boards(profiler: Profiler, models: Sequence[Model], journal_path: Path) -> ProfileResult:

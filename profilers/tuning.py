@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from profilers.device import Device
 from profilers.errors import DeviceError, MeasurementError
-from profilers.profiler import Model, tuning_folder
+from profilers.measurement import Model
 from profilers.tune_tvm import tuned_trials
 
 SECONDS_PER_TRIAL = 8.0
@@ -84,3 +88,9 @@ def tune(
             "the same command continues"
         )
     return errors
+
+
+def tuning_folder(device: Device) -> Path:
+    """Where the tuning database of a device's target is kept."""
+    digest = hashlib.sha256(f"{device.target};{device.threads}".encode()).hexdigest()[:12]
+    return user_cache_path("hwnas") / "tuning" / digest
