@@ -19,6 +19,7 @@ from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
 from hwnas.search.surrogate import AdditiveCosts
 from hwnas.training import STRATEGIES, Trainer
+from hwnas.training.strategy import steps_of
 from lut import LatencyModel, load_table
 from search_spaces import make_space
 
@@ -56,9 +57,7 @@ def main() -> None:
                 module=supernet,
                 config=config,
                 batches=Batches.of(dataset, train, config.batch_size),
-                accumulate=lambda batch, rng, moment, s=strategy, n=supernet: s.accumulate(
-                    n, batch, SmoothedCrossEntropy(), rng, moment
-                ),
+                accumulate=steps_of(strategy, supernet, SmoothedCrossEntropy()),
                 checkpoint=options.out / f"{name}-{seed}.safetensors",
                 name=name,
                 seed=seed,

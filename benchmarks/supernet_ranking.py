@@ -28,6 +28,7 @@ from hwnas.search import HardLimits
 from hwnas.supernet.evaluation import SupernetEvaluator, calibration_batches
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
+from hwnas.training.strategy import steps_of
 from profilers.durable import JsonLines
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
@@ -136,7 +137,7 @@ def _trained(space: SearchSpace, name: str, batches: Batches, options: argparse.
         module=supernet,
         config=config,
         batches=batches,
-        accumulate=lambda batch, rng, moment: strategy.accumulate(supernet, batch, criterion, rng, moment),
+        accumulate=steps_of(strategy, supernet, criterion),
         checkpoint=path,
         name=name,
         seed=options.seed,

@@ -10,7 +10,7 @@ from hwnas.search import HardLimits
 from hwnas.training import Trainer
 from hwnas.training.group import ALONE, Group
 from hwnas.training.randomness import seed_torch
-from hwnas.training.strategy import TaskLoss
+from hwnas.training.strategy import TaskLoss, steps_of
 from hwnas.training.trainer import with_criterion
 from search_spaces.supernet import Supernet
 
@@ -26,12 +26,11 @@ def train_supernet(run: Run, constraint: HardLimits, group: Group = ALONE) -> Su
         strategy.prepare(supernet)
     if not run.needs_supernet:
         return supernet
-    loss = TaskLoss(agent=agent)
     Trainer(
         module=with_criterion(supernet, criterion),
         config=config,
         batches=batches,
-        accumulate=lambda batch, rng, moment: strategy.accumulate(supernet, batch, loss, rng, moment),
+        accumulate=steps_of(strategy, supernet, TaskLoss(agent=agent)),
         checkpoint=run.folder / "supernet" / "checkpoint.safetensors",
         name="supernet",
         seed=run.config.seed,

@@ -12,7 +12,7 @@ from torch import nn
 from hwnas.errors import RequestError
 from hwnas.search.constraint import HardLimits
 from hwnas.search.surrogate import AdditiveCosts
-from hwnas.training.strategy import Loss, Moment
+from hwnas.training.strategy import Moment, Step
 from search_spaces import SearchSpace
 from search_spaces.supernet import ChoiceSupernet, Supernet
 
@@ -52,20 +52,13 @@ class Differentiable(ABC):
         supernet.decision_logits = nn.ParameterList(torch.zeros(len(d.choices)) for d in self._space.decisions)
         supernet.register_buffer("budget_multipliers", torch.zeros(self._costs.num_limits))
 
-    def accumulate(
-        self,
-        supernet: Supernet,
-        batch: tuple[torch.Tensor, torch.Tensor],
-        loss: Loss,
-        rng: np.random.Generator,
-        moment: Moment,
-    ) -> torch.Tensor:
+    def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of weights and logits; gives the task's loss alone."""
+        supernet = step.supernet
         assert isinstance(supernet, ChoiceSupernet)
-        x_NCHW, targets_N = batch
         logits = supernet.choice_logits()
-        weights = [self.weights(each, rng, moment) for each in logits]
-        value = loss(supernet.forward_mixed(x_NCHW, weights), targets_N)
+        weights = [self.weights(each, step.rng, step.moment) for each in logits]
+        value = step.loss(supernet.forward_mixed(step.x_NCHW, weights), step.targets_N)
         excess = self._costs.expected_shares([torch.softmax(each, dim=0) for each in logits]) - 1.0
         multipliers = supernet.budget_multipliers
         assert isinstance(multipliers, torch.Tensor)

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment, TrainingStrategy
+from hwnas.training.strategy import Step, TrainingStrategy
 from search_spaces import Architecture, SearchSpace
-from search_spaces.supernet import Supernet
 
 
 class StrictFairness(TrainingStrategy):
@@ -21,20 +20,12 @@ class StrictFairness(TrainingStrategy):
     def __init__(self, space: SearchSpace, _constraint: HardLimits) -> None:
         self._space = space
 
-    def accumulate(
-        self,
-        supernet: Supernet,
-        batch: tuple[torch.Tensor, torch.Tensor],
-        loss: Loss,
-        rng: np.random.Generator,
-        moment: Moment,
-    ) -> torch.Tensor:
+    def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of all paths, averaged."""
-        x_NCHW, targets_N = batch
-        paths = self.paths(rng)
+        paths = self.paths(step.rng)
         total = torch.zeros(())
         for path in paths:
-            value = loss(supernet(x_NCHW, path), targets_N) / len(paths)
+            value = step.loss_of(path) / len(paths)
             value.backward()
             total += value.detach()
         return total

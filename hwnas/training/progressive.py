@@ -9,12 +9,11 @@ import torch
 
 from hwnas.errors import RequestError
 from hwnas.search.constraint import HardLimits
-from hwnas.training.strategy import Loss, Moment, TrainingStrategy, distillation_of
+from hwnas.training.strategy import Step, TrainingStrategy, distillation_of
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
 from search_spaces.elastic import ElasticSupernet
 from search_spaces.overview import extreme_architecture
-from search_spaces.supernet import Supernet
 
 PHASES = ("kernel", "depth", "expansion")
 """What becomes free one after the other, once the largest network has had its share of the steps."""
@@ -42,27 +41,20 @@ class ProgressiveShrinking(TrainingStrategy):
         self._largest = extreme_architecture(space, GraphCosts(space).macs, largest=True)
         self._free = [self._free_choices(num) for num in range(len(PHASES) + 1)]
 
-    def accumulate(
-        self,
-        supernet: Supernet,
-        batch: tuple[torch.Tensor, torch.Tensor],
-        loss: Loss,
-        rng: np.random.Generator,
-        moment: Moment,
-    ) -> torch.Tensor:
+    def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of the drawn path."""
-        x_NCHW, targets_N = batch
+        supernet, moment = step.supernet, step.moment
         phase = self._phase(moment.step, moment.num_steps)
         is_first = moment.step == 0 or self._phase(moment.step - 1, moment.num_steps) != phase
         if is_first and phase == len(PHASES) and isinstance(supernet, ElasticSupernet):
             supernet.sort_channels()
-        outputs = supernet(x_NCHW, self.draw(phase, rng))
-        value = loss(outputs, targets_N)
+        outputs = supernet(step.x_NCHW, self.draw(phase, step.rng))
+        value = step.loss(outputs, step.targets_N)
         total = value
         if phase > 0:
             with torch.no_grad():
-                teacher = supernet(x_NCHW, self._largest)
-            total = value + distillation_of(loss)(outputs, teacher)
+                teacher = supernet(step.x_NCHW, self._largest)
+            total = value + distillation_of(step.loss)(outputs, teacher)
         total.backward()
         return value.detach()
 

@@ -11,6 +11,7 @@ import torch
 
 from hwnas.agents import TrainingAgent
 from hwnas.criteria import Distillation
+from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -42,6 +43,28 @@ class Moment:
     num_steps: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Step:
+    """One batch, and what a strategy may learn from it by.
+
+    Attributes:
+        loss: the task's, of outputs and targets.
+        rng: all randomness of the step.
+        moment: where in the training it is.
+    """
+
+    supernet: Supernet
+    x_NCHW: torch.Tensor
+    targets_N: torch.Tensor
+    loss: Loss
+    rng: np.random.Generator
+    moment: Moment
+
+    def loss_of(self, architecture: Architecture) -> torch.Tensor:
+        """What one subnet's outputs cost."""
+        return self.loss(self.supernet(self.x_NCHW, architecture), self.targets_N)
+
+
 class TrainingStrategy(Protocol):
     """Fills the gradients for one optimiser step from one batch.
 
@@ -54,20 +77,23 @@ class TrainingStrategy(Protocol):
         Nothing, unless a strategy says otherwise.
         """
 
-    def accumulate(
-        self,
-        supernet: Supernet,
-        batch: tuple[torch.Tensor, torch.Tensor],
-        loss: Loss,
-        rng: np.random.Generator,
-        moment: Moment,
-    ) -> torch.Tensor:
-        """Run forward and backward; all randomness comes from `rng`, and nothing depends on earlier calls.
-
-        Args:
-            batch: x_NCHW and targets_N.
+    def accumulate(self, step: Step) -> torch.Tensor:
+        """Run forward and backward; all randomness comes from the step's, and nothing depends on earlier calls.
 
         Returns:
             The detached loss, for the log.
         """
         ...
+
+
+def steps_of(
+    strategy: TrainingStrategy, supernet: Supernet, loss: Loss
+) -> Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]:
+    """What a trainer does with a batch of x_NCHW and targets_N to train a supernet by the strategy."""
+
+    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment) -> torch.Tensor:
+        x_NCHW, targets_N = batch
+        step = Step(supernet=supernet, x_NCHW=x_NCHW, targets_N=targets_N, loss=loss, rng=rng, moment=moment)
+        return strategy.accumulate(step)
+
+    return accumulate

@@ -21,7 +21,7 @@ from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
 from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, StrictFairness, Trainer
 from hwnas.training.randomness import numpy_rng, torch_rng
-from hwnas.training.strategy import Moment, TaskLoss, distillation_of
+from hwnas.training.strategy import Moment, TaskLoss, distillation_of, steps_of
 from hwnas.training.trainer import learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
@@ -57,7 +57,7 @@ def _trainer(folder: Path, config: TrainingConfig, *, strategy: str = "uniform",
         module=supernet,
         config=config,
         batches=Batches.of(dataset, dataset.train, config.batch_size),
-        accumulate=lambda batch, rng, moment: made.accumulate(supernet, batch, SmoothedCrossEntropy(), rng, moment),
+        accumulate=steps_of(made, supernet, SmoothedCrossEntropy()),
         checkpoint=folder / "c.safetensors",
         name="toy",
         seed=seed,
@@ -210,9 +210,8 @@ def test_sandwich_trains_the_largest_and_the_smallest_every_step() -> None:
 
     supernet.forward = watched  # type: ignore[method-assign]
     batch = (torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 2, 3]))
-    SandwichRule(space, NO_LIMITS).accumulate(
-        supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(0), Moment(step=0, num_steps=1)
-    )
+    take_step = steps_of(SandwichRule(space, NO_LIMITS), supernet, SmoothedCrossEntropy())
+    take_step(batch, np.random.default_rng(0), Moment(step=0, num_steps=1))
     macs = GraphCosts(space).macs(np.array(seen))
     others = GraphCosts(space).macs(space.sample_many(500, np.random.default_rng(1)))
     assert len(seen) == 4
@@ -242,9 +241,9 @@ def test_channels_are_sorted_once_when_expansion_becomes_free(monkeypatch: pytes
     monkeypatch.setattr(type(supernet), "sort_channels", lambda self: calls.append(step))
     strategy = ProgressiveShrinking(space, NO_LIMITS)
     batch = (torch.randn(2, 1, 16, 16), torch.tensor([0, 1]))
+    take_step = steps_of(strategy, supernet, SmoothedCrossEntropy())
     for step in range(8):
-        moment = Moment(step=step, num_steps=8)
-        strategy.accumulate(supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(step), moment)
+        take_step(batch, np.random.default_rng(step), Moment(step=step, num_steps=8))
     assert calls == [6]
 
 
@@ -265,11 +264,10 @@ def test_differentiable_training_ends_under_the_budget(name: str) -> None:
     supernet.to(memory_format=torch.channels_last)
     batch = (torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
     optimizer = torch.optim.SGD(supernet.decision_logits.parameters(), lr=0.05)
+    take_step = steps_of(strategy, supernet, SmoothedCrossEntropy())
     for step in range(150):
         optimizer.zero_grad()
-        strategy.accumulate(
-            supernet, batch, SmoothedCrossEntropy(), np.random.default_rng(step), Moment(step=step, num_steps=150)
-        )
+        take_step(batch, np.random.default_rng(step), Moment(step=step, num_steps=150))
         optimizer.step()
     probabilities = [torch.softmax(logits, dim=0) for logits in supernet.choice_logits()]
     assert strategy._costs.expected_shares(probabilities).item() < 1.1
