@@ -1,8 +1,9 @@
 """The winners of runs against MobileNetV2 and MobileNetV3-small, scaled by width to the winner's measured latency.
 
 The rivals are built from the same blocks, with stem and first strided stage at stride 1 where the input is small, as
-all search spaces have it. Of each the narrowest is taken that is no faster than the winner, measured interleaved with
-it on the run's device; it is then trained by the run's own settings for retraining and tested once.
+all search spaces have it. Of each the narrowest is taken that is no faster than the winner, or takes some multiple of
+its latency, measured interleaved with it on the run's device; it is then trained by the run's own settings for
+retraining and tested once.
 
     python benchmarks/against_mobilenets.py RUN [RUN ...]
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,24 +118,26 @@ def main() -> None:
     """Scale, train and test the rivals of every run, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--slowdowns", default="1", help="times the winner's latency that rivals take at least: 1,2.5")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for folder in options.runs:
         run = Run.from_folder(folder, Reporter())
-        rows = _compare(run, folder / "rivals")
+        rows = _compare(run, folder / "rivals", [float(text) for text in options.slowdowns.split(",")])
         print(f"{folder}, seed {run.config.seed}:")
         for name, row in rows.items():
             print(f"  {name}: {row['accuracy']:.2%} test accuracy, {row['measured_ms']:.4f} ms, {row['detail']}")
 
 
-def _compare(run: Run, folder: Path) -> dict[str, dict[str, Any]]:
+def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     winner = run.folder / MODEL
     rows: dict[str, dict[str, Any]] = {}
     paths = {"winner": winner}
-    for name, make in RIVALS.items():
-        space, architecture = _scaled(run, make, winner, folder / name)
+    for slowdown, (rival, make) in product(slowdowns, RIVALS.items()):
+        name = rival if slowdown == 1 else f"{rival} at {slowdown:g} times"
+        space, architecture = _scaled(run, make, winner, folder / rival, slowdown)
         module = _trained(run, space, architecture, folder / f"{name}.safetensors")
         test = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size)
         rows[name] = {"accuracy": next(iter(run.agent.metrics(module, test.in_order()).values()))}
@@ -143,7 +147,7 @@ def _compare(run: Run, folder: Path) -> dict[str, dict[str, Any]]:
     accuracy = next(iter(json.loads((run.folder / "retrain" / "winner.json").read_text()).values()))
     found = json.loads((run.folder / "search" / "result.json").read_text())["networks"]["winner"]
     rows["winner"] = {"accuracy": accuracy, "detail": "-".join(map(str, found["architecture"]))}
-    journal = folder / "measure.journal"
+    journal = folder / f"measure-{len(paths)}.journal"
     for name, ms in measure_networks(
         paths, run.device, journal, rounds=2 * ROUNDS, seed=run.config.seed, reporter=run.reporter
     ).items():
@@ -153,9 +157,9 @@ def _compare(run: Run, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _scaled(
-    run: Run, make: Callable[[SpaceSpec], ChainSpace], winner: Path, folder: Path
+    run: Run, make: Callable[[SpaceSpec], ChainSpace], winner: Path, folder: Path, slowdown: float
 ) -> tuple[SearchSpace, Architecture]:
-    """The narrowest network that is no faster than the winner."""
+    """The narrowest network that takes no less than so many times the winner's latency."""
     spec = run.space.spec
     folder.mkdir(exist_ok=True)
     paths = {"winner": winner}
@@ -180,7 +184,7 @@ def _scaled(
         paths, run.device, folder / "measure.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
     )
     print({name: round(ms, 4) for name, ms in measured.items()})
-    name = next(name for name in spaces if measured[name] >= measured["winner"])
+    name = next(name for name in spaces if measured[name] >= slowdown * measured["winner"])
     return spaces[name], (0,) * len(spaces[name].decisions)
 
 
