@@ -32,6 +32,9 @@ CONFIG_FILE = "config.yaml"
 OWN_TABLE = "lut.json"
 """The latency table that a run makes for itself where none is given."""
 
+DEPLOYMENT = "export/deployment.json"
+"""What the last bundle says of itself."""
+
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is judged on classes not trained on."""
 

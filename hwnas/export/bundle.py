@@ -26,7 +26,7 @@ from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.profiling import measure_networks
-from hwnas.run import OWN_TABLE, Run
+from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
 from hwnas.stages.table import ROUNDS
 from hwnas.training.randomness import numpy_rng
 from lut import load_table
@@ -98,6 +98,7 @@ def write_bundle(
         raise
     draft.chmod(0o755)
     draft.replace(folder)
+    write_text(run.folder / DEPLOYMENT, json.dumps(deployment, indent=1) + "\n")
     return deployment
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.errors import RequestError, RunError
 from hwnas.front import load_front, load_history
-from hwnas.run import OWN_TABLE, Run
+from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
 from hwnas.search import Evaluation
 from hwnas.training.checkpoint import load_checkpoint
 from lut import LatencyTable, TableError, load_table
@@ -23,6 +23,7 @@ class Facts:
     """Parts that do not exist yet are None or empty.
 
     Attributes:
+        deployment: what the last bundle's deployment.json says.
         curves: by training, rows of epoch, loss, learning rate and images per second.
         networks: measured and predicted milliseconds of the table's networks, by role.
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
@@ -30,6 +31,7 @@ class Facts:
 
     run: Run
     summary: dict[str, Any] | None
+    deployment: dict[str, Any] | None
     history: list[Evaluation]
     front: list[Evaluation]
     table: LatencyTable | None
@@ -48,6 +50,7 @@ def gather(run: Run) -> Facts:
     return Facts(
         run=run,
         summary=_json(run.folder / "summary.json"),
+        deployment=_json(run.folder / DEPLOYMENT),
         history=history,
         front=front,
         table=table,

@@ -46,6 +46,7 @@ def _render(facts: Facts, *, refresh_s: int | None) -> str:
         "$STRIP": _strip(facts),
         "$PICTURES": "\n".join(_section(picture) for picture in drawn),
         "$NETWORKS": _networks(facts),
+        "$ARTEFACTS": _artefacts(facts),
         "$ENVIRONMENT": _environment(facts),
         "$PLOTLY": get_plotlyjs(),
         # Neither the end nor the beginning of a script may stand in one.
@@ -128,6 +129,25 @@ def _networks(facts: Facts) -> str:
     return f"<section><h2>Networks trained</h2>{_table(columns, rows)}</section>"
 
 
+def _artefacts(facts: Facts) -> str:
+    """The models of the last bundle."""
+    if facts.deployment is None:
+        return ""
+    rows = [
+        (
+            name,
+            f"{next(iter(model['test_metrics'].values())):.2%}",
+            "not measured" if model["measured_ms"] is None else f"{model['measured_ms']:.4g}",
+            f"{model['size_bytes'] / 1024:,.0f}",
+            model["purpose"],
+            model["sha256"][:12],
+        )
+        for name, model in facts.deployment["models"].items()
+    ]
+    columns = ("model", "test", "measured ms", "KiB", "what for", "sha256")
+    return f"<section><h2>Bundle</h2>{_table(columns, rows)}</section>"
+
+
 def _environment(facts: Facts) -> str:
     rows = [("search space", str(facts.run.space.spec)), ("data", facts.run.config.data.name)]
     rows += [("seed", str(facts.run.config.seed)), ("training strategy", facts.run.config.supernet.strategy)]
@@ -135,7 +155,7 @@ def _environment(facts: Facts) -> str:
     if facts.table is not None:
         provenance = facts.table.provenance
         rows += [("table", f"{provenance.date}, {provenance.rounds} rounds, {provenance.precision}")]
-        rows += [(str(k), str(v)) for k, v in provenance.worker.items() if not isinstance(v, dict | list)]
+        rows += [(k, str(v)) for k, v in provenance.worker.items() if not (v is None or isinstance(v, dict | list))]
     if facts.summary is not None:
         parity = facts.summary["parity"]
         rows += [

@@ -79,6 +79,8 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
         assert parity["equal_predictions"] == 1.0 and 0.0 < parity["max_abs_difference"] < 1e-4
         assert parity["num_images"] == 360
     assert {p.name for p in bundle.iterdir()} == {*deployment["models"], "deployment.json", "predict.py", "README.md"}
+    page = (run_folder / "report.html").read_text()
+    assert all(model["sha256"][:12] in page for model in deployment["models"].values())
     assert "model.pixels.onnx" in (bundle / "README.md").read_text() and "$" not in (bundle / "README.md").read_text()
 
 
