@@ -68,6 +68,8 @@ class TrainingConfig:
     The criterion is the task's own unless given. With `images_per_class` batches are balanced: so many images of as
     many classes as fit, as losses on pairs and triplets need it. With `gradient_accumulation` a batch goes through in
     so many parts, one after the other, for batches that do not fit in memory; BatchNorm then sees the parts.
+
+    The accelerator is where training runs; with `mixed_precision` convolutions and products are computed in bfloat16.
     """
 
     epochs: _Count = 60
@@ -82,6 +84,8 @@ class TrainingConfig:
     criterion: str | None = None
     images_per_class: _Count | None = None
     gradient_accumulation: _Count = 1
+    accelerator: Literal["cpu", "cuda"] = "cpu"
+    mixed_precision: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

@@ -69,6 +69,7 @@ def command(last: str) -> Callable[..., None]:
         evaluations: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
         retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
         inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
+        accelerator: Annotated[str | None, typer.Option(help="Where training runs: cpu or cuda.")] = None,
         seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
         out: Annotated[Path | None, typer.Option(help="The run's folder [runs/default].")] = None,
         resume: Annotated[
@@ -114,6 +115,8 @@ def command(last: str) -> Callable[..., None]:
             "search.evaluations": evaluations,
             "retrain.epochs": retrain_epochs,
             "retrain.inherit": inherit,
+            "supernet.accelerator": accelerator,
+            "retrain.accelerator": accelerator,
             "seed": seed,
             "out": out,
         }

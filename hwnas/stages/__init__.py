@@ -16,6 +16,7 @@ from hwnas.stages.summary import summarise
 from hwnas.stages.supernet import train_supernet
 from hwnas.stages.table import prepare_latency
 from hwnas.training.group import Group, started_group
+from hwnas.training.trainer import training_device
 
 STAGES = ("train", "search", "retrain", "export")
 
@@ -30,6 +31,7 @@ def require_possible(run: Run) -> None:
         find("evaluator", config.search.evaluator)
     for training in (config.supernet, config.retrain):
         find("criterion", training.criterion or run.task.default_criterion)
+        training_device(training)
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
     strategy.prepare(run.space.supernet())
     _ = run.device

@@ -64,7 +64,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         loss = agent.loss(outputs, batch[1])
         if teacher is not None:
             with torch.no_grad():
-                taught = teacher(batch[0])
+                taught = teacher.to(batch[0].device)(batch[0])
             loss = loss + config.distillation * distill(outputs, taught)
         loss.backward()
         return loss.detach()

@@ -59,9 +59,10 @@ class Differentiable(ABC):
         logits = supernet.choice_logits()
         weights = [self.weights(each, step.rng, step.moment) for each in logits]
         value = step.loss(supernet.forward_mixed(step.x_NCHW, weights), step.targets_N)
-        excess = self._costs.expected_shares([torch.softmax(each, dim=0) for each in logits]) - 1.0
         multipliers = supernet.budget_multipliers
         assert isinstance(multipliers, torch.Tensor)
+        shares = self._costs.expected_shares([torch.softmax(each, dim=0).cpu() for each in logits])
+        excess = shares.to(multipliers.device) - 1.0
         (value + (multipliers * excess + PENALTY / 2 * excess.clamp(min=0.0) ** 2).sum()).backward()
         multipliers.add_(MULTIPLIER_STEP * excess.detach()).clamp_(min=0.0)
         return value.detach()
@@ -84,7 +85,7 @@ class GumbelMixture(Differentiable):
     def weights(self, logits: torch.Tensor, rng: np.random.Generator, moment: Moment) -> Mapping[int, torch.Tensor]:
         progress = moment.step / max(1, moment.num_steps - 1)
         temperature = FIRST_TEMPERATURE * (LAST_TEMPERATURE / FIRST_TEMPERATURE) ** progress
-        noise = torch.from_numpy(rng.gumbel(size=len(logits)).astype(np.float32))
+        noise = torch.from_numpy(rng.gumbel(size=len(logits)).astype(np.float32)).to(logits.device)
         return dict(enumerate(torch.softmax((torch.log_softmax(logits, dim=0) + noise) / temperature, dim=0)))
 
 
@@ -92,11 +93,11 @@ class BinarisedPaths(Differentiable):
     """Two sampled candidates a layer, of which one counts; both get a gradient (Cai et al. 2019, ProxylessNAS)."""
 
     def weights(self, logits: torch.Tensor, rng: np.random.Generator, moment: Moment) -> Mapping[int, torch.Tensor]:
-        probabilities = torch.softmax(logits.detach().double(), dim=0).numpy()
+        probabilities = torch.softmax(logits.detach().cpu().double(), dim=0).numpy()
         num = min(2, int(np.count_nonzero(probabilities)))
         chosen = rng.choice(len(logits), size=num, replace=False, p=probabilities / probabilities.sum())
-        between = torch.softmax(logits[torch.from_numpy(chosen)], dim=0)
-        counts = torch.zeros(num)
+        between = torch.softmax(logits[torch.from_numpy(chosen).to(logits.device)], dim=0)
+        counts = torch.zeros(num, device=logits.device)
         counts[int(rng.random() >= float(between[0].detach()))] = 1.0
         gates = counts + between - between.detach()  # hard forward, soft backward
         return dict(zip(chosen.tolist(), gates, strict=True))

@@ -23,7 +23,7 @@ class StrictFairness(TrainingStrategy):
     def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of all paths, averaged."""
         paths = self.paths(step.rng)
-        total = torch.zeros(())
+        total = torch.zeros((), device=step.x_NCHW.device)
         for path in paths:
             value = step.loss_of(path) / len(paths)
             value.backward()

@@ -14,6 +14,7 @@ from torch import nn
 
 from hwnas.config import TrainingConfig
 from hwnas.dataflow import Batches
+from hwnas.errors import RequestError
 from hwnas.progress import Reporter, Task
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.group import ALONE, Group
@@ -64,7 +65,8 @@ class Trainer:
 
     def fit(self) -> list[EpochRecord]:
         """Train what is left to be trained; the module then has its final (averaged, where asked for) weights."""
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = training_device(self.config)
+        self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = _make_optimizer(self.module, self.config)
         average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
         records = self._restore(optimizer, average)
@@ -83,6 +85,7 @@ class Trainer:
         self.group.barrier()
         if average:
             average.apply()
+        self.module.cpu()  # where everything else is done
         return records
 
     def _epoch(
@@ -119,6 +122,12 @@ class Trainer:
         self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
     ) -> torch.Tensor:
         """Those of the whole batch, part by part where asked for; every part takes the same paths."""
+        with torch.autocast(self.config.accelerator, dtype=torch.bfloat16, enabled=self.config.mixed_precision):
+            return self._accumulated(batch, rng, moment)
+
+    def _accumulated(
+        self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
+    ) -> torch.Tensor:
         num = min(self.config.gradient_accumulation, len(batch[1]))
         if num == 1:
             return self.accumulate(batch, rng, moment)
@@ -132,10 +141,13 @@ class Trainer:
         return torch.stack(losses).mean()
 
     def _share(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.group.size == 1:
-            return batch
-        x_NCHW, targets_N = (part[self.group.rank :: self.group.size] for part in batch)
-        return x_NCHW.contiguous(memory_format=torch.channels_last), targets_N
+        """This process's part of a batch, where it is needed."""
+        x_NCHW, targets_N = batch
+        if self.group.size > 1:
+            x_NCHW, targets_N = (part[self.group.rank :: self.group.size] for part in batch)
+            x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
+        device = self.config.accelerator
+        return x_NCHW.to(device, non_blocking=True), targets_N.to(device, non_blocking=True)
 
     def _statistics(self) -> list[torch.Tensor]:
         """What BatchNorm remembers: of its own share of the images in every process."""
@@ -187,6 +199,19 @@ class Trainer:
             for name, tensor in parts["average"].items():
                 average.averages[name].copy_(tensor)
         return [EpochRecord(epoch=e, loss=v, learning_rate=lr, images_per_s=s) for e, v, lr, s in record["epochs"]]
+
+
+def training_device(config: TrainingConfig) -> torch.device:
+    """Where a training runs.
+
+    Raises:
+        RequestError: there is no such device here.
+    """
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise RequestError(
+            "accelerator cuda: no GPU that this torch can use; train on the cpu, or install torch for CUDA"
+        )
+    return torch.device(config.accelerator)
 
 
 def learning_rate(config: TrainingConfig, epoch: float) -> float:

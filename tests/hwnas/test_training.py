@@ -349,3 +349,33 @@ def test_networks_learn_from_each_other_as_the_task_says() -> None:
     for loss in (TaskLoss(agent=ClassificationAgent()), SmoothedCrossEntropy()):
         assert distillation_of(loss)(embeddings + scaled, embeddings).item() == pytest.approx(0.0, abs=1e-6)
         assert distillation_of(loss)(embeddings * scaled, embeddings).item() > 0.01
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "binarised"])
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_whole(strategy: str, tmp_path: Path) -> None:
+    losses = {}
+    for is_mixed in (False, True):
+        trainer = _trainer(tmp_path, replace(CONFIG, epochs=2, mixed_precision=is_mixed), strategy=strategy)
+        trainer.checkpoint = tmp_path / f"{is_mixed}.safetensors"
+        seen: set[torch.dtype] = set()
+        for module in trainer.module.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda _m, _x, y, seen=seen: seen.add(y.dtype))
+        losses[is_mixed] = trainer.fit()[-1].loss
+        assert seen == {torch.bfloat16 if is_mixed else torch.float32}
+        assert all(p.dtype is torch.float32 for p in trainer.module.parameters())
+    assert losses[True] == pytest.approx(losses[False], rel=0.2) and losses[True] != losses[False]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_training_on_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"no GPU"):
+        _trainer(tmp_path, replace(CONFIG, accelerator="cuda")).fit()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_training_on_a_gpu(strategy: str, tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, replace(CONFIG, epochs=2, accelerator="cuda", mixed_precision=True), strategy=strategy)
+    assert np.isfinite(trainer.fit()[-1].loss)
+    assert all(p.device.type == "cpu" for p in trainer.module.parameters())
