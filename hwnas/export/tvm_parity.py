@@ -26,6 +26,9 @@ from hwnas.export.session import OnnxNetwork
 MOST_S = 60.0
 """No further image is begun after so many seconds of running."""
 
+MOST_BYTES = 2**29
+"""Of images that are handed over."""
+
 TIMEOUT_S = 600.0
 """Of compiling and running together."""
 
@@ -36,7 +39,7 @@ def has_tvm() -> bool:
 
 
 def compare_with_tvm(path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Parity:
-    """Compile the model for this processor and run it on the images, as many as a minute allows.
+    """Compile the model for this processor and run it on the images, as many as a minute and half a gigabyte allow.
 
     Args:
         path: the ONNX file, of a fixed batch.
@@ -46,7 +49,7 @@ def compare_with_tvm(path: Path, batches: Iterable[tuple[torch.Tensor, torch.Ten
         RunError: TVM cannot compile or run the model.
     """
     network = OnnxNetwork(path)
-    images = torch.cat([x for x, _ in batches])
+    images = _first(batches)
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder) / "images.npy", Path(folder) / "outputs.npy"
         np.save(inputs, images.contiguous().numpy(), allow_pickle=False)
@@ -56,11 +59,20 @@ def compare_with_tvm(path: Path, batches: Iterable[tuple[torch.Tensor, torch.Ten
         except subprocess.TimeoutExpired as error:
             raise RunError(f"TVM did not compile and run {path.name} within {TIMEOUT_S:.0f} s") from error
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-            raise RunError(f"TVM cannot run {path.name}: {last[:300]}")
+            lines = [line for line in done.stderr.splitlines() if line.strip() and "Warning:" not in line]
+            raise RunError(f"TVM cannot run {path.name}: {lines[-1][:300] if lines else f'code {done.returncode}'}")
         found = np.load(outputs, allow_pickle=False)
     expected = np.concatenate([network(part).numpy() for part in images[: len(found)].split(256)])
     return parity_of([(expected, found)])
+
+
+def _first(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    found: list[torch.Tensor] = []
+    for x_NCHW, _ in batches:
+        found.append(x_NCHW)
+        if sum(x.nbytes for x in found) > MOST_BYTES:
+            break
+    return torch.cat(found)
 
 
 def main() -> None:

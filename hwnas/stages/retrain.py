@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hwnas.criteria import Distillation
 from hwnas.dataflow import Batches
 from hwnas.run import Run
 from hwnas.stages.search import REFERENCES, FoundNetwork
@@ -16,6 +15,7 @@ from hwnas.supernet import inherit_weights
 from hwnas.supernet.evaluation import calibration_batches, recalibrate
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch, torch_rng
+from hwnas.training.strategy import TaskLoss, distillation_of
 from hwnas.training.trainer import with_criterion
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
@@ -57,7 +57,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         inherit_weights(module, supernet, found.architecture)
     agent, criterion, batches = run.training(config, run.dataset.train)
     teacher = _teacher(run, supernet) if config.distillation else None
-    distill = getattr(agent, "distillation", None) or Distillation(temperature=2.0)
+    distill = distillation_of(TaskLoss(agent=agent), temperature=2.0)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
         outputs = module(batch[0])

@@ -29,10 +29,10 @@ class TaskLoss:
         return self.agent.loss(outputs, targets_N)
 
 
-def distillation_of(loss: Loss) -> Loss:
-    """How far outputs are from a teacher's: as the loss's task says where it does, else as logits are."""
+def distillation_of(loss: Loss, *, temperature: float = 1.0) -> Loss:
+    """How far outputs are from a teacher's: as the loss's task says where it does, else as logits of that temperature."""
     own: Loss | None = getattr(loss.agent, "distillation", None) if isinstance(loss, TaskLoss) else None
-    return Distillation() if own is None else own
+    return Distillation(temperature=temperature) if own is None else own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,9 @@ from PIL import Image, ImageOps
 from samples import synthetic_table
 from torch import nn
 
+from hwnas.errors import RunError
 from hwnas.export import bundle as bundling
+from hwnas.export.parity import Parity
 from hwnas.export.quantize import quantize_network
 from hwnas.export.session import OnnxNetwork
 from hwnas.export.tvm_parity import has_tvm
@@ -366,3 +368,33 @@ def test_opened_model_needs_one_input_and_output(tmp_path: Path) -> None:
     assert onnxruntime.InferenceSession(tmp_path / "two.onnx", providers=["CPUExecutionProvider"])
     with pytest.raises(ValueError, match="has 2 inputs and 1 outputs"):
         OnnxNetwork(tmp_path / "two.onnx")
+
+
+def test_what_tvm_says_decides_only_where_it_can_run_the_model(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> Parity:
+        raise RunError("TVM cannot run model.onnx: no such operator")
+
+    differing = Parity(max_abs_difference=0.5, max_abs_output=1.0, equal_predictions=0.9, num_images=10)
+    monkeypatch.setattr(bundling, "has_tvm", lambda: True)
+    monkeypatch.setattr(bundling, "compare_with_tvm", cannot)
+    assert run_cli("export", run_folder, "-o", tmp_path / "a", "--no-int8", "--quiet").code == 0
+    deployment = json.loads((tmp_path / "a" / "deployment.json").read_text())
+    assert "no such operator" in deployment["parity_with_tvm"]["error"]
+    monkeypatch.setattr(bundling, "compare_with_tvm", lambda *_: differing)
+    outcome = run_cli("export", run_folder, "-o", tmp_path / "b", "--no-int8", "--quiet")
+    assert outcome.code == 1 and "TVM computes something else" in outcome.err
+    assert not (tmp_path / "b").exists() and (tmp_path / "b.failed").is_dir()
+
+
+def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path) -> None:
+    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
+    (tmp_path / "d.yaml").write_text("cpu: {runtime: onnxruntime, opset: 13}\n")
+    flags = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
+    where = ("--lut", tmp_path / "t.json", "--devices", tmp_path / "d.yaml", "--out", tmp_path / "run")
+    outcome = run_cli("search", *flags, *where, "--max-latency", "70%", "--quiet", "--json")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    for name in ("onnx", "onnx_dynamic_batch"):
+        assert onnx.load(summary[name]).opset_import[0].version == 13
