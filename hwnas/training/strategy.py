@@ -30,7 +30,7 @@ class TaskLoss:
 
 
 def distillation_of(loss: Loss, *, temperature: float = 1.0) -> Loss:
-    """How far outputs are from a teacher's: as the loss's task says where it does, else as logits of that temperature."""
+    """How far outputs are from a teacher's: as the loss's task says, else of logits at that temperature."""
     own: Loss | None = getattr(loss.agent, "distillation", None) if isinstance(loss, TaskLoss) else None
     return Distillation(temperature=temperature) if own is None else own
 
