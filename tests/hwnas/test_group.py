@@ -78,6 +78,17 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_process_that_fails_is_reported(tmp_path: Path) -> None:
+    """Leaving early after a group that ended well hides no failure within it."""
+    script = (
+        "from hwnas.training.group import started_group\nwith started_group() as group:\n    assert group.rank == 0\n"
+    )
+    (tmp_path / "failing.py").write_text(script)
+    with pytest.raises(AssertionError, match=r"assert group.rank == 0"):
+        _torchrun(tmp_path / "failing.py")
+
+
+@pytest.mark.slow
 def test_a_supernet_trained_by_two_is_searched_by_one(tmp_path: Path) -> None:
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
     out = tmp_path / "run"
