@@ -101,11 +101,15 @@ class RetrainConfig(TrainingConfig):
 
     With a `distillation` above zero the supernet's largest path teaches too: so much of its divergence is added to the
     loss (Hinton et al. 2015), or from its embeddings. Without `references` only winners are trained.
+
+    A `validation_portion` of the training images is not trained on and judges every epoch: the weights of the best
+    one are kept. Without one, the default, all images are trained on and the last epoch is kept.
     """
 
     inherit: bool = False
     distillation: Annotated[float, Field(ge=0)] = 0.0
     references: bool = True
+    validation_portion: _Fraction | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

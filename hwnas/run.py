@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -124,10 +125,21 @@ class Run:
     def search_splits(self) -> tuple[Split, Split]:
         """What trains the supernet, and what drives the search."""
         rng = numpy_rng(self.config.seed, "train_portion")
-        whole, portion = self.dataset.train, self.config.data.train_portion
-        divide = whole.divided_by_class if self.task.holds_out_classes else whole.divided
-        train, validation = divide(portion, rng)
+        train, validation = self._divided(self.config.data.train_portion, rng)
         return train, validation.limited(self.config.data.validation_images, rng)
+
+    @cached_property
+    def retrain_splits(self) -> tuple[Split, Split | None]:
+        """What the found networks learn from, and what chooses their best epoch, where anything does."""
+        portion = self.config.retrain.validation_portion
+        if portion is None:
+            return self.dataset.train, None
+        return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
+
+    def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
+        """The training images in two parts: of different classes where the task is judged on unseen ones."""
+        whole = self.dataset.train
+        return (whole.divided_by_class if self.task.holds_out_classes else whole.divided)(first_portion, rng)
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -14,6 +14,7 @@ from hwnas.front import load_front, load_history
 from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
 from hwnas.search import Evaluation
 from hwnas.training.checkpoint import load_checkpoint
+from hwnas.training.trainer import EpochRecord, epoch_records
 from lut import LatencyTable, TableError, load_table
 from lut.model import predict_ms
 
@@ -24,7 +25,7 @@ class Facts:
 
     Attributes:
         deployment: what the last bundle's deployment.json says.
-        curves: by training, rows of epoch, loss, learning rate and images per second.
+        curves: epochs by training.
         networks: measured and predicted milliseconds of the table's networks, by role.
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
     """
@@ -35,7 +36,7 @@ class Facts:
     history: list[Evaluation]
     front: list[Evaluation]
     table: LatencyTable | None
-    curves: dict[str, list[list[float]]]
+    curves: dict[str, list[EpochRecord]]
     networks: dict[str, list[tuple[float, float]]]
     block_ms: list[list[float | None]]
 
@@ -75,7 +76,7 @@ def _table(run: Run) -> LatencyTable | None:
         return None
 
 
-def _curves(folder: Path) -> dict[str, list[list[float]]]:
+def _curves(folder: Path) -> dict[str, list[EpochRecord]]:
     paths = [folder / "supernet" / "checkpoint.safetensors", *sorted((folder / "retrain").glob("*.safetensors"))]
     found = {}
     for path in paths:
@@ -84,7 +85,7 @@ def _curves(folder: Path) -> dict[str, list[list[float]]]:
                 _, record = load_checkpoint(path)
             except RunError:
                 continue
-            found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = record["epochs"]
+            found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = epoch_records(record)
     return found
 
 

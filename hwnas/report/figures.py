@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.report.facts import Facts
+from hwnas.training.trainer import EpochRecord, best_epoch
 
 BLUE, GREY, GREEN, ORANGE = "#2f81f7", "#8b949e", "#2da44e", "#d9730d"
 
@@ -224,25 +225,36 @@ def _blocks(facts: Facts) -> Picture | None:
 def _curves(facts: Facts) -> Picture | None:
     if not facts.curves:
         return None
+    judged = {name: rows for name, rows in facts.curves.items() if any(row.score is not None for row in rows)}
+    text = "Loss by epoch, of the supernet and of the networks trained on their own."
+    layout = _axes("epoch", "loss")
+    if judged:
+        text += " Dotted: the score on the images set aside to choose the best epoch."
+        layout["yaxis2"] = {"title": {"text": "score, %"}, "overlaying": "y", "side": "right", "showgrid": False}
+    losses = [_curve(name, rows, [row.loss for row in rows]) for name, rows in facts.curves.items()]
+    scores = [
+        _curve(f"{name}, score", rows, [100 * (row.score or 0.0) for row in rows], yaxis="y2", line={"dash": "dot"})
+        for name, rows in judged.items()
+    ]
     return Picture(
         name="curves",
         title="Training",
-        text="Loss by epoch, of the supernet and of the networks trained on their own.",
-        data=[
-            {
-                "x": [row[0] + 1 for row in rows],
-                "y": [row[1] for row in rows],
-                "type": "scatter",
-                "mode": "lines",
-                "name": name,
-            }
-            for name, rows in facts.curves.items()
-        ],
-        layout=_axes("epoch", "loss"),
-        columns=("training", "epochs", "first loss", "last loss", "images/s"),
-        rows=[
-            (name, str(len(rows)), f"{rows[0][1]:.4f}", f"{rows[-1][1]:.4f}", f"{np.median([r[3] for r in rows]):.0f}")
-            for name, rows in facts.curves.items()
-            if rows
-        ],
+        text=text,
+        data=losses + scores,
+        layout=layout,
+        columns=("training", "epochs", "first loss", "last loss", "epoch kept", "images/s"),
+        rows=[_curve_row(name, rows) for name, rows in facts.curves.items() if rows],
     )
+
+
+def _curve(name: str, rows: Sequence[EpochRecord], y: list[float], **more: Any) -> dict[str, Any]:
+    return {"x": [r.epoch + 1 for r in rows], "y": y, "type": "scatter", "mode": "lines", "name": name, **more}
+
+
+def _curve_row(name: str, rows: Sequence[EpochRecord]) -> tuple[str, ...]:
+    kept = best_epoch(rows)
+    assert kept is not None
+    score = "" if kept.score is None else f", {kept.score:.2%}"
+    speed = np.median([row.images_per_s for row in rows])
+    losses = (f"{rows[0].loss:.4f}", f"{rows[-1].loss:.4f}")
+    return name, str(len(rows)), *losses, f"{kept.epoch + 1}{score}", f"{speed:.0f}"

@@ -14,8 +14,8 @@ EVENTS = "tensorboard"
 def write_events(facts: Facts) -> Path:
     """Write everything that a run has by now into its folder `tensorboard`, in place of what was there.
 
-    Each training has a folder of its own with loss, learning rate and images per second by epoch; `search` has score,
-    best score and predicted latency by evaluation.
+    Each training has a folder of its own with loss, learning rate, images per second and, where it was judged, score by
+    epoch; `search` has score, best score and predicted latency by evaluation.
     """
     from tensorboardX import SummaryWriter
 
@@ -23,9 +23,10 @@ def write_events(facts: Facts) -> Path:
     draft = Path(tempfile.mkdtemp(prefix=".tensorboard-", dir=facts.run.folder))
     for name, rows in facts.curves.items():
         with SummaryWriter(str(draft / name.replace(" ", "-"))) as writer:
-            for epoch, loss, rate, images_per_s in rows:
-                for title, value in (("loss", loss), ("learning_rate", rate), ("images_per_s", images_per_s)):
-                    writer.add_scalar(title, value, int(epoch) + 1)
+            for row in rows:
+                for title in ("loss", "learning_rate", "images_per_s", "score"):
+                    if (value := getattr(row, title)) is not None:
+                        writer.add_scalar(title, value, row.epoch + 1)
     if facts.history:
         with SummaryWriter(str(draft / "search")) as writer:
             best = float("-inf")

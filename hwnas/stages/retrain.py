@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hwnas.agents import score_of
 from hwnas.dataflow import Batches
 from hwnas.run import Run
 from hwnas.stages.search import REFERENCES, FoundNetwork
@@ -16,7 +17,7 @@ from hwnas.supernet.evaluation import calibration_batches, recalibrate
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.strategy import TaskLoss, distillation_of
-from hwnas.training.trainer import with_criterion
+from hwnas.training.trainer import EpochRecord, best_epoch, training_device, with_criterion
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
 from search_spaces.supernet import Supernet
@@ -24,9 +25,14 @@ from search_spaces.supernet import Supernet
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RetrainedNetwork:
-    """A trained network in evaluation mode, and its one result on the test set."""
+    """A trained network in evaluation mode, and its one result on the test set.
+
+    Attributes:
+        epoch: the one whose weights it has.
+    """
 
     module: nn.Sequential
+    epoch: EpochRecord
     test_metrics: Mapping[str, float]
 
     @property
@@ -36,7 +42,10 @@ class RetrainedNetwork:
 
 
 def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supernet) -> dict[str, RetrainedNetwork]:
-    """Train every found network alike, on all training images; networks that are the same are trained once."""
+    """Train every found network alike; networks that are the same are trained once.
+
+    They learn from all training images, except those that choose the epoch where the configuration sets some aside.
+    """
     done: dict[tuple[int, ...], RetrainedNetwork] = {}
     retrained = {}
     for name, network in found.items():
@@ -55,7 +64,8 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         module = run.space.build(found.architecture)
     if config.inherit:
         inherit_weights(module, supernet, found.architecture)
-    agent, criterion, batches = run.training(config, run.dataset.train)
+    train, validation = run.retrain_splits
+    agent, criterion, batches = run.training(config, train)
     teacher = _teacher(run, supernet) if config.distillation else None
     distill = distillation_of(TaskLoss(agent=agent), temperature=2.0)
 
@@ -69,7 +79,13 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         loss.backward()
         return loss.detach()
 
-    Trainer(
+    def judge() -> float:
+        assert validation is not None
+        device = training_device(config)
+        held_out = Batches.of(run.dataset, validation, config.batch_size).in_order()
+        return score_of(run.agent, lambda x_NCHW: module(x_NCHW.to(device)).cpu(), held_out)
+
+    records = Trainer(
         module=with_criterion(module, criterion),
         config=config,
         batches=batches,
@@ -78,11 +94,14 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         name=f"retrain {name}",
         seed=run.config.seed,
         reporter=run.reporter,
+        judge=None if validation is None else judge,
     ).fit()
+    epoch = best_epoch(records)
+    assert epoch is not None
     module.eval()
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
     metrics = run.stored(f"retrain/{name}.json", lambda: run.test_agent.metrics(module, test.in_order()))
-    return RetrainedNetwork(module=module, test_metrics=metrics)
+    return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
 
 
 def _teacher(run: Run, supernet: Supernet) -> nn.Module:

@@ -60,6 +60,8 @@ def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> dict[str
         "params": found.params,
         "macs": found.macs,
         "supernet_accuracy": found.supernet_accuracy,
+        "epoch": retrained.epoch.epoch + 1,
+        "validation_score": retrained.epoch.score,
         "test_accuracy": retrained.test_accuracy,
         "test_metrics": dict(retrained.test_metrics),
         "predicted_ms": found.predicted_ms,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +27,22 @@ from hwnas.training.weight_average import WeightAverage
 Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]
 """Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
 
+Judge = Callable[[], float]
+"""How good the module, in evaluation mode by then, is on images not trained on; draws no random numbers."""
+
 SAVING_SHARE = 0.1
 """Checkpoints are spaced so that writing them takes at most this share of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """What an epoch came to."""
+    """What an epoch came to; the score is of images held out, where there are any."""
 
     epoch: int
     loss: float
     learning_rate: float
     images_per_s: float
+    score: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,6 +57,8 @@ class Trainer:
         accumulate: what one step does with a batch.
         name: of the work, for progress and for the generators.
         group: processes that train together: each takes its share of every batch; the first one writes.
+        judge: asked after every epoch, of the averaged weights where there are any; the module ends with the weights
+            of the best epoch, the first of equals. The checkpoint holds those and the last ones.
     """
 
     module: nn.Module
@@ -62,28 +70,36 @@ class Trainer:
     seed: int
     reporter: Reporter = field(default_factory=Reporter)
     group: Group = ALONE
+    judge: Judge | None = None
 
     def fit(self) -> list[EpochRecord]:
-        """Train what is left to be trained; the module then has its final (averaged, where asked for) weights."""
+        """Train what is left to be trained; the module then has its final (averaged, where asked for) weights.
+
+        Without a judge those are the last epoch's, else the best one's.
+        """
         device = training_device(self.config)
         self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = _make_optimizer(self.module, self.config)
         average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
-        records = self._restore(optimizer, average)
+        best: dict[str, torch.Tensor] = {}
+        records = self._restore(optimizer, average, best)
         if len(records) < self.config.epochs:
             steps = self.config.epochs * self.batches.num_shuffled
             next_save = 0.0
             with self.reporter.task(self.name, steps) as task:
                 for epoch in range(len(records), self.config.epochs):
-                    records.append(self._epoch(epoch, optimizer, average, task))
+                    record = self._epoch(epoch, optimizer, average, task)
+                    records.append(self._judged(record, best_epoch(records), average, best))
                     started = time.monotonic()
                     if started >= next_save or len(records) == self.config.epochs:
-                        self._save(optimizer, average, records)
+                        self._save(optimizer, average, best, records)
                         ended = time.monotonic()
                         next_save = ended + (ended - started) / SAVING_SHARE
                     self._log(records[-1])
         self.group.barrier()
-        if average:
+        if best:
+            self.module.load_state_dict(best)
+        elif average:
             average.apply()
         self.module.cpu()  # where everything else is done
         return records
@@ -117,6 +133,23 @@ class Trainer:
             learning_rate=learning_rate(self.config, float(epoch)),
             images_per_s=num_images / (time.monotonic() - started),
         )
+
+    def _judged(
+        self,
+        record: EpochRecord,
+        best_before: EpochRecord | None,
+        average: WeightAverage | None,
+        best: dict[str, torch.Tensor],
+    ) -> EpochRecord:
+        """The epoch with its score; its weights become the best ones where it is better than those before."""
+        if self.judge is None:
+            return record
+        with average.applied() if average else nullcontext():
+            self.module.eval()
+            score = self.judge()
+            if best_before is None or score > (best_before.score or 0.0):
+                best |= {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        return replace(record, score=score)
 
     def _gradients(
         self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
@@ -161,13 +194,18 @@ class Trainer:
         optimizer.step()
 
     def _log(self, record: EpochRecord) -> None:
+        score = "" if record.score is None else f"validation {record.score:.4f}, "
         self.reporter.log_line(
-            f"{self.name}: epoch {record.epoch + 1}/{self.config.epochs}, loss {record.loss:.4f}, "
+            f"{self.name}: epoch {record.epoch + 1}/{self.config.epochs}, loss {record.loss:.4f}, {score}"
             f"{record.images_per_s:.0f} images/s"
         )
 
     def _save(
-        self, optimizer: torch.optim.Optimizer, average: WeightAverage | None, records: list[EpochRecord]
+        self,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+        best: Mapping[str, torch.Tensor],
+        records: list[EpochRecord],
     ) -> None:
         if self.group.rank:
             return
@@ -178,15 +216,17 @@ class Trainer:
                 tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
         if average:
             tensors |= {f"average.{name}": tensor for name, tensor in average.averages.items()}
-        rows = [[r.epoch, r.loss, r.learning_rate, r.images_per_s] for r in records]
+        tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self.checkpoint, tensors, {"epochs": rows})
+        save_checkpoint(self.checkpoint, tensors, {"epochs": [astuple(r) for r in records]})
 
-    def _restore(self, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> list[EpochRecord]:
+    def _restore(
+        self, optimizer: torch.optim.Optimizer, average: WeightAverage | None, best: dict[str, torch.Tensor]
+    ) -> list[EpochRecord]:
         if not self.checkpoint.exists():
             return []
         tensors, record = load_checkpoint(self.checkpoint)
-        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}, "best": {}}
         for name, tensor in tensors.items():
             part, _, inner = name.partition(".")
             parts[part][inner] = tensor
@@ -198,7 +238,20 @@ class Trainer:
         if average:
             for name, tensor in parts["average"].items():
                 average.averages[name].copy_(tensor)
-        return [EpochRecord(epoch=e, loss=v, learning_rate=lr, images_per_s=s) for e, v, lr, s in record["epochs"]]
+        best |= {name: tensor.to(training_device(self.config)) for name, tensor in parts["best"].items()}
+        return epoch_records(record)
+
+
+def epoch_records(record: Mapping[str, Any]) -> list[EpochRecord]:
+    """The epochs that a checkpoint's record tells of."""
+    names = [f.name for f in fields(EpochRecord)]
+    return [EpochRecord(**dict(zip(names, row, strict=False))) for row in record["epochs"]]
+
+
+def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The one whose weights are kept: of the best score, the first of equals; the last where none was scored."""
+    scored = [r for r in records if r.score is not None]
+    return max(scored, key=lambda r: r.score or 0.0) if scored else (records[-1] if records else None)
 
 
 def training_device(config: TrainingConfig) -> torch.device:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -27,6 +30,18 @@ class WeightAverage:
         if touched:
             averages = [self.averages[name] for name in touched]
             torch._foreach_lerp_(averages, [self._parameters[name] for name in touched], 1 - self._decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The averages are the module's weights meanwhile."""
+        weights = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self.apply()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._parameters.items():
+                    parameter.copy_(weights[name])
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -20,9 +20,10 @@ from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
 from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, StrictFairness, Trainer
+from hwnas.training.checkpoint import load_checkpoint
 from hwnas.training.randomness import numpy_rng, torch_rng
 from hwnas.training.strategy import Moment, TaskLoss, distillation_of, steps_of
-from hwnas.training.trainer import learning_rate
+from hwnas.training.trainer import Judge, best_epoch, epoch_records, learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
 from search_spaces.cost import GraphCosts
@@ -104,6 +105,77 @@ def test_interrupted_training_ends_as_uninterrupted(strategy: str, ema_decay: fl
     assert _equal(_state(continued), _state(whole))
 
 
+SCORES = [0.5, 0.9, 0.9, 0.7]
+"""By epoch; the second is kept."""
+
+
+def _judged(trainer: Trainer) -> list[dict[str, torch.Tensor]]:
+    """Have the trainer judged by SCORES; gives the weights that were judged, as they come."""
+    seen: list[dict[str, torch.Tensor]] = []
+    first = len(epoch_records(load_checkpoint(trainer.checkpoint)[1])) if trainer.checkpoint.exists() else 0
+
+    def judge() -> float:
+        assert not trainer.module.training
+        seen.append(_state(trainer))
+        return SCORES[first + len(seen) - 1]
+
+    trainer.judge = judge
+    return seen
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_the_best_epoch_is_kept_beside_the_last(ema_decay: float | None, tmp_path: Path) -> None:
+    config = replace(CONFIG, ema_decay=ema_decay)
+    (tmp_path / "plain").mkdir()
+    plain = _trainer(tmp_path / "plain", config)
+    losses = [r.loss for r in plain.fit()]
+    judged = _trainer(tmp_path, config)
+    seen = _judged(judged)
+    records = judged.fit()
+    assert [r.score for r in records] == SCORES and best_epoch(records) is records[1]
+    assert [r.loss for r in records] == losses, "being judged must not change the training"
+    assert _equal(_state(judged), seen[1]) and not _equal(seen[1], seen[3])
+    assert _equal(seen[3], _state(plain)), "averages are judged where there are any"
+    tensors, record = load_checkpoint(judged.checkpoint)
+    last, _ = load_checkpoint(plain.checkpoint)
+    assert epoch_records(record) == records
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in last.items())
+    read = _trainer(tmp_path, config)
+    read.judge = lambda: pytest.fail("judged again")
+    read.fit()
+    assert _equal(_state(read), seen[1])
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_an_interrupted_training_keeps_the_same_best_epoch(ema_decay: float | None, tmp_path: Path) -> None:
+    config = replace(CONFIG, ema_decay=ema_decay)
+    (tmp_path / "whole").mkdir()
+    whole = _trainer(tmp_path / "whole", config)
+    _judged(whole)
+    records = whole.fit()
+    for score_at_kill in (1, 2, 3):
+        interrupted = _trainer(tmp_path, config)
+        _judged(interrupted)
+        judge, asked = interrupted.judge, 0
+
+        def kill_when_asked(judge: Judge | None = judge, at: int = score_at_kill) -> float:
+            nonlocal asked
+            asked += 1
+            if asked == at:
+                raise _KilledError
+            assert judge is not None
+            return judge()
+
+        interrupted.judge = kill_when_asked
+        with pytest.raises(_KilledError):
+            interrupted.fit()
+        continued = _trainer(tmp_path, config)
+        _judged(continued)
+        assert [(r.loss, r.score) for r in continued.fit()] == [(r.loss, r.score) for r in records]
+        assert _equal(_state(continued), _state(whole))
+        continued.checkpoint.unlink()
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_training_learns_and_follows_the_seed(strategy: str, tmp_path: Path) -> None:
     for name in "abc":
@@ -172,8 +244,12 @@ def test_average_moves_only_what_was_trained() -> None:
     average.update()
     for name, value in average.averages.items():
         torch.testing.assert_close(value, before[name] + (1.0 if name.startswith("0") else 0.0))
+    weight = module[0].weight.detach()
+    with average.applied():
+        torch.testing.assert_close(weight, before["0.weight"] + 1.0)
+    torch.testing.assert_close(weight, before["0.weight"] + 4.0)
     average.apply()
-    torch.testing.assert_close(module[0].weight.detach(), before["0.weight"] + 1.0)
+    torch.testing.assert_close(weight, before["0.weight"] + 1.0)
 
 
 def test_generators_depend_on_every_part_of_the_place() -> None:

@@ -21,6 +21,10 @@ from hwnas.agents.verification import best_threshold_accuracy, true_accept_rate,
 from hwnas.criteria import BatchHardTriplet, SmoothedCrossEntropy
 from hwnas.dataflow import load_dataset
 from hwnas.errors import RequestError
+from hwnas.progress import Reporter
+from hwnas.run import Run
+from hwnas.training.checkpoint import load_checkpoint
+from hwnas.training.trainer import epoch_records
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -84,7 +88,8 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
         "space: {name: mobilefacenet, input_size: 16, width: 0.25, outputs: 32}\n"
         f"data: {{name: folder, root: {tmp_path / 'faces'}}}\n"
         "supernet: {epochs: 2, batch_size: 32, images_per_class: 4, criterion: triplet}\n"
-        "search: {evaluations: 4, finalists: 2}\nretrain: {epochs: 6, batch_size: 32, learning_rate: 0.02}\n"
+        "search: {evaluations: 4, finalists: 2}\nretrain: {epochs: 6, batch_size: 32, learning_rate: 0.02, "
+        "validation_portion: 0.3}\n"
     )
     out = tmp_path / "run"
     outcome = run_cli("search", tmp_path / "run.yaml", "--lut", tmp_path / "t.json", "--out", out, "--json", "--quiet")
@@ -96,6 +101,12 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(summary["onnx"], providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 32]
     assert run_cli("export", out, "--json").out == outcome.out
+    records = epoch_records(load_checkpoint(out / "retrain" / "winner.safetensors")[1])
+    best = max(records, key=lambda r: r.score or 0.0)
+    assert (summary["epoch"], summary["validation_score"]) == (best.epoch + 1, best.score)
+    train, validation = (set(s.targets_N.tolist()) for s in Run.from_folder(out, Reporter()).retrain_splits if s)
+    assert (len(train), len(validation)) == (6, 2) and not train & validation
+    assert "retrain winner, score" in (out / "report.html").read_text()
 
 
 def _faces(root: Path, people: dict[str, int]) -> None:
