@@ -58,6 +58,11 @@ class HardLimits:
         columns = [limit.cost(architectures) / limit.maximum for limit in self.limits if limit.maximum is not None]
         return np.stack(columns, axis=1) if columns else np.zeros((len(architectures), 0))
 
+    def all_costs(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures, num_costs] every cost, limited or not."""
+        columns = [limit.cost(architectures) for limit in self.limits]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(architectures), 0))
+
     def costs(self, architecture: Architecture) -> Mapping[str, float]:
         """Every cost of an architecture by name."""
         row = np.array([architecture])

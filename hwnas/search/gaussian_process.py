@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,14 @@ MOST_FOR_FITTING = 200
 
 JITTER = 1e-6
 
+Features = Callable[[NDArray[np.integer]], NDArray[np.float64]]
+"""[num, num_decisions] choices to [num, num_features] standardised figures of them."""
+
+
+def no_features(rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """[num, 0]."""
+    return np.zeros((len(rows), 0))
+
 
 @dataclass(kw_only=True)
 class ChoiceProcess:
@@ -21,18 +30,20 @@ class ChoiceProcess:
 
     The kernel falls exponentially in the weighted number of decisions that differ, exp(-sum of w_i [a_i != b_i]): a
     product of one kernel per decision, so that interactions of any order can be learnt. A second term, a constant plus
-    the number of equal choices weighted alike, learns what decisions contribute on their own from few observations.
+    the number of equal choices weighted alike, learns what decisions contribute on their own from few observations; a
+    third is linear in features that are known of every row, such as costs.
 
     Attributes:
         num_decisions: columns of the rows.
+        features: none by default.
     """
 
     num_decisions: int
+    features: Features = no_features
     _log: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Weights, then the shares of the product term, of the additive term, and of noise; all as logarithms.
-        self._log = np.concatenate([np.full(self.num_decisions, np.log(1.5 / self.num_decisions)), [0.0, -1.0, -4.0]])
+        self._log = self._prior_mean
 
     def fit(self, rows: NDArray[np.integer], values: NDArray[np.float64]) -> None:
         """Choose the hyperparameters by marginal likelihood, from where the last fit ended.
@@ -47,14 +58,15 @@ class ChoiceProcess:
                 np.concatenate([order[: MOST_FOR_FITTING // 2], order[:: 2 * len(rows) // MOST_FOR_FITTING]])
             )
             rows, values = rows[kept], values[kept]
+        features = self.features(rows)
         differs = (rows[:, None, :] != rows[None, :, :]).astype(np.float64)
         found = minimize(
             self._objective,
             self._log,
-            args=(differs, values),
+            args=(differs, features @ features.T, values),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(-6.0, 2.0)] * self.num_decisions + [(-4.0, 3.0), (-6.0, 3.0), (-9.0, 1.0)],
+            bounds=[(-6.0, 2.0)] * self.num_decisions + [(-4.0, 3.0), (-6.0, 3.0), (-8.0, 3.0), (-9.0, 1.0)],
             options={"maxiter": 25},
         )
         self._log = found.x
@@ -68,35 +80,49 @@ class ChoiceProcess:
 
     def covariance(self, one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[np.float64]:
         """[num_one, num_other] prior covariances."""
-        weights, (product, additive, _) = np.exp(self._log[:-3]), np.exp(self._log[-3:])
+        weights, (product, additive, linear, _) = np.exp(self._log[:-4]), np.exp(self._log[-4:])
         distance = np.zeros((len(one), len(other)))
         equal = np.zeros_like(distance)
         for position, weight in enumerate(weights):
             differs = one[:, position, None] != other[None, :, position]
             distance += weight * differs
             equal += ~differs
-        covariance: NDArray[np.float64] = product * np.exp(-distance) + additive * equal / self.num_decisions
+        by_choices = product * np.exp(-distance) + additive * equal / self.num_decisions
+        covariance: NDArray[np.float64] = by_choices + linear * self.features(one) @ self.features(other).T
         return covariance
 
     @property
     def parameters(self) -> tuple[NDArray[np.float64], float, float]:
         """The weights per decision, and the shares of the product and of the additive term."""
-        product, additive = np.exp(self._log[-3:-1])
-        return np.exp(self._log[:-3]), float(product), float(additive)
+        product, additive = np.exp(self._log[-4:-2])
+        return np.exp(self._log[:-4]), float(product), float(additive)
 
-    @property
-    def prior_variance(self) -> float:
-        """Of every row."""
-        return float(np.exp(self._log[-3]) + np.exp(self._log[-2]))
+    def prior_variance(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num] of each row."""
+        product, additive, linear = np.exp(self._log[-4:-1])
+        variance: NDArray[np.float64] = product + additive + linear * (self.features(rows) ** 2).sum(axis=1)
+        return variance
 
     def _objective(
-        self, log: NDArray[np.float64], differs: NDArray[np.float64], values: NDArray[np.float64]
+        self,
+        log: NDArray[np.float64],
+        differs: NDArray[np.float64],
+        alike: NDArray[np.float64],
+        values: NDArray[np.float64],
     ) -> tuple[float, NDArray[np.float64]]:
-        """Negative log marginal likelihood with a weak prior on the logarithms, and its gradient."""
-        weights, (product, additive, noise) = np.exp(log[:-3]), np.exp(log[-3:])
+        """Negative log marginal likelihood with a weak prior on the logarithms, and its gradient.
+
+        Args:
+            log: the hyperparameters.
+            differs: [num, num, num_decisions] whether choices differ.
+            alike: [num, num] products of features.
+            values: [num] observations.
+        """
+        weights, (product, additive, linear, noise) = np.exp(log[:-4]), np.exp(log[-4:])
         by_product = product * np.exp(-differs @ weights)
         by_sum = additive * (1.0 - differs.mean(axis=2))
-        covariance = by_product + by_sum
+        by_features = linear * alike
+        covariance = by_product + by_sum + by_features
         covariance[np.diag_indices_from(covariance)] += noise + JITTER
         try:
             factor = cho_factor(covariance, lower=True)
@@ -108,7 +134,8 @@ class ChoiceProcess:
         gradient = np.concatenate(
             [
                 0.5 * weights * np.einsum("ab,abd->d", -outer * by_product, differs),
-                0.5 * np.array([(outer * by_product).sum(), (outer * by_sum).sum(), noise * np.trace(outer)]),
+                0.5 * np.array([(outer * term).sum() for term in (by_product, by_sum, by_features)]),
+                [0.5 * noise * np.trace(outer)],
             ]
         )
         away = log - self._prior_mean
@@ -117,7 +144,9 @@ class ChoiceProcess:
 
     @property
     def _prior_mean(self) -> NDArray[np.float64]:
-        return np.concatenate([np.full(self.num_decisions, np.log(1.5 / self.num_decisions)), [0.0, -1.0, -4.0]])
+        """Logarithms: the weights, the shares of the product, of the sum and of the features, the noise."""
+        weights = np.full(self.num_decisions, np.log(1.5 / self.num_decisions))
+        return np.concatenate([weights, [0.0, -1.0, -1.0, -4.0]])
 
 
 PRIOR_VARIANCE = 0.5
@@ -137,7 +166,7 @@ class Posterior:
         """[num] means and [num] variances without noise."""
         covariance = self.process.covariance(self.rows, rows)
         solved = solve_triangular(self.lower, covariance, lower=True, check_finite=False)
-        variance = self.process.prior_variance - (solved**2).sum(axis=0)
+        variance = self.process.prior_variance(rows) - (solved**2).sum(axis=0)
         return covariance.T @ self.weights, np.maximum(variance, 1e-12)
 
     def joint(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.constraint import HardLimits
 from hwnas.search.gaussian_process import ChoiceProcess
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
@@ -30,7 +31,7 @@ CONFIDENCE = 3.5
 
 
 class PredictorAgent:
-    """A Gaussian process over choices scores every feasible candidate; those that promise the most are asked for.
+    """A Gaussian process over choices and costs scores every feasible candidate; the most promising are asked for.
 
     As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions):
     scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest
@@ -41,10 +42,11 @@ class PredictorAgent:
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._space = space
         self._rng = rng
+        self._constraint = constraint
         self._sampler = FeasibleSampler(space, constraint, rng)
         self.reasons = self._sampler.reasons
         self._told: list[Evaluation] = []
-        self._process = ChoiceProcess(num_decisions=len(space.decisions))
+        self._process: ChoiceProcess | None = None
         self._num_fitted = 0
 
     def ask(self, num: int) -> list[Architecture]:
@@ -63,6 +65,8 @@ class PredictorAgent:
         candidates = self._candidates()
         if not len(candidates) or len(self._told) < 2:
             return []
+        if self._process is None:
+            self._process = self._process_for(candidates)
         rows = np.array([e.architecture for e in self._told])
         values = normal_scores(np.array([e.score for e in self._told]))
         if len(rows) >= REFIT_GROWTH * self._num_fitted:
@@ -87,6 +91,17 @@ class PredictorAgent:
             column = covariance[:, best]
             covariance = covariance - np.outer(column, column) / (column[best] + 1e-6)
         return found
+
+    def _process_for(self, candidates: NDArray[np.int64]) -> ChoiceProcess:
+        """Accuracy grows with costs more often than not: they are features, as they spread over the candidates."""
+        num_decisions = len(self._space.decisions)
+        if not isinstance(self._constraint, HardLimits):
+            return ChoiceProcess(num_decisions=num_decisions)
+        all_costs = self._constraint.all_costs
+        costs = all_costs(candidates)
+        mean, std = costs.mean(axis=0), costs.std(axis=0)
+        std[std <= 1e-9 * np.abs(mean)] = np.inf  # all alike: nothing to learn from
+        return ChoiceProcess(num_decisions=num_decisions, features=lambda rows: (all_costs(rows) - mean) / std)
 
     def _candidates(self) -> NDArray[np.int64]:
         """[num, num_decisions] feasible architectures in canonical form that were not asked for."""

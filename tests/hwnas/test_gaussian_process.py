@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal, spearmanr
 
 from hwnas.errors import RequestError
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, PredictorAgent, RandomAgent, pareto_front
-from hwnas.search.gaussian_process import PRIOR_VARIANCE, ChoiceProcess
+from hwnas.search.gaussian_process import PRIOR_VARIANCE, ChoiceProcess, Features, no_features
 from hwnas.search.tabular import load_tabular
 from search_spaces import make_space
 from search_spaces.cost import GraphCosts
@@ -24,24 +24,35 @@ ROWS = RNG.integers(0, 4, (40, 6))
 VALUES = RNG.standard_normal(40)
 
 
-def test_likelihood_and_gradient_are_right() -> None:
-    process = ChoiceProcess(num_decisions=6)
-    differs = (ROWS[:, None, :] != ROWS[None, :, :]).astype(float)
-    log = process._log + 0.3 * RNG.standard_normal(9)
-    value, _ = process._objective(log, differs, VALUES)
+def _two_features(rows: np.ndarray) -> np.ndarray:
+    return np.stack([rows.sum(axis=1) - 9.0, np.cos(rows[:, 0])], axis=1)
+
+
+EACH_KIND = pytest.mark.parametrize("features", [no_features, _two_features])
+
+
+@EACH_KIND
+def test_likelihood_and_gradient_are_right(features: Features) -> None:
+    process = ChoiceProcess(num_decisions=6, features=features)
+    differs, alike = (ROWS[:, None, :] != ROWS[None, :, :]).astype(float), features(ROWS) @ features(ROWS).T
+    log = process._log + 0.3 * RNG.standard_normal(10)
+    value, _ = process._objective(log, differs, alike, VALUES)
     process._log, start = log, process._prior_mean
     covariance = process.covariance(ROWS, ROWS) + (np.exp(log[-1]) + 1e-6) * np.eye(40)
     prior = 0.5 * ((log - start) ** 2).sum() / PRIOR_VARIANCE
     expected = -multivariate_normal(cov=covariance).logpdf(VALUES) - 20 * np.log(2 * np.pi) + prior
     assert value == pytest.approx(expected)
     error = check_grad(
-        lambda x: process._objective(x, differs, VALUES)[0], lambda x: process._objective(x, differs, VALUES)[1], log
+        lambda x: process._objective(x, differs, alike, VALUES)[0],
+        lambda x: process._objective(x, differs, alike, VALUES)[1],
+        log,
     )
     assert error < 1e-3
 
 
-def test_posterior_is_that_of_the_textbook() -> None:
-    process = ChoiceProcess(num_decisions=6)
+@EACH_KIND
+def test_posterior_is_that_of_the_textbook(features: Features) -> None:
+    process = ChoiceProcess(num_decisions=6, features=features)
     posterior = process.condition(ROWS, VALUES)
     others = RNG.integers(0, 4, (15, 6))
     noisy = process.covariance(ROWS, ROWS) + (np.exp(process._log[-1]) + 1e-6) * np.eye(40)
@@ -66,6 +77,17 @@ def test_fitting_learns_which_decisions_matter() -> None:
     others = RNG.integers(0, 4, (300, 6))
     predicted, _ = process.condition(rows, values - values.mean()).predict(others)
     assert spearmanr(predicted, truth(others)).statistic > 0.95
+
+
+def test_features_say_what_few_observations_of_choices_cannot() -> None:
+    rows, others = RNG.integers(0, 4, (12, 10)), RNG.integers(0, 4, (200, 10))
+    errors = []
+    for features in (no_features, lambda r: (r.sum(axis=1) - 15.0)[:, None] / 3.5):
+        process, values = ChoiceProcess(num_decisions=10, features=features), rows.sum(axis=1) - 15.0
+        process.fit(rows, values / 3.5)
+        predicted, _ = process.condition(rows, values / 3.5).predict(others)
+        errors.append(np.abs(3.5 * predicted - others.sum(axis=1) + 15.0).mean())
+    assert errors[1] < 0.25 * errors[0]
 
 
 @pytest.mark.parametrize(("name", "num"), [("nasbench-macro", 60), ("fbnet-s", 120)])
