@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import kendalltau, rankdata
-from torch.nn import functional
 
 from hwnas.agents import ClassificationAgent
 from hwnas.config import TrainingConfig
@@ -83,14 +81,14 @@ def main() -> None:
         calibration = calibration_batches(
             Batches.of(dataset, train, CALIBRATION_BATCH), NUM_CALIBRATION, torch_rng(options.seed, "recalibration")
         )
-        evaluator = SupernetEvaluator(supernet, _Both(), calibration=calibration, validation=held_out)
+        evaluator = SupernetEvaluator(supernet, ClassificationAgent(), calibration=calibration, validation=held_out)
         with JsonLines(folder / "scores.jsonl") as lines:
             rows = [record["metrics"] for record in lines.records]
             for architecture in list(distinct)[len(rows) :]:
                 rows.append(evaluator.metrics(architecture))
                 lines.append({"architecture": list(architecture), "metrics": rows[-1]})
         print(f"{name}: {trained_s:.0f} s to train, {time.monotonic() - started:.0f} s to score", flush=True)
-        for metric in ("accuracy", "negative loss"):
+        for metric in ("accuracy", "likelihood"):
             scores = np.array([row[metric] for row in rows])
             together = rankdata(scores) + rankdata(macs)
             print(
@@ -98,24 +96,6 @@ def main() -> None:
                 f"the ranks of multiply-accumulates added {kendalltau(together, accuracies).statistic:.3f}",
                 flush=True,
             )
-
-
-class _Both(ClassificationAgent):
-    """Accuracy and loss."""
-
-    def metrics(
-        self,
-        forward: Callable[[torch.Tensor], torch.Tensor],
-        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    ) -> dict[str, float]:
-        correct = loss = total = 0.0
-        with torch.inference_mode():
-            for x_NCHW, targets_N in batches:
-                outputs = forward(x_NCHW)
-                correct += float((outputs.argmax(dim=1) == targets_N).sum())
-                loss += float(functional.cross_entropy(outputs, targets_N, reduction="sum"))
-                total += len(targets_N)
-        return {"accuracy": correct / total, "negative loss": -loss / total}
 
 
 def _trained(space: SearchSpace, name: str, batches: Batches, options: argparse.Namespace, path: Path) -> Supernet:

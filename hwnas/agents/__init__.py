@@ -24,7 +24,8 @@ class TrainingAgent(Protocol):
         holds_out_classes: whether it is judged on classes that were not trained on, instead of other images.
 
     An agent whose outputs are no logits may have a `distillation`, how far outputs are from a teacher's, for strategies
-    in which networks learn from each other.
+    in which networks learn from each other. It may have a `search_metric`, the name of the metric that ranks a
+    supernet's subnets, where that is not the score.
     """
 
     default_criterion: ClassVar[str]

@@ -15,7 +15,7 @@ def front(
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture too, .png or .svg.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print what no other evaluated network of a run beats in both accuracy and latency."""
+    """Print what no other evaluated network of a run beats in both score and latency."""
     from hwnas.front import load_front, plot_front
     from hwnas.progress import Reporter
     from hwnas.run import Run
@@ -28,7 +28,7 @@ def front(
         print_json([e.as_dict() for e in found])
         return
     print_table(
-        f"{run.space.spec}: {len(found)} networks on the front, by the supernet's accuracy",
-        ["predicted ms", "accuracy", "architecture"],
+        f"{run.space.spec}: {len(found)} networks on the front, by the supernet's score",
+        ["predicted ms", "score", "architecture"],
         [[f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", "-".join(map(str, e.architecture))] for e in found],
     )

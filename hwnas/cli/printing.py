@@ -35,7 +35,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         ["architecture", *("-".join(map(str, n["architecture"])) for n in networks.values())],
         ["params", *(f"{n['params']:,}" for n in networks.values())],
         ["MACs", *(f"{n['macs']:,}" for n in networks.values())],
-        ["supernet accuracy", *(f"{n['supernet_accuracy']:.2%}" for n in networks.values())],
+        ["supernet score", *(f"{n['supernet_score']:.2%}" for n in networks.values())],
         ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
         ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
         ["measured ms", *(f"{n['measured_ms']:.4g}" for n in networks.values())],

@@ -27,7 +27,7 @@ class Evaluator(Protocol):
 
 
 def supernet_evaluator(run: Run, supernet: Supernet) -> Evaluator:
-    """Accuracy with the supernet's weights, BatchNorm statistics made anew (the default)."""
+    """How well it does with the supernet's weights, BatchNorm statistics made anew (the default)."""
     train, validation = (Batches.of(run.dataset, s, run.config.supernet.batch_size) for s in run.search_splits)
     return SupernetEvaluator(
         supernet,

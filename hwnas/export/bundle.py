@@ -149,7 +149,13 @@ class _Bundle:
 
     def _metrics(self, name: str) -> Mapping[str, float]:
         network = OnnxNetwork(self._folder / name)
-        return self._run.test_agent.metrics(network, network.test_batches(self._run.dataset))
+
+        def outputs(x_NCHW: torch.Tensor) -> torch.Tensor:
+            found = network(x_NCHW)
+            # Agents expect logits; so are logarithms of probabilities.
+            return found.clamp(min=1e-12).log() if network.gives_probabilities else found
+
+        return self._run.test_agent.metrics(outputs, network.test_batches(self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Float models must predict what the trained network was tested to, but for rounding at ties."""

@@ -11,6 +11,7 @@ import onnx
 import torch
 
 from hwnas.dataflow import Batches, Dataset
+from hwnas.export.pixels import PROBABILITIES
 
 TEST_BATCH = 256
 
@@ -39,6 +40,11 @@ class OnnxNetwork:
     def has_fixed_shape(self) -> bool:
         """Whether all sizes of the input are given, as measuring needs it."""
         return all(isinstance(size, int) for size in self.input.shape)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether softmax is inside."""
+        return bool(self.output.name == PROBABILITIES)
 
     @property
     def takes_pixels(self) -> bool:

@@ -66,13 +66,13 @@ def _front(facts: Facts) -> Picture | None:
             marker={"color": BLUE, "size": 10},
         ),
     ]
-    layout = _axes("predicted latency, ms", "supernet accuracy, %")
+    layout = _axes("predicted latency, ms", "supernet score, %")
     if facts.summary is not None:
         winner = facts.summary
         data.append(
             {
                 "x": [winner["predicted_ms"]],
-                "y": [100 * winner["supernet_accuracy"]],
+                "y": [100 * winner["supernet_score"]],
                 "customdata": [winner["choices"]],
                 "text": [_name(winner["architecture"])],
                 "hovertemplate": "winner %{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
@@ -99,7 +99,7 @@ def _front(facts: Facts) -> Picture | None:
         text="Every network that was evaluated, and those that no other beats in both. Click one to see its layers.",
         data=data,
         layout=layout,
-        columns=("predicted ms", "accuracy", "architecture"),
+        columns=("predicted ms", "score", "architecture"),
         rows=[(f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", _name(e.architecture)) for e in facts.front],
     )
 
@@ -133,7 +133,7 @@ def _progress(facts: Facts) -> Picture | None:
                 "line": {"color": BLUE, "shape": "hv"},
             },
         ],
-        layout=_axes("evaluation", "supernet accuracy, %"),
+        layout=_axes("evaluation", "supernet score, %"),
         columns=("evaluation", "best so far"),
         rows=[(str(i + 1), f"{best[i]:.2f} %") for i in steps],
     )

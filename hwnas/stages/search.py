@@ -45,7 +45,7 @@ class FoundNetwork:
     architecture: Architecture
     params: int
     macs: int
-    supernet_accuracy: float
+    supernet_score: float
     predicted_ms: float
     max_ms: float
 
@@ -276,7 +276,7 @@ def _describe(
         "architecture": list(architecture),
         "params": cost.params,
         "macs": cost.macs,
-        "supernet_accuracy": score,
+        "supernet_score": score,
         "predicted_ms": latency.model.predict_one_ms(architecture),
         "max_ms": max_ms,
     }

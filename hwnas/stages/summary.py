@@ -59,7 +59,7 @@ def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> dict[str
         "choices": list(run.space.describe(found.architecture)),
         "params": found.params,
         "macs": found.macs,
-        "supernet_accuracy": found.supernet_accuracy,
+        "supernet_score": found.supernet_score,
         "epoch": retrained.epoch.epoch + 1,
         "validation_score": retrained.epoch.score,
         "test_accuracy": retrained.test_accuracy,

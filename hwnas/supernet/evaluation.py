@@ -40,11 +40,12 @@ class SupernetEvaluator:
         self._validation = validation
 
     def score(self, architecture: Architecture) -> float:
-        """The agent's score of the subnet on the validation batches."""
-        return next(iter(self.metrics(architecture).values()))
+        """What the agent ranks subnets by, on the validation batches."""
+        metrics = self.metrics(architecture)
+        return metrics[getattr(self._agent, "search_metric", next(iter(metrics)))]
 
     def metrics(self, architecture: Architecture) -> Mapping[str, float]:
-        """All of the agent's metrics, the score first."""
+        """All of the agent's metrics of the subnet."""
         path = nn.Sequential(*self._supernet.path(architecture))
         recalibrate(path, self._calibration)
         return self._agent.metrics(path, self._validation)

@@ -51,7 +51,7 @@ def test_whole_run_ends_in_a_verified_model(table: Path, budget: str, tmp_path: 
     outcome = run_cli("search", *FAST, "--lut", table, "--max-latency", budget, "--out", out, "--json")
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
-    for name in ("architecture", "params", "macs", "supernet_accuracy", "test_accuracy", "predicted_ms"):
+    for name in ("architecture", "params", "macs", "supernet_score", "test_accuracy", "predicted_ms"):
         assert name in summary
     assert summary["measured_ms"] > 0 and summary["budget_kept"] is True
     assert summary["predicted_ms"] <= summary["max_latency_ms"]
@@ -78,7 +78,7 @@ def test_stages_one_by_one_give_what_search_gives(table: Path, budget: str, tmp_
     assert run_cli("retrain", parts, "--quiet").code == 0
     assert (parts / "retrain" / "winner.json").exists() and not (parts / "export").exists()
     summary = json.loads(run_cli("export", parts, "--json", "--quiet").out)
-    for name in ("architecture", "supernet_accuracy", "test_accuracy", "predicted_ms", "parity"):
+    for name in ("architecture", "supernet_score", "test_accuracy", "predicted_ms", "parity"):
         assert summary[name] == whole[name], name
 
 
@@ -289,8 +289,8 @@ def test_further_budgets_have_winners_of_their_own(table: Path, tmp_path: Path) 
     for row in (summary, *summary["winners"].values()):
         assert row["predicted_ms"] < 0.99 * row["max_latency_ms"]  # 1.28 deviations of 1 %
         assert Path(row["onnx"]).is_file() and row["budget_kept"]
-    accuracies = [row["supernet_accuracy"] for row in (summary["winners"][f"winner-{small}"], summary)]
-    assert accuracies[0] <= accuracies[1] <= summary["winners"]["winner-80pct"]["supernet_accuracy"]
+    accuracies = [row["supernet_score"] for row in (summary["winners"][f"winner-{small}"], summary)]
+    assert accuracies[0] <= accuracies[1] <= summary["winners"]["winner-80pct"]["supernet_score"]
     result = json.loads((out / "search" / "result.json").read_text())
     assert result["finalists"][0]["probability_within_budget"] > 0.89
     assert result["num_evaluations"] <= 12

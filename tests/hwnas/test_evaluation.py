@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -42,7 +43,28 @@ def test_recalibration_gives_the_statistics_of_the_batches() -> None:
     assert norm.momentum == 0.1 and not norm.training
 
 
-def test_accuracy_by_hand() -> None:
+def test_subnets_are_ranked_by_the_search_metric(space: SearchSpace) -> None:
+    evaluator = _evaluator(space)
+    architecture = space.sample(np.random.default_rng(0))
+    metrics = evaluator.metrics(architecture)
+    assert evaluator.score(architecture) == metrics["likelihood"] != metrics["accuracy"]
+    evaluator._agent = _OneMetricAgent()
+    assert evaluator.score(architecture) == 0.25
+
+
+class _OneMetricAgent(ClassificationAgent):
+    search_metric = "other"
+
+    def metrics(self, forward: object, batches: object) -> dict[str, float]:
+        return {"score": 0.5, "other": 0.25}
+
+
+def test_metrics_by_hand() -> None:
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     batches = [(logits[:3], torch.tensor([0, 1, 1])), (logits[3:], torch.tensor([1]))]
-    assert ClassificationAgent().metrics(lambda x: x, batches) == {"accuracy": 0.75}
+    right, wrong = np.e / (1 + np.e), 1 / (1 + np.e)
+    expected = (right * right * wrong * right) ** 0.25
+    assert ClassificationAgent().metrics(lambda x: x, batches) == {
+        "accuracy": 0.75,
+        "likelihood": pytest.approx(expected),
+    }

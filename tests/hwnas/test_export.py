@@ -71,6 +71,8 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
         assert model["sha256"] == hashlib.sha256((bundle / name).read_bytes()).hexdigest()
         assert (model["measured_ms"] is None) == (name in {"model.dynamic.onnx", "model.image.onnx"})
         accuracy = model["test_metrics"]["accuracy"]
+        likelihood = model["test_metrics"]["likelihood"]
+        assert likelihood == pytest.approx(summary["test_metrics"]["likelihood"], abs=0.05 if "int8" in name else 2e-3)
         assert accuracy == pytest.approx(summary["test_accuracy"], abs=0.02 if "int8" in name else 0.001)
     assert deployment["models"]["model.int8.onnx"]["operations"]["QLinearConv"] > 3
     assert deployment["classes"] == [str(i) for i in range(10)] and deployment["certificate"]["num_networks"] == 30

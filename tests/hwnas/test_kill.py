@@ -52,7 +52,7 @@ def test_search_killed_in_every_stage_ends_as_undisturbed(tmp_path: Path) -> Non
 def _deterministic(summary: dict[str, object]) -> dict[str, object]:
     """A summary without what was measured and where it was saved."""
     rows = {"winner": summary, **summary["references"]}  # type: ignore[dict-item]
-    names = ("architecture", "params", "macs", "supernet_accuracy", "test_accuracy", "predicted_ms")
+    names = ("architecture", "params", "macs", "supernet_score", "test_accuracy", "predicted_ms")
     return {row: {name: fields[name] for name in names} for row, fields in rows.items()} | {"parity": summary["parity"]}
 
 
