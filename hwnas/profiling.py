@@ -88,6 +88,12 @@ def measure_networks(
 def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over the rounds, which says what is prepared before they begin."""
     with reporter.task(name, rounds) as task:
-        yield lambda phase, done, total: task.update(
-            done if phase == "round" else 0, "" if phase == "round" else f"{phase} {done}/{total}"
-        )
+        rounds_done = 0
+
+        def show(phase: str, done: int, total: int) -> None:
+            nonlocal rounds_done
+            if phase == "round":
+                rounds_done = done
+            task.update(rounds_done, "" if phase == "round" else f"{phase} {done}/{total}")
+
+        yield show

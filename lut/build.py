@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from lut.table import LatencyTable, Provenance, save_table
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
+from profilers.session import SITTING
 from search_spaces import Architecture, Block, ExportError, SearchSpace
 from search_spaces.cost import GraphCosts, block_cost
 from search_spaces.onnx_export import export_block, export_network
@@ -31,9 +33,12 @@ ASSUMED_EXPORT_S = 0.03
 ASSUMED_NETWORK_EXPORT_S = 0.3
 """Per block and per network, on a current server core."""
 
-SETTLED = 0.010
-SETTLED_SUB_MS = 0.013
-"""Measuring stops once odd and even rounds of the networks differ by no more on average; the second for networks of
+ASSUMED_OPEN_S = 0.02
+"""Per model and sitting."""
+
+SETTLED = 0.006
+SETTLED_SUB_MS = 0.008
+"""Measuring stops once odd and even sittings of the networks differ by no more on average; the second for networks of
 less than a millisecond."""
 
 
@@ -82,13 +87,14 @@ def plan_table(
         architectures = np.array([n.architecture for n in networks])
         macs += GraphCosts(space).macs(architectures).tolist()
         params += GraphCosts(space).params(architectures).tolist()
+    opening_s = ASSUMED_OPEN_S * len(macs) * math.ceil(rounds / SITTING)
     visits_s = sum(4 * (20e-6 + batch * m / ASSUMED_MACS_PER_S) for m in macs)
     export_s = len(blocks) * ASSUMED_EXPORT_S + len(networks) * ASSUMED_NETWORK_EXPORT_S
     return TablePlan(
         blocks=blocks,
         networks=networks,
         num_positions=sum(len(d.choices) for d in space.decisions),
-        estimated_s=export_s + rounds * visits_s + 2.0,
+        estimated_s=export_s + opening_s + rounds * visits_s + 2.0,
         estimated_mb=sum(estimate_bytes(4 * int(p)) for p in params) / 2**20,
         precision=precision,
         seed=seed,
@@ -217,7 +223,7 @@ def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, in
 
 
 def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
-    """Whether odd and even rounds agree about the networks; never without networks."""
+    """Whether odd and even sittings agree about the networks; never without networks."""
     chosen = [m for m in measurements if m.key in networks and m.error is None]
     if not chosen:
         return False

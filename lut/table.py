@@ -130,12 +130,12 @@ class LatencyTable:
 
     @cached_property
     def split_half_errors(self) -> dict[str, float]:
-        """Relative difference between odd and even rounds by key of blocks and networks."""
+        """Relative difference between odd and even sittings by key of blocks and networks."""
         return split_half_errors([*self.entries, *(n.measurement for n in self.networks)])
 
     @cached_property
     def unsettled(self) -> dict[str, float]:
-        """The split-half errors of the blocks whose odd and even rounds still differ by more than 5 %."""
+        """The split-half errors of the blocks whose odd and even sittings still differ by more than 5 %."""
         keys = self.by_key
         return {key: e for key, e in self.split_half_errors.items() if key in keys and e > UNSETTLED}
 

@@ -72,7 +72,7 @@ def disturbance(measurements: Sequence[Measurement]) -> Disturbance:
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
-    """Mean relative difference between estimates from odd and from even samples: the repeatability of the estimates.
+    """Mean relative difference between estimates from two halves of the samples: the repeatability of the estimates.
 
     Over the models whose keys are in `of`, all of them for None; NaN where none of them has two samples.
     """
@@ -81,11 +81,17 @@ def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str]
 
 
 def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Relative difference between estimates from odd and from even samples, of every model with two samples or more."""
+    """Relative difference between estimates from two halves, of every model with two samples or more.
+
+    The halves are odd and even sittings, so that what changes with opening a model shows; of one sitting, odd and even
+    samples.
+    """
     measured = [m for m in measurements if m.num_samples >= 2]
     errors = {}
     for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
-        odd, even = np.median(samples[0::2]), np.median(samples[1::2])
+        _, sitting = np.unique(np.asarray(measurement.visits) // SESSION_STRIDE, return_inverse=True)
+        is_odd = (sitting if sitting.any() else np.arange(len(samples))) % 2 == 1
+        odd, even = np.median(samples[is_odd]), np.median(samples[~is_odd])
         errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
     return errors
 

@@ -10,14 +10,14 @@ from typing import Any
 from profilers.durable import JsonLines
 from profilers.errors import JournalError
 
-VERSION = 1
+VERSION = 2
 
 
 class Journal:
     """Rounds and failures of one profiling run, on disk from the moment they happen.
 
     Attributes:
-        rounds: each `{"group": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
+        rounds: each `{"group": 0, "sitting": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
         failures: what went wrong, by model index.
         num_throttled: rounds that do not count, since the device was throttled during them.
         groups: indices of the models that are opened together, as they were when the journal was begun.
@@ -52,9 +52,9 @@ class Journal:
             else:
                 self.rounds.append(record)
 
-    def add_round(self, group: int, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
-        """Record one round over the models of a group."""
-        record = {"group": group, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+    def add_round(self, group: int, sitting: int, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
+        """Record one round over the models of a group, in the sitting (the life of a worker) of that number."""
+        record = {"group": group, "sitting": sitting, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
         self._lines.append(record)
         self.rounds.append(record)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 SESSION_STRIDE = 1_000_000
-"""Visits of a new set of opened models are numbered from the next multiple of this."""
+"""Visits of models opened anew are numbered from the next multiple of this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class Measurement:
     Attributes:
         key: the model's name in the pool.
         visits: position of each sample in the sequence of visits over all models; time order. Divided by
-            SESSION_STRIDE it tells which set of opened models the sample was taken among.
+            SESSION_STRIDE it tells which sitting, between opening the models and ending the worker, the sample is of.
         wall_ns: wall-clock nanoseconds of each sample.
         cpu_ns: CPU nanoseconds of the timing thread during each sample.
         error: why the model could not be measured.

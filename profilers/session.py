@@ -50,8 +50,8 @@ BOARD_MEMORY_MB = 1024.0
 SESSION_TIMEOUT_S = 24 * 3600
 """After this long a board ends the session of a client that it lost."""
 
-CHUNK = 10
-"""Rounds between two looks at whether the estimates have settled, and between two groups of models."""
+SITTING = 10
+"""Rounds after which models are opened anew, another group has its turn, and it is asked whether measuring may end."""
 
 
 class Session:
@@ -69,7 +69,10 @@ class Session:
         self.health: Message = {}
         self.connection: Connection | None = None
         self.opened: set[int] = set()
+        self.verified: set[int] = set()
         self.open_group: int | None = None
+        self.is_fresh = True
+        self.sitting = 0
         self.round_s: dict[int, float] = {}
         self.inference_s = 0.0
         self.suspicious = False
@@ -98,18 +101,22 @@ class Session:
             done = self.rounds_done(journal)
             if min(done) >= self.profiler.rounds or len(journal.failures) == len(self.models):
                 return "rounds"
-            if len(set(done)) == 1 and min(done) >= 2 * CHUNK and min(done) % CHUNK == 0:
+            if len(set(done)) == 1 and min(done) >= 2 * SITTING and min(done) % SITTING == 0:
                 if monotonic() > deadline:
                     return "minutes"
                 if self.profiler.is_settled(collect(self.models, journal)):
                     return "settled"
             progress_before = (len(journal.rounds), len(journal.failures))
             group = done.index(min(done))
-            target = min(self.profiler.rounds, (min(done) // CHUNK + 1) * CHUNK)
+            target = min(self.profiler.rounds, (min(done) // SITTING + 1) * SITTING)
             try:
                 self._switch_to(group)
                 self._open_missing(journal)
                 self._measure_rounds(journal, target - done[group])
+                if self.device.runtime == "onnxruntime":
+                    # Where a model comes to lie in memory changes its latency by up to 10 %, for as long as it is
+                    # open: each sitting draws that anew. Other runtimes take too long to open models.
+                    self.end()
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
@@ -141,6 +148,7 @@ class Session:
             raise _StartError(f"cannot start a worker for {self.device.name}: {loss}{hint}") from loss
         if answer.get("event") != "started":
             raise _StartError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}{hint}")
+        self.is_fresh = True
         self.health = answer.pop("health", {})
         self.about_worker = {name: value for name, value in answer.items() if name != "event"}
 
@@ -160,6 +168,12 @@ class Session:
         self.open_group = group
         if self.connection is None:
             self.start_worker()
+
+    def _begin_sitting(self, journal: Journal) -> None:
+        """Number the rounds of a worker that has measured none."""
+        if self.is_fresh:
+            self.sitting = max((record["sitting"] for record in journal.rounds), default=-1) + 1
+            self.is_fresh = False
 
     def _open_missing(self, journal: Journal) -> None:
         assert self.connection is not None and self.open_group is not None
@@ -188,6 +202,9 @@ class Session:
         is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
         if self.device.runtime != "onnxruntime" or not is_elsewhere or answer.get("event") != "opened":
             return None
+        if index in self.verified:
+            return None
+        self.verified.add(index)
         if self.reference is None:
             self.reference = LocalTransport().start(WORKERS["onnxruntime"])
             self.reference.send({"command": "start", "threads": 1, "cores": None, "options": {"provider": "cpu"}})
@@ -203,6 +220,7 @@ class Session:
 
     def _measure_rounds(self, journal: Journal, num: int) -> None:
         assert self.open_group is not None
+        self._begin_sitting(journal)
         for _ in range(num if self.opened else 0):
             done = self.rounds_done(journal)
             self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
@@ -218,7 +236,7 @@ class Session:
                     )
                 sleep(COOLING_S)
                 answer = self._one_round(order)
-            journal.add_round(self.open_group, answer["order"], answer["wall_ns"], answer["cpu_ns"])
+            journal.add_round(self.open_group, self.sitting, answer["order"], answer["wall_ns"], answer["cpu_ns"])
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
@@ -260,11 +278,11 @@ class _CulpritError(Exception):
 def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
     """What the journal holds, in the order of the models."""
     columns: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in models]
-    visit, group = 0, None
+    visit, sitting = 0, None
     for record in journal.rounds:
-        if group is not None and record["group"] != group:
+        if sitting is not None and record["sitting"] != sitting:
             visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
-        group = record["group"]
+        sitting = record["sitting"]
         for index, wall_ns, cpu_ns in zip(record["order"], record["wall_ns"], record["cpu_ns"], strict=True):
             for column, value in zip(columns[index], (visit, wall_ns, cpu_ns), strict=True):
                 column.append(value)

@@ -78,7 +78,7 @@ def print_table_summary(table: LatencyTable, path: Path) -> None:
             f"lost in {disturbed['preempted']:.1%} of the samples, common slow-downs of {disturbed['slow_down']:.1%}"
         )
     for key, error in about["unsettled"].items():
-        print(f"  not settled: {key}, odd and even rounds differ by {error:.1%}")
+        print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
     if about["calibration"] is not None:
         calibration = about["calibration"]
         print(

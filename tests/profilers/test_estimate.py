@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profilers import Measurement
-from profilers.estimate import disturbance, estimate_ms, remove_common_mode, split_half_error
+from profilers.estimate import disturbance, estimate_ms, remove_common_mode, split_half_error, split_half_errors
 from profilers.measurement import SESSION_STRIDE
 
 NUM_MODELS = 30
@@ -63,6 +63,21 @@ def test_failed_models_have_no_estimate() -> None:
     good = Measurement(key="good", visits=(0, 1), wall_ns=(100, 100), cpu_ns=(1, 1))
     assert set(estimate_ms([good, Measurement(key="bad", error="crashed")])) == {"good"}
     assert remove_common_mode([]) == []
+
+
+def test_halves_are_sittings_where_there_are_several() -> None:
+    """Two models, steady within each of four sittings; opening the second one anew changes it by 10 %."""
+    sitting = np.repeat(np.arange(4), 6)
+    visits = sitting * SESSION_STRIDE + np.arange(24)
+    steady = Measurement(key="a", visits=tuple(2 * visits), wall_ns=(100_000,) * 24, cpu_ns=(1,) * 24)
+    others = [
+        Measurement(key=str(i), visits=tuple(2 * visits + 1), wall_ns=(100_000 + i,) * 24, cpu_ns=(1,) * 24)
+        for i in range(5)
+    ]
+    times = np.where(sitting % 2 == 1, 110_000, 100_000)
+    moved = Measurement(key="b", visits=tuple(2 * visits + 1), wall_ns=tuple(times), cpu_ns=(1,) * 24)
+    errors = split_half_errors([steady, moved, *others])
+    assert errors["a"] < 1e-3 and errors["b"] == pytest.approx(0.1 / 1.05, rel=0.01)
 
 
 def test_split_half_error_is_zero_for_steady_samples_and_nan_without() -> None:

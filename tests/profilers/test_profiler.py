@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -145,7 +146,26 @@ def test_continuing_a_journal_gives_the_same_as_one_run(tmp_path: Path, fake_mod
     lines = (tmp_path / "parts").read_bytes()
     (tmp_path / "parts").write_bytes(lines[:-7])  # as a kill in the middle of a write leaves it
     parts = _profiler(FakeTransport(tmp_path), rounds=6).measure(fake_models, tmp_path / "parts")
-    assert replace(parts, inference_s=0.0) == replace(whole, inference_s=0.0)
+
+    def sequence(measurements: Sequence[Measurement]) -> list[tuple[int, str, int]]:
+        return sorted((v, m.key, ns) for m in measurements for v, ns in zip(m.visits, m.wall_ns, strict=True))
+
+    assert [sample[1:] for sample in sequence(parts.measurements)] == [s[1:] for s in sequence(whole.measurements)]
+    assert replace(parts, inference_s=0.0, measurements=()) == replace(whole, inference_s=0.0, measurements=())
+    sittings = {v // SESSION_STRIDE for m in parts.measurements for v in m.visits}
+    assert sittings == {0, 1}, "the worker that continued opened its models anew"
+
+
+def test_models_are_opened_anew_every_ten_rounds(tmp_path: Path, fake_models: list[Model]) -> None:
+    transport = FakeTransport(tmp_path)
+    result = _profiler(transport, rounds=25).measure(fake_models, tmp_path / "j")
+    for measurement in result.measurements:
+        assert list(Counter(v // SESSION_STRIDE for v in measurement.visits).values()) == [10, 10, 5]
+    assert transport.num_started == 3
+    # TVM's libraries take too long to be opened again.
+    slow = replace(DEVICE, runtime="tvm", target="native")
+    result = Profiler(device=slow, rounds=25, transport=transport).measure(fake_models, tmp_path / "k")
+    assert {v // SESSION_STRIDE for m in result.measurements for v in m.visits} == {0}
 
 
 def test_a_journal_of_other_models_or_devices_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
@@ -212,7 +232,7 @@ def test_groups_take_turns_and_share_anchors(memory_mb: float | None, tmp_path: 
     samples = [m.num_samples for m in result.measurements]
     sessions = {v // SESSION_STRIDE for m in result.measurements for v in m.visits}
     if memory_mb is None:
-        assert (result.num_groups, set(samples), sessions) == (1, {20}, {0})
+        assert (result.num_groups, set(samples), sessions) == (1, {20}, {0, 1})
     else:
         assert result.num_groups > 1 and min(samples) == 20
         assert sum(n == 20 * result.num_groups for n in samples) == 8
@@ -280,7 +300,7 @@ def test_throttled_rounds_are_kept_apart(tmp_path: Path) -> None:
     from profilers.journal import Journal
 
     journal = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])
-    journal.add_round(0, [0, 1], [5, 6], [5, 6])
+    journal.add_round(0, 0, [0, 1], [5, 6], [5, 6])
     journal.add_throttled_round(0, [1, 0], [50, 60])
     journal.close()
     again = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])
