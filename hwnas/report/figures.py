@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from hwnas.report.facts import Facts
 from hwnas.training.trainer import EpochRecord, best_epoch
 
-BLUE, GREY, GREEN, ORANGE = "#2f81f7", "#8b949e", "#2da44e", "#d9730d"
+BLUE, GREY, GREEN, ORANGE, PURPLE = "#2f81f7", "#8b949e", "#2da44e", "#d9730d", "#8957e5"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,9 +232,20 @@ def _curves(facts: Facts) -> Picture | None:
     if judged:
         text += " Dotted: the score on the images set aside to choose the best epoch."
         layout["yaxis2"] = {"title": {"text": "score, %"}, "overlaying": "y", "side": "right", "showgrid": False}
-    losses = [_curve(name, rows, [row.loss for row in rows]) for name, rows in facts.curves.items()]
+        layout["yaxis2"] |= {"automargin": True, "tickformat": ".3~g"}
+    colours = dict(zip(facts.curves, cycle((BLUE, ORANGE, GREEN, PURPLE, GREY)), strict=False))
+    losses = [
+        _curve(name, rows, [row.loss for row in rows], line={"color": colours[name]})
+        for name, rows in facts.curves.items()
+    ]
     scores = [
-        _curve(f"{name}, score", rows, [100 * (row.score or 0.0) for row in rows], yaxis="y2", line={"dash": "dot"})
+        _curve(
+            f"{name}, score",
+            rows,
+            [100 * (row.score or 0.0) for row in rows],
+            line={"color": colours[name], "dash": "dot"},
+            yaxis="y2",
+        )
         for name, rows in judged.items()
     ]
     return Picture(
