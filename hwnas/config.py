@@ -206,6 +206,22 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         raise RequestError(f"{where}: {_explain(error)}") from error
 
 
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`retrain.ema_decay=0.99` as dotted name and value, which is written as in YAML.
+
+    Raises:
+        RequestError: it is not of that form.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RequestError(f"--set {text}: the value is not YAML: {error}") from error
+    if not (name and equals) or parsed is None:
+        raise RequestError(f"--set needs a name and a value, retrain.ema_decay=0.99; got {text!r}")
+    return name.strip(), parsed
+
+
 def config_as_yaml(config: RunConfig) -> str:
     """The resolved configuration as YAML; `load_config` gives it back."""
     return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)

@@ -70,6 +70,9 @@ def command(last: str) -> Callable[..., None]:
         retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
         inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
         accelerator: Annotated[str | None, typer.Option(help="Where training runs: cpu or cuda.")] = None,
+        setting: Annotated[
+            list[str] | None, typer.Option("--set", help="Any other setting: --set retrain.ema_decay=0.99 --set ...")
+        ] = None,
         seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
         out: Annotated[Path | None, typer.Option(help="The run's folder [runs/default].")] = None,
         resume: Annotated[
@@ -78,7 +81,7 @@ def command(last: str) -> Callable[..., None]:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        from hwnas.config import load_config
+        from hwnas.config import load_config, parse_setting
         from hwnas.errors import RequestError
         from hwnas.progress import Reporter
         from hwnas.run import Run
@@ -119,6 +122,7 @@ def command(last: str) -> Callable[..., None]:
             "retrain.accelerator": accelerator,
             "seed": seed,
             "out": out,
+            **dict(map(parse_setting, setting or [])),
         }
         reporter = Reporter(is_quiet=quiet)
         if resume:

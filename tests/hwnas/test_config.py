@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.config import config_as_yaml, differing_settings, load_config
+from hwnas.config import config_as_yaml, differing_settings, load_config, parse_setting
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_ms
 
@@ -56,6 +56,19 @@ def test_resolved_yaml_gives_the_same_configuration(tmp_path: Path) -> None:
 def test_wrong_files_are_explained(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=words):
         load_config(_write(tmp_path, text), {})
+
+
+def test_any_setting_can_be_given_by_name() -> None:
+    texts = ["retrain.ema_decay=0.99", "data.augmentation={flip: true}", "budgets=[5ms, 40%]", "max_latency=20ms"]
+    config = load_config(None, dict(map(parse_setting, texts)))
+    assert (config.retrain.ema_decay, config.max_latency, config.budgets) == (0.99, "20ms", ("5ms", "40%"))
+    assert config.data.augmentation is not None and config.data.augmentation.flip
+
+
+@pytest.mark.parametrize("text", ["seed", "=3", "seed=", "seed=null", "a=[", "a=!!python/name:os.system"])
+def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="--set"):
+        parse_setting(text)
 
 
 def test_flags_do_not_hide_a_wrong_section(tmp_path: Path) -> None:
