@@ -169,7 +169,7 @@ class _Bundle:
     def _compare_with_tvm(self) -> dict[str, Any]:
         """The comparison, or why there is none: what TVM cannot compile may be right all the same."""
         run = self._run
-        run.reporter.line("comparing with TVM")
+        run.reporter.line("comparing with TVM, for five minutes at most")
         batches = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size).in_order()
         try:
             parity = compare_with_tvm(self._folder / "model.onnx", batches)
