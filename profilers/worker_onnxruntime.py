@@ -15,16 +15,18 @@ Reads one JSON command a line from standard input and answers on standard output
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
            and "throttled": whether the processor was slowed down meanwhile;
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
-A visit runs its model four times and reports the fourth run. The worker ends with its standard input, so it never
-outlives whoever started it.
+A visit runs its model four times and reports the fourth run. The worker ends with its standard input, and on Linux with
+whoever started it even while a model hangs.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +35,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
+PR_SET_PDEATHSIG = 1
+"""From Linux's sys/prctl.h."""
 
 WARM_UPS = 3
 """Runs before the timed one. A block is at its steady speed after one; a network whose weights exceed the second-level
@@ -60,6 +65,7 @@ ENERGY_S = 0.05
 
 def main() -> None:
     """Serve commands until standard input ends."""
+    die_with_parent()
     gc.disable()
     runs: dict[int, Callable[[], None]] = {}
     throttling = Throttling()
@@ -79,6 +85,12 @@ def main() -> None:
         else:
             answer = {"event": "failed", "message": f"unknown command {command['command']!r}"}
         say(answer)
+
+
+def die_with_parent() -> None:
+    """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def say(answer: dict[str, object]) -> None:

@@ -13,9 +13,11 @@ device and reports the fourth.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+PR_SET_PDEATHSIG = 1
+"""From Linux's sys/prctl.h."""
 
 FFI_VERSION = "0.1.14"
 """0.1.15 of apache-tvm-ffi ends in segmentation faults with this TVM."""
@@ -42,6 +47,7 @@ PIPELINE = "default-1"
 
 def main() -> None:
     """Serve commands until standard input ends."""
+    die_with_parent()
     worker: Worker | None = None
     for line in sys.stdin:
         command = json.loads(line)
@@ -56,6 +62,12 @@ def main() -> None:
         else:
             answer = {"event": "failed", "message": f"unknown command {command['command']!r}"}
         say(answer)
+
+
+def die_with_parent() -> None:
+    """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def say(answer: dict[str, object]) -> None:

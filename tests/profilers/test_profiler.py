@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +18,7 @@ import pytest
 from profilers import Device, Measurement, MeasurementError, Model, Profiler
 from profilers.errors import JournalError
 from profilers.measurement import SESSION_STRIDE
-from profilers.transport import Connection, WorkerLostError
+from profilers.transport import WORKERS, Connection, WorkerLostError
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
 
@@ -181,6 +184,37 @@ def test_an_unreadable_journal_is_refused(tmp_path: Path, fake_models: list[Mode
     (tmp_path / "j").write_bytes(b"garbage\n")
     with pytest.raises(JournalError, match="not a JSON object"):
         _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+@pytest.mark.parametrize("runtime", sorted(WORKERS))
+def test_a_hanging_worker_does_not_outlive_a_killed_parent(runtime: str) -> None:
+    code = (
+        "from profilers.transport import WORKERS, LocalTransport\n"
+        f"connection = LocalTransport().start(WORKERS[{runtime!r}])\n"
+        "connection.send({'command': 'none'})\n"
+        "connection.receive(60)\n"
+        "print(connection.pid, flush=True)\n"
+        "connection.receive(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)  # does not read on, as one that hangs
+        assert _is_there(pid)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while _is_there(pid):
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.05)
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process exists and is no zombie, which is for its new parent to bury."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_orders_differ_between_rounds_and_follow_the_seed(tmp_path: Path, fake_models: list[Model]) -> None:
