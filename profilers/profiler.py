@@ -67,7 +67,7 @@ class Profiler:
 
     Every model is opened first. A round then visits each once, in an order drawn from the seed; a visit runs the model
     four times and keeps the fourth time, when blocks and networks are both at their steady speed, and drift of the
-    machine hits all alike. Every ten rounds all are opened anew, since where a model lies in memory matters too.
+    machine hits all alike. Every ten rounds all are opened anew, since latency depends on that too.
     Models that do not fit in memory together are measured in groups that take turns and share anchor models.
 
     Attributes:

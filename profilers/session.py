@@ -114,8 +114,8 @@ class Session:
                 self._open_missing(journal)
                 self._measure_rounds(journal, target - done[group])
                 if self.device.runtime == "onnxruntime":
-                    # Where a model comes to lie in memory changes its latency by up to 10 %, for as long as it is
-                    # open: each sitting draws that anew. Other runtimes take too long to open models.
+                    # The same file opened twice differs by up to 5 % for as long as both are open, most likely by
+                    # where they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
                     self.end()
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
@@ -204,7 +204,6 @@ class Session:
             return None
         if index in self.verified:
             return None
-        self.verified.add(index)
         if self.reference is None:
             self.reference = LocalTransport().start(WORKERS["onnxruntime"])
             self.reference.send({"command": "start", "threads": 1, "cores": None, "options": {"provider": "cpu"}})
@@ -216,6 +215,7 @@ class Session:
             differences = [abs(a - b) for a, b in zip(found_values, values, strict=True)]
             if wrong := [d for d in differences if not d <= limit]:  # NaN too, which max() may pass over
                 return f"computes something else than this machine: outputs differ by {wrong[0]:.3g}"
+        self.verified.add(index)
         return None
 
     def _measure_rounds(self, journal: Journal, num: int) -> None:

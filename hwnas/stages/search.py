@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import RunError
+from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import Scores, in_this_process, on_ray
 from hwnas.parts import find
@@ -57,12 +57,17 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
 
     Raises:
         RunError: no evaluated network keeps the budget as measured.
+        RequestError: the folder holds a result of another version.
     """
     found = run.stored("search/result.json", lambda: _find(run, latency, constraint, supernet))
-    return {
-        name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
-        for name, fields in found["networks"].items()
-    }
+    try:
+        return {
+            name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
+            for name, fields in found["networks"].items()
+        }
+    except (KeyError, TypeError) as error:
+        path = run.folder / "search" / "result.json"
+        raise RequestError(f"{path} was written by another version: {error}; remove it to search again") from error
 
 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:

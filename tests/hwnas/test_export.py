@@ -144,6 +144,17 @@ def test_the_quickstart_draws_a_picture(bundle: Path, tmp_path: Path) -> None:
         assert picture.width > picture.height > 300
 
 
+def test_a_search_result_of_another_version_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy)
+    path = copy / "search" / "result.json"
+    path.write_text(path.read_text().replace("supernet_score", "supernet_accuracy"))
+    outcome = run_cli("export", copy, "--quiet")
+    assert outcome.code == 2 and "remove it to search again" in outcome.err and "Traceback" not in outcome.err
+    path.unlink()
+    assert run_cli("export", copy, "--quiet").code == 0
+
+
 def test_tensorboard_files_hold_the_curves(run_folder: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
