@@ -47,7 +47,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     """
     assert last in STAGES
     require_possible(run)
-    with started_group() as group:
+    with started_group(run.config.supernet.accelerator) as group:
         if group.rank:
             _assist(run, group)
             return None

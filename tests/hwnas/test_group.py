@@ -46,9 +46,48 @@ def accumulate(batch, rng, moment):
     return loss.detach()
 
 
-with started_group() as group:
+with started_group("cpu") as group:
     Trainer(module=module, config=config, batches=Batches.of(dataset, dataset.train, 64), accumulate=accumulate,
             checkpoint=Path(sys.argv[1]), name="toy", seed=0, reporter=Reporter(is_quiet=True), group=group).fit()
+"""
+
+WRAPPED = """
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwnas.training.group import started_group
+from search_spaces import SpaceSpec, make_space
+
+torch.set_num_threads(1)
+space = make_space(SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25))
+torch.manual_seed(0)
+averaged, wrapped = space.supernet(), space.supernet()
+wrapped.load_state_dict(averaged.state_dict())
+optimizers = [torch.optim.SGD(s.parameters(), lr=0.1, momentum=0.9) for s in (averaged, wrapped)]
+
+with started_group("cpu") as group:
+    group.fabric.strategy._ddp_kwargs["find_unused_parameters"] = True
+    module, optimizers[1] = group.fabric.setup(wrapped, optimizers[1])
+    generator = torch.Generator().manual_seed(group.rank)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        path = space.sample(rng)
+        x_NCHW = torch.randn(8, 1, 8, 8, generator=generator)
+        targets_N = torch.randint(10, (8,), generator=generator)
+        for supernet, optimizer in zip((averaged, module), optimizers):
+            optimizer.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(supernet(x_NCHW, path), targets_N).backward()
+            if supernet is averaged:
+                group.average(p.grad for p in averaged.parameters() if p.grad is not None)
+            optimizer.step()
+    for name, parameter in averaged.named_parameters():
+        assert torch.equal(parameter, wrapped.get_parameter(name)), name
+    ours = torch.cat([p.flatten() for p in averaged.parameters()])
+    mean = ours.clone()
+    group.average([mean])
+    assert torch.equal(ours, mean), "the processes have drifted apart"
 """
 
 
@@ -78,13 +117,18 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_averaging_a_path_does_what_torchs_wrapper_does(tmp_path: Path) -> None:
+    """Against DistributedDataParallel around the whole supernet, to the bit."""
+    (tmp_path / "wrapped.py").write_text(WRAPPED)
+    _torchrun(tmp_path / "wrapped.py")
+
+
+@pytest.mark.slow
 def test_a_process_that_fails_is_reported(tmp_path: Path) -> None:
     """Leaving early after a group that ended well hides no failure within it."""
-    script = (
-        "from hwnas.training.group import started_group\nwith started_group() as group:\n    assert group.rank == 0\n"
-    )
+    script = "from hwnas.training.group import started_group\nwith started_group('cpu') as g:\n    assert g.rank == 0\n"
     (tmp_path / "failing.py").write_text(script)
-    with pytest.raises(AssertionError, match=r"assert group.rank == 0"):
+    with pytest.raises(AssertionError, match=r"assert g.rank == 0"):
         _torchrun(tmp_path / "failing.py")
 
 
@@ -102,6 +146,16 @@ def test_a_supernet_trained_by_two_is_searched_by_one(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["budget_kept"]
     assert (out / "supernet" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_several_processes_without_fabric_are_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    outcome = run_cli("train", "--width", 0.25, "--max-latency", "70%", "--out", tmp_path / "run", "--quiet")
+    assert outcome.code == 2
+    assert "pip install 'hwnas[distributed]'" in outcome.err
 
 
 def test_one_process_alone_changes_nothing() -> None:
