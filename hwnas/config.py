@@ -135,6 +135,7 @@ class SearchConfig:
     evaluations: _Count = 100
     recalibration_batches: _Count = 8
     finalists: _Count = 8
+    early_stopping: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

@@ -25,7 +25,8 @@ class TrainingAgent(Protocol):
 
     An agent whose outputs are no logits may have a `distillation`, how far outputs are from a teacher's, for strategies
     in which networks learn from each other. It may have a `search_metric`, the name of the metric that ranks a
-    supernet's subnets, where that is not the score.
+    supernet's subnets, where that is not the score. Where it says `judges_images_alone`, metrics of part of the images
+    estimate those of all, so that a search may compare subnets by the first ones and give up the hopeless.
     """
 
     default_criterion: ClassVar[str]

@@ -25,6 +25,7 @@ class ClassificationAgent:
     default_criterion: ClassVar[str] = "cross-entropy"
     holds_out_classes: ClassVar[bool] = False
     search_metric: ClassVar[str] = "likelihood"
+    judges_images_alone: ClassVar[bool] = True
 
     criterion: Criterion = field(default_factory=SmoothedCrossEntropy)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hwnas.dataflow import Batches
 from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
 from hwnas.parts import find
 from hwnas.run import Run
+from hwnas.search.judgement import Judgement
 from hwnas.search.tabular import load_tabular
 from hwnas.supernet import SupernetEvaluator
 from hwnas.supernet.evaluation import calibration_batches
@@ -23,6 +24,15 @@ class Evaluator(Protocol):
 
     def score(self, architecture: Architecture) -> float:
         """Higher is better."""
+        ...
+
+
+@runtime_checkable
+class PartwiseEvaluator(Evaluator, Protocol):
+    """Looks at images part by part, and need not go on to the last."""
+
+    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
+        """Complete, with the same score as `score`; or given up as soon as it will not reach its rival."""
         ...
 
 
@@ -77,4 +87,4 @@ def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
     return evaluator
 
 
-__all__ = ["EVALUATORS", "TABULAR", "Evaluator", "make_evaluator", "supernet_evaluator"]
+__all__ = ["EVALUATORS", "TABULAR", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]

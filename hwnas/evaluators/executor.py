@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hwnas.errors import RequestError, RunError
-from hwnas.evaluators import Evaluator
+from hwnas.evaluators import Evaluator, PartwiseEvaluator
+from hwnas.search.judgement import Judgement
+from hwnas.search.loop import Judge
 from search_spaces import Architecture
-
-Scores = Callable[[Sequence[Architecture]], Iterator[float]]
-"""Scores in the order of the architectures, each as soon as it and those before it are known."""
 
 MAX_LOSSES = 3
 """Actors that may be lost over one architecture before it is taken to be the cause."""
 
 
-def in_this_process(evaluator: Evaluator) -> Scores:
+def in_this_process(evaluator: Evaluator) -> Judge:
     """One after the other."""
-    return lambda architectures: (evaluator.score(a) for a in architectures)
+    return lambda architectures, rivals: (
+        _judged(evaluator, architecture, rival) for architecture, rival in zip(architectures, rivals, strict=True)
+    )
+
+
+def _judged(evaluator: Evaluator, architecture: Architecture, rival: Judgement | None) -> Judgement:
+    """By parts where the evaluator can."""
+    if isinstance(evaluator, PartwiseEvaluator):
+        return evaluator.judge(architecture, rival)
+    return Judgement(score=evaluator.score(architecture))
 
 
 @contextmanager
-def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Scores]:
+def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Judge]:
     """On actors of a Ray cluster, each with a replica of the evaluator, one thread each.
 
     The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
@@ -51,7 +59,7 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
     try:
-        yield _Pool(ray, evaluator, num_actors).scores
+        yield _Pool(ray, evaluator, num_actors).judge
     finally:
         if not was_running:
             ray.shutdown()
@@ -66,8 +74,8 @@ class _Replica:
         torch.set_num_threads(1)  # sums depend on the number of threads
         self._evaluator = evaluator
 
-    def score(self, architecture: Architecture) -> float:
-        return self._evaluator.score(architecture)
+    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
+        return _judged(self._evaluator, architecture, rival)
 
 
 class _Pool:
@@ -80,21 +88,21 @@ class _Pool:
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self._evaluator)
 
-    def scores(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+    def judge(self, architectures: Sequence[Architecture], rivals: Sequence[Judgement | None]) -> Iterator[Judgement]:
         waiting = list(range(len(architectures)))
         idle = list(range(len(self.actors)))
         running: dict[Any, tuple[int, int]] = {}  # reference to position and actor
-        done: dict[int, float] = {}
+        done: dict[int, Judgement] = {}
         losses = [0] * len(architectures)
         for position in range(len(architectures)):
             while position not in done:
                 while waiting and idle:
                     actor, job = idle.pop(), waiting.pop(0)
-                    running[self.actors[actor].score.remote(architectures[job])] = (job, actor)
+                    running[self.actors[actor].judge.remote(architectures[job], rivals[job])] = (job, actor)
                 (ready, *_), _ = self._ray.wait(list(running), num_returns=1)
                 job, actor = running.pop(ready)
                 try:
-                    done[job] = float(self._ray.get(ready))
+                    done[job] = self._ray.get(ready)
                 except self._ray.exceptions.RayActorError as error:
                     losses[job] += 1
                     if losses[job] >= MAX_LOSSES:

@@ -8,8 +8,15 @@ from pathlib import Path
 
 from hwnas.errors import RunError
 from hwnas.search.agent import Evaluation, SearchAgent, SearchResult
+from hwnas.search.judgement import Judgement, Rivals
 from profilers.durable import JsonLines
 from search_spaces import Architecture
+
+Judge = Callable[[Sequence[Architecture], Sequence[Judgement | None]], Iterator[Judgement]]
+"""Judgements in the order of the architectures, each as soon as it and those before it are known.
+
+Beside each architecture its rival, which it is given up against; None to look at all there is.
+"""
 
 GENERATION = 10
 """Architectures asked for at a time."""
@@ -17,19 +24,24 @@ GENERATION = 10
 
 def run_search(
     agent: SearchAgent,
-    scores: Callable[[Sequence[Architecture]], Iterator[float]],
+    judge: Judge,
     costs: Callable[[Architecture], Mapping[str, float]],
     *,
     history_path: Path,
     num_evaluations: int,
     seed: int,
+    give_up_below: int | None = None,
     on_evaluation: Callable[[int, Evaluation], None] = lambda *_: None,
 ) -> SearchResult:
     """Evaluate what the agent proposes until the number is reached or it has no more to propose.
 
-    A generation's scores are asked for together, and come in its order. Every evaluation is appended to the history
-    file. An interrupted search is replayed: the agent, made from the same seed, proposes the same again and is told the
-    recorded scores instead of new ones.
+    A generation is judged together, in its order. Every evaluation is appended to the history file. An interrupted
+    search is replayed: the agent, made from the same seed, proposes the same again and is told the recorded scores
+    instead of new ones.
+
+    Args:
+        give_up_below: evaluators that work in parts give up an architecture that is certain to be worse than so many
+            others, evaluated in earlier generations, which are no slower; None for never.
 
     Raises:
         RunError: the history belongs to another search.
@@ -37,6 +49,7 @@ def run_search(
     """
     history: list[Evaluation] = []
     reasons: Mapping[Architecture, str] = getattr(agent, "reasons", {})
+    rivals = Rivals(num=give_up_below)
     with JsonLines(history_path) as lines:
         recorded = list(lines.records)
         while len(history) < num_evaluations:
@@ -45,19 +58,26 @@ def run_search(
                 break
             known = recorded[len(history) : len(history) + len(asked)]
             generation = [_replayed(r, a, history_path) for r, a in zip(known, asked, strict=False)]
+            judgements = [Judgement.from_dict(r) for r in known]
             for evaluation in generation:
                 on_evaluation(len(history) + 1, evaluation)
             started = time.monotonic()
             new = asked[len(generation) :]
-            for architecture, score in zip(new, scores(new), strict=True):
-                evaluation = Evaluation(architecture=architecture, score=score, costs=costs(architecture))
+            costs_of_new = [costs(a) for a in new]
+            judged = judge(new, [rivals.of(c) for c in costs_of_new])
+            for architecture, cost, judgement in zip(new, costs_of_new, judged, strict=True):
+                evaluation = Evaluation(architecture=architecture, score=judgement.score, costs=cost)
                 ended = time.monotonic()
                 seconds, reason = round(ended - started, 3), reasons.get(architecture)
-                lines.append({**evaluation.as_dict(), "seconds": seconds} | ({"reason": reason} if reason else {}))
+                told = {**evaluation.as_dict(), **judgement.as_dict(), "seconds": seconds}
+                lines.append(told | ({"reason": reason} if reason else {}))
                 started = ended
                 generation.append(evaluation)
+                judgements.append(judgement)
                 on_evaluation(len(history) + len(generation), evaluation)
             agent.tell(generation)
+            for evaluation, judgement in zip(generation, judgements, strict=True):
+                rivals.add(evaluation.costs, judgement)
             history.extend(generation)
     return SearchResult(history=tuple(history), seed=seed)
 

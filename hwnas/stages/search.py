@@ -12,14 +12,15 @@ import numpy as np
 
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import make_evaluator
-from hwnas.evaluators.executor import Scores, in_this_process, on_ray
+from hwnas.evaluators.executor import in_this_process, on_ray
 from hwnas.parts import find
 from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
-from hwnas.search.loop import run_search
+from hwnas.search.judgement import Judgement
+from hwnas.search.loop import Judge, run_search
 from hwnas.stages.table import ROUNDS, Latency
 from hwnas.training.randomness import numpy_rng
 from lut.model import energy_mj
@@ -78,23 +79,31 @@ def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet
         on_ray(evaluator, config.actors, config.ray_address)
         if config.executor == "ray"
         else nullcontext(in_this_process(evaluator))
-    ) as scores:
-        return _find_by(run, latency, constraint, supernet, _Remembering(scores), costs)
+    ) as judge:
+        return _find_by(run, latency, constraint, supernet, _Remembering(judge), costs)
 
 
 class _Remembering:
-    """Searches of several budgets share what they evaluate."""
+    """Searches of several budgets share what they evaluate to the end."""
 
-    def __init__(self, scores: Scores) -> None:
-        self._scores = scores
-        self.known: dict[Architecture, float] = {}
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._known: dict[Architecture, Judgement] = {}
 
-    def __call__(self, architectures: Sequence[Architecture]) -> Iterator[float]:
-        fresh = self._scores([a for a in architectures if a not in self.known])
+    def __call__(
+        self, architectures: Sequence[Architecture], rivals: Sequence[Judgement | None]
+    ) -> Iterator[Judgement]:
+        new = {a: r for a, r in zip(architectures, rivals, strict=True) if a not in self._known}
+        fresh = self._judge(list(new), list(new.values()))
         for architecture in architectures:
-            if architecture not in self.known:
-                self.known[architecture] = next(fresh)
-            yield self.known[architecture]
+            judgement = self._known.get(architecture) or next(fresh)
+            if judgement.is_complete:
+                self._known[architecture] = judgement
+            yield judgement
+
+    def scores(self, architectures: Sequence[Architecture]) -> list[float]:
+        """By all images."""
+        return [j.score for j in self(architectures, [None] * len(architectures))]
 
 
 def _find_by(
@@ -102,7 +111,7 @@ def _find_by(
     latency: Latency,
     constraint: HardLimits,
     supernet: Supernet,
-    scores: Scores,
+    judge: _Remembering,
     costs: GraphCosts,
 ) -> dict[str, Any]:
     history: dict[Architecture, Evaluation] = {}
@@ -111,7 +120,7 @@ def _find_by(
         name: constraint.with_maximum("latency_ms", max_ms * latency.margin) for name, max_ms in budgets.items()
     }
     for name, limits in limits_of.items():
-        result = _search(run, limits, supernet, scores, name, known=tuple(history.values()))
+        result = _search(run, limits, supernet, judge, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
     networks, finalists = {}, {}
     for name, max_ms in budgets.items():
@@ -121,7 +130,7 @@ def _find_by(
         networks[name] = (winner.architecture, max_ms)
     random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
     networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
-    known = dict(zip(networks, scores([a for a, _ in networks.values()]), strict=True))
+    known = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))
     return {
         "networks": {name: _describe(a, costs, known[name], latency, max_ms) for name, (a, max_ms) in networks.items()},
         "finalists": finalists["winner"],
@@ -171,7 +180,7 @@ def _search(
     run: Run,
     constraint: HardLimits,
     supernet: Supernet,
-    scores: Scores,
+    judge: Judge,
     name: str,
     *,
     known: Sequence[Evaluation],
@@ -189,11 +198,12 @@ def _search(
     with run.reporter.task(place, config.evaluations) as task:
         return run_search(
             agent,
-            scores,
+            judge,
             constraint.costs,
             history_path=run.folder / "search" / ("history.jsonl" if name == "winner" else f"history-{name}.jsonl"),
             num_evaluations=config.evaluations,
             seed=run.config.seed,
+            give_up_below=config.finalists if config.early_stopping else None,
             on_evaluation=_show_best(task),
         )
 

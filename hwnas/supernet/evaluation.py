@@ -10,8 +10,14 @@ from torch import nn
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
+from hwnas.search.judgement import Judgement, given_up
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
+
+MAX_PARTS = 32
+"""Of the validation images, about; at each of them a subnet may be given up."""
+
+PART_DIGITS = 6
 
 
 class SupernetEvaluator:
@@ -41,14 +47,43 @@ class SupernetEvaluator:
 
     def score(self, architecture: Architecture) -> float:
         """What the agent ranks subnets by, on the validation batches."""
-        metrics = self.metrics(architecture)
-        return metrics[getattr(self._agent, "search_metric", next(iter(metrics)))]
+        return self._ranking(self.metrics(architecture))
+
+    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
+        """The same, or an estimate as soon as the subnet is certain not to reach its rival.
+
+        Only for agents that judge every image alone (`judges_images_alone`) is anything given up.
+        """
+        if not getattr(self._agent, "judges_images_alone", False):
+            return Judgement(score=self.score(architecture))
+        path = self._recalibrated(architecture)
+        outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        parts: tuple[float, ...] = ()
+        size = max(1, len(self._validation) // MAX_PARTS)
+        for start in range(0, len(self._validation), size):
+            with torch.inference_mode():
+                part = [(path(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
+            outputs += part
+            parts += (round(self._ranking(self._agent.metrics(_as_it_is, part)), PART_DIGITS),)
+            if rival and (judgement := given_up(parts, rival)):
+                return judgement
+        return Judgement(score=self._ranking(self._agent.metrics(_as_it_is, outputs)), parts=parts)
 
     def metrics(self, architecture: Architecture) -> Mapping[str, float]:
         """All of the agent's metrics of the subnet."""
+        return self._agent.metrics(self._recalibrated(architecture), self._validation)
+
+    def _ranking(self, metrics: Mapping[str, float]) -> float:
+        return metrics[getattr(self._agent, "search_metric", next(iter(metrics)))]
+
+    def _recalibrated(self, architecture: Architecture) -> nn.Module:
         path = nn.Sequential(*self._supernet.path(architecture))
         recalibrate(path, self._calibration)
-        return self._agent.metrics(path, self._validation)
+        return path
+
+
+def _as_it_is(outputs: torch.Tensor) -> torch.Tensor:
+    return outputs
 
 
 def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:

@@ -100,6 +100,7 @@ def _counting(folder: Path, *, kills: Architecture | None = None, always: bool =
 
 
 ASKED = [(i, i % 3) for i in range(12)]
+NO_RIVALS = [None] * len(ASKED)
 
 
 @pytest.mark.slow
@@ -107,16 +108,16 @@ def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: P
     pytest.importorskip("ray", reason="needs ray")
     expected = [float(sum(a)) + 0.01 for a in ASKED]
     for num in (1, 2):
-        with on_ray(_counting(tmp_path), num) as scores:
-            assert list(scores(ASKED)) == expected
-    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as scores:
-        assert list(scores(ASKED)) == expected
+        with on_ray(_counting(tmp_path), num) as judge:
+            assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
+    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as judge:
+        assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
         assert (tmp_path / "killed").exists()
     with (
-        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as scores,
+        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as judge,
         pytest.raises(RunError, match="3 actors were lost over the architecture 5-2"),
     ):
-        list(scores(ASKED))
+        list(judge(ASKED, NO_RIVALS))
 
 
 @pytest.mark.slow

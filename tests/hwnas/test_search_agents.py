@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import history_without_times, small_spec, synthetic_table
+from samples import SumConstraint, ToySpace, history_without_times, small_spec, synthetic_table
 
 from hwnas.errors import RequestError, RunError
 from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, SearchAgent
 from hwnas.search.agent import SearchResult
+from hwnas.search.judgement import Judgement
 from hwnas.search.loop import run_search
 from lut import LatencyModel
-from search_spaces import Architecture, Decision, SearchSpace, make_space
-
-
-class ToySpace:
-    """Six decisions of four choices; choice 0 anywhere is the same network wherever it stands."""
-
-    decisions = tuple(Decision(name=f"d{i}", choices=("a", "b", "c", "d")) for i in range(6))
-
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        return tuple(int(c) for c in rng.integers(0, 4, 6))
-
-    def canonical(self, architecture: Architecture) -> Architecture:
-        kept = [c for c in architecture if c]
-        return tuple(kept + [0] * (6 - len(kept)))
-
-
-@dataclass
-class SumConstraint:
-    """The sum of the choices is limited."""
-
-    limit: float
-
-    def is_met(self, architecture: Architecture) -> bool:
-        return self.cost(architecture) <= self.limit
-
-    def cost(self, architecture: Architecture) -> float:
-        return float(sum(architecture))
+from search_spaces import Architecture, SearchSpace, make_space
 
 
 def _latency_limit(model: LatencyModel, max_ms: float) -> HardLimits:
@@ -148,7 +122,7 @@ def _search(path: Path, num: int, *, name: str = "evolution", seed: int = 0, cal
 
     return run_search(
         agent,
-        lambda asked: map(score, asked),
+        lambda asked, _rivals: (Judgement(score=score(a)) for a in asked),
         lambda a: {"sum": float(sum(a))},
         history_path=path,
         num_evaluations=num,

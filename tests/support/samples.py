@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,33 @@ from lut import LatencyTable, Provenance
 from lut.certificate import Certificate
 from profilers import Measurement
 from profilers.device import find_device
-from search_spaces import SearchSpace, SpaceSpec
+from search_spaces import Architecture, Decision, SearchSpace, SpaceSpec
+
+
+class ToySpace:
+    """Six decisions of four choices; choice 0 anywhere is the same network wherever it stands."""
+
+    decisions = tuple(Decision(name=f"d{i}", choices=("a", "b", "c", "d")) for i in range(6))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        return tuple(int(c) for c in rng.integers(0, 4, 6))
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        kept = [c for c in architecture if c]
+        return tuple(kept + [0] * (6 - len(kept)))
+
+
+@dataclass
+class SumConstraint:
+    """The sum of the choices is limited."""
+
+    limit: float
+
+    def is_met(self, architecture: Architecture) -> bool:
+        return self.cost(architecture) <= self.limit
+
+    def cost(self, architecture: Architecture) -> float:
+        return float(sum(architecture))
 
 
 def small_spec(name: str, **changes: object) -> SpaceSpec:
