@@ -118,7 +118,10 @@ class SearchConfig:
 
     `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
     `finalists` best are measured on the device before one is named the winner. With a `confidence`, predictions leave
-    a margin for the errors of the table's certificate.
+    a margin for the errors of the table's certificate. A `generation` of architectures is asked for at a time: an agent
+    knows more when asked for fewer, and more actors than that have nothing to do. With `early_stopping` the supernet
+    does not look at all validation images of architectures that are certain to be worse than `finalists` others no
+    slower; their scores are estimates.
 
     The evaluator is `supernet`, `short-training` (for `short_epochs`), a proxy of untrained networks, or
     `tabular:FILE`; only the first needs the supernet trained. The executor `ray` evaluates on so many `actors` of the
@@ -135,6 +138,7 @@ class SearchConfig:
     evaluations: _Count = 100
     recalibration_batches: _Count = 8
     finalists: _Count = 8
+    generation: _Count = 5
     early_stopping: bool = True
 
 

@@ -18,9 +18,6 @@ Judge = Callable[[Sequence[Architecture], Sequence[Judgement | None]], Iterator[
 Beside each architecture its rival, which it is given up against; None to look at all there is.
 """
 
-GENERATION = 10
-"""Architectures asked for at a time."""
-
 
 def run_search(
     agent: SearchAgent,
@@ -29,6 +26,7 @@ def run_search(
     *,
     history_path: Path,
     num_evaluations: int,
+    generation_size: int,
     seed: int,
     give_up_below: int | None = None,
     on_evaluation: Callable[[int, Evaluation], None] = lambda *_: None,
@@ -40,6 +38,7 @@ def run_search(
     instead of new ones.
 
     Args:
+        generation_size: architectures asked for at a time: the fewer, the more an agent knows when asked again.
         give_up_below: evaluators that work in parts give up an architecture that is certain to be worse than so many
             others, evaluated in earlier generations, which are no slower; None for never.
 
@@ -53,7 +52,7 @@ def run_search(
     with JsonLines(history_path) as lines:
         recorded = list(lines.records)
         while len(history) < num_evaluations:
-            asked = agent.ask(min(GENERATION, num_evaluations - len(history)))
+            asked = agent.ask(min(generation_size, num_evaluations - len(history)))
             if not asked:
                 break
             known = recorded[len(history) : len(history) + len(asked)]

@@ -75,6 +75,11 @@ def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet
     evaluator = make_evaluator(run, supernet)
     costs = GraphCosts(run.space)
     config = run.config.search
+    if config.executor == "ray" and config.actors > config.generation:
+        run.reporter.warn(
+            f"search: {config.actors - config.generation} of {config.actors} actors will have nothing to do; "
+            f"--set search.generation={config.actors} gives all of them work"
+        )
     with (
         on_ray(evaluator, config.actors, config.ray_address)
         if config.executor == "ray"
@@ -202,6 +207,7 @@ def _search(
             constraint.costs,
             history_path=run.folder / "search" / ("history.jsonl" if name == "winner" else f"history-{name}.jsonl"),
             num_evaluations=config.evaluations,
+            generation_size=config.generation,
             seed=run.config.seed,
             give_up_below=config.finalists if config.early_stopping else None,
             on_evaluation=_show_best(task),

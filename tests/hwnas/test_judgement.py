@@ -90,6 +90,7 @@ def _partwise_search(path: Path, *, give_up_below: int | None, looked_at: list[i
         lambda a: {"latency_ms": float(max(a))},
         history_path=path,
         num_evaluations=60,
+        generation_size=10,
         seed=0,
         give_up_below=give_up_below,
     )

@@ -126,6 +126,7 @@ def _search(path: Path, num: int, *, name: str = "evolution", seed: int = 0, cal
         lambda a: {"sum": float(sum(a))},
         history_path=path,
         num_evaluations=num,
+        generation_size=10,
         seed=seed,
     )
 
