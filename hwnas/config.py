@@ -124,8 +124,9 @@ class SearchConfig:
     slower; their scores are estimates.
 
     The evaluator is `supernet`, `short-training` (for `short_epochs`), a proxy of untrained networks, or
-    `tabular:FILE`; only the first needs the supernet trained. The executor `ray` evaluates on so many `actors` of the
-    cluster at `ray_address`, else of RAY_ADDRESS, else of one on this machine.
+    `tabular:FILE`; only the first needs the supernet trained. The `proxies` are features of the predictor: they are
+    computed for a sample of architectures, and learnt from it for all others. The executor `ray` evaluates on so many
+    `actors` of the cluster at `ray_address`, else of RAY_ADDRESS, else of one on this machine.
     """
 
     agent: str = "predictor"
@@ -139,6 +140,7 @@ class SearchConfig:
     recalibration_batches: _Count = 8
     finalists: _Count = 8
     generation: _Count = 5
+    proxies: tuple[Literal["gradient-norm", "naswot", "synflow", "zen"], ...] = ()
     early_stopping: bool = True
 
 

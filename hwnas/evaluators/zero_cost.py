@@ -61,10 +61,13 @@ def synflow(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, 
 
 
 def gradient_norm(network: nn.Module, x_NCHW: torch.Tensor, targets_N: torch.Tensor, loss: Loss) -> float:
-    """Norm of the loss's gradient at initialisation (Abdelfattah et al. 2021)."""
+    """Norms of the gradients of each layer's weights at initialisation, added up (Abdelfattah et al. 2021).
+
+    The norm of all together would be that of a few layers.
+    """
     network.train()
     loss(network(x_NCHW), targets_N).backward()
-    return math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.grad is not None))
+    return sum(float(p.grad.norm()) for p in network.parameters() if p.grad is not None)
 
 
 def naswot(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _loss: Loss) -> float:
@@ -86,8 +89,14 @@ def naswot(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _
 
 
 def zen(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _loss: Loss) -> float:
-    """Expressivity: how outputs move with random inputs, and the scale that BatchNorm removes (Lin et al. 2021)."""
+    """Expressivity: how outputs move with random inputs, and the scale that BatchNorm removes (Lin et al. 2021).
+
+    As in the paper weights are standard normal, so that the scale grows with every layer's inputs.
+    """
     network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight)
     scale = 0.0
 
     def add(module: nn.Module, inputs: tuple[torch.Tensor], _output: torch.Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from scipy.special import ndtri
 
 from hwnas.search.agent import Constraint, Evaluation, Space
 from hwnas.search.constraint import HardLimits
-from hwnas.search.gaussian_process import ChoiceProcess
+from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
@@ -37,12 +38,20 @@ class PredictorAgent:
     scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest
     upper confidence bounds one after the other, each time as if the ones before had turned out as predicted (Desautels
     et al. 2014).
+
+    Args:
+        features: what else is known of architectures, such as zero-cost proxies.
     """
 
-    def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
+    reads_features: ClassVar[bool] = True
+
+    def __init__(
+        self, space: Space, constraint: Constraint, rng: np.random.Generator, *, features: Features = no_features
+    ) -> None:
         self._space = space
         self._rng = rng
         self._constraint = constraint
+        self._features = features
         self._sampler = FeasibleSampler(space, constraint, rng)
         self.reasons = self._sampler.reasons
         self._told: list[Evaluation] = []
@@ -94,14 +103,19 @@ class PredictorAgent:
 
     def _process_for(self, candidates: NDArray[np.int64]) -> ChoiceProcess:
         """Accuracy grows with costs more often than not: they are features, as they spread over the candidates."""
-        num_decisions = len(self._space.decisions)
-        if not isinstance(self._constraint, HardLimits):
-            return ChoiceProcess(num_decisions=num_decisions)
-        all_costs = self._constraint.all_costs
-        costs = all_costs(candidates)
-        mean, std = costs.mean(axis=0), costs.std(axis=0)
+        known = [self._features]
+        if isinstance(self._constraint, HardLimits):
+            known.append(self._constraint.all_costs)
+
+        def figures(rows: NDArray[np.integer]) -> NDArray[np.float64]:
+            return np.concatenate([each(rows) for each in known], axis=1)
+
+        of_candidates = figures(candidates)
+        mean, std = of_candidates.mean(axis=0), of_candidates.std(axis=0)
         std[std <= 1e-9 * np.abs(mean)] = np.inf  # all alike: nothing to learn from
-        return ChoiceProcess(num_decisions=num_decisions, features=lambda rows: (all_costs(rows) - mean) / std)
+        return ChoiceProcess(
+            num_decisions=len(self._space.decisions), features=lambda rows: (figures(rows) - mean) / std
+        )
 
     def _candidates(self) -> NDArray[np.int64]:
         """[num, num_decisions] feasible architectures in canonical form that were not asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwnas.errors import RequestError
 from hwnas.evaluators import TABULAR
 from hwnas.parts import find
 from hwnas.progress import Reporter
@@ -24,7 +25,11 @@ STAGES = ("train", "search", "retrain", "export")
 def require_possible(run: Run) -> None:
     """Raise what is wrong with a request before any work is done for it."""
     config = run.config
-    find("search-agent", config.search.agent)
+    agent = find("search-agent", config.search.agent)
+    if config.search.proxies and not getattr(agent, "reads_features", False):
+        raise RequestError(
+            f"agent {config.search.agent} makes no use of proxies; take the predictor, or no search.proxies"
+        )
     if config.search.evaluator.startswith(TABULAR):
         load_tabular(run.tabular_path).of_space(run.space)
     else:

@@ -13,6 +13,7 @@ import numpy as np
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
+from hwnas.evaluators.proxy_features import NUM_SAMPLES, proxy_features
 from hwnas.parts import find
 from hwnas.profiling import measure_networks, onnx_cache
 from hwnas.progress import Task
@@ -124,8 +125,9 @@ def _find_by(
     limits_of = {
         name: constraint.with_maximum("latency_ms", max_ms * latency.margin) for name, max_ms in budgets.items()
     }
+    extra = _what_agents_read(run, constraint, supernet)
     for name, limits in limits_of.items():
-        result = _search(run, limits, supernet, judge, name, known=tuple(history.values()))
+        result = _search(run, limits, extra, judge, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
     networks, finalists = {}, {}
     for name, max_ms in budgets.items():
@@ -181,10 +183,35 @@ def _count(text: str | None) -> float | None:
     return None if text is None else parse_count(text)
 
 
+def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, object]:
+    """What the run's agent is made with besides what all are: most know only scores."""
+    agent = find("search-agent", run.config.search.agent)
+    extra: dict[str, object] = {}
+    if getattr(agent, "reads_supernet", False):
+        extra["supernet"] = supernet
+    if run.config.search.proxies:
+        known = run.stored("search/proxies.json", lambda: _computed_proxies(run, constraint, supernet))
+        extra["features"] = proxy_features([tuple(a) for a in known["architectures"]], known["values"])
+    return extra
+
+
+def _computed_proxies(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
+    """Of a random sample of what keeps the budget."""
+    sampled = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "proxies")).ask(NUM_SAMPLES)
+    evaluators = {name: find("evaluator", name)(run, supernet) for name in run.config.search.proxies}
+    values: dict[str, list[float]] = {name: [] for name in evaluators}
+    with run.reporter.task("proxies", len(sampled)) as task:
+        for done, architecture in enumerate(sampled, start=1):
+            for name, evaluator in evaluators.items():
+                values[name].append(evaluator.score(architecture))
+            task.update(done)
+    return {"architectures": sampled, "values": values}
+
+
 def _search(
     run: Run,
     constraint: HardLimits,
-    supernet: Supernet,
+    extra: Mapping[str, object],
     judge: Judge,
     name: str,
     *,
@@ -194,8 +221,6 @@ def _search(
     config = run.config.search
     made = find("search-agent", config.agent)
     place = "search" if name == "winner" else f"search-{name}"
-    # A few agents read the supernet; the others know only scores.
-    extra = {"supernet": supernet} if getattr(made, "reads_supernet", False) else {}
     agent = made(run.space, constraint, numpy_rng(run.config.seed, place), **extra)
     if usable := [e for e in known if constraint.is_met(e.architecture)]:
         agent.tell(usable)
