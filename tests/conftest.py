@@ -14,7 +14,7 @@ from search_spaces import SPACES, SearchSpace, make_space
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

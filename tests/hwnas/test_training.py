@@ -177,18 +177,23 @@ def test_an_interrupted_training_keeps_the_same_best_epoch(ema_decay: float | No
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-def test_training_learns_and_follows_the_seed(strategy: str, tmp_path: Path) -> None:
+def test_training_learns(strategy: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=30, learning_rate=0.02)
+    losses = [r.loss for r in _trainer(tmp_path, config, strategy=strategy).fit()]
+    # Of two paths a layer that are computed, one counts: binarised paths learn slowly.
+    assert losses[-1] < (0.92 if strategy == "binarised" else 0.7) * losses[0]
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_training_follows_the_seed(strategy: str, tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).mkdir()
-    config = replace(CONFIG, epochs=30, learning_rate=0.02)
     one, same, other = (
-        _trainer(tmp_path / name, config, strategy=strategy, seed=seed)
+        _trainer(tmp_path / name, CONFIG, strategy=strategy, seed=seed)
         for name, seed in zip("abc", (0, 0, 1), strict=True)
     )
     losses = [[r.loss for r in trainer.fit()] for trainer in (one, same, other)]
     assert losses[0] == losses[1] != losses[2]
-    # Of two paths a layer that are computed, one counts: binarised paths learn slowly.
-    assert losses[0][-1] < (0.92 if strategy == "binarised" else 0.7) * losses[0][0]
     assert _equal(_state(one), _state(same)) and not _equal(_state(one), _state(other))
 
 
