@@ -89,5 +89,7 @@ def _pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Archit
             if decision.choices not in weights:
                 weights[decision.choices] = rng.dirichlet(np.full(len(decision.choices), concentration))
             architecture.append(int(rng.choice(len(decision.choices), p=weights[decision.choices])))
-        found[space.canonical(tuple(architecture))] = None
+        form = space.canonical(tuple(architecture))
+        if space.depends_on_input(form):
+            found[form] = None
     return list(found)

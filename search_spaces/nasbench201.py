@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from search_spaces.block import Block
-from search_spaces.blocks.cell_operations import AvgPool3x3, NormHead, ReluConvBn, ResidualStride
+from search_spaces.blocks.cell_operations import AvgPool3x3, NodeAddition, NormHead, ReluConvBn, ResidualStride
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.skip import Skip
@@ -28,14 +28,17 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CELLS = 5
 """Per stage, all alike; three stages."""
 
+MOST_ADDITIONS = 3
+"""In a cell: one less than the edges that reach a node, at each of the three."""
+
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
 
 
 class NasBench201(SearchSpace):
     """Cells of 4 nodes and 6 edges, one operation of 5 on each; 3 stages of 5 equal cells.
 
-    Blocks are the operations on the edges, not the 15,625 cells, so that a table needs a dozen entries; the additions
-    at the nodes are not among them. Operations that nothing reaches, or that reach nothing, are left out.
+    Blocks are the operations on the edges, and the additions at the nodes that no convolution takes in, not the 15,625
+    cells, so that a table needs sixteen entries. Operations that nothing reaches, or that reach nothing, are left out.
     """
 
     is_chain = False
@@ -47,6 +50,7 @@ class NasBench201(SearchSpace):
         stem = ConvBnAct(in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, act="none")
         blocks: list[Block] = [stem]
         self._operations: list[list[int]] = []  # of each stage, candidate by operation
+        self._additions: list[list[int]] = []  # of each stage, candidate by whether there is one
         self._between: list[int] = []
         for stage in range(3):
             shape = {"in_channels": channels, "out_channels": channels, "input_size": size}
@@ -59,6 +63,7 @@ class NasBench201(SearchSpace):
                 AvgPool3x3(**shape),
             ]
             self._operations.append([_index(blocks, b) for b in operations])
+            self._additions.append([_index(blocks, b) for b in (identity, NodeAddition(**shape))])
             if stage < 2:
                 reduction = ResidualStride(in_channels=channels, out_channels=2 * channels, input_size=size, stride=2)
                 self._between.append(_index(blocks, reduction))
@@ -66,16 +71,23 @@ class NasBench201(SearchSpace):
         head = NormHead(in_channels=channels, out_channels=spec.num_classes, input_size=size)
         self._head = _index(blocks, head)
         self.candidates = tuple(blocks)
-        per_stage = CELLS * len(EDGES)
+        per_stage = CELLS * (len(EDGES) + MOST_ADDITIONS)
         self.segments = (Segment(decisions=range(len(EDGES)), slots=range(1, 1 + 3 * per_stage + 2)),)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
-        """[num_architectures, num_slots] indices into `candidates`: every edge of every cell, identities included."""
+        """[num_architectures, num_slots] indices into `candidates`.
+
+        Every edge of every cell and every addition there may be, identities included.
+        """
         used = np.array([_used(tuple(row)) for row in architectures.tolist()]).reshape(-1, len(EDGES))
+        num_additions = np.array([_num_additions(tuple(row)) for row in used.tolist()], dtype=np.int64)
         num = len(architectures)
         columns = [np.zeros((num, 1), dtype=np.int64)]
         for stage, operations in enumerate(self._operations):
-            cell = np.array(operations)[used]
+            is_added = np.arange(MOST_ADDITIONS) < num_additions[:, None]
+            cell = np.concatenate(
+                [np.array(operations)[used], np.array(self._additions[stage])[is_added.astype(np.int64)]], axis=1
+            )
             columns += [cell] * CELLS
             if stage < 2:
                 columns.append(np.full((num, 1), self._between[stage]))
@@ -92,6 +104,10 @@ class NasBench201(SearchSpace):
             swapped = (form[1], form[0], _NONE, form[3], form[5], form[4])
             form = min(form, _used(swapped))
         return form
+
+    def depends_on_input(self, architecture: Architecture) -> bool:
+        """Whether any path leads through the cells."""
+        return any(choice != _NONE for choice in _used(self.validated(architecture)))
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """The network on its own; its children are the stem, the cells, the blocks between stages, and the head."""
@@ -174,6 +190,32 @@ class _Cell(nn.Module):
             before = nodes[target]
             nodes[target] = value if before is None else before + value
         return nodes[3] if nodes[3] is not None else torch.zeros_like(x_NCHW)
+
+
+@lru_cache(maxsize=5**6)
+def _num_additions(used: Architecture) -> int:
+    """Additions in a cell of operations as in `_used` that no convolution takes in.
+
+    Runtimes add within a convolution whose result goes nowhere else, in one pass; a test compares with ONNX Runtime's
+    own graphs.
+    """
+    exists = [edge for edge, choice in enumerate(used) if choice != _NONE]
+
+    def is_convolution(edge: int) -> bool:
+        if used[edge] != _SKIP:
+            return used[edge] in (_CONV1, _CONV3)
+        source = EDGES[edge][0]
+        before = [e for e in exists if EDGES[e][1] == source]
+        after = [e for e in exists if EDGES[e][0] == source]
+        return after == [edge] and len(before) == 1 and is_convolution(before[0])
+
+    num = 0
+    for node in (1, 2, 3):
+        first, *others = [is_convolution(e) for e in exists if EDGES[e][1] == node] or [False]
+        if others:
+            num += not (first or others[0])
+            num += sum(not is_taken_in for is_taken_in in others[1:])
+    return num
 
 
 def _index(blocks: list[Block], block: Block) -> int:

@@ -123,6 +123,10 @@ class SearchSpace(ABC):
     def supernet(self) -> Supernet:
         """A weight-sharing network of every architecture, freshly initialised."""
 
+    def depends_on_input(self, _architecture: Architecture) -> bool:
+        """Whether the network's output does; runtimes make a constant of one that does not, whatever its blocks are."""
+        return True
+
     @property
     def num_architectures(self) -> int:
         """How many choice combinations there are, the same network under two names counted twice."""

@@ -54,6 +54,25 @@ class AvgPool3x3(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NodeAddition(Block):
+    """The sum of two feature maps of one shape; on its own, of one with itself."""
+
+    family: ClassVar[str] = "addition"
+
+    def __post_init__(self) -> None:
+        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        require_choice(self, "out_channels", (self.in_channels,))
+        require_choice(self, "stride", (1,))
+
+    def _key_fields(self) -> dict[str, int | str]:
+        return {}
+
+    def build(self) -> nn.Module:
+        """The addition; it has no weights."""
+        return _Twice()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResidualStride(Block):
     """Two ReLU-conv3x3-BatchNorm, the first with the stride, beside average pooling and a 1x1 convolution."""
 
@@ -89,6 +108,11 @@ class NormHead(Block):
         )
         init_weights(module)
         return module
+
+
+class _Twice(nn.Module):
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return x_NCHW + x_NCHW
 
 
 class _Residual(nn.Module):

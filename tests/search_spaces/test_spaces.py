@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from samples import small_spec
 
 from hwnas.supernet import inherit_weights
+from lut.networks import draw_networks
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost
 from search_spaces.nasbench201 import NasBench201, every_cell
+from search_spaces.onnx_export import export_network
 from search_spaces.overview import describe_space
 from search_spaces.supernet import ChoiceSupernet
 
@@ -156,3 +161,31 @@ def test_nasbench201_has_as_many_distinct_networks_as_its_graphs() -> None:
     other = space.build(through_2).eval()
     torch.testing.assert_close(one(x_NCHW), other(x_NCHW))
     assert 6_000 < len({space.canonical(c) for c in cells}) < 12_000
+
+
+def test_nasbench201_counts_the_additions_that_onnx_runtime_is_left_with(tmp_path: Path) -> None:
+    """Against its optimised graphs, in which most additions have become part of convolutions."""
+    space = make_space(SpaceSpec(name="nasbench201", input_size=8, in_channels=3, num_classes=10))
+    rng = np.random.default_rng(0)
+    drawn = {space.canonical(space.sample(rng)) for _ in range(16)}
+    counts = set()
+    for architecture in sorted(a for a in drawn if space.depends_on_input(a)):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 3  # it warns that the file is for this machine only
+        path = export_network(space, architecture, tmp_path, batch=1)
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+        expected = sum(block.family == "addition" for block in space.blocks(architecture))
+        assert sum(n.op_type == "Add" for n in nodes) == expected, architecture
+        counts.add(expected)
+    assert {0, 15} <= counts
+
+
+def test_a_network_without_a_path_does_not_depend_on_its_input() -> None:
+    space = make_space(small_spec("nasbench201"))
+    assert not space.depends_on_input((0,) * 6)
+    assert not space.depends_on_input((3, 3, 3, 0, 0, 0)), "nothing reaches the last node"
+    assert space.depends_on_input((0, 0, 0, 1, 0, 0))
+    plans = draw_networks(space, 60, seed=0)
+    assert all(space.depends_on_input(p.architecture) for p in plans)
