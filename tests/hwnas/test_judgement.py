@@ -17,6 +17,7 @@ from hwnas.agents import ClassificationAgent
 from hwnas.search import AGENTS, SearchResult
 from hwnas.search.judgement import MIN_PARTS, Judgement, Rivals, given_up
 from hwnas.search.loop import run_search
+from hwnas.stages.search import _Remembering
 from hwnas.supernet import SupernetEvaluator
 from search_spaces import Architecture, SpaceSpec, make_space
 
@@ -115,6 +116,20 @@ def test_an_interrupted_search_compares_with_the_same_rivals(tmp_path: Path) -> 
     (tmp_path / "parts").write_bytes(b"".join(lines[:34]))
     assert _partwise_search(tmp_path / "parts", give_up_below=3, looked_at=[]) == whole
     assert history_without_times(tmp_path / "parts") == history_without_times(tmp_path / "whole")
+
+
+def test_what_was_judged_to_the_end_is_remembered_and_the_rest_is_not() -> None:
+    asked_for: list[Architecture] = []
+
+    def judge(asked: Sequence[Architecture], rivals: Sequence[Judgement | None]) -> Iterator[Judgement]:
+        for architecture, rival in zip(asked, rivals, strict=True):
+            asked_for.append(architecture)
+            yield Judgement(score=float(sum(architecture)), is_complete=rival is None)
+
+    remembering = _Remembering(judge)
+    assert [j.is_complete for j in remembering([(1,), (2,)], [None, Judgement(score=9.0)])] == [True, False]
+    assert remembering.scores([(1,), (2,), (3,), (3,), (4,)]) == [1.0, 2.0, 3.0, 3.0, 4.0]
+    assert asked_for == [(1,), (2,), (2,), (3,), (4,)]
 
 
 class _OfIdentities(ClassificationAgent):
