@@ -14,7 +14,7 @@ from search_spaces import SPACES, SearchSpace, make_space
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)  # as processes that tests start have: sums depend on it
 
 
 @pytest.fixture(autouse=True)
