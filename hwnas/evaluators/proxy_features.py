@@ -34,6 +34,6 @@ def proxy_features(architectures: Sequence[Architecture], values: Mapping[str, S
         posteriors.append(process.condition(rows, ranked))
 
     def features(wanted: NDArray[np.integer]) -> NDArray[np.float64]:
-        return np.stack([posterior.predict(wanted)[0] for posterior in posteriors], axis=1)
+        return np.stack([posterior.mean(wanted) for posterior in posteriors], axis=1)
 
     return features

@@ -162,6 +162,11 @@ class Posterior:
     lower: NDArray[np.float64]
     weights: NDArray[np.float64]
 
+    def mean(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num] means alone, which take no solving."""
+        means: NDArray[np.float64] = self.process.covariance(self.rows, rows).T @ self.weights
+        return means
+
     def predict(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """[num] means and [num] variances without noise."""
         covariance = self.process.covariance(self.rows, rows)

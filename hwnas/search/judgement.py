@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 MIN_PARTS = 4
 """Parts seen before an architecture may be given up."""
@@ -59,7 +59,7 @@ def given_up(parts: tuple[float, ...], rival: Judgement) -> Judgement | None:
     differences = np.array(parts) - np.array(rival.parts[:num])
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) * np.sqrt((1 - num / num_all) / num)
-    if mean + stats.t.ppf(CONFIDENCE, num - 1) * error >= 0:
+    if mean + stdtrit(num - 1, CONFIDENCE) * error >= 0:
         return None
     return Judgement(score=rival.score + mean, parts=parts, is_complete=False)
 

@@ -20,6 +20,7 @@ from hwnas.evaluators import EVALUATORS
 from hwnas.evaluators.executor import on_ray
 from hwnas.evaluators.proxy_features import proxy_features
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
+from hwnas.search.judgement import Judgement
 from lut import save_table
 from search_spaces import Architecture, SpaceSpec, make_space
 
@@ -128,6 +129,19 @@ def _counting(folder: Path, *, kills: Architecture | None = None, always: bool =
     return _Counting(folder, kills=kills, always=always)
 
 
+def _partwise() -> object:
+    class _Partwise:
+        """Says who the rival was."""
+
+        def score(self, architecture: Architecture) -> float:
+            return -1.0
+
+        def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
+            return Judgement(score=100.0 * architecture[0] + (rival.score if rival else -1.0))
+
+    return _Partwise()
+
+
 ASKED = [(i, i % 3) for i in range(12)]
 NO_RIVALS = [None] * len(ASKED)
 
@@ -139,6 +153,9 @@ def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: P
     for num in (1, 2):
         with on_ray(_counting(tmp_path), num) as judge:
             assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
+    with on_ray(_partwise(), 2) as judge:
+        rivals = [None, *(Judgement(score=float(i)) for i in range(1, 12))]
+        assert [j.score for j in judge(ASKED, rivals)] == [-1.0, *(101.0 * i for i in range(1, 12))]
     with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as judge:
         assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
         assert (tmp_path / "killed").exists()
