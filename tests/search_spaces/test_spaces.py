@@ -169,7 +169,11 @@ def test_nasbench201_counts_the_operations_that_onnx_runtime_is_left_with(tmp_pa
     rng = np.random.default_rng(0)
     drawn = {space.canonical(space.sample(rng)) for _ in range(16)}
     pool, skip, conv = (OPERATIONS.index(name) for name in ("avg_pool_3x3", "skip_connect", "nor_conv_3x3"))
-    drawn |= {(skip, skip, pool, skip, pool, pool), (pool, pool, conv, pool, pool, pool), (conv, pool, skip, pool, pool, pool)}
+    drawn |= {
+        (skip, skip, pool, skip, pool, pool),
+        (pool, pool, conv, pool, pool, pool),
+        (conv, pool, skip, pool, pool, pool),
+    }
     counts, repeated = set(), 0
     for architecture in sorted(a for a in drawn if space.depends_on_input(a)):
         options = onnxruntime.SessionOptions()
