@@ -71,6 +71,10 @@ class CacheModel:
         """Return what a block costs more in a network that has lost all of its working set."""
         return self.weight_ms * size.weights_mb + self.activation_ms * size.activations_mb + self.call_ms
 
+    def alone_ms(self, size: BlockSize) -> float:
+        """Return what a block alone pays already, since it loses a part of itself from one run to the next."""
+        return float(self.lost(size.total_mb)) * self.block_ms(size)
+
 
 def lost_share(working_set_mb: NDArray[np.float64], half_mb: ArrayLike, sharpness: ArrayLike) -> NDArray[np.float64]:
     """Return S^p / (S^p + H^p) for working sets S, H the half and p the sharpness; arrays broadcast."""

@@ -61,7 +61,8 @@ class Calibration:
         offset_ms: what a network takes besides its blocks, its one call included.
         call_ms: what a block alone pays for its own call, and in a network does not.
         factors: by block key; 1 where a block takes as long in a network as alone.
-        constants_ms: by block key; zero unless blocks of a property are seen to differ.
+        constants_ms: by block key; what blocks of a property differ by, less what a block that does not fit into the
+            cache has paid for that when it was alone.
         conversion_ms: per layout conversion that a network has more than its blocks alone (see `LayoutWalk`).
         element_ms: per tensor element that those conversions move.
         cache: what leaves the cache in networks of which size, and what that costs.
@@ -127,10 +128,15 @@ def calibrate(
     shape = problem.likely_shape()
     fit = problem.fit(shape)
     value = fit.coefficients
-    factors, constants_ms = (
-        1.0 + value["scale"] + problem.properties @ fit.factors,
-        problem.properties @ fit.constants_ms,
+    cache = CacheModel(
+        half_mb=shape.half_mb,
+        sharpness=shape.sharpness,
+        weight_ms=value["lost_weights"],
+        activation_ms=value["lost_activations"],
+        call_ms=value["lost_calls"],
     )
+    factors = 1.0 + value["scale"] + problem.properties @ fit.factors
+    constants_ms = problem.properties @ fit.constants_ms - [cache.alone_ms(sizes[key]) for key in keys]
     return Calibration(
         offset_ms=value["offset"] - value["call"],
         call_ms=-value["call"],
@@ -138,13 +144,7 @@ def calibrate(
         constants_ms=dict(zip(keys, constants_ms.tolist(), strict=True)),
         conversion_ms=value["conversions"],
         element_ms=value["elements"],
-        cache=CacheModel(
-            half_mb=shape.half_mb,
-            sharpness=shape.sharpness,
-            weight_ms=value["lost_weights"],
-            activation_ms=value["lost_activations"],
-            call_ms=value["lost_calls"],
-        ),
+        cache=cache,
         factor_std=shape.factor_std,
         constant_std=shape.constant_std,
         cross_validated_mape=float(fit.leave_one_out.mean()),
@@ -192,6 +192,8 @@ class _Problem:
         num_blocks = self.counts.sum(axis=1)
         weights_mb, activations_mb = self.counts @ self.weights_mb, self.counts @ self.activations_mb
         lost = lost_share(weights_mb + activations_mb, half_mb, sharpness)
+        # What a block alone has lost is in its latency already.
+        more = self.counts * (lost[:, None] - lost_share(self.weights_mb + self.activations_mb, half_mb, sharpness))
         num, elements = self.conversions.T
 
         def per_unit(share: float, column: NDArray[np.float64]) -> float:
@@ -202,9 +204,9 @@ class _Problem:
             "scale": (self.counts @ self.block_ms, SCALE_STD),
             # Each block alone has a call of its own, the network one.
             "call": (num_blocks - 1.0, CALL_STD * block_ms),
-            "lost_weights": (lost * weights_mb, per_unit(WEIGHTS_STD, weights_mb)),
-            "lost_activations": (lost * activations_mb, per_unit(ACTIVATIONS_STD, activations_mb)),
-            "lost_calls": (lost * num_blocks, CALL_STD * block_ms),
+            "lost_weights": (more @ self.weights_mb, per_unit(WEIGHTS_STD, weights_mb)),
+            "lost_activations": (more @ self.activations_mb, per_unit(ACTIVATIONS_STD, activations_mb)),
+            "lost_calls": (more.sum(axis=1), CALL_STD * block_ms),
             "conversions": (num, per_unit(LAYOUT_STD, num)),
             "elements": (elements, per_unit(LAYOUT_STD, elements)),
         }
