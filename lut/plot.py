@@ -38,7 +38,9 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     if table.latency_ms and not table.reported:
         sums_ms = [_sum_of_blocks(table, space, n) for n in held_out]
         measured_ms = [table.estimates_ms[n.measurement.key] for n in held_out]
-        axes.scatter(measured_ms, sums_ms, s=18, marker="x", linewidth=0.8, color="#d1742f", label="sum of blocks alone")
+        axes.scatter(
+            measured_ms, sums_ms, s=18, marker="x", linewidth=0.8, color="#d1742f", label="sum of blocks alone"
+        )
         largest = max(largest, *sums_ms)
     for (role, label), colour in zip(_LABELS.items(), ("#1f6feb", "#b0b7c3"), strict=True):
         networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
