@@ -21,8 +21,9 @@ def _sum_of_blocks(table: LatencyTable, space: SearchSpace, network: NetworkMeas
 
 
 def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
-    """Write a picture of predicted against measured latencies of the table's networks, with the 5 % band, beside the plain
-    sums of what their blocks take alone.
+    """Write a picture of predicted against measured latencies of the table's networks, with the 5 % band.
+
+    Plain sums of what blocks take alone are shown beside, where blocks were measured.
 
     Raises:
         TableError: the table has no networks, or the picture cannot be written.

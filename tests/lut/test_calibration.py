@@ -25,6 +25,12 @@ from search_spaces.cost import GraphCosts
 NO_SIZE = BlockSize(weights_mb=0.0, activations_mb=0.0)
 
 
+@pytest.fixture(params=["fbnet-s", "nasbench-macro"])
+def chain(request: pytest.FixtureRequest) -> SearchSpace:
+    """A large and a small space; what is learnt is the same for all."""
+    return make_space(small_spec(request.param))
+
+
 def _measured(table: LatencyTable, space: SearchSpace, latency, num: int = 60, seed: int = 0) -> LatencyTable:
     """The table with networks that take what `latency(counts)` says, in milliseconds."""
     networks = []
@@ -75,9 +81,9 @@ def test_properties_of_blocks_are_learnt() -> None:
     assert done.certificate.mape < 0.03
 
 
-def test_held_out_networks_do_not_move_the_calibration(space: SearchSpace) -> None:
-    table = _measured(_quiet_table(space), space, lambda counts: 1.0 + sum(counts.values()))
-    done = finished(table, space)
+def test_held_out_networks_do_not_move_the_calibration(chain: SearchSpace) -> None:
+    table = _measured(_quiet_table(chain), chain, lambda counts: 1.0 + sum(counts.values()))
+    done = finished(table, chain)
     spoilt = replace(
         table,
         networks=tuple(
@@ -87,7 +93,7 @@ def test_held_out_networks_do_not_move_the_calibration(space: SearchSpace) -> No
             for n in table.networks
         ),
     )
-    again = finished(spoilt, space)
+    again = finished(spoilt, chain)
     assert again.calibration == done.calibration
     assert again.certificate != done.certificate
 
@@ -108,13 +114,13 @@ def test_too_few_networks_are_refused() -> None:
         certify([1.0], [1.0], repeatability_mape=0.0)
 
 
-def test_networks_that_failed_say_nothing(space: SearchSpace) -> None:
-    table = _measured(_quiet_table(space), space, lambda counts: 1.0 + sum(counts.values()))
+def test_networks_that_failed_say_nothing(chain: SearchSpace) -> None:
+    table = _measured(_quiet_table(chain), chain, lambda counts: 1.0 + sum(counts.values()))
     failed = tuple(
         replace(n, measurement=Measurement(key=n.measurement.key, error="crashed")) if n.role == "calibration" else n
         for n in table.networks
     )
-    done = finished(replace(table, networks=failed), space)
+    done = finished(replace(table, networks=failed), chain)
     assert done.calibration is None and done.certificate is None
     assert done.offset_ms == 0
 
@@ -141,22 +147,22 @@ def test_drawn_networks_are_distinct_divided_and_spread(space: SearchSpace) -> N
     assert draw_networks(space, 0, seed=3) == []
 
 
-def test_model_uses_the_calibration(space: SearchSpace) -> None:
+def test_model_uses_the_calibration(chain: SearchSpace) -> None:
     from lut import LatencyModel
 
-    table = finished(_measured(_quiet_table(space), space, lambda counts: 5.0 + sum(counts.values())), space)
-    architecture = space.sample(np.random.default_rng(0))
-    assert LatencyModel(space, table).predict_one_ms(architecture) == pytest.approx(
-        float(predict_ms(table, space, np.array([architecture]))[0])
+    table = finished(_measured(_quiet_table(chain), chain, lambda counts: 5.0 + sum(counts.values())), chain)
+    architecture = chain.sample(np.random.default_rng(0))
+    assert LatencyModel(chain, table).predict_one_ms(architecture) == pytest.approx(
+        float(predict_ms(table, chain, np.array([architecture]))[0])
     )
-    assert LatencyModel(space, table).predict_one_ms(architecture) > 5.0
+    assert LatencyModel(chain, table).predict_one_ms(architecture) > 5.0
 
 
-def test_what_caches_lose_in_large_networks_is_learnt(space: SearchSpace) -> None:
+def test_what_caches_lose_in_large_networks_is_learnt(chain: SearchSpace) -> None:
     """A cache that half of the networks fit into; the larger ones lose more and more, then everything."""
-    table = _quiet_table(space)
-    sizes_mb = {b.key: table.block_size(b).total_mb for b in space.candidates}
-    networks = [block_counts(space, p.architecture) for p in draw_networks(space, 60, seed=0)]
+    table = _quiet_table(chain)
+    sizes_mb = {b.key: table.block_size(b).total_mb for b in chain.candidates}
+    networks = [block_counts(chain, p.architecture) for p in draw_networks(chain, 60, seed=0)]
     cache_mb = float(np.median([sum(n * sizes_mb[k] for k, n in counts.items()) for counts in networks]))
 
     def latency(counts: dict[str, int]) -> float:
@@ -164,26 +170,26 @@ def test_what_caches_lose_in_large_networks_is_learnt(space: SearchSpace) -> Non
         lost = min(1.0, max(0.0, (size - 0.7) / 0.8))
         return sum(n * table.latency_ms[k] for k, n in counts.items()) + 2.0 * size * lost
 
-    done = finished(_measured(table, space, latency), space)
+    done = finished(_measured(table, chain, latency), chain)
     assert done.calibration is not None and done.certificate is not None
     cache = done.calibration.cache
     assert 0.5 * cache_mb < cache.half_mb < 2.0 * cache_mb
     assert cache.weight_ms > 0 or cache.activation_ms > 0
     assert done.certificate.mape < 0.04
-    assert f"half of one of {cache.half_mb:.2g} MB is lost" in describe_machine(done, space)[1]
+    assert f"half of one of {cache.half_mb:.2g} MB is lost" in describe_machine(done, chain)[1]
 
 
-def test_networks_that_stay_in_the_cache_are_said_to(space: SearchSpace) -> None:
-    table = _quiet_table(space)
+def test_networks_that_stay_in_the_cache_are_said_to(chain: SearchSpace) -> None:
+    table = _quiet_table(chain)
 
     def latency(counts: dict[str, int]) -> float:
         return sum(n * table.latency_ms[k] for k, n in counts.items())
 
-    assert describe_machine(_measured(table, space, latency), space) == []
-    done = finished(_measured(table, space, latency), space)
+    assert describe_machine(_measured(table, chain, latency), chain) == []
+    done = finished(_measured(table, chain, latency), chain)
     assert done.calibration is not None
     assert abs(done.calibration.call_ms) < 0.05 * float(np.median(list(table.latency_ms.values())))
-    assert "cost nothing for their size" in describe_machine(done, space)[1]
+    assert "cost nothing for their size" in describe_machine(done, chain)[1]
 
 
 @given(
@@ -199,11 +205,11 @@ def test_larger_working_sets_lose_more(half_mb: float, sharpness: float, sizes_m
     assert cache.lost(0.0) < 1e-6
 
 
-def test_a_block_costs_no_less_than_nothing(space: SearchSpace) -> None:
-    table = finished(_measured(_quiet_table(space), space, lambda counts: 0.01 * sum(counts.values())), space)
+def test_a_block_costs_no_less_than_nothing(chain: SearchSpace) -> None:
+    table = finished(_measured(_quiet_table(chain), chain, lambda counts: 0.01 * sum(counts.values())), chain)
     assert table.calibration is not None
     assert all(table.block_ms(key) >= 0 for key in table.latency_ms)
-    predicted = predict_ms(table, space, space.sample_many(50, np.random.default_rng(0)))
+    predicted = predict_ms(table, chain, chain.sample_many(50, np.random.default_rng(0)))
     assert np.isfinite(predicted).all()
 
 
