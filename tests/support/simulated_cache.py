@@ -1,4 +1,4 @@
-"""A level of a simulated cache: sets that data falls on unevenly, each neither quite first-in-first-out nor random."""
+"""A level of a simulated cache: sets that data falls on unevenly, each neither least recently used nor random."""
 
 from __future__ import annotations
 

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ class Layer:
 
     Attributes:
         macs: multiply-accumulates; of light operations (pooling, shuffles, activations), the elements they read.
-        pixels: positions of the output's feature map.
+        pixels: positions of the output's feature map; 1 of light operations.
         kind: of convolution; linear layers are pointwise.
     """
 
@@ -121,19 +122,15 @@ WORST = Machine(
 """No calibration is any good here: a network takes some 25 % more or less for reasons that are in no block of it."""
 
 
-def named_machine(name: str) -> Machine:
-    """The machine of that name: zen1, worst, or one of the zoo, as random:7.
+def to_json(machine: Machine) -> str:
+    """The machine as text."""
+    return json.dumps(asdict(machine))
 
-    Raises:
-        ValueError: there is none.
-    """
-    fixed = {machine.name: machine for machine in (ZEN1, WORST)}
-    if name in fixed:
-        return fixed[name]
-    kind, _, number = name.partition(":")
-    if kind != "random" or not number.isdigit():
-        raise ValueError(f"unknown machine {name!r}; there are: {', '.join(fixed)}, random:NUMBER")
-    return random_machine(int(number))
+
+def from_json(text: str) -> Machine:
+    """The machine that the text was made of."""
+    fields = json.loads(text)
+    return Machine(**{**fields, "caches": tuple(Cache(**cache) for cache in fields["caches"])})
 
 
 def random_machine(number: int) -> Machine:
