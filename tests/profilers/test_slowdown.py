@@ -95,7 +95,7 @@ def test_a_sitting_that_was_slow_altogether_is_told() -> None:
 
 
 def test_waiting_that_estimates_count_is_told_where_cpu_time_says_anything() -> None:
-    """Samples lose their core for as long again as they take: nearly all of them, so that estimates count it, or most."""
+    """Samples lose their core for as long again as they take: nearly all, so that estimates count it, or most."""
     rng = np.random.default_rng(0)
     _, measurements = simulate(np.ones(VISITS), rng)
 
