@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from lut.cache import BlockSize, CacheModel, lost_share
 
-OFFSET_STD = 0.03
+OFFSET_STD = 0.01
 """Prior standard deviation of what a network takes besides its blocks, relative to a typical network."""
 
 SCALE_STD = 0.3
