@@ -28,16 +28,6 @@ def require_trust(table: LatencyTable, trust: TrustConfig, *, name: str) -> None
         )
 
 
-def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
-    """Why a table is not good enough; None where it is."""
-    certificate = table.certificate
-    if certificate is None:
-        return "nobody knows how wrong the table is: too few networks could be measured"
-    if certificate.within_10pct < trust.min_within_10pct:
-        return f"the table predicts only {certificate.within_10pct:.0%} of networks within 10 %"
-    return None
-
-
 def describe_certificate(table: LatencyTable) -> str:
     """One line on how far a table's predictions are off."""
     return f"latency table: {describe(table.certificate) if table.certificate else 'no certificate'}"
