@@ -28,7 +28,6 @@ from lut import LatencyTable, build_table, plan_table
 from lut.build import TablePlan, block_counts
 from profilers import Device, Model, Profiler
 from profilers.device import find_device
-from profilers.estimate import disturbance
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.onnx_export import export_block
 
@@ -66,10 +65,9 @@ def main() -> None:
         with neighbour(core, delay_s):
             table, _ = timed_table(space, device, plan, options.rounds)
         assert table.certificate is not None
-        measured = [*table.entries, *(n.measurement for n in table.networks)]
         print(f"neighbour {name}: {describe_certificate(table)}")
         ratio = table.certificate.mape / quiet.certificate.mape
-        print(f"  core lost in {disturbance(measured).preempted:.0%} of the samples; {ratio:.2f} times the quiet error")
+        print(f"  core lost in {table.slowdown.preempted or 0:.0%} of the samples; {ratio:.2f} times the quiet error")
     with neighbour(core, 0.0):
         print(f"naive, neighbour all the time: {naive_errors(space, device, plan, quiet)}")
     print(f"naive, quiet: {naive_errors(space, device, plan, quiet)}")

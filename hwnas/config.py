@@ -148,9 +148,9 @@ class SearchConfig:
 class TrustConfig:
     """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
 
-    `accept_any` takes a table without a certificate, below the threshold, or made under an emulator all the same. A
-    table that a run makes for itself and that is not good enough is measured on for `extra_minutes` at most, and then
-    taken as it is.
+    `accept_any` takes a table without a certificate, below the threshold, made while the machine was slowed or under an
+    emulator all the same. A table that a run makes for itself and that is not good enough is measured on for
+    `extra_minutes` at most, and then taken as it is.
     """
 
     min_within_10pct: Annotated[float, Field(ge=0, le=1)] = 0.8

@@ -4,33 +4,80 @@ from __future__ import annotations
 
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
-from lut import LatencyTable
+from lut import LatencyModel, LatencyTable, MissingLatencyError
 from lut.certificate import Certificate
+from search_spaces import SearchSpace
 
 OVERRIDE = "give --accept-table to take it all the same"
 
 
 def require_trust(table: LatencyTable, trust: TrustConfig, *, name: str) -> None:
-    """Raise RequestError for a table that is emulated, uncertified or below the threshold, unless any is accepted."""
-    if trust.accept_any:
-        return
-    if table.provenance.is_emulated:
-        raise RequestError(f"{name} was made under an emulator: its numbers are no latencies of a device; {OVERRIDE}")
+    """Raise RequestError for a given table that is not good enough to search by, unless any is accepted."""
+    if not trust.accept_any and (doubt := doubts(table, trust)) is not None:
+        raise RequestError(f"{name} {doubt}; {_remedy(table)}, or {OVERRIDE}")
+
+
+def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
+    """Why a table is not good enough to search by, as what follows its name; None where it is.
+
+    It was made under an emulator, its milliseconds are not to be believed, it has no certificate, or one below the
+    threshold.
+    """
     certificate = table.certificate
+    if table.provenance.is_emulated:
+        return "was made under an emulator: its numbers are no latencies of a device"
+    if not table.slowdown.is_believed:
+        return (
+            f"was made while the machine was slowed by {table.slowdown.by:.0%}: its milliseconds are not to be "
+            "believed, and budgets in milliseconds mean nothing by it"
+        )
     if certificate is None:
-        raise RequestError(
-            f"{name} has no certificate: nobody knows how wrong it is; profile again with --networks 50, or {OVERRIDE}"
-        )
+        return "has no certificate: nobody knows how wrong its predictions are, and whether a budget will be kept"
     if certificate.within_10pct < trust.min_within_10pct:
-        raise RequestError(
-            f"{name} predicts {certificate.within_10pct:.0%} of held-out networks within 10 %, expected at least "
-            f"{trust.min_within_10pct:.0%}; profile again on a quieter machine, or {OVERRIDE}"
+        return (
+            f"predicts {certificate.within_10pct:.0%} of held-out networks within 10 %, expected at least "
+            f"{trust.min_within_10pct:.0%}: a network that is to keep a budget may well miss it"
         )
+    return None
+
+
+def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_certificate: bool = False) -> str | None:
+    """What is wrong with a table that was just made and what to do about it, in one line; None where it is usable.
+
+    Args:
+        name: of the table's file.
+        may_lack_certificate: none was asked for. Neither is anything said of a device that is emulated knowingly.
+    """
+    try:
+        LatencyModel(space, table, name=name)
+    except MissingLatencyError as error:
+        return f"not usable: {error}"
+    doubt = None if table.provenance.is_emulated else doubts(table, TrustConfig())
+    if doubt is None or (may_lack_certificate and table.certificate is None and table.slowdown.is_believed):
+        return None
+    return f"not usable: {name} {doubt}; {_remedy(table)}"
+
+
+def _remedy(table: LatencyTable) -> str:
+    if table.provenance.is_emulated:
+        return "profile the device itself"
+    is_adapted = table.provenance.stopped_by == "adapted"
+    again = "adapt again" if is_adapted else "profile again with --fresh"
+    if not table.slowdown.is_believed:
+        return f"{again} when nothing else runs on the device"
+    if table.certificate is None:
+        return f"{again} and --networks 50"
+    if is_adapted:
+        return "profile this device whole, with hwnas profile"
+    return f"{again} when less runs beside it, with more to learn from: --networks 100 --rounds 160"
 
 
 def describe_certificate(table: LatencyTable) -> str:
-    """One line on how far a table's predictions are off."""
-    return f"latency table: {describe(table.certificate) if table.certificate else 'no certificate'}"
+    """One line on how far a table's predictions are off, or why that says nothing."""
+    figures = describe(table.certificate) if table.certificate else "no certificate"
+    if not table.slowdown.is_believed:
+        return f"latency table: not certified: {table.slowdown.sentence()} (among themselves: {figures})"
+    return f"latency table: {figures}"
 
 
 def describe(certificate: Certificate) -> str:

@@ -17,6 +17,9 @@ from search_spaces import SearchSpace
 GOOD_MAPE = 0.03
 """An adapted table with a larger error is worth replacing by a full profile."""
 
+POOR_FLOOR = 0.05
+"""Measurements that repeat no better than this say nothing about the base table."""
+
 
 def adapt_table(
     base: LatencyTable,
@@ -70,15 +73,24 @@ def adapt_table(
 
 def advice(table: LatencyTable) -> str:
     """Whether profiling every block on the new device is worth the time."""
-    certificate = table.certificate
-    if certificate is None:
-        return "too few networks were measured to tell how good this is: give more networks, or profile it whole"
+    certificate, calibration = table.certificate, table.calibration
+    if certificate is None or calibration is None:
+        return "too few networks were measured to tell how good this is: give more networks, or make a full profile"
     floor = max(certificate.repeatability_mape, certificate.twins_mape or 0.0)
-    if certificate.mape > max(GOOD_MAPE, 2 * floor):
+    if floor > POOR_FLOOR:
         return (
-            f"the mean error of {certificate.mape:.1%} is above {max(GOOD_MAPE, 2 * floor):.1%}: "
-            "a full profile of this device is worth its time"
+            f"the same networks differ by {floor:.1%} from one measurement to the next: adapt again when nothing else "
+            "runs, or make a full profile then"
         )
+    factor = float(np.median(list(calibration.factors.values())))
+    if factor <= 0:
+        return (
+            f"blocks count with a factor of {factor:.3f}, as if slower ones made networks faster: the base table says "
+            "nothing about this device; make a full profile of it"
+        )
+    limit = max(GOOD_MAPE, 2 * floor)
+    if certificate.mape > limit:
+        return f"the mean error of {certificate.mape:.1%} is above {limit:.1%}: a full profile is worth its time"
     return f"the mean error of {certificate.mape:.1%} leaves a full profile little to gain"
 
 

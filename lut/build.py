@@ -184,6 +184,7 @@ def measure_plan(
             for b in plan.blocks
             if b.key in inspected and space.is_chain  # layouts are followed from block to block
         },
+        pace=result.pace,
         energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},
     )
 

@@ -14,6 +14,7 @@ from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
 from profilers import Measurement
 from profilers.measurement import SESSION_STRIDE
+from profilers.pace import Pace
 from search_spaces import SearchSpace
 
 
@@ -102,6 +103,7 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
             networks=tuple(networks.values()),
             layouts={**merged.layouts, **table.layouts},
             energy_mj={**merged.energy_mj, **table.energy_mj},
+            pace=_joined_pace(merged.pace, table.pace, shift),
             provenance=replace(
                 merged.provenance,
                 date=max(merged.provenance.date, table.provenance.date),
@@ -139,6 +141,18 @@ def _joined(one: Measurement, other: Measurement) -> Measurement:
         visits=one.visits + other.visits,
         wall_ns=one.wall_ns + other.wall_ns,
         cpu_ns=one.cpu_ns + other.cpu_ns,
+    )
+
+
+def _joined_pace(one: Pace | None, other: Pace | None, shift: int) -> Pace | None:
+    if one is None or other is None:
+        return one if other is None else replace(other, visits=tuple(v + shift for v in other.visits))
+    return Pace(
+        visits=one.visits + tuple(v + shift for v in other.visits),
+        wall_ns=one.wall_ns + other.wall_ns,
+        cpu_ns=one.cpu_ns + other.cpu_ns,
+        after_wall_ns=one.after_wall_ns + other.after_wall_ns,
+        after_cpu_ns=one.after_cpu_ns + other.after_cpu_ns,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from lut.build import TablePlan, journal_beside, measure_plan, plan_table
+from lut.build import TablePlan, finished, journal_beside, measure_plan, plan_table
 from lut.compare import merge_tables
 from lut.networks import NetworkPlan, draw_networks
 from lut.precision import Precision
@@ -53,17 +53,17 @@ def extend_table(
 ) -> LatencyTable:
     """Measure the plan and join its samples with the table's, as sessions of their own; calibrate and certify anew.
 
-    Blocks and networks that were measured before tell how fast the machine was each time. An interrupted call is
-    continued by the next. The better table of the two is at `path` afterwards, and is returned.
+    Blocks and networks that were measured before tell how fast the machine was each time; where it was slowed then and
+    is less so now, only the new samples count. An interrupted call is continued by the next. The better table is at
+    `path` afterwards, and is returned.
 
     Raises as `build_table` does.
     """
     beside = extension_beside(path, plan.seed)
     measured = measure_plan(space, beside, plan, profiler=profiler, onnx_folder=onnx_folder, on_export=on_export)
-    extended = merge_tables([table, measured], space)
-    better = table if _is_worse(extended, table) else extended
-    if better is extended:
-        save_table(extended, path)
+    better = _better(table, measured, space)
+    if better is not table:
+        save_table(better, path)
     journal_beside(beside).unlink()
     return better
 
@@ -79,7 +79,15 @@ def forget_extensions(path: Path) -> None:
         journal.unlink()
 
 
+def _better(table: LatencyTable, measured: LatencyTable, space: SearchSpace) -> LatencyTable:
+    """Both joined, unless that is worse; of a table that is not to be believed nothing is worth keeping."""
+    if not table.slowdown.is_believed:
+        return finished(measured, space) if measured.slowdown.by < table.slowdown.by else table
+    joined = merge_tables([table, measured], space)
+    return table if _is_worse(joined, table) else joined
+
+
 def _is_worse(new: LatencyTable, old: LatencyTable) -> bool:
-    if old.certificate is None or new.certificate is None:
+    if old.certificate is None or new.certificate is None or not new.slowdown.is_believed:
         return old.certificate is not None
     return new.certificate.within_10pct < old.certificate.within_10pct - TOLERATED

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from lut.calibration import Calibration
+from lut.errors import MissingLatencyError
+from lut.model import LatencyModel
 from lut.table import LatencyTable
-from profilers import Measurement
-from profilers.estimate import disturbance
+from search_spaces import SearchSpace
 
 
-def describe_table(table: LatencyTable) -> dict[str, Any]:
-    """Entries, spread and provenance as plain values."""
+def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dict[str, Any]:
+    """Entries, spread and provenance as plain values; with the space, its fastest and slowest network too."""
     spreads = [m.spread for m in table.entries if m.error is None]
     provenance = table.provenance
     return {
@@ -32,10 +33,17 @@ def describe_table(table: LatencyTable) -> dict[str, Any]:
         "stopped_by": provenance.stopped_by,
         "num_groups": provenance.num_groups,
         "seed": provenance.seed,
-        "disturbance": asdict(disturbance(_measured(table))),
+        "slowdown": {
+            **asdict(table.slowdown),
+            "by": table.slowdown.by,
+            "is_believed": table.slowdown.is_believed,
+            "sentence": table.slowdown.sentence(),
+        },
+        "pace": None if table.pace is None else asdict(table.pace),
         "repeatability": float(np.mean(list(table.split_half_errors.values()))) if table.split_half_errors else None,
         "unsettled": table.unsettled,
         "num_networks": len(table.networks),
+        "extremes": None if space is None else extreme_networks(table, space),
         "offset_ms": table.offset_ms,
         "calibration": None if table.calibration is None else _calibration(table.calibration),
         "certificate": None if table.certificate is None else asdict(table.certificate),
@@ -49,8 +57,14 @@ def describe_table(table: LatencyTable) -> dict[str, Any]:
     }
 
 
-def _measured(table: LatencyTable) -> list[Measurement]:
-    return [*table.entries, *(n.measurement for n in table.networks)]
+def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, dict[str, Any]] | None:
+    """The fastest and the slowest network of the space by predicted milliseconds; None where blocks are missing."""
+    try:
+        model = LatencyModel(space, table)
+    except MissingLatencyError:
+        return None
+    found = {"fastest": model.extreme(), "slowest": model.extreme(slowest=True)}
+    return {name: {"architecture": list(a), "predicted_ms": ms} for name, (a, ms) in found.items()}
 
 
 def _calibration(calibration: Calibration) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from lut.networks import NetworkMeasurement
 from profilers import Device, Measurement
 from profilers.durable import write_text
 from profilers.estimate import estimate_ms, split_half_errors
+from profilers.pace import Pace
+from profilers.slowdown import Slowdown, slowdown
 from search_spaces import SpaceError, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
@@ -87,6 +89,7 @@ class LatencyTable:
         networks: whole networks measured in the same rounds.
         layouts: what becomes of blocks' layout conversions in networks, by key, where the runtime has any.
         energy_mj: millijoules of one run by block key, on devices with a counter; absent, never zero.
+        pace: of a fixed piece of work while the samples were taken and after; None where the worker tells none.
         calibration: correction of block sums, learnt from the networks for calibration.
         certificate: errors of the predictions on the held-out networks.
     """
@@ -98,6 +101,7 @@ class LatencyTable:
     networks: tuple[NetworkMeasurement, ...] = ()
     layouts: Mapping[str, BlockLayout] = field(default_factory=dict)
     energy_mj: Mapping[str, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
+    pace: Pace | None = None
     calibration: Calibration | None = None
     certificate: Certificate | None = None
 
@@ -138,6 +142,13 @@ class LatencyTable:
         """The split-half errors of the blocks whose odd and even sittings still differ by more than 5 %."""
         keys = self.by_key
         return {key: e for key, e in self.split_half_errors.items() if key in keys and e > UNSETTLED}
+
+    @cached_property
+    def slowdown(self) -> Slowdown:
+        """How much the machine was slowed while it measured, and so whether the milliseconds are to be believed."""
+        device = self.provenance.device
+        is_single = device["threads"] == 1 and device.get("provider", "cpu") == "cpu"
+        return slowdown([*self.entries, *(n.measurement for n in self.networks)], self.pace, is_single=is_single)
 
     @property
     def failures(self) -> tuple[Measurement, ...]:

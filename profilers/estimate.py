@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +20,6 @@ wall-clock time beyond its CPU time was spent waiting for the core."""
 PREEMPTED_RATIO = 1.05
 PREEMPTED_NS = 2_000
 """A sample whose wall-clock time is longer than its CPU time by both was interrupted."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Disturbance:
-    """How far the machine was from being left alone.
-
-    Attributes:
-        preempted: share of samples during which the thread lost its core; NaN with several threads.
-        slow_down: 95th over 5th percentile of the common mode, less 1.
-    """
-
-    preempted: float
-    slow_down: float
 
 
 def estimate_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
@@ -56,19 +42,8 @@ def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.f
     """
     if not measurements:
         return []
-    pool = _Pool(measurements)
+    pool = Pool(measurements)
     return pool.split(pool.time_ns / pool.session_level() / pool.common_mode())
-
-
-def disturbance(measurements: Sequence[Measurement]) -> Disturbance:
-    """How disturbed the samples are."""
-    measured = [m for m in measurements if m.error is None]
-    if not measured:
-        return Disturbance(preempted=float("nan"), slow_down=float("nan"))
-    pool = _Pool(measured)
-    low, high = np.quantile(pool.common_mode(), (0.05, 0.95))
-    preempted = float(pool.is_preempted.mean()) if pool.is_busy else float("nan")
-    return Disturbance(preempted=preempted, slow_down=float(high / low - 1))
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
@@ -96,14 +71,22 @@ def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
     return errors
 
 
-class _Pool:
-    """The samples of all models in one row, model after model."""
+class Pool:
+    """The samples of all models in one row, model after model.
+
+    Attributes:
+        lengths: how many samples each model has.
+        visits, wall_ns, cpu_ns: of each sample, as in the measurements.
+        is_busy: the timing thread does the work itself in most samples.
+        is_preempted: for each sample, whether the thread lost its core during it.
+        time_ns: what each sample counts with.
+    """
 
     def __init__(self, measurements: Sequence[Measurement]) -> None:
         self.lengths = [m.num_samples for m in measurements]
         self.visits = np.concatenate([m.visits for m in measurements]).astype(np.int64)
-        wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
-        cpu_ns = np.concatenate([np.asarray(m.cpu_ns, dtype=np.float64) for m in measurements])
+        wall_ns = self.wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
+        cpu_ns = self.cpu_ns = np.concatenate([np.asarray(m.cpu_ns, dtype=np.float64) for m in measurements])
         self.is_busy = bool(np.median(cpu_ns / wall_ns) > BUSY_SHARE)
         self.is_preempted = (wall_ns > PREEMPTED_RATIO * cpu_ns) & (wall_ns > cpu_ns + PREEMPTED_NS)
         self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
@@ -141,3 +124,8 @@ class _Pool:
         mode = np.empty_like(ratio)
         mode[order] = median_filter(ratio, size=window, mode="nearest")
         return mode
+
+    def disturbance(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """In time order, the visits and how much slower than at the speed of the estimates the machine was then."""
+        order = np.argsort(self.visits, kind="stable")
+        return self.visits[order], (self.session_level() * self.common_mode())[order]

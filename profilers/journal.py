@@ -10,14 +10,16 @@ from typing import Any
 from profilers.durable import JsonLines
 from profilers.errors import JournalError
 
-VERSION = 2
+VERSION = 3
 
 
 class Journal:
     """Rounds and failures of one profiling run, on disk from the moment they happen.
 
     Attributes:
-        rounds: each `{"group": 0, "sitting": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first.
+        rounds: each `{"group": 0, "sitting": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first; with
+            `"pace": [wall, cpu]` where the worker tells its pace.
+        pace_after: `{"wall_ns": [...], "cpu_ns": [...]}` of the pace since the last round; None before that is told.
         failures: what went wrong, by model index.
         num_throttled: rounds that do not count, since the device was throttled during them.
         groups: indices of the models that are opened together, as they were when the journal was begun.
@@ -32,6 +34,7 @@ class Journal:
         self.rounds: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}
         self.num_throttled = 0
+        self.pace_after: dict[str, list[int]] | None = None
         self.groups = groups
         header = json.loads(json.dumps({"journal": VERSION, **identity}))
         try:
@@ -49,14 +52,34 @@ class Journal:
                 self.failures[int(record["failed"])] = str(record["message"])
             elif record.get("throttled"):
                 self.num_throttled += 1
+            elif "pace_after" in record:
+                self.pace_after = record["pace_after"]
             else:
                 self.rounds.append(record)
+                self.pace_after = None
 
-    def add_round(self, group: int, sitting: int, order: list[int], wall_ns: list[int], cpu_ns: list[int]) -> None:
+    def add_round(
+        self,
+        group: int,
+        sitting: int,
+        order: list[int],
+        wall_ns: list[int],
+        cpu_ns: list[int],
+        *,
+        pace: list[int] | None = None,
+    ) -> None:
         """Record one round over the models of a group, in the sitting (the life of a worker) of that number."""
         record = {"group": group, "sitting": sitting, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+        if pace is not None:
+            record["pace"] = pace
         self._lines.append(record)
         self.rounds.append(record)
+        self.pace_after = None
+
+    def add_pace(self, wall_ns: list[int], cpu_ns: list[int]) -> None:
+        """Record the pace after the last round."""
+        self.pace_after = {"wall_ns": wall_ns, "cpu_ns": cpu_ns}
+        self._lines.append({"pace_after": self.pace_after})
 
     def add_throttled_round(self, group: int, order: list[int], wall_ns: list[int]) -> None:
         """Record a round that does not count."""

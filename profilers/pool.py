@@ -90,4 +90,5 @@ def _joined(models: Sequence[Model], results: Sequence[ProfileResult]) -> Profil
         num_groups=sum(r.num_groups for r in results),
         num_throttled=sum(r.num_throttled for r in results),
         inference_s=sum(r.inference_s for r in results),
+        pace=None,  # each board has its own
     )

@@ -11,7 +11,8 @@ from profilers.device import Device, remedy
 from profilers.errors import MeasurementError
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
-from profilers.session import Session, collect
+from profilers.pace import Pace
+from profilers.session import Session, collect, collect_pace
 from profilers.transport import (
     Transport,
     WorkerLostError,
@@ -49,6 +50,7 @@ class ProfileResult:
         num_groups: groups that the models were split into because all together do not fit in memory.
         stopped_by: "settled", "rounds" or "minutes".
         inference_s: time the worker spent in rounds, in seconds.
+        pace: of a fixed piece of work during the rounds and after them; None where the worker tells none.
     """
 
     measurements: tuple[Measurement, ...]
@@ -59,6 +61,7 @@ class ProfileResult:
     num_throttled: int
     stopped_by: str
     inference_s: float
+    pace: Pace | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -111,6 +114,7 @@ class Profiler:
             session.groups = journal.groups
             try:
                 stopped_by = session.run(journal)
+                session.measure_pace(journal)
             finally:
                 journal.close()
         finally:
@@ -124,6 +128,7 @@ class Profiler:
             num_throttled=journal.num_throttled,
             stopped_by=stopped_by,
             inference_s=session.inference_s,
+            pace=collect_pace(journal),
         )
         if all(m.error is not None for m in result.measurements):
             raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from profilers.errors import MeasurementError
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
 from profilers.measurement import SESSION_STRIDE, Measurement, Model
+from profilers.pace import Pace
 from profilers.transport import (
     WORKERS,
     Connection,
@@ -52,6 +53,11 @@ SESSION_TIMEOUT_S = 24 * 3600
 
 SITTING = 10
 """Rounds after which models are opened anew, another group has its turn, and it is asked whether measuring may end."""
+
+AFTER_REPEATS = 6
+AFTER_PAUSE_S = 0.1
+"""How often a worker tells its pace after the last round, and the pause before each: half a second and more tells a
+neighbour that has gone from one that had a break."""
 
 
 class Session:
@@ -109,14 +115,14 @@ class Session:
             progress_before = (len(journal.rounds), len(journal.failures))
             group = done.index(min(done))
             target = min(self.profiler.rounds, (min(done) // SITTING + 1) * SITTING)
+            if self.device.runtime == "onnxruntime" and not self.is_fresh:
+                # The same file opened twice differs by up to 5 % for as long as both are open, most likely by where
+                # they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
+                self.end()
             try:
                 self._switch_to(group)
                 self._open_missing(journal)
                 self._measure_rounds(journal, target - done[group])
-                if self.device.runtime == "onnxruntime":
-                    # The same file opened twice differs by up to 5 % for as long as both are open, most likely by
-                    # where they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
-                    self.end()
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
@@ -128,6 +134,19 @@ class Session:
                     raise MeasurementError(f"lost {losses} workers in a row on {self.device.name}: {loss}") from loss
                 if not self.device.is_here:
                     sleep(RECONNECT_S[losses - 1])
+
+    def measure_pace(self, journal: Journal) -> None:
+        """Have the worker tell its pace now that nothing is measured, where it told it in the last round."""
+        is_told = bool(journal.rounds) and "pace" in journal.rounds[-1]
+        if not is_told or journal.pace_after is not None or self.connection is None:
+            return
+        try:
+            self.connection.send({"command": "pace", "repeats": AFTER_REPEATS, "pause_s": AFTER_PAUSE_S})
+            answer = self.connection.receive(self.device.visit_timeout_s + AFTER_REPEATS * AFTER_PAUSE_S)
+        except WorkerLostError:
+            return  # everything is measured; one more hint is not worth another worker
+        if answer.get("event") == "pace":
+            journal.add_pace(answer["wall_ns"], answer["cpu_ns"])
 
     def start_worker(self) -> None:
         """Start a worker and let it describe itself."""
@@ -236,7 +255,8 @@ class Session:
                     )
                 sleep(COOLING_S)
                 answer = self._one_round(order)
-            journal.add_round(self.open_group, self.sitting, answer["order"], answer["wall_ns"], answer["cpu_ns"])
+            times = (answer["order"], answer["wall_ns"], answer["cpu_ns"])
+            journal.add_round(self.open_group, self.sitting, *times, pace=answer.get("pace"))
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
@@ -278,15 +298,11 @@ class _CulpritError(Exception):
 def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
     """What the journal holds, in the order of the models."""
     columns: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in models]
-    visit, sitting = 0, None
-    for record in journal.rounds:
-        if sitting is not None and record["sitting"] != sitting:
-            visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
-        sitting = record["sitting"]
-        for index, wall_ns, cpu_ns in zip(record["order"], record["wall_ns"], record["cpu_ns"], strict=True):
+    for first_visit, record in _numbered(journal):
+        samples = zip(record["order"], record["wall_ns"], record["cpu_ns"], strict=True)
+        for visit, (index, wall_ns, cpu_ns) in enumerate(samples, start=first_visit):
             for column, value in zip(columns[index], (visit, wall_ns, cpu_ns), strict=True):
                 column.append(value)
-            visit += 1
     return tuple(
         Measurement(key=model.key, error=journal.failures[index])
         if index in journal.failures
@@ -298,6 +314,33 @@ def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...
         )
         for index, model in enumerate(models)
     )
+
+
+def collect_pace(journal: Journal) -> Pace | None:
+    """The pace of the rounds and after them; None where the worker tells none."""
+    told = [(first_visit, *record["pace"]) for first_visit, record in _numbered(journal) if "pace" in record]
+    if not told:
+        return None
+    visits, wall_ns, cpu_ns = zip(*told, strict=True)
+    after = journal.pace_after or {"wall_ns": [], "cpu_ns": []}
+    return Pace(
+        visits=visits,
+        wall_ns=wall_ns,
+        cpu_ns=cpu_ns,
+        after_wall_ns=tuple(after["wall_ns"]),
+        after_cpu_ns=tuple(after["cpu_ns"]),
+    )
+
+
+def _numbered(journal: Journal) -> Iterator[tuple[int, Message]]:
+    """The rounds, each with the number of its first visit."""
+    visit, sitting = 0, None
+    for record in journal.rounds:
+        if sitting is not None and record["sitting"] != sitting:
+            visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
+        sitting = record["sitting"]
+        yield visit, record
+        visit += len(record["order"])
 
 
 def worker_options(device: Device) -> dict[str, object]:

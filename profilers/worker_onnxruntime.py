@@ -14,7 +14,10 @@ Reads one JSON command a line from standard input and answers on standard output
     {"command": "round", "order": [2, 0, 1], "announce": false}
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
            and "throttled": whether the processor was slowed down meanwhile;
+           and "pace": [wall, cpu] nanoseconds of a fixed piece of work before the visits, for the device "cpu";
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
+    {"command": "pace", "repeats": 6, "pause_s": 0.1}
+        -> {"event": "pace", "wall_ns": [...], "cpu_ns": [...]}, of the fixed piece of work, with a pause before each
 A visit runs its model four times and reports the fourth run. The worker ends with its standard input, and on Linux with
 whoever started it even while a model hangs.
 """
@@ -62,6 +65,14 @@ POWERCAP = Path("/sys/class/powercap")
 ENERGY_S = 0.05
 """How long a model is repeated to tell its energy."""
 
+PACE_SIZE = 48
+PACE_PRODUCTS = 100
+"""The fixed piece of work: that many products of square matrices of that size. They are 27 KB, which first-level caches
+hold, and too small for libraries to use several threads; 0.3 ms on a server core."""
+
+PACE_REPEATS = 5
+"""The fastest of so many tells how fast the core is; whether it was lost, the samples tell."""
+
 
 def main() -> None:
     """Serve commands until standard input ends."""
@@ -80,8 +91,11 @@ def main() -> None:
         elif command["command"] == "inspect":
             answer = inspect(command["path"], command["threads"], provider)
         elif command["command"] == "round":
+            pace = fastest_pace() if provider == PROVIDERS["cpu"] else None
             answer = visit_all(command["order"], runs, announce=command["announce"])
-            answer["throttled"] = throttling.has_happened()
+            answer |= {"throttled": throttling.has_happened(), "pace": pace}
+        elif command["command"] == "pace":
+            answer = paces(command["repeats"], command["pause_s"])
         else:
             answer = {"event": "failed", "message": f"unknown command {command['command']!r}"}
         say(answer)
@@ -295,6 +309,29 @@ def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np
         limits = np.iinfo(dtype)
         return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def fastest_pace() -> tuple[int, int]:
+    """Wall-clock and CPU nanoseconds that a fixed piece of work takes, the fastest of a few times."""
+    left, right = (np.full((PACE_SIZE, PACE_SIZE), 0.5, dtype=np.float32) for _ in range(2))
+    product = np.empty_like(left)
+    found = []
+    for _ in range(PACE_REPEATS):
+        cpu_start, wall_start = time.thread_time_ns(), time.perf_counter_ns()
+        for _ in range(PACE_PRODUCTS):
+            np.matmul(left, right, out=product)
+        wall_end, cpu_end = time.perf_counter_ns(), time.thread_time_ns()
+        found.append((wall_end - wall_start, cpu_end - cpu_start))
+    return min(found)
+
+
+def paces(repeats: int, pause_s: float) -> dict[str, object]:
+    """The fixed piece of work again and again, with pauses in between."""
+    found = []
+    for _ in range(repeats):
+        time.sleep(pause_s)
+        found.append(fastest_pace())
+    return {"event": "pace", "wall_ns": [wall for wall, _ in found], "cpu_ns": [cpu for _, cpu in found]}
 
 
 def visit_all(order: list[int], runs: dict[int, Callable[[], None]], *, announce: bool) -> dict[str, object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from hwnas.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from lut import LatencyTable
+    from search_spaces import SearchSpace
 
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
 
@@ -24,12 +26,17 @@ def show(
     """Show a table's entries, spread, provenance and slowest blocks."""
     from lut import load_table
     from lut.overview import describe_table
+    from search_spaces import SpaceError, make_space
 
     table = load_table(path)
+    try:
+        space = make_space(table.space)
+    except SpaceError:  # of one's own, and its file is not here
+        space = None
     if as_json:
-        print_json(describe_table(table))
+        print_json(describe_table(table, space))
         return
-    print_table_summary(table, path)
+    print_table_summary(table, path, space)
     entries, reported = table.by_key, {r.key: r for r in table.reported}
 
     def row(key: str, ms: float) -> list[str]:
@@ -48,12 +55,13 @@ def show(
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
 
 
-def print_table_summary(table: LatencyTable, path: Path) -> None:
-    """A few lines on what a table is."""
+def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
+    """A few lines on what a table is, and on how fast the networks of its space are where that is given."""
+    from hwnas.quantities import format_ms
     from hwnas.trust import describe_certificate
     from lut.overview import describe_table
 
-    about = describe_table(table)
+    about = describe_table(table, space)
     worker, device = about["worker"], about["device"]
     print(f"{path}: {about['num_entries']} blocks of {table.space}, {about['num_failed']} failed")
     if about["stopped_by"] == "imported":
@@ -70,13 +78,10 @@ def print_table_summary(table: LatencyTable, path: Path) -> None:
     if "adapted_from" in worker:
         print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
     print(f"  energy: {about['energy']}")
-    spread, repeatability = about["median_spread"], about["repeatability"]
-    if spread is not None:
-        disturbed = about["disturbance"]
-        print(
-            f"  median spread of the samples {spread:.1%}, odd against even rounds {repeatability:.2%}; the core was "
-            f"lost in {disturbed['preempted']:.1%} of the samples, common slow-downs of {disturbed['slow_down']:.1%}"
-        )
+    if about["is_emulated"]:
+        print("  made under an emulator: its numbers are no latencies of a device")
+    for line in _disturbances(table, about):
+        print(f"  {line}")
     for key, error in about["unsettled"].items():
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
     if about["calibration"] is not None:
@@ -87,7 +92,27 @@ def print_table_summary(table: LatencyTable, path: Path) -> None:
             f"{calibration['median_constant_ms']:+.4f} ms, cross-validated error "
             f"{calibration['cross_validated_mape']:.2%}"
         )
+    if (extremes := about["extremes"]) is not None:
+        fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
+        print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
     print(f"  {describe_certificate(table)}")
+
+
+def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
+    """What the samples tell of how disturbed the machine was; what they do not tell is left out."""
+    if about["repeatability"] is not None:
+        spread = (
+            "" if about["median_spread"] is None else f"median spread of the samples {about['median_spread']:.1%}, "
+        )
+        yield f"{spread}odd against even rounds {about['repeatability']:.2%}"
+    slowdown = table.slowdown
+    if slowdown.spread is None:
+        return
+    # Where it was slowed too much, the line on the certificate says so.
+    parts = [*([slowdown.sentence()] if slowdown.is_believed else []), f"common slow-downs of {slowdown.spread:.1%}"]
+    if slowdown.preempted is not None:
+        parts.append(f"the core was lost in {slowdown.preempted:.1%} of the samples")
+    yield "; ".join(parts)
 
 
 @app.command()
@@ -183,9 +208,10 @@ def merge(
     if len(tables) < 2:
         raise RequestError(f"merging takes two tables or more, got {len(tables)}")
     loaded = [load_table(path) for path in tables]
-    merged = merge_tables(loaded, make_space(loaded[0].space))
+    space = make_space(loaded[0].space)
+    merged = merge_tables(loaded, space)
     save_table(merged, output)
-    print_table_summary(merged, output)
+    print_table_summary(merged, output, space)
 
 
 @app.command()
@@ -212,10 +238,11 @@ def import_(
     """Read a table that others published; it has no certificate."""
     from lut import save_table
     from lut.importers import import_table
+    from search_spaces import make_space
 
     table = import_table(format_name, path)
     save_table(table, output)
-    print_table_summary(table, output)
+    print_table_summary(table, output, make_space(table.space))
 
 
 @app.command()
@@ -235,6 +262,7 @@ def adapt(
     """Make a table for a new device or setting from another table and a few measured networks."""
     from hwnas.profiling import known_precision, onnx_cache, shown
     from hwnas.progress import Reporter
+    from hwnas.trust import shortfall
     from lut import load_table, plan_table
     from lut.adapt import adapt_table, advice
     from profilers import Profiler
@@ -261,5 +289,9 @@ def adapt(
             profiler=Profiler(device=chosen, rounds=rounds, seed=seed, on_progress=on_progress),
             onnx_folder=onnx_cache(),
         )
-    print_table_summary(adapted, output)
+    print_table_summary(adapted, output, space)
+    if (problem := shortfall(adapted, space, name=str(output))) is not None:
+        print(f"  {advice(adapted)}")
+        print(problem)
+        raise typer.Exit(1)
     print(f"  {advice(adapted)}")

@@ -39,10 +39,14 @@ def profile(
     ] = True,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
-    """Measure every candidate block of a search space on a device into a latency table."""
+    """Measure every candidate block of a search space on a device into a latency table.
+
+    Ends with exit code 1 where search could not use the table; it is kept all the same.
+    """
     from hwnas.cli.lut import print_table_summary
     from hwnas.profiling import describe_plan, known_precision, profile_space
     from hwnas.progress import Reporter
+    from hwnas.trust import shortfall
     from lut import load_table, plan_table
     from lut.build import journal_beside
     from profilers import Profiler
@@ -76,4 +80,7 @@ def profile(
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
         table = profile_space(made, output, plan, profiler=profiler, reporter=reporter)
-    print_table_summary(table, output)
+    print_table_summary(table, output, made)
+    if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
+        print(problem)
+        raise typer.Exit(1)

@@ -64,8 +64,8 @@ def prepare_latency(run: Run) -> Latency:
     doubt = _doubts(run, table)
     if doubt is not None:
         run.reporter.warn(
-            f"{doubt}: {num_finalists(run, doubt)} networks instead of {config.search.finalists} will be measured at a "
-            "time before one is chosen, and the budget is kept as measured"
+            f"the table {doubt}. So {num_finalists(run, doubt)} networks instead of {config.search.finalists} are "
+            "measured at a time before one is chosen: the budget is kept as measured, whatever is predicted"
         )
     then = LatencyModel(run.space, table, name=str(config.lut or run.folder / OWN_TABLE))
     budget = Budget.parse(config.max_latency)
@@ -93,7 +93,7 @@ def num_finalists(run: Run, doubt: str | None) -> int:
 
 
 def _doubts(run: Run, table: LatencyTable) -> str | None:
-    """Why a table of the run's own is poor; one that was given is either good enough or was accepted as it is."""
+    """Why a table of the run's own is poor, as what follows its name; one that was given is either good enough or was accepted as it is."""
     trust = run.config.trust
     return None if run.given_table is not None or trust.accept_any else doubts(table, trust)
 
@@ -164,7 +164,7 @@ def _improved(run: Run, table: LatencyTable) -> LatencyTable:
         if plan is None:  # it is in the table
             continue
         run.reporter.line(
-            f"{doubt}: measuring on, with {len(plan.networks) - len(table.networks)} more networks, for up to "
+            f"the table {doubt}. Measuring on, with {len(plan.networks) - len(table.networks)} more networks, for up to "
             f"{minutes:.1f} min"
         )
         table = _extended(run, table, plan, minutes)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from samples import small_spec
 
 from lut import TableError, build_table, load_table, plan_table
 from lut.adapt import adapt_table, advice
 from lut.build import journal_beside
+from lut.calibration import calibrate
 from profilers import Profiler
 from profilers.device import adjusted, find_device
 from search_spaces import make_space
@@ -64,10 +64,14 @@ def test_a_base_without_a_block_is_refused(tmp_path: Path) -> None:
 def test_advice_weighs_the_error_against_the_floor() -> None:
     from samples import synthetic_table
 
-    table = synthetic_table(make_space(small_spec("nasbench-macro")))
-    assert table.certificate is not None
-    poor = replace(table, certificate=replace(table.certificate, mape=0.2))
-    assert "is worth its time" in advice(poor)
+    bare = synthetic_table(make_space(small_spec("nasbench-macro")))
+    assert bare.certificate is not None
+    assert "give more networks" in advice(bare)
+    calibration = calibrate(bare.latency_ms, [{key: 1} for key in bare.latency_ms], list(bare.latency_ms.values()))
+    table = replace(bare, calibration=calibration)
     assert "little to gain" in advice(table)
-    assert "give more networks" in advice(replace(table, certificate=None))
-    assert np.isfinite(table.certificate.mape)
+    assert "is worth its time" in advice(replace(table, certificate=replace(bare.certificate, mape=0.2)))
+    restless = replace(bare.certificate, mape=0.31, within_10pct=0.14, repeatability_mape=0.2)
+    assert "adapt again when nothing else runs" in advice(replace(table, certificate=restless))
+    absurd = replace(calibration, factors=dict.fromkeys(calibration.factors, -0.126))
+    assert "factor of -0.126, as if slower ones made networks faster" in advice(replace(table, calibration=absurd))

@@ -17,6 +17,8 @@ from lut.table import LatencyTable
 from lut.verify import verify_table
 from profilers import Measurement, Profiler
 from profilers.device import find_device
+from profilers.measurement import SESSION_STRIDE
+from profilers.pace import Pace
 from search_spaces import SearchSpace, make_space
 
 SPACE = make_space(small_spec("nasbench-macro"))
@@ -68,6 +70,19 @@ def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) 
     assert not merged.failures
     shared = merged.by_key[table.entries[half].key]
     assert shared.num_samples == 2 * table.entries[half].num_samples
+
+
+def test_merging_keeps_the_pace_of_all() -> None:
+    bare = synthetic_table(SPACE)
+    pace = Pace(visits=(0, 17), wall_ns=(5, 6), cpu_ns=(5, 6), after_wall_ns=(4,), after_cpu_ns=(4,))
+    told = replace(bare, pace=pace)
+    both = merge_tables([told, told], SPACE).pace
+    assert both is not None and both.wall_ns == (5, 6, 5, 6) and both.after_wall_ns == (4, 4)
+    assert both.visits == (0, 17, SESSION_STRIDE, SESSION_STRIDE + 17)
+    assert merge_tables([told, bare], SPACE).pace == pace
+    late = merge_tables([bare, told], SPACE).pace
+    assert late is not None and late.visits == both.visits[2:]
+    assert merge_tables([bare, bare], SPACE).pace is None
 
 
 def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchSpace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from samples import small_spec, synthetic_table
 from lut import LatencyTable, TableError, load_table, save_table
 from profilers import Measurement
 from profilers.device import find_device
+from profilers.pace import Pace
 from search_spaces import SearchSpace, make_space
 
 TABLE = synthetic_table(make_space(small_spec("nasbench-macro")))
@@ -47,6 +50,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("t") / "t.json"
     save_table(TABLE, path)
     return path.read_bytes()
+
+
+def test_pace_is_saved_and_tables_without_it_are_read(saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    pace = Pace(visits=(0, 3), wall_ns=(5, 6), cpu_ns=(5, 5), after_wall_ns=(4,), after_cpu_ns=(4,))
+    save_table(replace(TABLE, pace=pace), path)
+    assert load_table(path).pace == pace
+    document = json.loads(saved)
+    assert document["table"].pop("pace") is None
+    content = json.dumps(document["table"], separators=(",", ":"), sort_keys=True)
+    path.write_text(json.dumps({**document, "sha256": hashlib.sha256(content.encode()).hexdigest()}))
+    assert load_table(path) == TABLE
 
 
 @given(data=st.data())

@@ -8,29 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
-from profilers.estimate import disturbance, estimate_ms, remove_common_mode, split_half_error, split_half_errors
+from profilers.estimate import estimate_ms, remove_common_mode, split_half_error, split_half_errors
 from profilers.measurement import SESSION_STRIDE
-
-NUM_MODELS = 30
-
-
-def simulate(disturbance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[Measurement]]:
-    """True milliseconds, and measurements of interleaved visits slowed down by a factor per visit."""
-    true_ms = rng.uniform(0.05, 2.0, NUM_MODELS)
-    rounds = len(disturbance) // NUM_MODELS
-    orders = np.concatenate([rng.permutation(NUM_MODELS) for _ in range(rounds)])
-    wall_ns = true_ms[orders] * 1e6 * disturbance[: len(orders)] * rng.normal(1, 0.003, len(orders))
-    return true_ms, [
-        Measurement(
-            key=str(model),
-            visits=tuple(np.flatnonzero(orders == model).tolist()),
-            wall_ns=tuple(int(ns) for ns in wall_ns[orders == model]),
-            cpu_ns=(1,) * rounds,
-        )
-        for model in range(NUM_MODELS)
-    ]
+from profilers.slowdown import slowdown
 
 
 def relative_errors(true_ms: np.ndarray, measurements: list[Measurement]) -> np.ndarray:
@@ -111,8 +94,9 @@ def test_samples_that_lost_the_core_count_with_their_cpu_time() -> None:
         wall_ns = wall_ns if int(m.key) % 3 == 0 else m.wall_ns
         interrupted.append(replace(m, wall_ns=wall_ns, cpu_ns=m.wall_ns))
     assert relative_errors(true_ms, interrupted).max() < 0.01
-    assert 0.15 < disturbance(interrupted).preempted < 0.25
-    assert np.isnan(disturbance([]).preempted)
+    found = slowdown(interrupted)
+    assert found.preempted is not None and 0.15 < found.preempted < 0.25
+    assert found.by_waiting == 0
 
 
 def test_groups_measured_at_different_speeds_are_brought_together() -> None:

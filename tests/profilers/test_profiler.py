@@ -40,6 +40,10 @@ for line in sys.stdin:
     elif command["command"] == "open":
         misbehave(behaviour.get("open", {}).get(str(command["index"])), command["index"])
         say(event="opened", index=command["index"])
+    elif command["command"] == "pace":
+        misbehave(behaviour["pace"], None)
+        times = [time.perf_counter_ns() for _ in range(command["repeats"])]
+        say(event="pace", wall_ns=times, cpu_ns=times)
     else:
         for index in command["order"]:
             if command["announce"]: say(event="visiting", index=index)
@@ -47,7 +51,8 @@ for line in sys.stdin:
         if "once" in behaviour and not os.path.exists(behaviour["once"]):
             open(behaviour["once"], "w").close(); os.kill(os.getpid(), 9)
         times = [1000 + 10 * index for index in command["order"]]
-        say(event="round", order=command["order"], wall_ns=times, cpu_ns=times)
+        paced = {"pace": [300, 290]} if "pace" in behaviour else {}
+        say(event="round", order=command["order"], wall_ns=times, cpu_ns=times, **paced)
 """
 
 
@@ -90,6 +95,8 @@ def test_real_worker_measures_every_model_every_round(tmp_path: Path) -> None:
     assert all(m.num_samples == 7 for m in result.measurements)
     assert sorted(v for m in result.measurements for v in m.visits) == list(range(21))
     assert result.worker["cores"] and result.worker["onnxruntime"]
+    assert result.pace is not None and result.pace.visits == tuple(range(0, 21, 3))
+    assert len(result.pace.after_wall_ns) == 6
 
 
 def test_real_worker_rejects_one_broken_model_and_measures_the_rest(tmp_path: Path) -> None:
@@ -278,6 +285,42 @@ def test_a_group_that_fails_whole_does_not_keep_the_others_waiting(tmp_path: Pat
     transport = FakeTransport(tmp_path, open={str(i): "crash" for i in range(3)})
     result = _profiler(transport).measure(fake_models, tmp_path / "j")
     assert [m.error is None for m in result.measurements] == [False, False, False, True]
+
+
+def test_pace_is_kept_with_the_rounds_and_asked_again_after_them(tmp_path: Path, fake_models: list[Model]) -> None:
+    transport = FakeTransport(tmp_path, pace="told")
+    few = _profiler(transport, rounds=3).measure(fake_models, tmp_path / "j").pace
+    assert few is not None and (few.visits, few.wall_ns, few.cpu_ns) == ((0, 4, 8), (300,) * 3, (290,) * 3)
+    assert len(few.after_wall_ns) == len(few.after_cpu_ns) == 6
+    again = _profiler(transport, rounds=3).measure(fake_models, tmp_path / "j").pace
+    assert again == few, "the journal has it"
+    more = _profiler(transport, rounds=12).measure(fake_models, tmp_path / "j").pace
+    assert more is not None and len(more.wall_ns) == 12
+    assert more.visits[3] == SESSION_STRIDE, "numbered as samples are"
+    assert min(more.after_wall_ns) > max(few.after_wall_ns), "asked again after the last round"
+    assert transport.num_started == 4, "a worker a call and one for the second sitting, none for the pace alone"
+
+
+@pytest.mark.parametrize("misdeed", ["crash", "babble"])
+def test_a_worker_lost_over_its_pace_costs_no_more_than_that(
+    misdeed: str, tmp_path: Path, fake_models: list[Model]
+) -> None:
+    result = _profiler(FakeTransport(tmp_path, pace=misdeed)).measure(fake_models, tmp_path / "j")
+    assert all(m.num_samples == 5 for m in result.measurements)
+    assert result.pace is not None and len(result.pace.wall_ns) == 5 and not result.pace.after_wall_ns
+
+
+def test_workers_need_not_tell_their_pace(tmp_path: Path, fake_models: list[Model]) -> None:
+    assert _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j").pace is None
+    assert "pace" not in (tmp_path / "j").read_text()
+
+
+def test_a_journal_of_an_older_version_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
+    _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j")
+    header, _, rest = (tmp_path / "j").read_text().partition("\n")
+    (tmp_path / "j").write_text(json.dumps({**json.loads(header), "journal": 2}) + "\n" + rest)
+    with pytest.raises(JournalError, match=r"begun with another journal; .*--fresh"):
+        _profiler(FakeTransport(tmp_path)).measure(fake_models, tmp_path / "j")
 
 
 def _counters(root: Path, uj: int, limit: int = 10**6) -> None:
