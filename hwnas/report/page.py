@@ -136,7 +136,7 @@ def _networks(facts: Facts) -> str:
         "network",
         "test",
         "measured ms",
-        "by the table's clock",
+        "at the table's speed",
         "predicted ms",
         "budget ms",
         "kept",

@@ -9,13 +9,13 @@ from typing import Any
 
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.run import Run
-from hwnas.search import HardLimits
+from hwnas.search import HardLimits, RandomAgent
 from hwnas.stages.export import DYNAMIC_MODEL, JOURNAL, RESULT, SECOND_JOURNAL, Exported, exported_from, model_of
 from hwnas.stages.finalists import Finalists, ranked, search_limits
 from hwnas.stages.latency import Latency
 from hwnas.stages.retrain import checkpoint_of, metrics_of
 from hwnas.stages.search import FoundNetwork, described
-from search_spaces import Architecture
+from hwnas.training.randomness import numpy_rng
 from search_spaces.cost import GraphCosts
 
 NEXT = "export/next.json"
@@ -23,6 +23,9 @@ NEXT = "export/next.json"
 
 MISSED = "missed"
 """Folder of what was set aside, a numbered folder for each attempt, with the files as they lay in the run's."""
+
+NUM_SAMPLED = 200
+"""Networks among which the one nearest to a budget is sought; each costs a table look-up only."""
 
 
 def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
@@ -69,9 +72,9 @@ def advice(run: Run, name: str, max_ms: float, exported: Exported) -> str:
     wanted = f"{ceil_ms(measured.at_worst_ms):g}ms"
     flag = f"--max-latency {wanted}" if name == "winner" else f"--budgets {wanted}"
     known = (
-        "no network of this space is known to keep it"
+        "no network of this space keeps it on a machine as slow as it is now"
         if nearest is None
-        else f"the nearest network that keeps it takes {format_ms(nearest['latency_ms'])}: "
+        else f"the nearest network that should keep it takes about {format_ms(nearest['now_ms'])}: "
         + "-".join(map(str, nearest["architecture"]))
     )
     return f"{_over(name, max_ms, exported)}, and no other finalist is left; {known}; give {flag}"
@@ -102,7 +105,8 @@ def _decide(
         # Others will take so much longer as exported than they did as finalists, too.
         room = max(r["measured_ms"] / r["finalist_ms"] for r in records)
         if (chosen := finalists.best(room=room, without=without)) is None:
-            nearest[name] = _nearest(finalists, latency, max_ms, room, without)
+            slow_down = exported.networks[name].measured.latency_ms / found[name].predicted_ms
+            nearest[name] = _nearest(run, latency, constraint, max_ms, slow_down)
             continue
         instead = "-".join(map(str, chosen.architecture))
         run.reporter.line(f"{_over(name, max_ms, exported)}: the next finalist, {instead}, is retrained")
@@ -112,18 +116,15 @@ def _decide(
 
 
 def _nearest(
-    finalists: Finalists, latency: Latency, max_ms: float, room: float, without: set[Architecture]
+    run: Run, latency: Latency, constraint: HardLimits, max_ms: float, slow_down: float
 ) -> dict[str, Any] | None:
-    """The slowest of those that kept the budget as finalists, else the fastest of the space if it may."""
-    keeping = {f.architecture: f.measured.latency_ms for f in finalists.measured if f.architecture not in without}
-    kept = {a: ms for a, ms in keeping.items() if ms <= max_ms}
-    if kept:
-        nearest = max(kept, key=lambda a: kept[a])
-        return {"architecture": list(nearest), "latency_ms": kept[nearest]}
-    fastest, predicted_ms = latency.model.extreme()
-    if room * predicted_ms > max_ms or fastest in without:
+    """The slowest of a sample of the space that keeps the budget where all take so many times what is predicted."""
+    limits = constraint.with_maximum("latency_ms", max_ms / slow_down)
+    if not limits.is_met(latency.model.extreme()[0]):
         return None
-    return {"architecture": list(fastest), "latency_ms": room * predicted_ms}
+    sample = RandomAgent(run.space, limits, numpy_rng(run.config.seed, "nearest")).ask(NUM_SAMPLED)
+    nearest = max(sample, key=latency.model.predict_one_ms)
+    return {"architecture": list(nearest), "now_ms": slow_down * latency.model.predict_one_ms(nearest)}
 
 
 def _records(run: Run) -> Iterator[dict[str, Any]]:

@@ -93,11 +93,18 @@ class Finalists:
             for f in self.measured
         ]
 
-    def _hopeful(self) -> list[Evaluation]:
-        """Those that may keep the budget: predictions are off by as much as they were for what was measured so far."""
+    @property
+    def slow_down(self) -> float:
+        """How many times as long as predicted the networks took that were measured so far; 1 before any was."""
         ratios = [f.measured.latency_ms / f.evaluation.costs["latency_ms"] for f in self.measured]
-        optimism = (float(np.median(ratios)) if ratios else 1.0) * (1 - max(LEAST_SLACK, self._latency.error))
-        return [e for e in self._left if not ratios or optimism * e.costs["latency_ms"] <= self._max_ms]
+        return float(np.median(ratios)) if ratios else 1.0
+
+    def _hopeful(self) -> list[Evaluation]:
+        """Those that may keep the budget where the others were as far off as what was measured so far."""
+        if not self.measured:
+            return self._left
+        least = self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))
+        return [e for e in self._left if least * e.costs["latency_ms"] <= self._max_ms]
 
     def _measure(self, candidates: Sequence[Evaluation]) -> None:
         group = candidates[: num_finalists(self._run, self._latency.doubt)]

@@ -90,6 +90,10 @@ class Latency:
         # By a poor table the fastest network may keep a budget that it is predicted to miss.
         return limit_ms if self.doubt is None else max(limit_ms, ROUNDING * self.model.extreme()[1])
 
+    def limit_for(self, slow_down: float) -> float:
+        """The same where networks turned out to take so many times as long as predicted; no more where less."""
+        return min(self.limit_ms, max(self.limit_ms / slow_down, ROUNDING * self.model.extreme()[1]))
+
     def probability(self, predicted_ms: float, max_ms: float) -> float | None:
         """That a network with that prediction keeps the budget, by the certificate's errors; None without one."""
         certificate = self.model.table.certificate

@@ -131,12 +131,13 @@ def _find_by(
     for name, limits in limits_of.items():
         result = _search(run, limits, extra, judge, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
-    winners, finalists = {}, {}
+    winners, finalists, slow_downs = {}, {}, {}
     for name, max_ms in budgets.items():
         candidates = Finalists(run, ranked(run, limits_of[name]), latency, max_ms, name)
         winners[name] = _winner(run, candidates, latency, limits_of[name], max_ms, judge)
-        finalists[name] = candidates.rows
+        finalists[name], slow_downs[name] = candidates.rows, candidates.slow_down
     networks = {name: (winner.architecture, budgets[name]) for name, winner in winners.items()}
+    constraint = constraint.with_maximum("latency_ms", latency.limit_for(slow_downs["winner"]))
     random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
     networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
     known = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))

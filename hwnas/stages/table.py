@@ -93,7 +93,7 @@ def num_finalists(run: Run, doubt: str | None) -> int:
 
 
 def _doubts(run: Run, table: LatencyTable) -> str | None:
-    """Why a table of the run's own is poor, as what follows its name; one that was given is either good enough or was accepted as it is."""
+    """Why a table of the run's own is poor, as what follows its name; a given one is good enough, or was accepted."""
     trust = run.config.trust
     return None if run.given_table is not None or trust.accept_any else doubts(table, trust)
 
@@ -163,10 +163,8 @@ def _improved(run: Run, table: LatencyTable) -> LatencyTable:
         plan = extension_plan(table, run.space, num_networks=EXTRA_NETWORKS, seed=seed)
         if plan is None:  # it is in the table
             continue
-        run.reporter.line(
-            f"the table {doubt}. Measuring on, with {len(plan.networks) - len(table.networks)} more networks, for up to "
-            f"{minutes:.1f} min"
-        )
+        num_new = len(plan.networks) - len(table.networks)
+        run.reporter.line(f"the table {doubt}. Measuring on, with {num_new} more networks, for up to {minutes:.1f} min")
         table = _extended(run, table, plan, minutes)
     forget_extensions(path)  # of tables that were written by a run that was killed before it could
     return table
