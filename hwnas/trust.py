@@ -65,6 +65,8 @@ def _remedy(table: LatencyTable) -> str:
     again = "adapt again" if is_adapted else "profile again with --fresh"
     if not table.slowdown.is_believed:
         return f"{again} when nothing else runs on the device"
+    if table.certificate is None and table.networks:
+        return "hwnas lut refit makes one from its samples, where an older version made the table"
     if table.certificate is None:
         return f"{again} and --networks 50"
     if is_adapted:

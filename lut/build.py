@@ -14,7 +14,7 @@ from lut.calibration import MIN_NETWORKS, calibrate
 from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
-from lut.model import block_traffic, predict_ms
+from lut.model import predict_ms
 from lut.networks import NetworkMeasurement, NetworkPlan, draw_networks
 from lut.precision import Precision, in_precision
 from lut.table import LatencyTable, Provenance, save_table
@@ -207,7 +207,7 @@ def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
             table.latency_ms,
             [block_counts(space, a) for a in architectures],
             [table.estimates_ms[n.measurement.key] for n in usable["calibration"]],
-            traffic={b.key: block_traffic(b) for b in space.candidates},
+            sizes={b.key: table.block_size(b) for b in space.candidates},
             conversions=LayoutWalk(space, table.layouts).changes(np.array(architectures)),
         ),
     )

@@ -1,4 +1,4 @@
-"""Corrections of block sums, learnt from whole networks."""
+"""A model of the machine, learnt from whole networks: what blocks cost in a network, from what they cost alone."""
 
 from __future__ import annotations
 
@@ -12,65 +12,80 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-OFFSET_STD = 0.1
-"""Prior standard deviation of the offset, relative to a typical network."""
+from lut.cache import BlockSize, CacheModel, lost_share
+
+OFFSET_STD = 0.03
+"""Prior standard deviation of what a network takes besides its blocks, relative to a typical network."""
 
 SCALE_STD = 0.3
-"""Prior standard deviation of the factor common to all blocks, around 1, and of what each block costs on its own
-besides, relative to a typical block: the call, and the layout conversions at its ends."""
+"""Prior standard deviation of the factor common to all blocks, around 1."""
+
+CALL_STD = 0.3
+"""Prior standard deviation of a call, relative to a typical block: what a block alone pays for being run by itself,
+layout conversions that every block has at its ends included."""
+
+WEIGHTS_STD = 0.5
+ACTIVATIONS_STD = 0.3
+"""Prior standard deviations of what bringing all weights, and all activations, of a typical network back into the
+cache costs, relative to that network. A network of nothing but matrix times vector is bound by its weights' way."""
 
 LAYOUT_STD = 0.1
 """Prior standard deviation of what layout conversions come to, their number and their size, in a typical network."""
 
-TRAFFIC_STD = 0.1
-"""Prior standard deviation of what the memory traffic of weights and of activations costs in a typical network, and
-of its square: a block timed alone finds its weights in the cache; in a network, the more is touched between two uses of
-the same data, the less of it is still there."""
-
-FACTOR_STDS = (0.0, 0.01, 0.03, 0.1)
-CONSTANT_STDS = (0.0, 0.01, 0.03, 0.1)
+PROPERTY_STDS = (0.0, 0.01, 0.03, 0.1)
 """Prior standard deviations tried for what blocks of a property share: factors, and constants relative to a block."""
 
-NOISE_STD = 0.02
-"""Relative error of a network's measurement; only its ratio to the others matters."""
+SHARPNESSES = (2.5, 5.0, 10.0)
+NUM_HALVES = 24
+"""Shapes tried for the loss of the cache; its halves range from half of the smallest to twice the largest network."""
+
+NOISE_STD = 0.03
+"""Relative error of a network's measurement and of the model together; only its ratio to the priors matters."""
+
+TINY = 1e-12
+"""Least mean square of residuals, so that networks that are exactly sums of their blocks have a logarithm."""
 
 MIN_NETWORKS = 4
 """Fewer calibration networks than this are not enough to choose anything by."""
 
+MAX_CHOOSING = 100
+"""Networks that the shape of the model is chosen by; all of them then fit its numbers."""
+
 
 @validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class Calibration:
-    """latency = offset + sum over blocks of (block latency x its factor + its constant) + layout conversions
-    + pressure x traffic squared.
+    """latency = offset + sum over blocks of (latency alone x factor + constant - call) + layout conversions
+    + share of the working set that is lost x sum over blocks of what bringing it back costs.
 
     Attributes:
-        offset_ms: per network.
-        factors: by block key.
-        constants_ms: by block key; mostly below zero, since a block timed alone pays for its call.
+        offset_ms: what a network takes besides its blocks, its one call included.
+        call_ms: what a block alone pays for its own call, and in a network does not.
+        factors: by block key; 1 where a block takes as long in a network as alone.
+        constants_ms: by block key; what blocks of a property differ by, less what a block that does not fit into the
+            cache has paid for that when it was alone.
         conversion_ms: per layout conversion that a network has more than its blocks alone (see `LayoutWalk`).
         element_ms: per tensor element that those conversions move.
-        pressure_ms: per squared element of the network's weights and activations together.
-        method: "affine", or "bayesian" where properties of blocks have factors or constants of their own.
-        factor_std, constant_std: the prior that cross-validation chose.
+        cache: what leaves the cache in networks of which size, and what that costs.
+        factor_std, constant_std: the priors of what properties share, as the evidence has them.
         cross_validated_mape: leave-one-out error on the calibration networks.
         num_networks: how many there were.
     """
 
     offset_ms: float
+    call_ms: float
     factors: Mapping[str, float]
     constants_ms: Mapping[str, float]
     conversion_ms: float = 0.0
     element_ms: float = 0.0
-    pressure_ms: float = 0.0
-    method: str
+    cache: CacheModel
     factor_std: float
     constant_std: float
     cross_validated_mape: float
     num_networks: int
 
     def block_ms(self, key: str, latency_ms: float) -> float:
-        """What a block adds to a network, at least nothing."""
-        return max(0.0, latency_ms * self.factors[key] + self.constants_ms[key])
+        """Return what a block adds to a network that stays in the cache, at least nothing."""
+        return max(0.0, latency_ms * self.factors[key] + self.constants_ms[key] - self.call_ms)
 
 
 def calibrate(
@@ -78,22 +93,21 @@ def calibrate(
     networks: Sequence[Mapping[str, int]],
     network_ms: Sequence[float],
     *,
-    traffic: Mapping[str, tuple[int, int]] | None = None,
+    sizes: Mapping[str, BlockSize],
     conversions: NDArray[np.float64] | None = None,
 ) -> Calibration:
-    """The correction that cross-validation on the calibration networks prefers.
+    """Return the machine that explains the calibration networks, as far as they tell it from what is usual.
 
-    A Bayesian linear regression (Bishop 2006, section 3.3) of network latencies on block latencies: an offset per
-    network, a factor and a constant common to all blocks, what memory traffic and layout conversions cost, and, where
-    they help, factors and constants of what blocks have in common (family, kernel, expansion, groups, stride,
-    resolution). The isolated measurements are the prior mean. With both priors of properties at zero it is an affine
-    correction.
+    A Bayesian linear regression (Bishop 2006, section 3.3) of relative latencies. What is not linear, the shape of the
+    loss of the cache and the priors of what blocks of a property share (family, kernel, expansion, groups, stride,
+    resolution), is the mean over a grid, weighted by the evidence (Bishop 2006, section 3.5): the best point of the
+    grid alone is a lottery with twenty networks.
 
     Args:
         block_ms: isolated latency by block key.
         networks: how often each block is in each network.
         network_ms: measured latency of each network.
-        traffic: by block key, the elements of its weights and of its activations.
+        sizes: by block key.
         conversions: [num_networks, 2] layout conversions and their elements, more than the blocks alone have.
 
     Raises:
@@ -102,104 +116,188 @@ def calibrate(
     if len(networks) < MIN_NETWORKS:
         raise ValueError(f"calibration needs at least {MIN_NETWORKS} networks, got {len(networks)}")
     keys = sorted(block_ms)
-    counts = np.array([[count.get(key, 0) for key in keys] for count in networks], dtype=np.float64)
     problem = _Problem(
-        counts=counts,
+        counts=np.array([[count.get(key, 0) for key in keys] for count in networks], dtype=np.float64),
         block_ms=np.array([block_ms[key] for key in keys]),
         measured_ms=np.asarray(network_ms, dtype=np.float64),
-        features=_features(keys),
-        traffic=np.array([traffic[key] if traffic else (0, 0) for key in keys], dtype=np.float64),
+        properties=_properties(keys),
+        weights_mb=np.array([sizes[key].weights_mb for key in keys]),
+        activations_mb=np.array([sizes[key].activations_mb for key in keys]),
         conversions=np.zeros((len(networks), 2)) if conversions is None else conversions,
     )
-    fits = [(problem.fit(f, c), f, c) for f, c in product(FACTOR_STDS, CONSTANT_STDS)]
-    fit, factor_std, constant_std = min(fits, key=lambda row: float(row[0].leave_one_out.mean()))
+    shape = problem.likely_shape()
+    fit = problem.fit(shape)
+    value = fit.coefficients
+    cache = CacheModel(
+        half_mb=shape.half_mb,
+        sharpness=shape.sharpness,
+        weight_ms=value["lost_weights"],
+        activation_ms=value["lost_activations"],
+        call_ms=value["lost_calls"],
+    )
+    factors = 1.0 + value["scale"] + problem.properties @ fit.factors
+    constants_ms = problem.properties @ fit.constants_ms - [cache.alone_ms(sizes[key]) for key in keys]
     return Calibration(
-        offset_ms=fit.offset_ms,
-        factors=dict(zip(keys, fit.factors.tolist(), strict=True)),
-        constants_ms=dict(zip(keys, fit.constants_ms.tolist(), strict=True)),
-        conversion_ms=float(fit.conversions_ms[0]),
-        element_ms=float(fit.conversions_ms[1]),
-        pressure_ms=fit.pressure_ms,
-        method="bayesian" if factor_std or constant_std else "affine",
-        factor_std=factor_std,
-        constant_std=constant_std,
+        offset_ms=value["offset"] - value["call"],
+        call_ms=-value["call"],
+        factors=dict(zip(keys, factors.tolist(), strict=True)),
+        constants_ms=dict(zip(keys, constants_ms.tolist(), strict=True)),
+        conversion_ms=value["conversions"],
+        element_ms=value["elements"],
+        cache=cache,
+        factor_std=shape.factor_std,
+        constant_std=shape.constant_std,
         cross_validated_mape=float(fit.leave_one_out.mean()),
         num_networks=len(networks),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Shape:
+    """What the fit is not linear in."""
+
+    half_mb: float
+    sharpness: float
+    factor_std: float
+    constant_std: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Fit:
-    offset_ms: float
+    """Coefficients by the name of their column; factors and constants by property; errors of left-out networks."""
+
+    coefficients: Mapping[str, float]
     factors: NDArray[np.float64]
     constants_ms: NDArray[np.float64]
-    conversions_ms: NDArray[np.float64]
-    pressure_ms: float
     leave_one_out: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Problem:
-    """counts: [num_networks, num_blocks]. features: [num_blocks, num_features] zeros and ones.
-    traffic: [num_blocks, 2]. conversions: [num_networks, 2]."""
+    """counts: [num_networks, num_blocks]. properties: [num_blocks, num_properties] zeros and ones.
+    conversions: [num_networks, 2]. The others: a number per block or network."""
 
     counts: NDArray[np.float64]
     block_ms: NDArray[np.float64]
     measured_ms: NDArray[np.float64]
-    features: NDArray[np.float64]
-    traffic: NDArray[np.float64]
+    properties: NDArray[np.float64]
+    weights_mb: NDArray[np.float64]
+    activations_mb: NDArray[np.float64]
     conversions: NDArray[np.float64]
 
-    def fit(self, factor_std: float, constant_std: float) -> _Fit:
-        """Posterior mean, and relative leave-one-out errors (Rasmussen and Williams 2006, equation 5.12)."""
-        typical_network_ms, typical_block_ms = float(np.median(self.measured_ms)), float(np.median(self.block_ms))
-        num_features = self.features.shape[1]
-        # Everything relative to the measured latency: errors are relative, and so is the noise.
-        relative = self.counts / self.measured_ms[:, None]
-        parts, constants = relative * self.block_ms, relative * typical_block_ms
-        common = np.ones((len(self.block_ms), 1))
-        of_block = np.concatenate([common, self.features], axis=1)
-        typical_conversions = np.maximum(np.abs(self.conversions).mean(axis=0), 1.0)
-        typical_traffic = np.maximum((self.counts @ self.traffic).mean(axis=0), 1.0)
-        offset = typical_network_ms / self.measured_ms[:, None]
-        conversions = self.conversions / typical_conversions * offset
-        traffic = self.counts @ self.traffic / typical_traffic * offset
-        squared = (self.counts @ self.traffic.sum(axis=1, keepdims=True)) ** 2
-        typical_squared = max(float(squared.mean()), 1.0)
-        pressure = squared / typical_squared * offset
-        design = np.concatenate(
-            [offset, parts @ of_block, constants @ of_block, traffic, conversions, pressure], axis=1
+    def columns(self, half_mb: float, sharpness: float) -> dict[str, tuple[NDArray[np.float64], float]]:
+        """Return what latencies are linear in, [num_networks] each, with the prior standard deviation of each
+        coefficient in milliseconds per unit of the column."""
+        network_ms, block_ms = float(np.median(self.measured_ms)), float(np.median(self.block_ms))
+        num_blocks = self.counts.sum(axis=1)
+        weights_mb, activations_mb = self.counts @ self.weights_mb, self.counts @ self.activations_mb
+        lost = lost_share(weights_mb + activations_mb, half_mb, sharpness)
+        # What a block alone has lost is in its latency already.
+        more = self.counts * (lost[:, None] - lost_share(self.weights_mb + self.activations_mb, half_mb, sharpness))
+        num, elements = self.conversions.T
+
+        def per_unit(share: float, column: NDArray[np.float64]) -> float:
+            return share * network_ms / max(float(np.abs(column).mean()), 1e-9)
+
+        return {
+            "offset": (np.ones_like(num_blocks), OFFSET_STD * network_ms),
+            "scale": (self.counts @ self.block_ms, SCALE_STD),
+            # Each block alone has a call of its own, the network one.
+            "call": (num_blocks - 1.0, CALL_STD * block_ms),
+            "lost_weights": (more @ self.weights_mb, per_unit(WEIGHTS_STD, weights_mb)),
+            "lost_activations": (more @ self.activations_mb, per_unit(ACTIVATIONS_STD, activations_mb)),
+            "lost_calls": (more.sum(axis=1), CALL_STD * block_ms),
+            "conversions": (num, per_unit(LAYOUT_STD, num)),
+            "elements": (elements, per_unit(LAYOUT_STD, elements)),
+        }
+
+    def likely_shape(self) -> _Shape:
+        """Return the mean over the grid of shapes, each weighted by its evidence."""
+        some = self._first(MAX_CHOOSING)
+        total_mb = some.counts @ (some.weights_mb + some.activations_mb)
+        halves = np.geomspace(max(0.5 * total_mb.min(), 1e-6), max(2.0 * total_mb.max(), 2e-6), NUM_HALVES)
+        stds = np.array(list(product(PROPERTY_STDS, PROPERTY_STDS)))
+        points, log_evidence = [], []
+        for half_mb, sharpness in product(halves, SHARPNESSES):
+            # Of half and sharpness the logarithm is averaged, of standard deviations the variance.
+            points += [(np.log(half_mb), np.log(sharpness), f**2, c**2) for f, c in stds]
+            log_evidence.append(_log_evidence(some.covariances(half_mb, sharpness, stds), some.residual))
+        evidence = np.concatenate(log_evidence)
+        weights = np.exp(evidence - evidence.max())
+        log_half, log_sharpness, *variances = weights @ np.array(points) / weights.sum()
+        factor_std, constant_std = np.sqrt(variances)
+        return _Shape(
+            half_mb=float(np.exp(log_half)),
+            sharpness=float(np.exp(log_sharpness)),
+            factor_std=float(factor_std),
+            constant_std=float(constant_std),
         )
-        stds = np.concatenate(
-            [
-                [OFFSET_STD, SCALE_STD],
-                np.full(num_features, factor_std),
-                [SCALE_STD],
-                np.full(num_features, constant_std),
-                [TRAFFIC_STD, TRAFFIC_STD],
-                [LAYOUT_STD, LAYOUT_STD],
-                [TRAFFIC_STD],
-            ]
-        )
-        residual = 1.0 - parts.sum(axis=1)
-        weighted = design * stds**2
-        covariance = weighted @ design.T + NOISE_STD**2 * np.eye(len(residual))
-        inverse = np.linalg.inv(covariance)
-        posterior = weighted.T @ (inverse @ residual)
-        factors, block_constants = np.split(posterior[1:-5], 2)
-        traffic_ms = self.traffic / typical_traffic * typical_network_ms @ posterior[-5:-3]
+
+    def fit(self, shape: _Shape) -> _Fit:
+        """Return the posterior mean, and relative leave-one-out errors (Rasmussen and Williams 2006, equation 5.12)."""
+        stds = np.array([[shape.factor_std, shape.constant_std]])
+        inverse = np.linalg.inv(self.covariances(shape.half_mb, shape.sharpness, stds)[0])
+        # Everything is relative to the measured latency: errors are relative, and so is the noise.
+        pull = inverse @ self.residual / self.measured_ms
+        columns = self.columns(shape.half_mb, shape.sharpness)
+        by_factor, by_constant = self._of_properties()
         return _Fit(
-            offset_ms=float(posterior[0] * typical_network_ms),
-            factors=1.0 + of_block @ factors,
-            constants_ms=typical_block_ms * (of_block @ block_constants) + traffic_ms,
-            conversions_ms=posterior[-3:-1] * typical_network_ms / typical_conversions,
-            pressure_ms=float(posterior[-1] * typical_network_ms / typical_squared),
-            leave_one_out=np.abs(inverse @ residual / np.diag(inverse)),
+            coefficients={name: float(std**2 * (column @ pull)) for name, (column, std) in columns.items()},
+            factors=shape.factor_std**2 * (by_factor.T @ pull),
+            constants_ms=shape.constant_std**2 * float(np.median(self.block_ms)) * (by_constant.T @ pull),
+            leave_one_out=np.abs(inverse @ self.residual / np.diag(inverse)),
+        )
+
+    @property
+    def residual(self) -> NDArray[np.float64]:
+        """What plain sums of blocks lack, relative to the measured latency."""
+        return 1.0 - self.counts @ self.block_ms / self.measured_ms
+
+    def covariances(self, half_mb: float, sharpness: float, property_stds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the prior covariance of the residuals, [num_pairs, num_networks, num_networks].
+
+        Args:
+            property_stds: [num_pairs, 2] of factors and of constants.
+        """
+        columns = self.columns(half_mb, sharpness)
+        design = np.stack([std * column for column, std in columns.values()], axis=1) / self.measured_ms[:, None]
+        by_factor, by_constant = (part / self.measured_ms[:, None] for part in self._of_properties())
+        own = design @ design.T + NOISE_STD**2 * np.eye(len(design))
+        factor_variances, constant_variances = (property_stds**2).T[:, :, None, None]
+        total: NDArray[np.float64] = (
+            own + factor_variances * (by_factor @ by_factor.T) + constant_variances * (by_constant @ by_constant.T)
+        )
+        return total
+
+    def _of_properties(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Milliseconds that networks spend in blocks of each property, and how many those are in typical blocks' time;
+        [num_networks, num_properties] each."""
+        typical_ms = float(np.median(self.block_ms))
+        return (self.counts * self.block_ms) @ self.properties, typical_ms * self.counts @ self.properties
+
+    def _first(self, num: int) -> _Problem:
+        return _Problem(
+            counts=self.counts[:num],
+            block_ms=self.block_ms,
+            measured_ms=self.measured_ms[:num],
+            properties=self.properties,
+            weights_mb=self.weights_mb,
+            activations_mb=self.activations_mb,
+            conversions=self.conversions[:num],
         )
 
 
-def _features(keys: Sequence[str]) -> NDArray[np.float64]:
-    """[num_keys, num_features] which of the properties that keys spell out each block has, channels left out."""
+def _log_evidence(covariances: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log likelihood of the residuals under each covariance, whose scale is chosen at its best."""
+    num = len(residual)
+    solved = np.linalg.solve(covariances, np.broadcast_to(residual[:, None], (len(covariances), num, 1)))[..., 0]
+    fits = -0.5 * num * np.log(np.maximum(solved @ residual / num, TINY))
+    value: NDArray[np.float64] = fits - 0.5 * np.linalg.slogdet(covariances)[1]
+    return value
+
+
+def _properties(keys: Sequence[str]) -> NDArray[np.float64]:
+    """[num_keys, num_properties] which of the properties that keys spell out each block has, channels left out."""
     properties = []
     for key in keys:
         family, _, fields = key.partition("(")

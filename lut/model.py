@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lut.cache import CacheModel
 from lut.errors import MissingLatencyError, TableError
 from lut.layout import LayoutWalk
 from lut.table import LatencyTable
-from search_spaces import Architecture, Block, SearchSpace, SpaceSpec
-from search_spaces.cost import block_cost
+from search_spaces import Architecture, SearchSpace, SpaceSpec
 from search_spaces.overview import extreme_architecture
 
 
@@ -72,12 +72,6 @@ def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[n
     return _Costs(table, space).total_ms(architectures)
 
 
-def block_traffic(block: Block) -> tuple[int, int]:
-    """Elements of a block's weights and of its activations."""
-    cost = block_cost(block)
-    return cost.params, cost.activations
-
-
 class _Costs:
     """What each candidate block adds to a network after a plain and after a blocked input, in milliseconds."""
 
@@ -90,10 +84,17 @@ class _Costs:
                 for b in space.candidates
             ]
         )
-        self._pressure_ms = 0.0 if table.calibration is None else table.calibration.pressure_ms
-        self._traffic = np.array([float(sum(block_traffic(b))) for b in space.candidates])
+        self._cache: CacheModel | None = None
         self._walk: LayoutWalk | None = None
-        if table.layouts and table.calibration is not None:
+        if table.calibration is None:
+            return
+        self._cache = table.calibration.cache
+        sizes = [table.block_size(b) for b in space.candidates]
+        self._working_set_mb = np.array([size.total_mb for size in sizes])
+        self._lost_ms = np.array(
+            [0.0 if b.is_identity else self._cache.block_ms(s) for b, s in zip(space.candidates, sizes, strict=True)]
+        )
+        if table.layouts:
             walk = self._walk = LayoutWalk(space, table.layouts)
             conversions = table.calibration.conversion_ms * walk.nodes + table.calibration.element_ms * walk.elements
             # A block adds nothing at least, whatever it spares.
@@ -104,8 +105,9 @@ class _Costs:
             sums_ms = self._space.block_sum(self._block_ms, architectures)
         else:
             sums_ms = self._walk.total(self._by_layout_ms, architectures)
-        if self._pressure_ms:
-            sums_ms += self._pressure_ms * self._space.block_sum(self._traffic, architectures) ** 2
+        if self._cache is not None:
+            lost = self._cache.lost(self._space.block_sum(self._working_set_mb, architectures))
+            sums_ms = sums_ms + lost * self._space.block_sum(self._lost_ms, architectures)
         return self._offset_ms + sums_ms
 
 

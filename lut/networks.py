@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
@@ -53,7 +54,9 @@ def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPla
     """Distinct random networks spread over the range of multiply-accumulates, 40 % for calibration; some twins on top.
 
     Uniform choices would crowd all networks into the middle of the range, so a pool is drawn in which some networks
-    prefer few choices, and the networks are taken from equal slices of the pool's range.
+    prefer few choices, and the networks are taken from equal slices of the pool's range. Networks for calibration are
+    spread over the range of parameters, the smallest and the largest among them: what is learnt from the networks in
+    between says little about those outside.
     """
     if num == 0:
         return []
@@ -69,14 +72,21 @@ def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPla
             chosen.append(int(rng.choice(left)))
     spare = np.setdiff1d(np.arange(len(pool)), chosen)
     chosen += [int(i) for i in rng.permutation(spare)[: max(0, num - len(chosen))]]
-    order = [pool[i] for i in rng.permutation(chosen)]
-    num_calibration = round(CALIBRATION_SHARE * len(order))
+    order = np.array(rng.permutation(chosen))
+    by_params = np.argsort(GraphCosts(space).params(np.array(pool)[order]), kind="stable")
+    is_calibration = np.zeros(len(order), dtype=bool)
+    is_calibration[by_params[_spread(len(order), round(CALIBRATION_SHARE * len(order)))]] = True
     plans = [
-        NetworkPlan(architecture=a, role="calibration" if i < num_calibration else "held_out")
-        for i, a in enumerate(order)
+        NetworkPlan(architecture=pool[i], role="calibration" if is_chosen else "held_out")
+        for i, is_chosen in zip(order, is_calibration, strict=True)
     ]
     held_out = [p.architecture for p in plans if p.role == "held_out"]
     return plans + [NetworkPlan(architecture=a, role="twin") for a in held_out[:NUM_TWINS]]
+
+
+def _spread(num: int, num_chosen: int) -> NDArray[np.int64]:
+    """Positions spread evenly over `num` places, the first and the last among them."""
+    return np.linspace(0, num - 1, num_chosen).round().astype(np.int64)
 
 
 def _pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Architecture]:

@@ -73,5 +73,5 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
     return {
         **fields,
         "median_factor": float(np.median(factors)),
-        "median_constant_ms": float(np.median(constants_ms)),
+        "median_constant_ms": float(np.median(constants_ms)) - calibration.call_ms,
     }

@@ -8,14 +8,22 @@ import numpy as np
 
 from lut.errors import TableError
 from lut.model import predict_ms
+from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
 from search_spaces import SearchSpace
 
 _LABELS = {"held_out": "held out", "calibration": "used for calibration"}
 
 
+def _sum_of_blocks(table: LatencyTable, space: SearchSpace, network: NetworkMeasurement) -> float:
+    blocks = space.blocks(network.architecture)
+    return sum(table.latency_ms.get(b.key, float("nan")) for b in blocks if not b.is_identity)
+
+
 def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     """Write a picture of predicted against measured latencies of the table's networks, with the 5 % band.
+
+    Plain sums of what blocks take alone are shown beside, where blocks were measured.
 
     Raises:
         TableError: the table has no networks, or the picture cannot be written.
@@ -27,6 +35,14 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     figure = Figure(figsize=(6.5, 6.0), layout="constrained")
     axes = figure.subplots()
     largest = 0.0
+    held_out = [n for n in table.networks if n.role == "held_out" and n.measurement.error is None]
+    if table.latency_ms and not table.reported:
+        sums_ms = [_sum_of_blocks(table, space, n) for n in held_out]
+        measured_ms = [table.estimates_ms[n.measurement.key] for n in held_out]
+        axes.scatter(
+            measured_ms, sums_ms, s=18, marker="x", linewidth=0.8, color="#d1742f", label="sum of blocks alone"
+        )
+        largest = max(largest, *sums_ms)
     for (role, label), colour in zip(_LABELS.items(), ("#1f6feb", "#b0b7c3"), strict=True):
         networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
         measured = [table.estimates_ms[n.measurement.key] for n in networks]

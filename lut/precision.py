@@ -17,6 +17,9 @@ from search_spaces import ExportError
 
 Precision = Literal["fp32", "int8"]
 
+BYTES: dict[Precision, int] = {"fp32": 4, "int8": 1}
+"""Of a weight or an activation."""
+
 NUM_CALIBRATION_BATCHES = 4
 """Random inputs that ranges are taken from: latencies depend on types and shapes, not on the ranges."""
 

@@ -8,25 +8,31 @@ from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from lut.cache import BlockSize, block_size
 from lut.calibration import Calibration
 from lut.certificate import Certificate
 from lut.errors import TableError
 from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
+from lut.precision import Precision
 from profilers import Device, Measurement
 from profilers.durable import write_text
 from profilers.estimate import estimate_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
-from search_spaces import SpaceError, SpaceSpec
+from search_spaces import Block, SpaceError, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
-VERSION = 1
+VERSION = 2
+
+UNCALIBRATED_VERSION = 1
+"""Tables of this version are read without their calibration, whose numbers meant something else, and their
+certificate, which was of them: `hwnas lut refit` makes both anew from the samples."""
 
 UNSETTLED = 0.05
 """A block whose estimates from odd and from even rounds differ by more has not converged."""
@@ -127,6 +133,10 @@ class LatencyTable:
         isolated = self.latency_ms[key]
         return isolated if self.calibration is None else self.calibration.block_ms(key, isolated)
 
+    def block_size(self, block: Block) -> BlockSize:
+        """Return what a block touches in a forward pass at the table's precision and batch size."""
+        return block_size(block, precision=cast(Precision, self.provenance.precision), batch=self.batch)
+
     @property
     def offset_ms(self) -> float:
         """What a network takes besides its blocks."""
@@ -192,7 +202,7 @@ def save_table(table: LatencyTable, path: Path) -> None:
         TableError: the folder cannot be written to.
     """
     content = json.dumps(_ADAPTER.dump_python(table, mode="json"), separators=(",", ":"), sort_keys=True)
-    text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content)}",\n"table":{content}}}\n'
+    text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
         write_text(path, text)
     except OSError as error:
@@ -213,11 +223,13 @@ def load_table(path: Path) -> LatencyTable:
         raise TableError(f"{path} is damaged or no latency table ({error}); profile again or restore a copy") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TableError(f'{path} is no latency table: expected "format": "{FORMAT}"')
-    if document.get("version") != VERSION:
-        raise TableError(f"{path} has schema version {document.get('version')!r}, this release reads {VERSION}")
-    content = document.get("table")
-    if _digest(json.dumps(content, separators=(",", ":"), sort_keys=True)) != document.get("sha256"):
+    version, content = document.get("version"), document.get("table")
+    if version not in (UNCALIBRATED_VERSION, VERSION):
+        raise TableError(f"{path} has schema version {version!r}, this release reads {VERSION}")
+    if _digest(json.dumps(content, separators=(",", ":"), sort_keys=True), version) != document.get("sha256"):
         raise TableError(f"{path} was changed after it was written (checksum); profile again or restore a copy")
+    if version == UNCALIBRATED_VERSION and isinstance(content, dict):
+        content |= {"calibration": None, "certificate": None}
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
@@ -228,5 +240,7 @@ def load_table(path: Path) -> LatencyTable:
         raise TableError(f"{path} does not follow the table schema: {error}; profile again") from error
 
 
-def _digest(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()
+def _digest(content: str, version: int) -> str:
+    """Return the hash of a table; of its version too, from the second one on."""
+    prefix = "" if version == UNCALIBRATED_VERSION else f"{version}:"
+    return hashlib.sha256(f"{prefix}{content}".encode()).hexdigest()

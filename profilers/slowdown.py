@@ -14,8 +14,8 @@ from profilers.pace import Pace
 
 TOLERATED = 0.15
 """Milliseconds that stand for a machine slowed by more are not to be believed. Tables made beside work on other cores
-come to 3 to 10 % by the figures below, chance and processors' short boosts included, and a neighbour that matters to
-50 % and more; a budget missed by 15 % is one that a certificate of 10 % did not warn of."""
+come to 1 to 7 % by the figures below, chance and a processor's short boosts included; three neighbours on the worker's
+core, which made the fastest network four times as slow, to 90 %."""
 
 TAIL = 0.02
 """Share of the visits, at the fastest, that tell what the machine is like when nothing disturbs it. Each stands for the

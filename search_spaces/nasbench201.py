@@ -38,7 +38,8 @@ class NasBench201(SearchSpace):
     """Cells of 4 nodes and 6 edges, one operation of 5 on each; 3 stages of 5 equal cells.
 
     Blocks are the operations on the edges, and the additions at the nodes that no convolution takes in, not the 15,625
-    cells, so that a table needs sixteen entries. Operations that nothing reaches, or that reach nothing, are left out.
+    cells, so that a table needs sixteen entries. Operations that nothing reaches, or that reach nothing, are left out,
+    and so is what has been computed before.
     """
 
     is_chain = False
@@ -79,14 +80,15 @@ class NasBench201(SearchSpace):
 
         Every edge of every cell and every addition there may be, identities included.
         """
-        used = np.array([_used(tuple(row)) for row in architectures.tolist()]).reshape(-1, len(EDGES))
-        num_additions = np.array([_num_additions(tuple(row)) for row in used.tolist()], dtype=np.int64)
+        left = [_left_operations(_used(tuple(row))) for row in architectures.tolist()]
+        on_edges = np.array([kept for kept, _ in left], dtype=np.int64).reshape(-1, len(EDGES))
+        num_additions = np.array([added for _, added in left], dtype=np.int64)
         num = len(architectures)
         columns = [np.zeros((num, 1), dtype=np.int64)]
         for stage, operations in enumerate(self._operations):
             is_added = np.arange(MOST_ADDITIONS) < num_additions[:, None]
             cell = np.concatenate(
-                [np.array(operations)[used], np.array(self._additions[stage])[is_added.astype(np.int64)]], axis=1
+                [np.array(operations)[on_edges], np.array(self._additions[stage])[is_added.astype(np.int64)]], axis=1
             )
             columns += [cell] * CELLS
             if stage < 2:
@@ -193,29 +195,51 @@ class _Cell(nn.Module):
 
 
 @lru_cache(maxsize=5**6)
-def _num_additions(used: Architecture) -> int:
-    """Additions in a cell of operations as in `_used` that no convolution takes in.
+def _left_operations(used: Architecture) -> tuple[Architecture, int]:
+    """Operations on the edges, and the number of additions, that a runtime is left with of those of a cell.
 
-    Runtimes add within a convolution whose result goes nowhere else, in one pass; a test compares with ONNX Runtime's
-    own graphs.
+    Runtimes compute what is equal once: poolings of one tensor, of which all but the first become identities, and
+    sums of the same two. They add within a convolution whose result goes nowhere else, in one pass. A test compares
+    with ONNX Runtime's own graphs.
     """
-    exists = [edge for edge, choice in enumerate(used) if choice != _NONE]
+    nodes: list[object] = ["input", None, None, None]
+    computed: set[object] = set()
+    kept, num_additions = list(used), 0
+    for edge, ((source, target), choice) in enumerate(zip(EDGES, used, strict=True)):
+        if choice == _NONE:
+            continue
+        before, term = nodes[target], nodes[source]
+        if choice == _POOL:
+            term = ("pool", term)
+            kept[edge] = _SKIP if term in computed else _POOL
+        elif choice != _SKIP:
+            term = ("convolution", edge)
+        computed.add(term)
+        nodes[target] = term if before is None else ("sum", before, term)
+        if before is not None and nodes[target] not in computed:
+            computed.add(nodes[target])
+            num_additions += not _is_added_within_convolution(used, edge)
+    return tuple(kept), num_additions
 
-    def is_convolution(edge: int) -> bool:
-        if used[edge] != _SKIP:
-            return used[edge] in (_CONV1, _CONV3)
-        source = EDGES[edge][0]
-        before = [e for e in exists if EDGES[e][1] == source]
-        after = [e for e in exists if EDGES[e][0] == source]
-        return after == [edge] and len(before) == 1 and is_convolution(before[0])
 
-    num = 0
-    for node in (1, 2, 3):
-        first, *others = [is_convolution(e) for e in exists if EDGES[e][1] == node] or [False]
-        if others:
-            num += not (first or others[0])
-            num += sum(not is_taken_in for is_taken_in in others[1:])
-    return num
+def _is_added_within_convolution(used: Architecture, edge: int) -> bool:
+    """Whether what an edge brings to a node, or the only thing that was there before, is a convolution's result."""
+    before = [e for e in _edges_to(used, EDGES[edge][1]) if e < edge]
+    return _is_convolution(used, edge) or (len(before) == 1 and _is_convolution(used, before[0]))
+
+
+def _is_convolution(used: Architecture, edge: int) -> bool:
+    """Whether an edge brings the result of a convolution that nothing else reads."""
+    if used[edge] != _SKIP:
+        return used[edge] in (_CONV1, _CONV3)
+    source = EDGES[edge][0]
+    before = _edges_to(used, source)
+    after = [e for e, choice in enumerate(used) if choice != _NONE and EDGES[e][0] == source]
+    return after == [edge] and len(before) == 1 and _is_convolution(used, before[0])
+
+
+def _edges_to(used: Architecture, node: int) -> list[int]:
+    return [e for e, choice in enumerate(used) if choice != _NONE and EDGES[e][1] == node]
 
 
 def _index(blocks: list[Block], block: Block) -> int:

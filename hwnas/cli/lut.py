@@ -59,6 +59,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     """A few lines on what a table is, and on how fast the networks of its space are where that is given."""
     from hwnas.quantities import format_ms
     from hwnas.trust import describe_certificate
+    from lut.machine import describe_machine
     from lut.overview import describe_table
 
     about = describe_table(table, space)
@@ -84,14 +85,9 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  {line}")
     for key, error in about["unsettled"].items():
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
-    if about["calibration"] is not None:
-        calibration = about["calibration"]
-        print(
-            f"  {calibration['method']} calibration on {calibration['num_networks']} networks: offset "
-            f"{calibration['offset_ms']:+.4f} ms, blocks typically x {calibration['median_factor']:.3f} "
-            f"{calibration['median_constant_ms']:+.4f} ms, cross-validated error "
-            f"{calibration['cross_validated_mape']:.2%}"
-        )
+    if space is not None:
+        for sentence in describe_machine(table, space):
+            print(f"  {sentence}")
     if (extremes := about["extremes"]) is not None:
         fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
         print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
@@ -192,6 +188,29 @@ def diff(
         ["block", "second / first"],
         [[key, f"{ratio:.3f}"] for key, ratio in list(difference.ratios.items())[:most]],
     )
+
+
+@app.command()
+def refit(
+    path: Annotated[Path, typer.Argument(help="The table's file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The new table's file [the same].")] = None,
+) -> None:
+    """Calibrate and certify a table anew from its samples; nothing is measured."""
+    from hwnas.errors import RequestError
+    from lut import load_table, save_table
+    from lut.build import finished
+    from search_spaces import make_space
+
+    table = load_table(path)
+    space = make_space(table.space)
+    refitted = finished(table, space)
+    if refitted.calibration is None:
+        raise RequestError(
+            f"{path} cannot be calibrated: expected four usable networks for calibration and two to certify with, "
+            f"found {len(table.networks)} measured networks in all; profile with --networks 50"
+        )
+    save_table(refitted, output or path)
+    print_table_summary(refitted, output or path, space)
 
 
 @app.command()

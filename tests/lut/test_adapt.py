@@ -11,6 +11,7 @@ from samples import small_spec
 from lut import TableError, build_table, load_table, plan_table
 from lut.adapt import adapt_table, advice
 from lut.build import journal_beside
+from lut.cache import BlockSize
 from lut.calibration import calibrate
 from profilers import Profiler
 from profilers.device import adjusted, find_device
@@ -67,7 +68,9 @@ def test_advice_weighs_the_error_against_the_floor() -> None:
     bare = synthetic_table(make_space(small_spec("nasbench-macro")))
     assert bare.certificate is not None
     assert "give more networks" in advice(bare)
-    calibration = calibrate(bare.latency_ms, [{key: 1} for key in bare.latency_ms], list(bare.latency_ms.values()))
+    sizes = dict.fromkeys(bare.latency_ms, BlockSize(weights_mb=0.0, activations_mb=0.0))
+    alone = [{key: 1} for key in bare.latency_ms]
+    calibration = calibrate(bare.latency_ms, alone, list(bare.latency_ms.values()), sizes=sizes)
     table = replace(bare, calibration=calibration)
     assert "little to gain" in advice(table)
     assert "is worth its time" in advice(replace(table, certificate=replace(bare.certificate, mape=0.2)))

@@ -99,7 +99,8 @@ def _require_noticed_or_equal(path: Path) -> None:
     ("change", "words"),
     [
         (lambda d: d.update(format="other"), 'expected "format": "hwnas-latency-table"'),
-        (lambda d: d.update(version=99), "schema version 99, this release reads 1"),
+        (lambda d: d.update(version=99), "schema version 99, this release reads 2"),
+        (lambda d: d.update(version=1), "was changed after it was written"),
         (lambda d: d["table"]["provenance"].update(rounds=7), "was changed after it was written"),
         (lambda d: d.pop("table"), "was changed after it was written"),
     ],
@@ -110,6 +111,16 @@ def test_foreign_and_edited_files_are_refused(change: object, words: str, saved:
     (tmp_path / "t.json").write_text(json.dumps(document))
     with pytest.raises(TableError, match=words):
         load_table(tmp_path / "t.json")
+
+
+def test_tables_of_the_first_version_keep_their_samples_only(saved: bytes, tmp_path: Path) -> None:
+    """Their calibration had other numbers; their checksum did not cover the version."""
+    content = json.loads(saved)["table"]
+    content["calibration"] = {"offset_ms": 0.1, "pressure_ms": 1e-12, "method": "affine"}
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True)
+    document = {"format": "hwnas-latency-table", "version": 1, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (tmp_path / "t.json").write_text(json.dumps({**document, "table": content}))
+    assert load_table(tmp_path / "t.json") == replace(TABLE, calibration=None, certificate=None)
 
 
 def test_missing_file_and_unwritable_folder_are_said(tmp_path: Path) -> None:

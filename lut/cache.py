@@ -1,0 +1,83 @@
+"""What a network costs once it is larger than the caches, which its blocks measured alone are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from lut.precision import BYTES, Precision
+from search_spaces import Block
+from search_spaces.cost import block_cost
+
+MB = 1e6
+"""Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockSize:
+    """Megabytes that a block touches in a forward pass: its weights, and what its layers give."""
+
+    weights_mb: float
+    activations_mb: float
+
+    @property
+    def total_mb(self) -> float:
+        """Both."""
+        return self.weights_mb + self.activations_mb
+
+
+def block_size(block: Block, *, precision: Precision, batch: int) -> BlockSize:
+    """Return the size of a block in a precision at a batch size."""
+    cost = block_cost(block)
+    return BlockSize(
+        weights_mb=cost.params * BYTES[precision] / MB,
+        activations_mb=cost.activations * batch * BYTES[precision] / MB,
+    )
+
+
+@validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class CacheModel:
+    """How much of a network is no longer in the cache when it is needed again, and what bringing it there costs.
+
+    A working set of S megabytes has lost the share S^p / (S^p + H^p) of itself, H being `half_mb` and p `sharpness`:
+    nothing while it is far below the cache, everything once it is far above. Between the two a true least-recently-used
+    cache would lose everything at once, and one with random replacement little by little; processors are in between,
+    and share their last cache with others.
+
+    Attributes:
+        half_mb: the working set, weights and activations together, that has lost half of itself.
+        sharpness: the exponent.
+        weight_ms: milliseconds per megabyte of weights that are lost.
+        activation_ms: milliseconds per megabyte of activations that are lost.
+        call_ms: milliseconds per block when what the runtime itself needs for it is lost.
+    """
+
+    half_mb: Annotated[float, Field(gt=0)]
+    sharpness: Annotated[float, Field(gt=0)]
+    weight_ms: float
+    activation_ms: float
+    call_ms: float
+
+    def lost(self, working_set_mb: ArrayLike) -> NDArray[np.float64]:
+        """Return the share of working sets that is lost between two uses, between 0 and 1."""
+        return lost_share(np.asarray(working_set_mb, dtype=np.float64), self.half_mb, self.sharpness)
+
+    def block_ms(self, size: BlockSize) -> float:
+        """Return what a block costs more in a network that has lost all of its working set."""
+        return self.weight_ms * size.weights_mb + self.activation_ms * size.activations_mb + self.call_ms
+
+    def alone_ms(self, size: BlockSize) -> float:
+        """Return what a block alone pays already, since it loses a part of itself from one run to the next."""
+        return float(self.lost(size.total_mb)) * self.block_ms(size)
+
+
+def lost_share(working_set_mb: NDArray[np.float64], half_mb: ArrayLike, sharpness: ArrayLike) -> NDArray[np.float64]:
+    """Return S^p / (S^p + H^p) for working sets S, H the half and p the sharpness; arrays broadcast."""
+    ratio = np.maximum(working_set_mb, 1e-12) / np.asarray(half_mb)
+    share: NDArray[np.float64] = 1.0 / (1.0 + ratio ** -np.asarray(sharpness, dtype=np.float64))
+    return share

@@ -1,0 +1,64 @@
+"""Calibrating stored samples anew, from the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run_cli
+from samples import small_spec, synthetic_table
+
+from lut import LatencyTable, load_table, save_table
+from lut.build import block_counts, finished
+from lut.networks import NetworkMeasurement, draw_networks
+from profilers import Measurement
+from search_spaces import make_space
+
+SPACE = make_space(small_spec("nasbench-macro"))
+
+
+@pytest.fixture
+def measured() -> LatencyTable:
+    """A table with networks that take a tenth more than their blocks, neither calibrated nor certified."""
+    table = synthetic_table(SPACE)
+    networks = []
+    for number, plan in enumerate(draw_networks(SPACE, 30, seed=0)):
+        counts = block_counts(SPACE, plan.architecture)
+        ns = int(1.1e6 * sum(table.latency_ms[key] * num for key, num in counts.items()))
+        visits = tuple(10**5 + 7 * number + i for i in range(4))
+        measurement = Measurement(key=plan.key, visits=visits, wall_ns=(ns,) * 4, cpu_ns=(1,) * 4)
+        networks.append(NetworkMeasurement(architecture=plan.architecture, role=plan.role, measurement=measurement))
+    return replace(table, networks=tuple(networks), certificate=None)
+
+
+def test_refit_certifies_from_the_stored_samples(measured: LatencyTable, tmp_path: Path) -> None:
+    path, new = tmp_path / "old.json", tmp_path / "new.json"
+    save_table(measured, path)
+    before = path.read_bytes()
+    outcome = run_cli("lut", "refit", path, "-o", new)
+    assert outcome.code == 0 and "held-out networks predicted with" in outcome.out, outcome.err
+    assert path.read_bytes() == before
+    refitted = load_table(new)
+    assert refitted == finished(measured, SPACE)
+    assert refitted.entries == measured.entries and refitted.networks == measured.networks
+    assert refitted.certificate is not None and refitted.certificate.mape < 0.02
+    factors = list(refitted.calibration.factors.values()) if refitted.calibration else []
+    assert np.median(factors) == pytest.approx(1.1, abs=0.05)
+    assert "a block takes" in run_cli("lut", "show", new).out
+    shown = json.loads(run_cli("lut", "show", new, "--json").out)
+    assert shown["calibration"]["cache"]["half_mb"] > 0
+
+    assert run_cli("lut", "refit", path).code == 0
+    assert load_table(path) == refitted
+
+
+def test_a_table_without_networks_cannot_be_refitted(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    save_table(synthetic_table(SPACE), path)
+    before = path.read_bytes()
+    outcome = run_cli("lut", "refit", path)
+    assert outcome.code == 2 and "cannot be calibrated" in outcome.err and "found 0 measured networks" in outcome.err
+    assert path.read_bytes() == before
