@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
 from paced_machine import PacedMachine
+from simulated_machine import WORST
+from simulated_worker import write_devices
 
 from hwnas.progress import Reporter
 from hwnas.report import render_report
 from hwnas.run import Run
+from hwnas.stages.attempts import _move
 from lut import LatencyModel, load_table
 from search_spaces import SpaceSpec, make_space
 
@@ -51,8 +54,10 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
 
 def test_a_run_whose_own_table_is_poor_ends_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwnas.stages.table.EXTRA_NETWORKS", 10)
-    machine, run = PacedMachine(tmp_path, luck=0.4), tmp_path / "run"
-    outcome = run_cli(*_command(machine, run, "--max-latency", "60%"))
+    run = tmp_path / "run"
+    write_devices(tmp_path / "devices.yaml", worst=WORST)
+    where = ("--device", "worst", "--devices", tmp_path / "devices.yaml", "--out", run)
+    outcome = run_cli("search", *SETTINGS, *where, "--max-latency", "60%", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("Measuring on, with") == 2 and "for up to 5.0 min" in outcome.err
     (warning,) = [line for line in outcome.err.splitlines() if line.startswith("warning")]
@@ -134,7 +139,7 @@ def test_a_machine_as_it_was_is_no_news(table: Path, budget_ms: float, tmp_path:
 
 
 def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
-    table: Path, budget_ms: float, tmp_path: Path
+    table: Path, budget_ms: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begun(name: str) -> tuple[Path, tuple[object, ...]]:
         (tmp_path / name).mkdir()
@@ -155,18 +160,32 @@ def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
     assert {p.name for p in (run / "missed" / "1" / "export").iterdir()} >= {"model.onnx", "measure-again.journal"}
 
     run, command = begun("killed")
-    moments: tuple[Callable[[], bool], ...] = (
-        lambda: num_lines(run / "export" / "measure.journal") >= 5,
-        lambda: num_lines(run / "export" / "measure-again.journal") >= 5,
-        (run / "missed" / "1" / "next.json").exists,
-        lambda: (run / "missed").exists() and (run / "retrain" / "winner.safetensors").exists(),
-        lambda: (run / "missed").exists() and num_lines(run / "export" / "measure.journal") >= 5,
+    kill_when(start_cli(*command), lambda: num_lines(run / "export" / "measure-again.journal") >= 5)
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr("hwnas.stages.attempts._move", _interrupted_after(3))
+        run_cli(*command)
+    assert (run / "export" / "next.json").exists() and not (run / "missed" / "1" / "next.json").exists()
+    kill_when(
+        start_cli(*command),
+        lambda: (run / "missed" / "1" / "next.json").exists() and (run / "retrain" / "winner.safetensors").exists(),
     )
-    for moment in moments:
-        kill_when(start_cli(*command), moment)
     done = run_cli(*command)
     assert done.code == 0, done.err
     assert _without_times(_summary(done)) == _without_times(summary)
+
+
+def _interrupted_after(num: int) -> Callable[[Path, Path], None]:
+    """What moves so many files and then has no time for another."""
+    left = num
+
+    def move(source: Path, target: Path) -> None:
+        nonlocal left
+        if left == 0:
+            raise InterruptedError
+        left -= 1
+        _move(source, target)
+
+    return move
 
 
 def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
@@ -175,9 +194,8 @@ def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
     return {row: [fields[name] for name in names] for row, fields in rows.items()}
 
 
-def test_a_winner_that_misses_when_nothing_is_left_ends_in_advice(
-    table: Path, budget_ms: float, tmp_path: Path
-) -> None:
+def test_a_winner_that_misses_when_nothing_is_left_ends_in_advice(table: Path, tmp_path: Path) -> None:
+    budget_ms = 2.1 * LatencyModel(make_space(SPEC), load_table(table)).extreme()[1]
     machine, run = PacedMachine(tmp_path), tmp_path / "run"
     machine.slow_once_there_is(run / "retrain" / "winner.json", 2.0)
     outcome = run_cli(*_command(machine, run, "--lut", table, "--max-latency", f"{budget_ms}ms"))
