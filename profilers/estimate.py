@@ -14,8 +14,9 @@ NEIGHBOURS = 10
 """Visits on either side whose median ratio is the disturbance of a visit."""
 
 BUSY_SHARE = 0.95
-"""A median share of CPU time in wall-clock time above this means that the timing thread itself does the work, so that
-wall-clock time beyond its CPU time was spent waiting for the core."""
+UNDISTURBED = 0.9
+"""A share of CPU time in wall-clock time above the first in the least disturbed tenth of the samples means that the
+timing thread itself does the work, so that wall-clock time beyond its CPU time was spent waiting for the core."""
 
 PREEMPTED_RATIO = 1.05
 PREEMPTED_NS = 2_000
@@ -87,7 +88,7 @@ class Pool:
         self.visits = np.concatenate([m.visits for m in measurements]).astype(np.int64)
         wall_ns = self.wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
         cpu_ns = self.cpu_ns = np.concatenate([np.asarray(m.cpu_ns, dtype=np.float64) for m in measurements])
-        self.is_busy = bool(np.median(cpu_ns / wall_ns) > BUSY_SHARE)
+        self.is_busy = bool(np.quantile(cpu_ns / wall_ns, UNDISTURBED) > BUSY_SHARE)
         self.is_preempted = (wall_ns > PREEMPTED_RATIO * cpu_ns) & (wall_ns > cpu_ns + PREEMPTED_NS)
         self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
 

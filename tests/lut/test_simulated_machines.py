@@ -13,8 +13,8 @@ from simulated_table import block_layers, network_layers, simulated_table
 
 from lut import LatencyTable
 from lut.build import block_counts, finished
-from profilers.estimate import disturbance
 from profilers.measurement import SESSION_STRIDE
+from profilers.slowdown import slowdown
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 NUM_MACHINES = 30
@@ -184,8 +184,8 @@ def test_neighbours_and_frequency_steps_leave_their_traces() -> None:
     def disturbed(**changes: object) -> tuple[float, float, float]:
         table = simulated_table(replace(ZEN1, **changes), SMALL, num_networks=20, seed=1)
         measurements = [*table.entries, *(n.measurement for n in table.networks)]
-        found = disturbance(measurements)
-        return found.preempted, found.slow_down, _total_ms(table)
+        found = slowdown(measurements)
+        return found.preempted, found.spread, _total_ms(table)
 
     quiet = disturbed()
     bursts = disturbed(neighbour="bursts", neighbour_share=0.4)

@@ -16,7 +16,7 @@ from simulated_worker import SimulatedDevice, write_devices
 from lut import load_table
 from profilers import Model, Profiler
 from profilers.device import find_device
-from profilers.estimate import disturbance
+from profilers.slowdown import slowdown
 from search_spaces import make_space
 from search_spaces.onnx_export import export_block, export_network
 
@@ -59,7 +59,7 @@ def test_profiling_a_simulated_device_gives_a_certified_table(sim: SimulatedDevi
     assert table.certificate is not None and table.certificate.mape < 0.1 and table.certificate.repeatability_mape > 0
     assert not table.failures
     # Slices of a shared core would show on the machine that the test runs on, and on this one never do.
-    assert disturbance([*table.entries, *(n.measurement for n in table.networks)]).preempted == 0
+    assert slowdown([*table.entries, *(n.measurement for n in table.networks)]).preempted == 0
     assert sim.num_rounds == 20
 
 

@@ -37,6 +37,10 @@ MAX_VISITS = 100_000
 """Visits of one worker whose conditions are drawn."""
 
 
+PACE_NS = 300_000
+"""Of the worker's fixed piece of work on a machine that nothing slows."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedDevice:
     """One device of the file, and the folder that its workers keep their state in."""
@@ -106,6 +110,15 @@ class SimulatedClock:
         """CPU time."""
         return round(self._cpu_ns)
 
+    def sleep(self, _seconds: float) -> None:
+        """Nothing waits on a simulated machine."""
+
+    def fastest_pace(self) -> tuple[int, int]:
+        """Wall-clock and CPU nanoseconds of the worker's fixed piece of work."""
+        wall, cpu = self._device.factors()
+        noise = self._rng.uniform(1.0, 1.02)
+        return round(PACE_NS * wall * noise), round(PACE_NS * cpu * noise)
+
     def begin_round(self) -> None:
         """Look up how slow the machine is by now."""
         self._factors = self._device.factors()
@@ -161,6 +174,7 @@ def serve(arguments: Sequence[str]) -> None:
 
     worker.time = clock
     worker.open_model, worker.visit_all = open_simulated, visit_simulated
+    worker.fastest_pace = clock.fastest_pace
     worker.inspect = lambda *_: {"event": "inspected", "operations": [], "energy_mj": None}
     worker.cpu_model = lambda: f"simulated {machine.name}"
     worker.Throttling = _Unthrottled
