@@ -148,10 +148,10 @@ def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, di
     found = json.loads((run.folder / "search" / "result.json").read_text())["networks"]["winner"]
     rows["winner"] = {"accuracy": accuracy, "detail": "-".join(map(str, found["architecture"]))}
     journal = folder / f"measure-{len(paths)}.journal"
-    for name, ms in measure_networks(
+    for name, measured in measure_networks(
         paths, run.device, journal, rounds=2 * ROUNDS, seed=run.config.seed, reporter=run.reporter
     ).items():
-        rows[name]["measured_ms"] = ms
+        rows[name]["measured_ms"] = measured.latency_ms
     write_text(folder / "result.json", json.dumps(rows, indent=1) + "\n")
     return rows
 
@@ -183,8 +183,9 @@ def _scaled(
     measured = measure_networks(
         paths, run.device, folder / "measure.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
     )
-    print({name: round(ms, 4) for name, ms in measured.items()})
-    name = next(name for name in spaces if measured[name] >= slowdown * measured["winner"])
+    print({name: round(found.latency_ms, 4) for name, found in measured.items()})
+    least_ms = slowdown * measured["winner"].latency_ms
+    name = next(name for name in spaces if measured[name].latency_ms >= least_ms)
     return spaces[name], (0,) * len(spaces[name].decisions)
 
 

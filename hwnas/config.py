@@ -149,10 +149,12 @@ class TrustConfig:
     """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
 
     `accept_any` takes a table without a certificate, below the threshold, made while the machine was slowed or under an
-    emulator all the same.
+    emulator all the same. A table that a run makes for itself and that is not good enough is measured on for
+    `extra_minutes` at most, and then taken as it is.
     """
 
     min_within_10pct: Annotated[float, Field(ge=0, le=1)] = 0.8
+    extra_minutes: Annotated[float, Field(ge=0)] = 5.0
     accept_any: bool = False
 
 

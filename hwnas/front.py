@@ -24,7 +24,8 @@ def load_history(run: Run) -> list[Evaluation]:
                 evaluation = Evaluation(
                     architecture=tuple(record["architecture"]), score=record["score"], costs=record["costs"]
                 )
-                found.setdefault(evaluation.architecture, evaluation)
+                if evaluation.architecture not in found or record.get("complete", True):  # else an estimate
+                    found[evaluation.architecture] = evaluation
     if not found:
         raise RequestError(f"no search in {run.folder} yet; continue it with hwnas search --out {run.folder} --resume")
     return list(found.values())

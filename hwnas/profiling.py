@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
+import numpy as np
 from platformdirs import user_cache_path
 
 from hwnas.errors import RequestError, RunError
@@ -15,14 +16,20 @@ from hwnas.progress import Reporter
 from lut import LatencyTable, build_table
 from lut.build import TablePlan
 from lut.precision import Precision
+from lut.references import References
 from profilers import Device, Model, Profiler
-from profilers.estimate import estimate_ms
+from profilers.estimate import estimate_ms, split_half_errors
 from search_spaces import SearchSpace
 
 UNTUNED = (
     "\nwarning: TVM's schedules are not tuned for this device: they are many times slower than tuned ones and rank "
     "blocks unreliably; see hwnas tune"
 )
+
+NO_REFERENCES = References()
+
+NOTABLE_DRIFT = 0.03
+"""A machine that is faster or slower by less, or by less than repeats differ by, is not worth a word."""
 
 
 def onnx_cache() -> Path:
@@ -68,20 +75,83 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A network's latency as it was measured.
+
+    Attributes:
+        repeatability: what repeats of this measurement differ by, relative: by its own two halves or the average
+            network's, whichever is more, since a single difference can be small by chance.
+        drift: how many times as long the table's own networks took in the same rounds as when the table was made; None
+            where that cannot be told.
+    """
+
+    latency_ms: float
+    repeatability: float
+    drift: float | None = None
+
+    @property
+    def at_worst_ms(self) -> float:
+        """What a repeat may give."""
+        return self.latency_ms * (1 + self.repeatability)
+
+    @property
+    def table_ms(self) -> float | None:
+        """The latency on the table's terms: on the machine as it was when the table was made."""
+        return None if self.drift is None else self.latency_ms / self.drift
+
+    def as_dict(self) -> dict[str, float | None]:
+        """As it is written to files."""
+        return {
+            "measured_ms": self.latency_ms,
+            "measured_table_ms": self.table_ms,
+            "repeatability": self.repeatability,
+            "drift": self.drift,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Measured:
+        """As it was written."""
+        return cls(latency_ms=record["measured_ms"], repeatability=record["repeatability"], drift=record["drift"])
+
+
 def measure_networks(
-    networks: Mapping[str, Path], device: Device, journal: Path, *, rounds: int, seed: int, reporter: Reporter
-) -> dict[str, float]:
-    """Milliseconds per forward pass of whole networks, measured interleaved with each other.
+    networks: Mapping[str, Path],
+    device: Device,
+    journal: Path,
+    *,
+    rounds: int,
+    seed: int,
+    reporter: Reporter,
+    references: References = NO_REFERENCES,
+) -> dict[str, Measured]:
+    """Whole networks measured interleaved with each other, and with a table's references where there are any.
+
+    Says where the machine is faster or slower than when the table was made.
 
     Raises:
         RunError: one of them cannot be measured.
     """
     models = [Model(key=name, path=path) for name, path in networks.items()]
     with shown(reporter, "measure", rounds) as on_progress:
-        result = Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress).measure(models, journal)
-    if failed := [m for m in result.measurements if m.error is not None]:
+        profiler = Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress)
+        measurements = profiler.measure([*models, *references.models], journal).measurements
+    if failed := [m for m in measurements if m.error is not None and m.key in networks]:
         raise RunError(f"cannot measure {failed[0].key} on {device.name}: {failed[0].error}")
-    return estimate_ms(result.measurements)
+    latencies_ms, halves = estimate_ms(measurements), split_half_errors(measurements)
+    typical = float(np.median(list(halves.values()))) if halves else 0.0
+    drift = references.drift(latencies_ms)
+    if drift is not None and abs(drift - 1) > max(NOTABLE_DRIFT, typical):
+        reporter.line(f"the machine is {describe_drift(drift)} than when the table was made")
+    return {
+        name: Measured(latency_ms=latencies_ms[name], repeatability=max(halves.get(name, 0.0), typical), drift=drift)
+        for name in networks
+    }
+
+
+def describe_drift(drift: float) -> str:
+    """How many per cent slower or faster."""
+    return f"{drift - 1:.0%} slower" if drift > 1 else f"{1 - drift:.0%} faster"
 
 
 @contextmanager

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 def parse_ms(text: str | float) -> float:
-    """Milliseconds from "20ms", "0.5 s", "800us" or a plain number of milliseconds.
+    """Milliseconds from "20ms", "0.5 s" or "800us".
 
     Raises:
-        ValueError: it is none of these, or not positive.
+        ValueError: it is none of these, has no unit, or is not positive.
     """
-    units = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}
-    return _scaled(text, units, "a duration such as 20ms, 0.5s or 800us (or a share such as 60%)")
+    expected = "a duration such as 20ms, 0.5s or 800us (or a share such as 60%)"
+    if re.fullmatch(r"\s*[\d.]+(e[+-]?\d+)?\s*", str(text).lower()):
+        raise ValueError(f"expected {expected}, got {str(text)!r}: did you mean {str(text).strip()}ms?")
+    return _scaled(text, {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}, expected)
 
 
 def parse_count(text: str | float) -> float:
@@ -74,7 +77,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:
-        """The budget written as 20ms, 0.5s, 800us, a plain number of milliseconds, or 60%.
+        """The budget written as 20ms, 0.5s, 800us or 60%.
 
         Raises:
             ValueError: it is none of these.
@@ -93,3 +96,9 @@ class Budget:
 def format_ms(milliseconds: float) -> str:
     """Milliseconds with three significant digits."""
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def ceil_ms(milliseconds: float) -> float:
+    """Milliseconds rounded up to two significant digits."""
+    step = 10.0 ** (math.floor(math.log10(milliseconds)) - 1)
+    return math.ceil(milliseconds / step) * step

@@ -13,11 +13,12 @@ from lut.errors import TableError
 from lut.model import predict_ms
 from lut.networks import draw_networks
 from lut.precision import Precision, in_precision
+from lut.references import choose_references
 from lut.table import LatencyTable
 from profilers import Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
 from search_spaces import SearchSpace
-from search_spaces.onnx_export import export_block, export_network
+from search_spaces.onnx_export import export_network
 
 NUM_BLOCKS = 12
 """Blocks measured again, to tell drift of the device from error of the model."""
@@ -60,16 +61,8 @@ def verify_table(
         raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")
     precision = cast(Precision, table.provenance.precision)
     batch = profiler.device.batch
-    # Measured blocks only: what was carried over from another table is not the latency of a block by itself.
-    by_latency = sorted(table.latency_ms.keys() & table.by_key.keys(), key=lambda key: table.latency_ms[key])
-    picked: set[str] = set()
-    if by_latency:
-        picked = {by_latency[i] for i in np.linspace(0, len(by_latency) - 1, NUM_BLOCKS).round().astype(int)}
-    blocks = {b.key: b for b in space.candidates if b.key in picked}
-    models = [
-        Model(key=key, path=in_precision(export_block(b, onnx_folder, batch=batch), precision, is_part=True))
-        for key, b in blocks.items()
-    ]
+    references = choose_references(table, space, onnx_folder, near_ms=1.0, num_blocks=NUM_BLOCKS, num_networks=0)
+    models = list(references.models)
     names = {a: f"network({'-'.join(map(str, a))})" for a in fresh}
     models += [
         Model(key=n, path=in_precision(export_network(space, a, onnx_folder, batch=batch), precision, is_part=False))
@@ -80,8 +73,7 @@ def verify_table(
     measurements = profiler.measure(models, journal).measurements
     journal.unlink()
     now_ms = estimate_ms(measurements)
-    ratios = [now_ms[key] / table.latency_ms[key] for key in blocks if key in now_ms]
-    drift = float(np.median(ratios)) - 1 if ratios else 0.0
+    drift = (references.drift(now_ms) or 1.0) - 1
     usable = [a for a, name in names.items() if name in now_ms]
     predicted = predict_ms(table, space, np.array(usable))
     measured = [now_ms[names[a]] for a in usable]

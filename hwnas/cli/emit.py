@@ -22,8 +22,9 @@ def emit(
     from hwnas.quantities import Budget
     from hwnas.run import Run
     from hwnas.search import GeneratorAgent
+    from hwnas.stages.latency import reachable_ms
     from hwnas.stages.search import hard_limits
-    from hwnas.stages.table import prepare_latency, reachable_ms
+    from hwnas.stages.table import prepare_latency
     from hwnas.training.randomness import numpy_rng
 
     run = Run.from_folder(folder, Reporter(is_quiet=True))
@@ -36,7 +37,7 @@ def emit(
     rows: list[list[str]] = []
     found = []
     for text in budgets:
-        max_ms = reachable_ms(latency.model, Budget.parse(text))
+        max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter)
         if max_ms > largest_ms:
             raise RequestError(
                 f"the search looked at networks of at most {largest_ms:.4g} ms; it cannot tell which is best under "

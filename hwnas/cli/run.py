@@ -185,6 +185,8 @@ def _continue(folder: Path, last: str, *, as_json: bool, quiet: bool) -> None:
 
 
 def _work(run: object, last: str, *, as_json: bool) -> None:
+    from hwnas.errors import RunError
+    from hwnas.report.facts import missed_budgets
     from hwnas.run import Run
     from hwnas.stages import run_stages
 
@@ -194,7 +196,10 @@ def _work(run: object, last: str, *, as_json: bool) -> None:
         return  # the first process of torchrun speaks for all
     if summary is None:
         run.reporter.line(f"{run.folder}: done up to {last}")
-    elif as_json:
+        return
+    if as_json:
         print_json(summary)
     else:
         print_summary(summary)
+    if missed := missed_budgets(summary):
+        raise RunError("; ".join(missed))

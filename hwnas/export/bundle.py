@@ -24,9 +24,10 @@ from hwnas.export.pixels import with_preprocessing
 from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
-from hwnas.profiling import measure_networks
+from hwnas.profiling import Measured, measure_networks
 from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
-from hwnas.stages.table import ROUNDS
+from hwnas.stages.speed import Speed, references_of
+from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
 from lut import load_table
 from profilers import Device
@@ -105,6 +106,7 @@ class _Bundle:
     def __init__(self, run: Run, summary: Mapping[str, Any], folder: Path) -> None:
         self._run, self._summary, self._folder = run, summary, folder
         self._mean, self._std = summary["mean"], summary["std"]
+        self._table = run.given_table or load_table(run.folder / OWN_TABLE)
 
     def write(self, *, int8: bool, fp16: bool, max_drop: float) -> dict[str, Any]:
         run, folder = self._run, self._folder
@@ -183,9 +185,10 @@ class _Bundle:
             )
         return asdict(parity)
 
-    def _latencies(self, names: list[str]) -> dict[str, float]:
+    def _latencies(self, names: list[str]) -> dict[str, Measured]:
         paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
-        run = self._run
+        run, table = self._run, self._table
+        speed = known_speed(run, table) or Speed()
         with tempfile.TemporaryDirectory() as scratch:
             return measure_networks(
                 paths,
@@ -194,18 +197,18 @@ class _Bundle:
                 rounds=ROUNDS,
                 seed=run.config.seed,
                 reporter=run.reporter,
+                references=references_of(run, table, self._summary["max_latency_ms"], speed),
             )
 
     def _describe(
         self,
         names: list[str],
         metrics: Mapping[str, Mapping[str, float]],
-        latencies: Mapping[str, float],
+        latencies: Mapping[str, Measured],
         quantization: Quantization | None,
         with_tvm: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        run, summary = self._run, self._summary
-        table = run.given_table or load_table(run.folder / OWN_TABLE)
+        run, summary, table = self._run, self._summary, self._table
         models = {}
         for name in names:
             network = OnnxNetwork(self._folder / name)
@@ -224,7 +227,8 @@ class _Bundle:
                 "mean": self._mean,
                 "std": self._std,
                 "test_metrics": dict(metrics[name]),
-                "measured_ms": latencies.get(name),
+                "measured_ms": latencies[name].latency_ms if name in latencies else None,
+                "measured_table_ms": latencies[name].table_ms if name in latencies else None,
                 "operations": operations(self._folder / name),
             }
         return {

@@ -49,7 +49,7 @@ def compare_models(
             + "x".join(map(str, network.input.shape)),
             "size_bytes": path.stat().st_size,
             "peak_memory_bytes": _memory(path),
-            "latency_ms": latencies[str(path)],
+            "latency_ms": latencies[str(path)].latency_ms,
         }
         if dataset is not None:
             row["accuracy"] = _accuracy(path, network, dataset)

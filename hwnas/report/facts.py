@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ def gather(run: Run) -> Facts:
         networks={} if table is None else _networks(run, table),
         block_ms=[] if table is None else _block_ms(run, table),
     )
+
+
+def missed_budgets(summary: Mapping[str, Any]) -> list[str]:
+    """What to do about each winner of a run's summary that does not keep its budget."""
+    winners = [summary, *summary["winners"].values()]
+    return [row["advice"] for row in winners if row.get("advice")]
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from hwnas.report import write_report
 from hwnas.run import Run
 from hwnas.search import HardLimits
 from hwnas.search.tabular import load_tabular
+from hwnas.stages.attempts import current_networks, exported_before, replace_missed
 from hwnas.stages.export import export_networks
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
@@ -71,10 +72,14 @@ def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None
     found = find_networks(run, latency, constraint, supernet)
     if last == "search":
         return None
-    retrained = retrain_networks(run, found, supernet)
-    if last == "retrain":
-        return None
-    exported = export_networks(run, retrained)
+    while True:
+        found = current_networks(run, found)
+        retrained = retrain_networks(run, found, supernet)
+        if last == "retrain":
+            return None
+        exported = export_networks(run, latency, found, retrained, exported_before(run))
+        if not replace_missed(run, latency, constraint, found, exported):
+            break
     summary = summarise(run, found, retrained, exported)
     write_report(run)
     return summary

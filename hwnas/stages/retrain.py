@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.strategy import TaskLoss, distillation_of
 from hwnas.training.trainer import EpochRecord, best_epoch, training_device, with_criterion
+from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
 from search_spaces.supernet import Supernet
@@ -41,20 +42,39 @@ class RetrainedNetwork:
         return float(next(iter(self.test_metrics.values())))
 
 
+def checkpoint_of(name: str) -> str:
+    """Where a network's training is kept in a run's folder."""
+    return f"retrain/{name}.safetensors"
+
+
+def metrics_of(name: str) -> str:
+    """Where the metrics of a retrained network are kept in a run's folder."""
+    return f"retrain/{name}.json"
+
+
 def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supernet) -> dict[str, RetrainedNetwork]:
     """Train every found network alike; networks that are the same are trained once.
 
     They learn from all training images, except those that choose the epoch where the configuration sets some aside.
     """
-    done: dict[tuple[int, ...], RetrainedNetwork] = {}
+    wanted = {n: f for n, f in found.items() if n not in REFERENCES or run.config.retrain.references}
+    done: dict[Architecture, RetrainedNetwork] = {}
     retrained = {}
-    for name, network in found.items():
-        if name in REFERENCES and not run.config.retrain.references:
-            continue
+    for name, network in wanted.items():
         if network.architecture not in done:
+            _adopt(run, name, [n for n, f in wanted.items() if f.architecture == network.architecture])
             done[network.architecture] = _retrain(run, name, network, supernet)
         retrained[name] = done[network.architecture]
     return retrained
+
+
+def _adopt(run: Run, name: str, same: Sequence[str]) -> None:
+    """Take over the training of the same network under another name, where there is one already."""
+    trained = next((n for n in same if (run.folder / checkpoint_of(n)).exists()), name)
+    if not (run.folder / checkpoint_of(name)).exists():
+        for file in (metrics_of, checkpoint_of):  # the checkpoint last: it tells that there is something to take over
+            if trained != name and (run.folder / file(trained)).exists():
+                (run.folder / file(trained)).replace(run.folder / file(name))
 
 
 def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> RetrainedNetwork:
@@ -90,7 +110,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         config=config,
         batches=batches,
         accumulate=accumulate,
-        checkpoint=run.folder / "retrain" / f"{name}.safetensors",
+        checkpoint=run.folder / checkpoint_of(name),
         name=f"retrain {name}",
         seed=run.config.seed,
         reporter=run.reporter,
@@ -100,7 +120,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     assert epoch is not None
     module.eval()
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
-    metrics = run.stored(f"retrain/{name}.json", lambda: run.test_agent.metrics(module, test.in_order()))
+    metrics = run.stored(metrics_of(name), lambda: run.test_agent.metrics(module, test.in_order()))
     return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
 
 

@@ -15,21 +15,20 @@ from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
 from hwnas.evaluators.proxy_features import NUM_SAMPLES, proxy_features
 from hwnas.parts import find
-from hwnas.profiling import measure_networks, onnx_cache
+from hwnas.profiling import onnx_cache
 from hwnas.progress import Task
-from hwnas.quantities import parse_bytes, parse_count, parse_mj
+from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.judgement import Judgement
 from hwnas.search.loop import Judge, run_search
-from hwnas.stages.table import ROUNDS, Latency
+from hwnas.stages.finalists import Finalist, Finalists, ranked, search_limits
+from hwnas.stages.latency import Latency
 from hwnas.training.randomness import numpy_rng
 from lut.model import energy_mj
-from lut.precision import in_precision
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.memory import MemoryModel
-from search_spaces.onnx_export import export_network
 from search_spaces.supernet import Supernet
 
 SIZE_EVALUATIONS = 2000
@@ -42,7 +41,11 @@ REFERENCES = ("largest", "random")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundNetwork:
-    """A network to be retrained, with what is known of it so far."""
+    """A network to be retrained, with what is known of it so far.
+
+    Attributes:
+        finalist_ms: measured after the search, for winners.
+    """
 
     architecture: Architecture
     params: int
@@ -50,6 +53,7 @@ class FoundNetwork:
     supernet_score: float
     predicted_ms: float
     max_ms: float
+    finalist_ms: float | None = None
 
 
 def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
@@ -58,7 +62,7 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
     The references are the largest network that fits, and a random one.
 
     Raises:
-        RunError: no evaluated network keeps the budget as measured.
+        RunError: no network keeps the budget as measured, not even the fastest.
         RequestError: the folder holds a result of another version.
     """
     found = run.stored("search/result.json", lambda: _find(run, latency, constraint, supernet))
@@ -122,29 +126,53 @@ def _find_by(
 ) -> dict[str, Any]:
     history: dict[Architecture, Evaluation] = {}
     budgets = {"winner": latency.max_ms, **winner_names(latency.more_ms)}
-    limits_of = {
-        name: constraint.with_maximum("latency_ms", max_ms * latency.margin) for name, max_ms in budgets.items()
-    }
+    limits_of = {name: search_limits(constraint, latency, max_ms) for name, max_ms in budgets.items()}
     extra = _what_agents_read(run, constraint, supernet)
     for name, limits in limits_of.items():
         result = _search(run, limits, extra, judge, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
-    networks, finalists = {}, {}
+    winners, finalists, slow_downs = {}, {}, {}
     for name, max_ms in budgets.items():
-        among = [e for e in history.values() if limits_of[name].is_met(e.architecture)]
-        ranked = SearchResult(history=tuple(among), seed=run.config.seed).ranked
-        winner, finalists[name] = _measure_finalists(run, ranked, latency, max_ms, name)
-        networks[name] = (winner.architecture, max_ms)
+        candidates = Finalists(run, ranked(run, limits_of[name]), latency, max_ms, name)
+        winners[name] = _winner(run, candidates, latency, limits_of[name], max_ms, judge)
+        finalists[name], slow_downs[name] = candidates.rows, candidates.slow_down
+    networks = {name: (winner.architecture, budgets[name]) for name, winner in winners.items()}
+    constraint = constraint.with_maximum("latency_ms", latency.limit_for(slow_downs["winner"]))
     random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
     networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
     known = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))
     return {
-        "networks": {name: _describe(a, costs, known[name], latency, max_ms) for name, (a, max_ms) in networks.items()},
+        "networks": {
+            name: described(a, costs, known[name], latency, max_ms)
+            | ({"finalist_ms": winners[name].measured.latency_ms} if name in winners else {})
+            for name, (a, max_ms) in networks.items()
+        },
         "finalists": finalists["winner"],
         "finalists_of_budgets": {name: rows for name, rows in finalists.items() if name != "winner"},
         "front": [e.as_dict() for e in pareto_front([_by_latency(e) for e in history.values()])],
         "num_evaluations": len(history),
     }
+
+
+def _winner(
+    run: Run, finalists: Finalists, latency: Latency, limits: HardLimits, max_ms: float, judge: _Remembering
+) -> Finalist:
+    """The best finalist that keeps the budget; where none does, the fastest network of the space is tried too."""
+    if winner := finalists.best():
+        return winner
+    fastest, _ = latency.model.extreme()
+    fastest = run.space.canonical(fastest)
+    if limits.is_met(fastest) and all(f.architecture != fastest for f in finalists.measured):
+        (score,) = judge.scores([fastest])
+        finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
+        if winner := finalists.best():
+            return winner
+    nearest = min(finalists.measured, key=lambda f: f.measured.latency_ms)
+    raise RunError(
+        f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; the fastest takes "
+        f"{format_ms(nearest.measured.latency_ms)}: {'-'.join(map(str, nearest.architecture))}; give a budget of "
+        f"{format_ms(ceil_ms(nearest.measured.at_worst_ms))} or more"
+    )
 
 
 def winner_names(more_ms: Mapping[str, float]) -> dict[str, float]:
@@ -160,7 +188,7 @@ def hard_limits(run: Run, latency: Latency) -> HardLimits:
     """Everything the configuration bounds, and the sizes of networks for the record."""
     config, costs = run.config, GraphCosts(run.space)
     limits = [
-        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.max_ms * latency.margin),
+        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.limit_ms),
         Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
         Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
     ]
@@ -250,50 +278,6 @@ def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
     return show
 
 
-def _measure_finalists(
-    run: Run, ranked: Sequence[Evaluation], latency: Latency, max_ms: float, name: str
-) -> tuple[Evaluation, list[dict[str, Any]]]:
-    """The best evaluation that keeps the budget on the device, and all that were measured to find it."""
-    measured: list[dict[str, Any]] = []
-    for number, group in enumerate(_groups(ranked, run.config.search.finalists)):
-        latencies_ms = _measure_group(run, group, str(number) if name == "winner" else f"{name}-{number}")
-        for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
-            probability = latency.probability(evaluation.costs["latency_ms"], max_ms)
-            measured.append(
-                {**evaluation.as_dict(), "measured_ms": measured_ms, "probability_within_budget": probability}
-            )
-        for evaluation, measured_ms in zip(group, latencies_ms, strict=True):
-            if measured_ms <= max_ms:
-                return evaluation, measured
-    nearest = min(row["measured_ms"] for row in measured)
-    raise RunError(
-        f"none of {len(measured)} evaluated networks keeps {max_ms:g} ms as measured; the fastest takes "
-        f"{nearest:.4g} ms: give a larger budget or more evaluations"
-    )
-
-
-def _groups(ranked: Sequence[Evaluation], size: int) -> Iterator[Sequence[Evaluation]]:
-    for start in range(0, len(ranked), size):
-        yield ranked[start : start + size]
-
-
-def _measure_group(run: Run, group: Sequence[Evaluation], label: str) -> list[float]:
-    folder = run.folder / "search" / "finalists"
-    folder.mkdir(exist_ok=True)
-    paths = {
-        "-".join(map(str, e.architecture)): in_precision(
-            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch),
-            run.config.precision,
-            is_part=False,
-        )
-        for e in group
-    }
-    latencies_ms = measure_networks(
-        paths, run.device, folder / f"{label}.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
-    )
-    return [latencies_ms[name] for name in paths]
-
-
 def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architecture:
     """The network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
     agent = EvolutionAgent(run.space, constraint, numpy_rng(run.config.seed, "largest"))
@@ -310,13 +294,14 @@ def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architectur
     return best.architecture
 
 
-def _describe(
+def described(
     architecture: Architecture,
     costs: GraphCosts,
     score: float,
     latency: Latency,
     max_ms: float,
 ) -> dict[str, Any]:
+    """The fields of a found network."""
     cost = costs.of(architecture)
     return {
         "architecture": list(architecture),

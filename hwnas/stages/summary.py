@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwnas.run import Run
-from hwnas.stages.export import DYNAMIC_MODEL, MODEL
+from hwnas.stages.attempts import advice, missed_winners
+from hwnas.stages.export import DYNAMIC_MODEL, MODEL, Exported, model_of
 from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.search import REFERENCES, FoundNetwork
 from profilers.durable import write_text
@@ -17,16 +18,17 @@ def summarise(
     run: Run,
     found: Mapping[str, FoundNetwork],
     retrained: Mapping[str, RetrainedNetwork],
-    exported: Mapping[str, Any],
+    exported: Exported,
 ) -> dict[str, object]:
     """The winner's figures, those of its references under "references"; also written to summary.json."""
-    measured_ms: Mapping[str, float] = exported["measured_ms"]
+    missed = missed_winners(found, exported)
     rows: dict[str, dict[str, Any]] = {
         name: {
             **_row(run, found[name], retrained[name]),
-            "measured_ms": measured_ms[name],
+            **exported.networks[name].measured.as_dict(),
             "max_latency_ms": found[name].max_ms,
-            "budget_kept": measured_ms[name] <= found[name].max_ms,
+            "budget_kept": exported.networks[name].measured.latency_ms <= found[name].max_ms,
+            "advice": advice(run, name, found[name].max_ms, exported) if name in missed else None,
         }
         for name in retrained
     }
@@ -35,7 +37,7 @@ def summarise(
         **rows["winner"],
         "onnx": str(run.folder / MODEL),
         "onnx_dynamic_batch": str(run.folder / DYNAMIC_MODEL),
-        "parity": exported["parity"][MODEL],
+        "parity": exported.parity[MODEL],
         "device": run.device.name,
         "space": run.space.spec.as_dict(),
         "classes": list(run.dataset.classes),
@@ -44,7 +46,7 @@ def summarise(
         "seed": run.config.seed,
         "references": {name: rows[name] for name in REFERENCES if name in rows},
         "winners": {
-            name: {**row, "onnx": str(run.folder / "export" / f"{name}.onnx")}
+            name: {**row, "onnx": str(run.folder / model_of(name))}
             for name, row in rows.items()
             if name.startswith("winner-")
         },

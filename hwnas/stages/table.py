@@ -2,78 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
 
-from scipy.special import ndtr, ndtri
+import numpy as np
 
 from hwnas.errors import RequestError
-from hwnas.profiling import profile_space
+from hwnas.profiling import measure_networks, onnx_cache, profile_space, shown
 from hwnas.quantities import Budget, format_ms
 from hwnas.run import OWN_TABLE, Run
-from hwnas.trust import describe_certificate, require_trust
+from hwnas.stages.latency import CurrentModel, Latency, confident_margin, reachable_ms, searching_margin
+from hwnas.stages.speed import Speed, time_references
+from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_trust
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
-from profilers import Profiler
+from lut.build import TablePlan
+from lut.extend import extend_table, extension_plan, forget_extensions
+from lut.precision import in_precision
+from profilers import MeasurementError, Profiler
+from profilers.durable import write_text
+from profilers.session import SITTING
+from search_spaces.cost import GraphCosts
+from search_spaces.onnx_export import export_network
+from search_spaces.overview import extreme_architecture
 
 ROUNDS = 80
 NUM_NETWORKS = 50
 
+MOST_EXTENSIONS = 2
+EXTRA_NETWORKS = 40
+"""Networks for calibration that an extension adds."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Latency:
-    """Predictions for the run's space, and the budgets to be kept.
+OUT_OF_REACH = 1.5
+"""A few rounds are enough to tell that a network takes so many times the budget."""
 
-    Attributes:
-        max_ms: the run's budget; winner and references keep it.
-        more_ms: further budgets by their text, each with a winner of its own.
-        margin: share of a budget that predictions may take, for the confidence asked for.
-    """
-
-    model: LatencyModel
-    max_ms: float
-    more_ms: Mapping[str, float]
-    margin: float
-
-    def probability(self, predicted_ms: float, max_ms: float) -> float | None:
-        """That a network with that prediction keeps the budget, by the certificate's errors; None without one."""
-        certificate = self.model.table.certificate
-        if certificate is None:
-            return None
-        std = max(certificate.error_std, 1e-6)
-        return float(ndtr((certificate.bias - (predicted_ms / max_ms - 1.0)) / std))
+SPEED = "speed.json"
+"""What timing the table's references gave, and of which table: what was measured before the search, once."""
 
 
 def prepare_latency(run: Run) -> Latency:
-    """Load the table, or profile the space on the device first where none is given.
+    """Load the table, or profile the space on the device first where none is given, and see how fast the machine is.
 
     Raises:
-        RequestError: the budget is below the fastest or above the slowest architecture.
+        RequestError: the table that was given is not good enough, or the budget is below the fastest architecture.
         TableError: the table does not fit the space.
     """
+    config = run.config
     table = run.given_table or _own_table(run)
-    require_trust(table, run.config.trust, name=str(run.config.lut or run.folder / OWN_TABLE))
-    if table.provenance.precision != run.config.precision:
+    if run.given_table is not None:
+        require_trust(table, config.trust, name=str(config.lut))
+    if table.provenance.precision != config.precision:
         raise RequestError(
-            f"{run.config.lut} holds {table.provenance.precision} latencies, but --precision is {run.config.precision}"
+            f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
         )
+    speed = known_speed(run, table)
+    if speed is None and run.given_table is None:
+        table = _improved(run, table)
     run.reporter.line(describe_certificate(table))
-    model = LatencyModel(run.space, table, name=str(run.config.lut or run.folder / OWN_TABLE))
+    doubt = _doubts(run, table)
+    if doubt is not None:
+        run.reporter.warn(
+            f"the table {doubt}. So {num_finalists(run, doubt)} networks instead of {config.search.finalists} are "
+            "measured at a time before one is chosen: the budget is kept as measured, whatever is predicted"
+        )
+    then = LatencyModel(run.space, table, name=str(config.lut or run.folder / OWN_TABLE))
+    budget = Budget.parse(config.max_latency)
+    if speed is None:
+        speed = _timed(run, table, budget.resolve_ms(then.extreme(slowest=True)[1]))
+    model = CurrentModel(then=then, slow_down=speed.slow_down)
+    margin = confident_margin(table, config.search.confidence)
+    widened = searching_margin(table) if doubt and config.search.confidence is None else margin
     return Latency(
         model=model,
-        max_ms=reachable_ms(model, Budget.parse(run.config.max_latency)),
-        more_ms={text: reachable_ms(model, Budget.parse(text)) for text in run.config.budgets},
-        margin=_margin(table, run.config.search.confidence),
+        speed=speed,
+        max_ms=reachable_ms(model, budget, run.reporter, leeway=widened),
+        more_ms={
+            text: reachable_ms(model, Budget.parse(text), run.reporter, leeway=widened) for text in config.budgets
+        },
+        margin=margin,
+        search_margin=widened,
+        doubt=doubt,
     )
 
 
-def _margin(table: LatencyTable, confidence: float | None) -> float:
-    """Predicted / measured - 1 is taken to be normal, with the certificate's bias and deviation."""
-    if confidence is None:
-        return 1.0
-    certificate = table.certificate
-    if certificate is None:
-        raise RequestError("a confidence needs a table with a certificate; profile with --networks 50")
-    return float(min(1.0, 1.0 + certificate.bias - ndtri(confidence) * certificate.error_std))
+def num_finalists(run: Run, doubt: str | None) -> int:
+    """How many networks are measured at a time: twice as many as asked for where the table is poor."""
+    return run.config.search.finalists * (1 if doubt is None else 2)
+
+
+def _doubts(run: Run, table: LatencyTable) -> str | None:
+    """Why a table of the run's own is poor, as what follows its name; a given one is good enough, or was accepted."""
+    trust = run.config.trust
+    return None if run.given_table is not None or trust.accept_any else doubts(table, trust)
 
 
 def _own_table(run: Run) -> LatencyTable:
@@ -86,6 +108,9 @@ def _own_table(run: Run) -> LatencyTable:
             return table
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()
+            forget_extensions(path)
+    _require_latencies(run)
+    _require_in_reach(run)
     plan = plan_table(
         run.space,
         rounds=ROUNDS,
@@ -98,21 +123,92 @@ def _own_table(run: Run) -> LatencyTable:
     return profile_space(run.space, path, plan, profiler=profiler, reporter=run.reporter)
 
 
-def reachable_ms(model: LatencyModel, budget: Budget) -> float:
-    """The budget in milliseconds.
+def _require_latencies(run: Run) -> None:
+    if run.device.emulated and not run.config.trust.accept_any:
+        raise RequestError(f"{run.device.name} is an emulator: its numbers are no latencies of a device; {OVERRIDE}")
 
-    Raises:
-        RequestError: it is below the fastest or above the slowest architecture.
-    """
-    (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
-    max_ms = budget.resolve_ms(slowest_ms)
-    if max_ms < fastest_ms:
+
+def _require_in_reach(run: Run) -> None:
+    """Raise RequestError for a budget in milliseconds that a few rounds of the smallest network show to be hopeless."""
+    budgets = [Budget.parse(text).milliseconds for text in (run.config.max_latency, *run.config.budgets)]
+    smallest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False)
+    given = [ms for ms in budgets if ms is not None]
+    if not given or not run.space.depends_on_input(run.space.canonical(smallest)):
+        return
+    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch)
+    with TemporaryDirectory() as scratch:
+        takes_ms = measure_networks(
+            {"smallest": in_precision(path, run.config.precision, is_part=False)},
+            run.device,
+            Path(scratch) / "smallest.journal",
+            rounds=SITTING,
+            seed=run.config.seed,
+            reporter=run.reporter,
+        )["smallest"].latency_ms
+    if takes_ms > OUT_OF_REACH * min(given):
         raise RequestError(
-            f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"
+            f"no architecture under {format_ms(min(given))}: the network of fewest multiply-accumulates takes about "
+            f"{format_ms(takes_ms)} on {run.device.name}; give a larger budget, or a share such as 60%"
         )
-    if max_ms > slowest_ms:
-        raise RequestError(
-            f"a budget of {format_ms(max_ms)} rules nothing out; the slowest architecture of this space takes "
-            f"{format_ms(slowest_ms)}, the fastest {format_ms(fastest_ms)}: give a budget in between"
+
+
+def _improved(run: Run, table: LatencyTable) -> LatencyTable:
+    """The run's own table, measured on as long as it is not good enough and the time for it lasts."""
+    path, trust = run.folder / OWN_TABLE, run.config.trust
+    deadline = monotonic() + 60 * trust.extra_minutes
+    for seed in range(run.config.seed + 1, run.config.seed + 1 + MOST_EXTENSIONS):
+        doubt, minutes = _doubts(run, table), (deadline - monotonic()) / 60
+        if doubt is None or minutes <= 0:
+            break
+        plan = extension_plan(table, run.space, num_networks=EXTRA_NETWORKS, seed=seed)
+        if plan is None:  # it is in the table
+            continue
+        num_new = len(plan.networks) - len(table.networks)
+        run.reporter.line(f"the table {doubt}. Measuring on, with {num_new} more networks, for up to {minutes:.1f} min")
+        table = _extended(run, table, plan, minutes)
+    forget_extensions(path)  # of tables that were written by a run that was killed before it could
+    return table
+
+
+def _extended(run: Run, table: LatencyTable, plan: TablePlan, minutes: float) -> LatencyTable:
+    with shown(run.reporter, "profile", ROUNDS) as on_progress:
+        return extend_table(
+            table,
+            run.space,
+            run.folder / OWN_TABLE,
+            plan,
+            profiler=Profiler(
+                device=run.device, rounds=ROUNDS, seed=plan.seed, max_minutes=minutes, on_progress=on_progress
+            ),
+            onnx_folder=onnx_cache(),
+            on_export=lambda done, total: on_progress("export", done, total),
         )
-    return max_ms
+
+
+def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
+    """How fast the machine is, written down; a device that cannot be reached is no obstacle yet."""
+    try:
+        speed = time_references(run, table, near_ms)
+    except MeasurementError as error:
+        run.reporter.warn(f"cannot tell how fast {run.device.name} is now: {error}")
+        return Speed()
+    write_text(run.folder / SPEED, json.dumps({"table": _identity(table), **asdict(speed)}) + "\n")
+    return speed
+
+
+def known_speed(run: Run, table: LatencyTable) -> Speed | None:
+    """What was measured before; None where nothing was, or of another table."""
+    try:
+        record = json.loads((run.folder / SPEED).read_text(encoding="utf-8"))
+        if record.pop("table") == _identity(table):
+            return Speed(**record)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    # Runs of earlier versions did not measure it; theirs are over, and nothing is measured to look at them.
+    return Speed() if (run.folder / "search" / "result.json").exists() else None
+
+
+def _identity(table: LatencyTable) -> str:
+    """Tells tables apart."""
+    total_ms = float(np.sum(list(table.estimates_ms.values())))
+    return f"{table.provenance.date}, {len(table.estimates_ms)} models of {total_ms:.9g} ms"

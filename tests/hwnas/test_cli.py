@@ -164,12 +164,21 @@ def test_no_budget_is_refused() -> None:
 def test_budgets_out_of_reach_name_the_reachable(table: Path, tmp_path: Path) -> None:
     base = (*FAST, "--lut", table, "--out", tmp_path / "run")
     assert_refused(run_cli("search", *base, "--max-latency", "1us"), "no architecture under 0.001 ms; the fastest")
-    out = tmp_path / "other"
-    slow = run_cli("search", *FAST, "--lut", table, "--out", out, "--max-latency", "999s")
-    assert_refused(slow, "rules nothing out; the slowest architecture", "the fastest")
+    slow = run_cli("train", *FAST, "--lut", table, "--out", tmp_path / "other", "--max-latency", "9999s")
+    assert slow.code == 0 and "rules nothing out: the slowest network" in slow.err and "the fastest" in slow.err
+
+
+def test_a_hopeless_budget_is_refused_before_anything_is_profiled(tmp_path: Path) -> None:
+    command = ("search", *FAST, "--out", tmp_path / "run", "--quiet")
+    hopeless = run_cli(*command, "--max-latency", "50%", "--budgets", "0.1us")
+    assert_refused(hopeless, "no architecture under 0.0001 ms: the network of fewest", "such as 60%")
+    assert_refused(run_cli(*command, "--max-latency", "2"), "got '2': did you mean 2ms?")
+    assert not (tmp_path / "run" / "lut.json").exists()
 
 
 def test_a_refused_request_does_not_claim_the_folder(tmp_path: Path) -> None:
+    space = ("--space", "nasbench-macro", "--input-size", 8, "--channels", 1, "--width", 0.25)
+    assert run_cli("profile", *space, "--networks", 0, "--rounds", 4, "-o", tmp_path / "run" / "lut.json").code == 0
     base = ("train", *FAST, "--out", tmp_path / "run", "--quiet", "--accept-table")
     assert_refused(run_cli(*base, "--max-latency", "0.1us"), "no architecture under")
     assert_refused(run_cli(*base, "--max-latency", "50%", "--agent", "007"), "unknown search agent")
@@ -202,7 +211,7 @@ def test_table_cut_in_half_is_refused(table: Path, budget: str, tmp_path: Path) 
 
 
 def test_unknown_key_suggests_the_nearest(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("{max_latency: 1, search: {evalutions: 3}}")
+    (tmp_path / "c.yaml").write_text("{max_latency: 1ms, search: {evalutions: 3}}")
     assert_refused(run_cli("search", tmp_path / "c.yaml"), "unknown key 'search.evalutions'", "'evaluations'")
 
 

@@ -1,0 +1,178 @@
+"""Winners that miss their budget once they are exported, and the finalists that take their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hwnas.quantities import ceil_ms, format_ms
+from hwnas.run import Run
+from hwnas.search import HardLimits, RandomAgent
+from hwnas.stages.export import DYNAMIC_MODEL, JOURNAL, RESULT, SECOND_JOURNAL, Exported, exported_from, model_of
+from hwnas.stages.finalists import Finalists, ranked, search_limits
+from hwnas.stages.latency import Latency
+from hwnas.stages.retrain import checkpoint_of, metrics_of
+from hwnas.stages.search import FoundNetwork, described
+from hwnas.training.randomness import numpy_rng
+from search_spaces.cost import GraphCosts
+
+NEXT = "export/next.json"
+"""Which winners missed their budgets, and what is retrained instead. Once it is there the attempt is set aside."""
+
+MISSED = "missed"
+"""Folder of what was set aside, a numbered folder for each attempt, with the files as they lay in the run's."""
+
+NUM_SAMPLED = 200
+"""Networks among which the one nearest to a budget is sought; each costs a table look-up only."""
+
+
+def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
+    """The networks of the attempt that the run is at: those found, with the winners that missed replaced."""
+    networks = dict(found)
+    for record in _records(run):
+        networks |= _networks(record)
+    pending = run.folder / NEXT
+    if pending.exists() and (replaced := _networks(_read(pending))):
+        _set_aside(run, networks, replaced)
+        networks |= replaced
+    return networks
+
+
+def exported_before(run: Run) -> Exported | None:
+    """What the last attempt that missed came to."""
+    num = len(list(_records(run)))
+    return None if num == 0 else exported_from(_read(run.folder / MISSED / str(num) / RESULT))
+
+
+def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> list[str]:
+    """Names of the winners that take longer than their budgets as exported."""
+    return [
+        name
+        for name, network in found.items()
+        if network.finalist_ms is not None and exported.networks[name].measured.latency_ms > network.max_ms
+    ]
+
+
+def replace_missed(
+    run: Run, latency: Latency, constraint: HardLimits, found: Mapping[str, FoundNetwork], exported: Exported
+) -> bool:
+    """Whether a winner that missed its budget is replaced by the next finalist, so that there is another attempt."""
+    if not missed_winners(found, exported):
+        return False
+    record = run.stored(NEXT, lambda: _decide(run, latency, constraint, found, exported))
+    return bool(record["networks"])
+
+
+def advice(run: Run, name: str, max_ms: float, exported: Exported) -> str:
+    """One line on a winner that missed its budget when nothing was left to be tried."""
+    measured = exported.networks[name].measured
+    nearest = _read(run.folder / NEXT)["nearest"][name]
+    wanted = f"{ceil_ms(measured.at_worst_ms):g}ms"
+    flag = f"--max-latency {wanted}" if name == "winner" else f"--budgets {wanted}"
+    known = (
+        "no network of this space keeps it on a machine as slow as it is now"
+        if nearest is None
+        else f"the nearest network that should keep it takes about {format_ms(nearest['now_ms'])}: "
+        + "-".join(map(str, nearest["architecture"]))
+    )
+    return f"{_over(name, max_ms, exported)}, and no other finalist is left; {known}; give {flag}"
+
+
+def _over(name: str, max_ms: float, exported: Exported) -> str:
+    takes_ms = exported.networks[name].measured.latency_ms
+    return f"{name} takes {format_ms(takes_ms)} as exported, more than its budget of {format_ms(max_ms)}"
+
+
+def _decide(
+    run: Run, latency: Latency, constraint: HardLimits, found: Mapping[str, FoundNetwork], exported: Exported
+) -> dict[str, Any]:
+    missed = {
+        name: {
+            "architecture": list(found[name].architecture),
+            "measured_ms": exported.networks[name].measured.latency_ms,
+            "finalist_ms": found[name].finalist_ms,
+        }
+        for name in missed_winners(found, exported)
+    }
+    networks, nearest = {}, {}
+    for name, record in missed.items():
+        max_ms = found[name].max_ms
+        finalists = Finalists(run, ranked(run, search_limits(constraint, latency, max_ms)), latency, max_ms, name)
+        records = [*(r["missed"][name] for r in _records(run) if name in r["missed"]), record]
+        without = {tuple(r["architecture"]) for r in records}
+        # Others will take so much longer as exported than they did as finalists, too.
+        room = max(r["measured_ms"] / r["finalist_ms"] for r in records)
+        if (chosen := finalists.best(room=room, without=without)) is None:
+            slow_down = exported.networks[name].measured.latency_ms / found[name].predicted_ms
+            nearest[name] = _nearest(run, latency, constraint, max_ms, slow_down)
+            continue
+        instead = "-".join(map(str, chosen.architecture))
+        run.reporter.line(f"{_over(name, max_ms, exported)}: the next finalist, {instead}, is retrained")
+        fields = described(chosen.architecture, GraphCosts(run.space), chosen.evaluation.score, latency, max_ms)
+        networks[name] = fields | {"finalist_ms": chosen.measured.latency_ms}
+    return {"missed": missed, "networks": networks, "nearest": nearest}
+
+
+def _nearest(
+    run: Run, latency: Latency, constraint: HardLimits, max_ms: float, slow_down: float
+) -> dict[str, Any] | None:
+    """The slowest of a sample of the space that keeps the budget where all take so many times what is predicted."""
+    limits = constraint.with_maximum("latency_ms", max_ms / slow_down)
+    if not limits.is_met(latency.model.extreme()[0]):
+        return None
+    sample = RandomAgent(run.space, limits, numpy_rng(run.config.seed, "nearest")).ask(NUM_SAMPLED)
+    nearest = max(sample, key=latency.model.predict_one_ms)
+    return {"architecture": list(nearest), "now_ms": slow_down * latency.model.predict_one_ms(nearest)}
+
+
+def _records(run: Run) -> Iterator[dict[str, Any]]:
+    """What was decided about the attempts that were set aside, in order."""
+    number = 1
+    while (path := run.folder / MISSED / str(number) / "next.json").exists():
+        yield _read(path)
+        number += 1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def _networks(record: Mapping[str, Any]) -> dict[str, FoundNetwork]:
+    return {
+        name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
+        for name, fields in record["networks"].items()
+    }
+
+
+def _set_aside(run: Run, found: Mapping[str, FoundNetwork], replaced: Mapping[str, FoundNetwork]) -> None:
+    """Move the attempt's files out of the way, the decision last, so that it can be interrupted and done again.
+
+    Trainings that a network of another name shares go to that name.
+    """
+    place = run.folder / MISSED / str(len(list(_records(run))) + 1)
+    names = {name: found[name].architecture for name in found if name not in replaced}
+    for name in replaced:
+        heir = next((other for other, a in names.items() if a == found[name].architecture), None)
+        for file in (checkpoint_of, metrics_of):
+            if heir is not None:
+                _move(run.folder / file(name), run.folder / file(heir))
+            _move(run.folder / file(name), place / file(name))
+        model = run.folder / model_of(name)
+        for written in [model, *model.parent.glob(f"{model.stem}-int8-*.onnx")]:
+            _move(written, place / written.relative_to(run.folder))
+        if name == "winner":
+            _move(run.folder / DYNAMIC_MODEL, place / DYNAMIC_MODEL)
+    for path in (JOURNAL, SECOND_JOURNAL, RESULT):
+        _move(run.folder / path, place / path)
+    (run.folder / NEXT).replace(place / "next.json")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file that is still there; one that was moved before is not overwritten by its successor."""
+    if source.exists() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)

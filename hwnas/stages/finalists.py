@@ -1,0 +1,149 @@
+"""Measuring the best networks of a search on the device, until one keeps the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwnas.front import load_history
+from hwnas.profiling import Measured, measure_networks, onnx_cache
+from hwnas.run import Run
+from hwnas.search import Evaluation, HardLimits, SearchResult
+from hwnas.stages.latency import Latency
+from hwnas.stages.speed import references_of
+from hwnas.stages.table import ROUNDS, num_finalists
+from lut.precision import in_precision
+from search_spaces import Architecture
+from search_spaces.onnx_export import export_network
+
+LEAST_SLACK = 0.02
+"""Predictions are never trusted to less than this when a network is passed over."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finalist:
+    """A network of the search, and what it takes."""
+
+    evaluation: Evaluation
+    measured: Measured
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its choices."""
+        return self.evaluation.architecture
+
+
+class Finalists:
+    """The networks of a search under one budget, measured group by group in order of score as far as is needed.
+
+    What was measured lies in the run's folder: made anew, the same networks are measured in the same groups, and those
+    that were are read.
+
+    Args:
+        ranked: the evaluations that are worth measuring, best first.
+        name: of the winner that they are candidates for.
+    """
+
+    def __init__(self, run: Run, ranked: Sequence[Evaluation], latency: Latency, max_ms: float, name: str) -> None:
+        self._run, self._latency, self._max_ms, self._name = run, latency, max_ms, name
+        self._left = list(ranked)
+        self._num_groups = 0
+        self.measured: list[Finalist] = []
+
+    def best(self, *, room: float = 1.0, without: Collection[Architecture] = ()) -> Finalist | None:
+        """The one of the highest score that keeps the budget with so many times its latency, if there is one.
+
+        It leaves a margin for what repeats of its measurement differ by, unless none of all does.
+        """
+
+        def found(latency_ms: Callable[[Measured], float]) -> Finalist | None:
+            keeping = [
+                f
+                for f in self.measured
+                if f.architecture not in without and room * latency_ms(f.measured) <= self._max_ms
+            ]
+            return max(keeping, key=lambda f: f.evaluation.score, default=None)
+
+        while True:
+            if finalist := found(lambda m: m.at_worst_ms):
+                return finalist
+            if not (hopeful := self._hopeful()):
+                break
+            self._measure(hopeful)
+        while not (finalist := found(lambda m: m.latency_ms)) and self._left:
+            self._measure(sorted(self._left, key=lambda e: e.costs["latency_ms"]))
+        return finalist
+
+    def add(self, evaluation: Evaluation) -> None:
+        """One more candidate."""
+        self._left.append(evaluation)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What was measured, for the record."""
+        return [
+            {
+                **f.evaluation.as_dict(),
+                **f.measured.as_dict(),
+                "probability_within_budget": self._latency.probability(f.evaluation.costs["latency_ms"], self._max_ms),
+            }
+            for f in self.measured
+        ]
+
+    @property
+    def slow_down(self) -> float:
+        """How many times as long as predicted the networks took that were measured so far; 1 before any was."""
+        ratios = [f.measured.latency_ms / f.evaluation.costs["latency_ms"] for f in self.measured]
+        return float(np.median(ratios)) if ratios else 1.0
+
+    def _hopeful(self) -> list[Evaluation]:
+        """Those that may keep the budget where the others were as far off as what was measured so far."""
+        if not self.measured:
+            return self._left
+        least = self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))
+        return [e for e in self._left if least * e.costs["latency_ms"] <= self._max_ms]
+
+    def _measure(self, candidates: Sequence[Evaluation]) -> None:
+        group = candidates[: num_finalists(self._run, self._latency.doubt)]
+        label = str(self._num_groups) if self._name == "winner" else f"{self._name}-{self._num_groups}"
+        measured = _measure_group(self._run, group, self._latency, label)
+        self.measured += [Finalist(evaluation=e, measured=m) for e, m in zip(group, measured, strict=True)]
+        self._left = [e for e in self._left if e not in group]
+        self._num_groups += 1
+
+
+def ranked(run: Run, limits: HardLimits) -> tuple[Evaluation, ...]:
+    """What the run's searches found within the limits, best first."""
+    among = tuple(e for e in load_history(run) if limits.is_met(e.architecture))
+    return SearchResult(history=among, seed=run.config.seed).ranked
+
+
+def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
+    """What a network must keep by prediction to be worth evaluating under a budget."""
+    return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
+
+
+def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, label: str) -> list[Measured]:
+    folder = run.folder / "search" / "finalists"
+    folder.mkdir(exist_ok=True)
+    paths = {
+        "-".join(map(str, e.architecture)): in_precision(
+            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch),
+            run.config.precision,
+            is_part=False,
+        )
+        for e in group
+    }
+    found = measure_networks(
+        paths,
+        run.device,
+        folder / f"{label}.journal",
+        rounds=ROUNDS,
+        seed=run.config.seed,
+        reporter=run.reporter,
+        references=references_of(run, latency.model.table, latency.max_ms, latency.speed),
+    )
+    return [found[name] for name in paths]

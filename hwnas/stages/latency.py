@@ -1,0 +1,153 @@
+"""What a run predicts latencies by, and the budgets to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from hwnas.errors import RequestError
+from hwnas.progress import Reporter
+from hwnas.quantities import Budget, format_ms
+from hwnas.stages.speed import Speed
+from lut import LatencyModel, LatencyTable
+from search_spaces import Architecture
+
+LONG_SHOT = 0.25
+"""Networks are worth measuring that keep the budget with this probability, where a table is too poor to tell more: good
+ones are let in, and among twice the finalists some keep it almost certainly."""
+
+WIDEST = 1.3
+"""Above this a budget would mostly be searched where nothing keeps it."""
+
+ROUNDING = 1 + 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurrentModel:
+    """A table's predictions, for the machine as it is now.
+
+    Attributes:
+        slow_down: how many times as long everything takes as when the table was made.
+    """
+
+    then: LatencyModel
+    slow_down: float = 1.0
+
+    @property
+    def table(self) -> LatencyTable:
+        """Where the predictions come from."""
+        return self.then.table
+
+    def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """[num_architectures] milliseconds per forward pass."""
+        return self.slow_down * self.then.predict_ms(architectures)
+
+    def predict_one_ms(self, architecture: Architecture) -> float:
+        """Milliseconds per forward pass of one architecture."""
+        return self.slow_down * self.then.predict_one_ms(architecture)
+
+    def extreme(self, *, slowest: bool = False) -> tuple[Architecture, float]:
+        """The fastest (or slowest) architecture and its predicted milliseconds."""
+        architecture, then_ms = self.then.extreme(slowest=slowest)
+        return architecture, self.slow_down * then_ms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Predictions for the run's space, and the budgets to be kept.
+
+    Attributes:
+        max_ms: the run's budget; winner and references keep it.
+        more_ms: further budgets by their text, each with a winner of its own.
+        speed: how fast the machine was before the search.
+        margin: share of a budget that predictions may take, for the confidence asked for.
+        search_margin: the same for networks that are measured before they are chosen; above 1 for poor tables.
+        doubt: why the table is poor, if it is.
+    """
+
+    model: CurrentModel
+    speed: Speed
+    max_ms: float
+    more_ms: Mapping[str, float]
+    margin: float
+    search_margin: float
+    doubt: str | None = None
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of predictions around what is measured, relative."""
+        certificate = self.model.table.certificate
+        return 0.0 if certificate is None else certificate.error_std
+
+    @property
+    def limit_ms(self) -> float:
+        """What networks that are not measured before they are chosen may take by prediction."""
+        limit_ms = self.max_ms * self.margin
+        # By a poor table the fastest network may keep a budget that it is predicted to miss.
+        return limit_ms if self.doubt is None else max(limit_ms, ROUNDING * self.model.extreme()[1])
+
+    def limit_for(self, slow_down: float) -> float:
+        """The same where networks turned out to take so many times as long as predicted; no more where less."""
+        return min(self.limit_ms, max(self.limit_ms / slow_down, ROUNDING * self.model.extreme()[1]))
+
+    def probability(self, predicted_ms: float, max_ms: float) -> float | None:
+        """That a network with that prediction keeps the budget, by the certificate's errors; None without one."""
+        certificate = self.model.table.certificate
+        if certificate is None:
+            return None
+        std = max(certificate.error_std, 1e-6)
+        return float(ndtr((certificate.bias - (predicted_ms / max_ms - 1.0)) / std))
+
+
+def confident_margin(table: LatencyTable, confidence: float | None) -> float:
+    """The share of a budget that predictions may take.
+
+    Raises:
+        RequestError: a confidence is asked for, and the table has no certificate.
+    """
+    if confidence is None:
+        return 1.0
+    if table.certificate is None:
+        raise RequestError("a confidence needs a table with a certificate; profile with --networks 50")
+    return min(1.0, _share(table, confidence))
+
+
+def searching_margin(table: LatencyTable) -> float:
+    """The share of a budget up to which networks are worth measuring by a poor table."""
+    return 1.0 if table.certificate is None else float(np.clip(_share(table, LONG_SHOT), 1.0, WIDEST))
+
+
+def _share(table: LatencyTable, probability: float) -> float:
+    """Predicted / measured - 1 is taken to be normal, with the certificate's bias and deviation."""
+    certificate = table.certificate
+    assert certificate is not None
+    return float(1.0 + certificate.bias - ndtri(probability) * certificate.error_std)
+
+
+def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, leeway: float = 1.0) -> float:
+    """The budget in milliseconds; says where every network keeps it.
+
+    A share is of what the slowest network takes now: how fast the machine was when the table was made does not matter.
+
+    Args:
+        leeway: how many times the budget predictions may be.
+
+    Raises:
+        RequestError: it is below the fastest architecture.
+    """
+    (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
+    max_ms = budget.resolve_ms(slowest_ms)
+    if leeway * max_ms < fastest_ms:
+        raise RequestError(
+            f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"
+        )
+    if max_ms > slowest_ms:
+        reporter.line(
+            f"a budget of {format_ms(max_ms)} rules nothing out: the slowest network of this space takes "
+            f"{format_ms(slowest_ms)}, the fastest {format_ms(fastest_ms)}"
+        )
+    return max_ms
