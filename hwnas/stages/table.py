@@ -131,9 +131,11 @@ def _require_latencies(run: Run) -> None:
 def _require_in_reach(run: Run) -> None:
     """Raise RequestError for a budget in milliseconds that a few rounds of the smallest network show to be hopeless."""
     budgets = [Budget.parse(text).milliseconds for text in (run.config.max_latency, *run.config.budgets)]
-    smallest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False)
     given = [ms for ms in budgets if ms is not None]
-    if not given or not run.space.depends_on_input(run.space.canonical(smallest)):
+    if not given:
+        return
+    smallest = run.space.canonical(extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False))
+    if not run.space.depends_on_input(smallest):
         return
     path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch)
     with TemporaryDirectory() as scratch:
