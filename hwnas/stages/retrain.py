@@ -93,6 +93,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         checkpoint=run.folder / "retrain" / f"{name}.safetensors",
         name=f"retrain {name}",
         seed=run.config.seed,
+        settings="retrain",
         reporter=run.reporter,
         judge=None if validation is None else judge,
     ).fit()

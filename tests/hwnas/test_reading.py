@@ -136,11 +136,20 @@ def test_only_the_writer_takes_an_unfinished_line_away(tmp_path: Path) -> None:
     assert read_json_lines(path) == [{"a": 1}, {"a": 3}]
 
 
-_values = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "1", 10**400]) | st.lists(st.integers(-2, 3))
+_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "1", 10**400])
+    | st.lists(st.integers(-2, 3))
+)
 
 
 @given(
-    changes=st.dictionaries(st.sampled_from([*LINE, "other"]), _values | st.dictionaries(st.sampled_from("ab"), _values)),
+    changes=st.dictionaries(
+        st.sampled_from([*LINE, "other"]), _values | st.dictionaries(st.sampled_from("ab"), _values)
+    ),
     cut=st.integers(0, 120) | st.none(),
 )
 def test_any_history_is_read_or_called_damaged(
