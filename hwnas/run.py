@@ -195,7 +195,7 @@ class Run:
     def task(self) -> type[TrainingAgent]:
         """The training agent's class."""
         task = find("agent", self.config.task)
-        assert isinstance(task, type), f"{self.config.task} must be a class"
+        assert isinstance(task, type), "agents are classes"
         return task
 
     @cached_property

@@ -63,7 +63,7 @@ def evaluation_of(record: Mapping[str, Any], path: Path) -> Evaluation:
         and isinstance(record.get("complete", True), bool)
     ):
         raise _damaged(f"{path} has a line that is no evaluation: {str(record)[:80]}")
-    return Evaluation(architecture=tuple(architecture), score=float(score), costs=costs)
+    return Evaluation(architecture=tuple(architecture), score=float(record["score"]), costs=costs)
 
 
 def _is_number(value: object) -> bool:

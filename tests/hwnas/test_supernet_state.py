@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import kill_when, num_lines, run_cli, start_cli
-from samples import small_spec, synthetic_table
+from samples import synthetic_table
 from torch import nn
 
 from hwnas.agents import ClassificationAgent
