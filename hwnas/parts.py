@@ -91,8 +91,11 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     Raises:
         RequestError: there is none, or it is no part of that kind, or nobody asked for its code.
     """
+    known = built_ins(kind)
+    if kind not in CONTRACTS:
+        raise RequestError(f"a {kind} is a program, not a part that is imported: name its file in a devices file")
     try:
-        found: Callable[..., Any] = find_part(CONTRACTS[kind], name, built_ins(kind))
+        found: Callable[..., Any] = find_part(CONTRACTS[kind], name, known)
     except ImportReferenceError as error:
         raise RequestError(str(error)) from error
     return found
