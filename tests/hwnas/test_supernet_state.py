@@ -164,6 +164,7 @@ def _summary(*command: object) -> dict[str, object]:
     return summary
 
 
+@pytest.mark.slow
 def test_a_search_that_inherits_and_distils_killed_while_retraining_ends_as_undisturbed(tmp_path: Path) -> None:
     table = tmp_path / "table.json"
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), table)
