@@ -64,7 +64,6 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         module = run.space.build(found.architecture)
     if config.inherit:
         inherit_weights(module, supernet, found.architecture)
-        recalibrate(module, _calibration(run))  # a supernet's own statistics mix all paths
     train, validation = run.retrain_splits
     agent, criterion, batches = run.training(config, train)
     teacher = _teacher(run, supernet) if config.distillation else None
@@ -110,13 +109,9 @@ def _teacher(run: Run, supernet: Supernet) -> nn.Module:
     """A copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
     largest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=True)
     teacher = supernet.subnet(largest)
-    recalibrate(teacher, _calibration(run))
-    return teacher
-
-
-def _calibration(run: Run) -> list[torch.Tensor]:
-    """The images that the search gave every subnet its statistics from."""
     train = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)
-    return calibration_batches(
+    batches = calibration_batches(
         train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
     )
+    recalibrate(teacher, batches)
+    return teacher
