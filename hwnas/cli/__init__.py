@@ -29,12 +29,14 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         from hwnas.cli.exit_codes import exit_code
+        from search_spaces.importing import line_of_own_code
 
-        code = exit_code(error)
-        if code is None:
+        code, line = exit_code(error), line_of_own_code(error)
+        if code is None and line is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(code)
+        text = str(error) if code is not None else f"{line}: {type(error).__name__}: {error}"
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(code or 1)
     finally:
         signal.signal(signal.SIGINT, previous)
 
