@@ -125,7 +125,7 @@ def _export(
     late = {
         name: architectures[name]
         for name, network in found.items()
-        if network.finalist_ms is not None
+        if network.finalist is not None
         and measured[network.architecture].first_ms is None
         and measured[network.architecture].measured.latency_ms > network.max_ms
     }
