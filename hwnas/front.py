@@ -7,25 +7,24 @@ from pathlib import Path
 from hwnas.errors import RequestError
 from hwnas.run import Run
 from hwnas.search import Evaluation, pareto_front
-from profilers.durable import JsonLines
+from hwnas.search.history import read_history
 
 
 def load_history(run: Run) -> list[Evaluation]:
     """Every evaluation of a run, searches of all budgets after one another, each network once.
 
+    The search may be under way: nothing is written, and an evaluation that is being written is left out.
+
     Raises:
         RequestError: the run has not searched yet.
+        RunError: its history is damaged.
     """
     paths = sorted((run.folder / "search").glob("history*.jsonl"))
     found: dict[tuple[int, ...], Evaluation] = {}
     for path in paths:
-        with JsonLines(path) as lines:
-            for record in lines.records:
-                evaluation = Evaluation(
-                    architecture=tuple(record["architecture"]), score=record["score"], costs=record["costs"]
-                )
-                if evaluation.architecture not in found or record.get("complete", True):  # else an estimate
-                    found[evaluation.architecture] = evaluation
+        for evaluation, is_complete in read_history(path):
+            if is_complete or evaluation.architecture not in found:  # else an estimate
+                found[evaluation.architecture] = evaluation
     if not found:
         raise RequestError(f"no search in {run.folder} yet; continue it with hwnas search --out {run.folder} --resume")
     return list(found.values())

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RequestError
-from search_spaces.importing import ImportReferenceError, find_part
+from search_spaces.importing import ImportReferenceError, PartKind, find_part
+from search_spaces.registry import SPACE
+from search_spaces.yaml_space import BLOCK
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "space": ("search_spaces", "SPACES"),
@@ -24,6 +26,50 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "profiler-worker": ("profilers.transport", "WORKERS"),
 }
 """Where the built-ins of each kind of part are."""
+
+CONTRACTS: Mapping[str, PartKind] = {
+    "space": SPACE,
+    "block": BLOCK,
+    "agent": PartKind(
+        name="agent",
+        expected="a TrainingAgent's class, made as Agent(criterion=...)",
+        members=("default_criterion", "holds_out_classes", "num_outputs", "loss", "metrics"),
+        keywords=("criterion",),
+        by_function=False,
+    ),
+    "criterion": PartKind(
+        name="criterion",
+        expected="a class or function that makes a loss of outputs and targets from a CriterionSpec: Criterion(spec)",
+        members=("__call__",),
+        arguments=("spec",),
+        called_with=("outputs", "targets_N"),
+    ),
+    "dataflow": PartKind(
+        name="data set",
+        expected="a function load(root, input_size) that returns a Dataset",
+        members=("train", "test", "classes", "augmentation", "resized"),
+        arguments=("root", "input_size"),
+    ),
+    "training-strategy": PartKind(
+        name="training strategy",
+        expected="a TrainingStrategy, made as Strategy(space, constraint)",
+        members=("prepare", "accumulate"),
+        arguments=("space", "constraint"),
+    ),
+    "search-agent": PartKind(
+        name="search agent",
+        expected="a SearchAgent, made as Agent(space, constraint, rng)",
+        members=("ask", "tell"),
+        arguments=("space", "constraint", "rng"),
+    ),
+    "evaluator": PartKind(
+        name="evaluator",
+        expected="an Evaluator, made as Evaluator(run, supernet)",
+        members=("score",),
+        arguments=("run", "supernet"),
+    ),
+}
+"""What a part of one's own must be, by kind; workers are programs, not parts that are imported."""
 
 
 def built_ins(kind: str) -> Mapping[str, Any]:
@@ -43,10 +89,13 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     """The part of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
 
     Raises:
-        RequestError: there is none.
+        RequestError: there is none, or it is no part of that kind, or nobody asked for its code.
     """
+    known = built_ins(kind)
+    if kind not in CONTRACTS:
+        raise RequestError(f"a {kind} is a program, not a part that is imported: name its file in a devices file")
     try:
-        found: Callable[..., Any] = find_part(kind.replace("-", " "), name, built_ins(kind))
+        found: Callable[..., Any] = find_part(CONTRACTS[kind], name, known)
     except ImportReferenceError as error:
         raise RequestError(str(error)) from error
     return found

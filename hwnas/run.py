@@ -21,6 +21,7 @@ from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
 from hwnas.parts import find
 from hwnas.progress import Reporter
+from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
@@ -55,16 +56,16 @@ class Run:
         self.reporter = reporter
 
     @classmethod
-    def from_folder(cls, folder: Path, reporter: Reporter) -> Run:
-        """The run that a folder holds.
+    def from_folder(cls, folder: Path, reporter: Reporter, overrides: Mapping[str, Any] | None = None) -> Run:
+        """The run that a folder holds, with other settings laid over its own; `opened` says which may differ.
 
         Raises:
-            RequestError: it holds none.
+            RequestError: it holds none, or such settings cannot be.
         """
         path = folder / CONFIG_FILE
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
-        return cls(replace(load_config(path, {}), out=folder), reporter)
+        return cls(replace(load_config(path, overrides or {}), out=folder), reporter)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -194,7 +195,7 @@ class Run:
     def task(self) -> type[TrainingAgent]:
         """The training agent's class."""
         task = find("agent", self.config.task)
-        assert isinstance(task, type), f"{self.config.task} must be a class"
+        assert isinstance(task, type), "agents are classes"
         return task
 
     @cached_property
@@ -225,8 +226,13 @@ class Run:
         return self.task(criterion=criterion), criterion, batches
 
     def _require_same_settings(self) -> None:
+        """The settings that the folder's run was begun with, but for the pace of a training that diverged."""
         path = self.folder / CONFIG_FILE
-        if path.exists() and (differing := differing_settings(load_config(path, {}), self.config)):
+        if not path.exists():
+            return
+        changeable = changeable_settings(self.folder)
+        differing = [n for n in differing_settings(load_config(path, {}), self.config) if n not in changeable]
+        if differing:
             raise RequestError(
                 f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
                 "give another --out, or --resume alone to continue that run"

@@ -20,14 +20,21 @@ MB = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockSize:
-    """Megabytes that a block touches in a forward pass: its weights, and what its layers give."""
+    """What a block needs in the cache.
+
+    Attributes:
+        weights_mb: megabytes of weights.
+        activations_mb: megabytes that its layers give.
+        first_run_ms: how much longer it takes right after other models than again and again; 0 where that is not known.
+    """
 
     weights_mb: float
     activations_mb: float
+    first_run_ms: float = 0.0
 
     @property
     def total_mb(self) -> float:
-        """Both."""
+        """Weights and activations."""
         return self.weights_mb + self.activations_mb
 
 
@@ -55,6 +62,8 @@ class CacheModel:
         weight_ms: milliseconds per megabyte of weights that are lost.
         activation_ms: milliseconds per megabyte of activations that are lost.
         call_ms: milliseconds per block when what the runtime itself needs for it is lost.
+        first_run: the share that is lost by what a block takes longer in its first run, where that was measured.
+        near: what blocks of any network lose of that, since a first-level or second-level cache holds only one block.
     """
 
     half_mb: Annotated[float, Field(gt=0)]
@@ -62,6 +71,8 @@ class CacheModel:
     weight_ms: float
     activation_ms: float
     call_ms: float
+    first_run: float = 0.0
+    near: float = 0.0
 
     def lost(self, working_set_mb: ArrayLike) -> NDArray[np.float64]:
         """Return the share of working sets that is lost between two uses, between 0 and 1."""
@@ -69,11 +80,15 @@ class CacheModel:
 
     def block_ms(self, size: BlockSize) -> float:
         """Return what a block costs more in a network that has lost all of its working set."""
-        return self.weight_ms * size.weights_mb + self.activation_ms * size.activations_mb + self.call_ms
+        by_size = self.weight_ms * size.weights_mb + self.activation_ms * size.activations_mb
+        return by_size + self.call_ms + self.first_run * size.first_run_ms
 
-    def alone_ms(self, size: BlockSize) -> float:
-        """Return what a block alone pays already, since it loses a part of itself from one run to the next."""
-        return float(self.lost(size.total_mb)) * self.block_ms(size)
+    def constant_ms(self, size: BlockSize) -> float:
+        """Return what a block costs more in any network than alone.
+
+        Less what it alone has paid already, since it loses a part of itself from one run to the next.
+        """
+        return self.near * size.first_run_ms - float(self.lost(size.total_mb)) * self.block_ms(size)
 
 
 def lost_share(working_set_mb: NDArray[np.float64], half_mb: ArrayLike, sharpness: ArrayLike) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from lut.cache import BlockSize, CacheModel, lost_share
 
-OFFSET_STD = 0.03
+OFFSET_STD = 0.01
 """Prior standard deviation of what a network takes besides its blocks, relative to a typical network."""
 
 SCALE_STD = 0.3
@@ -28,6 +28,11 @@ WEIGHTS_STD = 0.5
 ACTIVATIONS_STD = 0.3
 """Prior standard deviations of what bringing all weights, and all activations, of a typical network back into the
 cache costs, relative to that network. A network of nothing but matrix times vector is bound by its weights' way."""
+
+FIRST_RUN_STD = 0.5
+NEAR_STD = 0.3
+"""Prior standard deviations of the shares of what blocks take longer right after other models that networks which have
+lost everything pay, and that all networks pay."""
 
 LAYOUT_STD = 0.1
 """Prior standard deviation of what layout conversions come to, their number and their size, in a typical network."""
@@ -61,8 +66,7 @@ class Calibration:
         offset_ms: what a network takes besides its blocks, its one call included.
         call_ms: what a block alone pays for its own call, and in a network does not.
         factors: by block key; 1 where a block takes as long in a network as alone.
-        constants_ms: by block key; what blocks of a property differ by, less what a block that does not fit into the
-            cache has paid for that when it was alone.
+        constants_ms: by block key; what blocks of a property differ by, and what `CacheModel.constant_ms` says.
         conversion_ms: per layout conversion that a network has more than its blocks alone (see `LayoutWalk`).
         element_ms: per tensor element that those conversions move.
         cache: what leaves the cache in networks of which size, and what that costs.
@@ -107,7 +111,7 @@ def calibrate(
         block_ms: isolated latency by block key.
         networks: how often each block is in each network.
         network_ms: measured latency of each network.
-        sizes: by block key.
+        sizes: what each block needs in the cache, by key.
         conversions: [num_networks, 2] layout conversions and their elements, more than the blocks alone have.
 
     Raises:
@@ -123,6 +127,7 @@ def calibrate(
         properties=_properties(keys),
         weights_mb=np.array([sizes[key].weights_mb for key in keys]),
         activations_mb=np.array([sizes[key].activations_mb for key in keys]),
+        first_run_ms=np.array([sizes[key].first_run_ms for key in keys]),
         conversions=np.zeros((len(networks), 2)) if conversions is None else conversions,
     )
     shape = problem.likely_shape()
@@ -134,9 +139,11 @@ def calibrate(
         weight_ms=value["lost_weights"],
         activation_ms=value["lost_activations"],
         call_ms=value["lost_calls"],
+        first_run=value["lost_first_runs"],
+        near=value["first_runs"],
     )
     factors = 1.0 + value["scale"] + problem.properties @ fit.factors
-    constants_ms = problem.properties @ fit.constants_ms - [cache.alone_ms(sizes[key]) for key in keys]
+    constants_ms = problem.properties @ fit.constants_ms + [cache.constant_ms(sizes[key]) for key in keys]
     return Calibration(
         offset_ms=value["offset"] - value["call"],
         call_ms=-value["call"],
@@ -183,6 +190,7 @@ class _Problem:
     properties: NDArray[np.float64]
     weights_mb: NDArray[np.float64]
     activations_mb: NDArray[np.float64]
+    first_run_ms: NDArray[np.float64]
     conversions: NDArray[np.float64]
 
     def columns(self, half_mb: float, sharpness: float) -> dict[str, tuple[NDArray[np.float64], float]]:
@@ -207,6 +215,8 @@ class _Problem:
             "lost_weights": (more @ self.weights_mb, per_unit(WEIGHTS_STD, weights_mb)),
             "lost_activations": (more @ self.activations_mb, per_unit(ACTIVATIONS_STD, activations_mb)),
             "lost_calls": (more.sum(axis=1), CALL_STD * block_ms),
+            "lost_first_runs": (more @ self.first_run_ms, FIRST_RUN_STD),
+            "first_runs": (self.counts @ self.first_run_ms, NEAR_STD),
             "conversions": (num, per_unit(LAYOUT_STD, num)),
             "elements": (elements, per_unit(LAYOUT_STD, elements)),
         }
@@ -283,6 +293,7 @@ class _Problem:
             properties=self.properties,
             weights_mb=self.weights_mb,
             activations_mb=self.activations_mb,
+            first_run_ms=self.first_run_ms,
             conversions=self.conversions[:num],
         )
 

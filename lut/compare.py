@@ -97,7 +97,7 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
         merged = replace(
             merged,
             entries=tuple(
-                _joined(mine[key], theirs[key]) if key in mine and key in theirs else mine.get(key) or theirs[key]
+                mine[key].joined(theirs[key]) if key in mine and key in theirs else mine.get(key) or theirs[key]
                 for key in {**mine, **theirs}
             ),
             networks=tuple(networks.values()),
@@ -133,17 +133,6 @@ def _shifted(measurement: Measurement, shift: int) -> Measurement:
     return replace(measurement, visits=tuple(v + shift for v in measurement.visits))
 
 
-def _joined(one: Measurement, other: Measurement) -> Measurement:
-    if one.error is not None or other.error is not None:
-        return other if one.error is not None else one
-    return Measurement(
-        key=one.key,
-        visits=one.visits + other.visits,
-        wall_ns=one.wall_ns + other.wall_ns,
-        cpu_ns=one.cpu_ns + other.cpu_ns,
-    )
-
-
 def _joined_pace(one: Pace | None, other: Pace | None, shift: int) -> Pace | None:
     if one is None or other is None:
         return one if other is None else replace(other, visits=tuple(v + shift for v in other.visits))
@@ -157,4 +146,4 @@ def _joined_pace(one: Pace | None, other: Pace | None, shift: int) -> Pace | Non
 
 
 def _joined_network(one: NetworkMeasurement, other: NetworkMeasurement) -> NetworkMeasurement:
-    return replace(one, measurement=_joined(one.measurement, other.measurement))
+    return replace(one, measurement=one.measurement.joined(other.measurement))

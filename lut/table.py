@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -22,7 +22,7 @@ from lut.networks import NetworkMeasurement
 from lut.precision import Precision
 from profilers import Device, Measurement
 from profilers.durable import write_text
-from profilers.estimate import estimate_ms, split_half_errors
+from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
 from search_spaces import Block, SpaceError, SpaceSpec
@@ -128,6 +128,13 @@ class LatencyTable:
         networks = {n.measurement.key for n in self.networks}
         return {key: ms for key, ms in self.estimates_ms.items() if key not in networks}
 
+    @cached_property
+    def first_run_ms(self) -> dict[str, float]:
+        """Milliseconds that blocks take more right after other models, by key; empty unless all blocks tell."""
+        measured = [m for m in self.entries if m.error is None]
+        found = first_run_ms(measured)
+        return found if found.keys() >= self.latency_ms.keys() else {}
+
     def block_ms(self, key: str) -> float:
         """What a block adds to a network: its isolated latency, calibrated where the table is."""
         isolated = self.latency_ms[key]
@@ -135,7 +142,8 @@ class LatencyTable:
 
     def block_size(self, block: Block) -> BlockSize:
         """Return what a block touches in a forward pass at the table's precision and batch size."""
-        return block_size(block, precision=cast(Precision, self.provenance.precision), batch=self.batch)
+        size = block_size(block, precision=cast(Precision, self.provenance.precision), batch=self.batch)
+        return replace(size, first_run_ms=self.first_run_ms.get(block.key, 0.0))
 
     @property
     def offset_ms(self) -> float:

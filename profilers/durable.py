@@ -27,20 +27,33 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines, none where there is no file; it may be being written, and stays as it is.
+
+    A last line without its end is left out: it is still being written, or a crash cut it short.
+
+    Raises:
+        ValueError: a whole line is not a JSON object.
+    """
+    return _records(_whole_lines(path), path)
+
+
 class JsonLines:
     """An append-only file of JSON objects, one a line; each is on disk when `append` returns.
 
+    For the one process that may write the file: opening it takes away a last line that a crash cut short. Others use
+    `read_json_lines`.
+
     Attributes:
-        records: what was there when the file was opened; a last line that a crash cut short is dropped.
+        records: what was there when the file was opened.
 
     Raises:
         ValueError: a whole line is not a JSON object.
     """
 
     def __init__(self, path: Path) -> None:
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        self.records: list[dict[str, Any]] = [_json_object(line, path) for line in whole.splitlines()]
+        whole = _whole_lines(path)
+        self.records: list[dict[str, Any]] = _records(whole, path)
         self._file: IO[bytes] = path.open("ab")
         self._file.truncate(len(whole))  # else the next record would be glued to the rest of the cut line
 
@@ -61,10 +74,19 @@ class JsonLines:
         self.close()
 
 
+def _whole_lines(path: Path) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _records(whole: bytes, path: Path) -> list[dict[str, Any]]:
+    return [_json_object(line, path) for line in whole.splitlines()]
+
+
 def _json_object(line: bytes, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise ValueError(f"{path} has a line that is not a JSON object: {line[:80]!r}")

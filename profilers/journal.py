@@ -18,7 +18,7 @@ class Journal:
 
     Attributes:
         rounds: each `{"group": 0, "sitting": 0, "order": [...], "wall_ns": [...], "cpu_ns": [...]}`, oldest first; with
-            `"pace": [wall, cpu]` where the worker tells its pace.
+            `"pace": [wall, cpu]` and `"first_ns": [...]` where the worker tells its pace and its first runs.
         pace_after: `{"wall_ns": [...], "cpu_ns": [...]}` of the pace since the last round; None before that is told.
         failures: what went wrong, by model index.
         num_throttled: rounds that do not count, since the device was throttled during them.
@@ -67,11 +67,11 @@ class Journal:
         cpu_ns: list[int],
         *,
         pace: list[int] | None = None,
+        first_ns: list[int] | None = None,
     ) -> None:
         """Record one round over the models of a group, in the sitting (the life of a worker) of that number."""
         record = {"group": group, "sitting": sitting, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
-        if pace is not None:
-            record["pace"] = pace
+        record |= {name: told for name, told in (("pace", pace), ("first_ns", first_ns)) if told is not None}
         self._lines.append(record)
         self.rounds.append(record)
         self.pace_after = None

@@ -22,6 +22,8 @@ class Measurement:
             SESSION_STRIDE it tells which sitting, between opening the models and ending the worker, the sample is of.
         wall_ns: wall-clock nanoseconds of each sample.
         cpu_ns: CPU nanoseconds of the timing thread during each sample.
+        first_ns: wall-clock nanoseconds of the first run of each visit, after other models have had the caches; empty
+            where the worker does not tell.
         error: why the model could not be measured.
 
     Raises:
@@ -32,15 +34,30 @@ class Measurement:
     visits: tuple[int, ...] = ()
     wall_ns: tuple[int, ...] = ()
     cpu_ns: tuple[int, ...] = ()
+    first_ns: tuple[int, ...] = ()
     error: str | None = None
 
     def __post_init__(self) -> None:
         if not len(self.visits) == len(self.wall_ns) == len(self.cpu_ns):
             raise ValueError(f"{self.key}: visits, wall_ns and cpu_ns must be equally long")
+        if len(self.first_ns) not in (0, len(self.wall_ns)):
+            raise ValueError(f"{self.key}: first_ns must be as long as wall_ns, or empty")
         if (self.error is None) != bool(self.wall_ns):
             raise ValueError(f"{self.key}: expected either samples or an error")
-        if any(ns <= 0 for ns in self.wall_ns):
+        if any(ns <= 0 for ns in (*self.wall_ns, *self.first_ns)):
             raise ValueError(f"{self.key}: wall-clock times must be positive")
+
+    def joined(self, other: Measurement) -> Measurement:
+        """Return the samples of both, of which `other` has the later visits, or of the one that did not fail."""
+        if self.error is not None or other.error is not None:
+            return other if self.error is not None else self
+        return Measurement(
+            key=self.key,
+            visits=self.visits + other.visits,
+            wall_ns=self.wall_ns + other.wall_ns,
+            cpu_ns=self.cpu_ns + other.cpu_ns,
+            first_ns=self.first_ns + other.first_ns if self.first_ns and other.first_ns else (),
+        )
 
     @property
     def num_samples(self) -> int:

@@ -71,16 +71,7 @@ def _joined(models: Sequence[Model], results: Sequence[ProfileResult]) -> Profil
         latest = max((v for m in result.measurements for v in m.visits), default=0)
         for measurement in result.measurements:
             moved = replace(measurement, visits=tuple(v + shift for v in measurement.visits))
-            other = found.get(moved.key)
-            if other is None or other.error is not None:
-                found[moved.key] = moved
-            elif moved.error is None:  # an anchor
-                found[moved.key] = Measurement(
-                    key=moved.key,
-                    visits=other.visits + moved.visits,
-                    wall_ns=other.wall_ns + moved.wall_ns,
-                    cpu_ns=other.cpu_ns + moved.cpu_ns,
-                )
+            found[moved.key] = found[moved.key].joined(moved) if moved.key in found else moved
         shift += (latest // SESSION_STRIDE + 1) * SESSION_STRIDE
     first = results[0]
     return replace(

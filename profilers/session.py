@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -256,7 +256,9 @@ class Session:
                 sleep(COOLING_S)
                 answer = self._one_round(order)
             times = (answer["order"], answer["wall_ns"], answer["cpu_ns"])
-            journal.add_round(self.open_group, self.sitting, *times, pace=answer.get("pace"))
+            journal.add_round(
+                self.open_group, self.sitting, *times, pace=answer.get("pace"), first_ns=answer.get("first_ns")
+            )
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
@@ -297,23 +299,28 @@ class _CulpritError(Exception):
 
 def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
     """What the journal holds, in the order of the models."""
-    columns: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in models]
+    columns: list[dict[str, list[int]]] = [{name: [] for name in _COLUMNS} for _ in models]
     for first_visit, record in _numbered(journal):
-        samples = zip(record["order"], record["wall_ns"], record["cpu_ns"], strict=True)
-        for visit, (index, wall_ns, cpu_ns) in enumerate(samples, start=first_visit):
-            for column, value in zip(columns[index], (visit, wall_ns, cpu_ns), strict=True):
-                column.append(value)
+        for place, index in enumerate(record["order"]):
+            columns[index]["visits"].append(first_visit + place)
+            for name in _COLUMNS[1:]:
+                if name in record:
+                    columns[index][name].append(record[name][place])
     return tuple(
         Measurement(key=model.key, error=journal.failures[index])
         if index in journal.failures
-        else Measurement(
-            key=model.key,
-            visits=tuple(columns[index][0]),
-            wall_ns=tuple(columns[index][1]),
-            cpu_ns=tuple(columns[index][2]),
-        )
+        else _measurement(model.key, columns[index])
         for index, model in enumerate(models)
     )
+
+
+_COLUMNS = ("visits", "wall_ns", "cpu_ns", "first_ns")
+
+
+def _measurement(key: str, columns: Mapping[str, list[int]]) -> Measurement:
+    visits, wall_ns, cpu_ns, first_ns = (tuple(columns[name]) for name in _COLUMNS)
+    is_told = len(first_ns) == len(visits)  # by every worker that took part
+    return Measurement(key=key, visits=visits, wall_ns=wall_ns, cpu_ns=cpu_ns, first_ns=first_ns if is_told else ())
 
 
 def collect_pace(journal: Journal) -> Pace | None:

@@ -12,14 +12,14 @@ Reads one JSON command a line from standard input and answers on standard output
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "energy_mj": 1.2 or null}
            or {"event": "failed", "message": ...}
     {"command": "round", "order": [2, 0, 1], "announce": false}
-        -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...]}
+        -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...], "first_ns": [...]}
            and "throttled": whether the processor was slowed down meanwhile;
            and "pace": [wall, cpu] nanoseconds of a fixed piece of work before the visits, for the device "cpu";
            with "announce", {"event": "visiting", "index": 2} before each visit, to find what crashes or hangs
     {"command": "pace", "repeats": 6, "pause_s": 0.1}
         -> {"event": "pace", "wall_ns": [...], "cpu_ns": [...]}, of the fixed piece of work, with a pause before each
-A visit runs its model four times and reports the fourth run. The worker ends with its standard input, and on Linux with
-whoever started it even while a model hangs.
+A visit runs its model four times and reports the fourth run, and how long the first took. The worker ends with its
+standard input, and on Linux with whoever started it even while a model hangs.
 """
 
 from __future__ import annotations
@@ -352,20 +352,23 @@ def paces(repeats: int, pause_s: float) -> dict[str, object]:
 
 
 def visit_all(order: list[int], runs: dict[int, Callable[[], None]], *, announce: bool) -> dict[str, object]:
-    """Visit the models in that order and time the last run of each visit."""
-    wall_ns, cpu_ns = [], []
+    """Visit the models in that order and time the last run of each visit, and the first."""
+    first_ns, wall_ns, cpu_ns = [], [], []
     for index in order:
         if announce:
             say({"event": "visiting", "index": index})
         run = runs[index]
-        for _ in range(WARM_UPS):
+        first_start = time.perf_counter_ns()
+        run()
+        first_ns.append(time.perf_counter_ns() - first_start)
+        for _ in range(WARM_UPS - 1):
             run()
         cpu_start, wall_start = time.thread_time_ns(), time.perf_counter_ns()
         run()
         wall_end, cpu_end = time.perf_counter_ns(), time.thread_time_ns()
         wall_ns.append(wall_end - wall_start)
         cpu_ns.append(cpu_end - cpu_start)
-    return {"event": "round", "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+    return {"event": "round", "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns, "first_ns": first_ns}
 
 
 if __name__ == "__main__":

@@ -1,18 +1,80 @@
-"""Parts of one's own, named by where they are."""
+"""Parts of one's own, named by where they are, and checked before anything of them is called."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Mapping
+import traceback
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
+
+from search_spaces.code_trust import OWN_PACKAGES, UntrustedCodeError, is_file, is_standard, require_trusted
 
 
 class ImportReferenceError(Exception):
-    """A name that stands for nothing."""
+    """A name that stands for nothing, or for something that is no such part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartKind:
+    """What can be told of a kind's parts before they are called, and of what they make.
+
+    Attributes:
+        name: of the kind.
+        expected: a part of it, in words.
+        base: class of what is made; None where `members` tell.
+        members: what the made thing has.
+        arguments: that it is made from, in order.
+        keywords: those given by name.
+        called_with: what the made thing is called with, where it is called.
+        by_function: whether a function may make it, besides its class; else the class itself is wanted.
+        has_own_arguments: whether it may be made from more than those.
+    """
+
+    name: str
+    expected: str
+    base: type | None = None
+    members: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    called_with: tuple[str, ...] = ()
+    by_function: bool = True
+    has_own_arguments: bool = False
+
+    def is_made_by(self, described: type) -> bool:
+        """Whether objects of that class are what the kind makes, as far as the class tells."""
+        return self.unlike(described) is None
+
+    def unlike(self, described: type) -> str | None:
+        """In what objects of that class are not what the kind makes; None where the class tells nothing."""
+        if self.base is not None and not issubclass(described, self.base):
+            return f"is no {self.base.__name__}"
+        if missing := self.missing(described):
+            return f"has no {missing[0]!r}"
+        method = getattr(described, "forward", described.__call__) if self.called_with else None
+        if method is not None and not _takes(method, ("self", *self.called_with)):
+            return f"is not called with {', '.join(self.called_with)}"
+        return None
+
+    def missing(self, described: type) -> list[str]:
+        """Members that objects of that class lack, as far as the class tells."""
+        # What __init__ names may be set by it; a dataclass sets its fields.
+        made_by = getattr(described, "__init__", None)
+        set_later = {*getattr(getattr(made_by, "__code__", None), "co_names", ())}
+        set_later |= {*getattr(described, "__dataclass_fields__", ())}
+        return [m for m in self.members if m not in set_later and not any(m in vars(c) for c in described.__mro__)]
+
+    def is_met_by(self, made: object) -> bool:
+        """Whether that is what the kind makes."""
+        has_all = all(hasattr(made, name) for name in self.members)
+        return has_all and (self.base is None or isinstance(made, self.base))
 
 
 def is_reference(name: str) -> bool:
@@ -20,29 +82,60 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def find_part(kind: str, name: str, built_in: Mapping[str, Any]) -> Any:
+def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
     """The built-in of that name, or what `package.module:Name` or `./file.py:Name` says.
 
-    Importing runs the module's code, as naming one's own code has to.
+    Importing runs the module's code, as naming one's own code has to; what it names is checked before it is called, and
+    what that makes is checked as soon as it is made.
 
     Raises:
-        ImportReferenceError: there is no such built-in, module or attribute, or the module fails.
+        ImportReferenceError: there is no such built-in, module or attribute, the module fails or may not be run, or it
+            is no part of that kind.
     """
     if name in built_in:
         return built_in[name]
     if not is_reference(name):
         raise ImportReferenceError(
-            f"unknown {kind} {name!r}; there are: {', '.join(sorted(built_in))}; or name your own as "
+            f"unknown {kind.name} {name!r}; there are: {', '.join(sorted(built_in))}; or name your own as "
             "./file.py:Name or package.module:Name"
         )
     where, _, attribute = name.rpartition(":")
-    try:
-        module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    except Exception as error:  # whatever the user's module raises
-        raise ImportReferenceError(f"cannot import {kind} {name}: {type(error).__name__}: {error}") from error
+    module = _imported(kind, name, where)
     if not hasattr(module, attribute):
-        raise ImportReferenceError(f"{where} has no {attribute!r}, which {kind} {name} names")
-    return getattr(module, attribute)
+        raise ImportReferenceError(f"{where} has no {attribute!r}, which {kind.name} {name} names")
+    part = getattr(module, attribute)
+    if (found := _misfit(kind, part, may_be_silent=is_file(where))) is not None:
+        raise ImportReferenceError(f"{kind.name} {name}: expected {kind.expected}; found {found}")
+    return _Maker(kind, name, part) if kind.by_function else part
+
+
+def line_of_own_code(error: BaseException) -> str | None:
+    """The last line of code of one's own that an error passed through; None where it passed through none."""
+    own = (module for module in _IMPORTED if module.__name__.partition(".")[0] not in OWN_PACKAGES)
+    files = {path for module in own if (path := getattr(module, "__file__", None))}
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    return f"{lines[-1].filename}, line {lines[-1].lineno}" if lines else None
+
+
+_IMPORTED: list[ModuleType] = []
+"""Modules that names of parts led to."""
+
+
+def _imported(kind: PartKind, name: str, where: str) -> ModuleType:
+    if not is_file(where) and is_standard(where):
+        raise ImportReferenceError(
+            f"{kind.name} {name}: expected {kind.expected}; found Python's standard library, which has no parts"
+        )
+    try:
+        require_trusted(f"{kind.name} {name}", where)
+        module = _import_file(Path(where)) if is_file(where) else importlib.import_module(where)
+    except (ImportReferenceError, UntrustedCodeError) as error:
+        raise ImportReferenceError(str(error)) from error
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        raise ImportReferenceError(f"cannot import {kind.name} {name}: {type(error).__name__}: {error}") from error
+    if module not in _IMPORTED:
+        _IMPORTED.append(module)
+    return module
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -60,3 +153,89 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _misfit(kind: PartKind, part: object, *, may_be_silent: bool) -> str | None:
+    """What is wrong with a part, in words; None where nothing can be told without calling it.
+
+    Args:
+        may_be_silent: functions need not say what they return. Those of installed packages must: any of them could be
+            named, and most have effects.
+    """
+    if inspect.isclass(part):
+        wrong = _wrong_class(kind, part)
+    elif isinstance(part, FunctionType) and kind.by_function and not is_standard(part.__module__ or ""):
+        wrong = _wrong_function(kind, part, may_be_silent=may_be_silent)
+    else:
+        return f"a {type(part).__name__}"
+    return wrong or _wrong_arguments(kind, part)
+
+
+def _wrong_class(kind: PartKind, part: type) -> str | None:
+    is_abstract = inspect.isabstract(part) or getattr(part, "_is_protocol", False)
+    unlike = kind.unlike(part) or ("is abstract" if is_abstract else None)
+    return f"the class {part.__name__}, which {unlike}" if unlike else None
+
+
+def _wrong_function(kind: PartKind, part: FunctionType, *, may_be_silent: bool) -> str | None:
+    try:
+        said = typing.get_type_hints(part).get("return", Any)
+    except Exception:  # an annotation can be anything that Python does not evaluate
+        said = Any
+    described = typing.get_origin(said) or said
+    if said is Any or described is Callable:
+        return None if may_be_silent else "a function that does not say what it returns"
+    if inspect.isclass(described) and kind.is_made_by(described):
+        return None
+    return f"a function that returns {getattr(said, '__name__', said)}"
+
+
+def _wrong_arguments(kind: PartKind, part: Callable[..., object]) -> str | None:
+    # What can do without its only argument takes something else by it.
+    is_other = len(kind.arguments) == 1 and _takes(part, ())
+    if not is_other and _takes(part, kind.arguments, kind.keywords, may_take_more=kind.has_own_arguments):
+        return None
+    try:
+        names = list(inspect.signature(part).parameters)
+    except (TypeError, ValueError):
+        names = ["unknown ones"]
+    return f"one made from other arguments: {', '.join(names) or 'none'}"
+
+
+def _takes(
+    function: Callable[..., object],
+    arguments: tuple[str, ...],
+    keywords: tuple[str, ...] = (),
+    *,
+    may_take_more: bool = False,
+) -> bool:
+    try:
+        signature = inspect.signature(function)
+        bind = signature.bind_partial if may_take_more else signature.bind
+        bind(*arguments, **dict.fromkeys(keywords))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class _Maker:
+    """A part of one's own that checks what it makes; has the part's attributes."""
+
+    def __init__(self, kind: PartKind, name: str, part: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, part, updated=())
+        self._kind, self._name, self._part = kind, name, part
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self.__dict__["_part"], attribute)
+
+    def __call__(self, *arguments: object, **keywords: object) -> Any:
+        where = f"{self._kind.name} {self._name}: expected {self._kind.expected}"
+        try:
+            made = self._part(*arguments, **keywords)
+        except (TypeError, AttributeError, RecursionError) as error:  # it takes what it was given for something else
+            line = line_of_own_code(error)
+            at = f" ({line})" if line else ""
+            raise ImportReferenceError(f"{where}; making it failed: {type(error).__name__}: {error}{at}") from error
+        if not self._kind.is_met_by(made):
+            raise ImportReferenceError(f"{where}; it made a {type(made).__name__}")
+        return made

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
-from search_spaces.importing import ImportReferenceError, find_part
+from search_spaces.importing import ImportReferenceError, PartKind, find_part, is_reference
 from search_spaces.mobilefacenet import mobilefacenet
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.nasbench_macro import nasbench_macro
@@ -29,6 +29,14 @@ SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "spos": spos,
 }
 
+SPACE = PartKind(
+    name="search space",
+    expected="a function or class that makes a SearchSpace from a SpaceSpec: space(spec)",
+    base=SearchSpace,
+    arguments=("spec",),
+)
+"""What a space of one's own must be."""
+
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
     """The search space that a spec describes: a built-in, a YAML file, or one's own `./file.py:Name`.
@@ -39,8 +47,7 @@ def make_space(spec: SpaceSpec) -> SearchSpace:
     if is_yaml_space(spec.name):
         return yaml_space(spec)
     try:
-        space = find_part("search space", spec.name, SPACES)(spec)
+        space: SearchSpace = find_part(SPACE, spec.name, SPACES)(spec)
     except ImportReferenceError as error:
-        raise SpaceError(f"{error}, or a YAML file") from error
-    assert isinstance(space, SearchSpace), f"{spec.name} gives a {type(space).__name__}"
+        raise SpaceError(f"{error}, or a YAML file" if not is_reference(spec.name) else str(error)) from error
     return space

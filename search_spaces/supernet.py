@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -23,8 +24,12 @@ class Supernet(nn.Module, ABC):
         """The modules of a subnet in network order, with the supernet's weights.
 
         They are the supernet's own where it keeps a block's weights as they are, and copies where it cuts them out of
-        larger ones: train with `forward`.
+        larger ones: for reading. Train with `forward`; take a `subnet` for whatever changes modules.
         """
+
+    def subnet(self, architecture: Architecture) -> nn.Sequential:
+        """The subnet on its own, with copies of weights and statistics: nothing done to it reaches the supernet."""
+        return copy.deepcopy(nn.Sequential(*self.path(architecture)))
 
     @abstractmethod
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:

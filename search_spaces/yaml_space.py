@@ -37,7 +37,7 @@ from search_spaces.blocks.shuffle import ShuffleUnit, ShuffleXceptionUnit
 from search_spaces.blocks.skip import Skip
 from search_spaces.chain import ChainSpace
 from search_spaces.errors import SpaceError
-from search_spaces.importing import ImportReferenceError, find_part, is_reference
+from search_spaces.importing import ImportReferenceError, PartKind, find_part, is_reference
 from search_spaces.space import SpaceSpec
 
 FAMILIES: dict[str, type[Block]] = {
@@ -55,6 +55,17 @@ FAMILIES: dict[str, type[Block]] = {
     "embedding": Embedding,
 }
 """Block families by the name that YAML uses; `./file.py:Class` names one's own."""
+
+BLOCK = PartKind(
+    name="block family",
+    expected="a class that derives from Block, a dataclass",
+    base=Block,
+    members=("__dataclass_fields__",),
+    keywords=("in_channels", "out_channels", "input_size", "stride"),
+    by_function=False,
+    has_own_arguments=True,
+)
+"""What a block family of one's own must be; its other fields are the YAML's."""
 
 GIVES_CLASSES = ("head", "classifier", "embedding")
 KEEPS_CHANNELS = ("pool", "global-depthwise")
@@ -152,7 +163,7 @@ class _Reader:
     def _block(self, choice: _Choice, out: object, stride: object) -> Block:
         family, fields = _family_and_fields(choice)
         try:
-            made = find_part("block family", family, FAMILIES)
+            made = find_part(BLOCK, family, FAMILIES)
         except ImportReferenceError as error:
             raise SpaceError(str(error)) from error
         own = {f.name for f in dataclasses.fields(made)} - {f.name for f in dataclasses.fields(Block)}

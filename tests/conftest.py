@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line has it, before torch is imported
+
 from pathlib import Path
 
 import pytest

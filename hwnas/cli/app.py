@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, tune
+from hwnas.cli.code import may_run_code
 
 app = typer.Typer(
     name="hwnas",
@@ -29,3 +30,11 @@ app.command("new")(parts.new)
 app.add_typer(lut.app, name="lut")
 app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")
+
+NEVER_RUN_CODE = {"spaces", "list", "new", "diff", "import"}
+"""Commands that name no parts and read no files that do."""
+
+for _command in [*app.registered_commands, *lut.app.registered_commands]:
+    assert _command.callback is not None
+    if (_command.name or _command.callback.__name__) not in NEVER_RUN_CODE:
+        _command.callback = may_run_code(_command.callback)

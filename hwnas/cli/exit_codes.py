@@ -6,10 +6,12 @@ from hwnas.errors import RequestError, RunError
 from lut.errors import TableError
 from profilers.errors import DeviceError, JournalError, MeasurementError
 from search_spaces.errors import ExportError, SpaceError
+from search_spaces.importing import ImportReferenceError
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (RequestError, 2),
     (SpaceError, 2),
+    (ImportReferenceError, 2),
     (DeviceError, 2),
     (JournalError, 2),
     (TableError, 2),

@@ -128,7 +128,9 @@ def command(last: str) -> Callable[..., None]:
         if resume:
             if out is None:
                 raise RequestError("--resume needs the run's folder: give --out")
-            run = Run.from_folder(out, reporter)
+            if config is not None:
+                raise RequestError(f"--resume continues with the run's own settings, got {config} too: leave one out")
+            run = Run.from_folder(out, reporter, overrides)
         else:
             run = Run(load_config(config, overrides), reporter)
         _work(run, last, as_json=as_json)

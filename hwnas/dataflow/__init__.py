@@ -12,8 +12,7 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
-from hwnas.errors import RequestError
-from search_spaces.importing import ImportReferenceError, find_part
+from hwnas.parts import find
 
 DATAFLOWS: dict[str, Callable[[Path, int | None], Dataset]] = {
     "digits": load_digits,
@@ -31,11 +30,7 @@ def load_dataset(name: str, root: Path, *, input_size: int | None = None) -> Dat
     Raises:
         RequestError: there is no such data set, or its files are missing or damaged.
     """
-    try:
-        load = find_part("data set", name, DATAFLOWS)
-    except ImportReferenceError as error:
-        raise RequestError(str(error)) from error
-    dataset: Dataset = load(root, input_size)
+    dataset: Dataset = find("dataflow", name)(root, input_size)
     return dataset.resized(input_size)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import RunError
 from hwnas.search.agent import Evaluation, SearchAgent, SearchResult
+from hwnas.search.history import evaluation_of, open_history
 from hwnas.search.judgement import Judgement, Rivals
-from profilers.durable import JsonLines
 from search_spaces import Architecture
 
 Judge = Callable[[Sequence[Architecture], Sequence[Judgement | None]], Iterator[Judgement]]
@@ -35,7 +36,7 @@ def run_search(
 
     A generation is judged together, in its order. Every evaluation is appended to the history file. An interrupted
     search is replayed: the agent, made from the same seed, proposes the same again and is told the recorded scores
-    instead of new ones.
+    instead of new ones. The caller holds the run's lock: an evaluation that a crash cut short is taken out of the file.
 
     Args:
         generation_size: architectures asked for at a time: the fewer, the more an agent knows when asked again.
@@ -43,13 +44,13 @@ def run_search(
             others, evaluated in earlier generations, which are no slower; None for never.
 
     Raises:
-        RunError: the history belongs to another search.
+        RunError: the history belongs to another search or is damaged, or an evaluator gives no number.
         RequestError: there is no feasible architecture.
     """
     history: list[Evaluation] = []
     reasons: Mapping[Architecture, str] = getattr(agent, "reasons", {})
     rivals = Rivals(num=give_up_below)
-    with JsonLines(history_path) as lines:
+    with open_history(history_path) as lines:
         recorded = list(lines.records)
         while len(history) < num_evaluations:
             asked = agent.ask(min(generation_size, num_evaluations - len(history)))
@@ -65,6 +66,11 @@ def run_search(
             costs_of_new = [costs(a) for a in new]
             judged = judge(new, [rivals.of(c) for c in costs_of_new])
             for architecture, cost, judgement in zip(new, costs_of_new, judged, strict=True):
+                if math.isnan(judgement.score):
+                    raise RunError(
+                        f"the evaluator gave {'-'.join(map(str, architecture))} a score of nan, expected a number; "
+                        "search with another evaluator, or train the supernet anew with a lower learning rate"
+                    )
                 evaluation = Evaluation(architecture=architecture, score=judgement.score, costs=cost)
                 ended = time.monotonic()
                 seconds, reason = round(ended - started, 3), reasons.get(architecture)
@@ -82,11 +88,7 @@ def run_search(
 
 
 def _replayed(record: Mapping[str, object], architecture: Architecture, path: Path) -> Evaluation:
-    evaluation = Evaluation(
-        architecture=tuple(record["architecture"]),  # type: ignore[arg-type]
-        score=float(record["score"]),  # type: ignore[arg-type]
-        costs=dict(record["costs"]),  # type: ignore[call-overload]
-    )
+    evaluation = evaluation_of(record, path)
     if evaluation.architecture != architecture:
         raise RunError(f"{path} records another search than this one; remove it to search again")
     return evaluation

@@ -113,6 +113,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
         checkpoint=run.folder / checkpoint_of(name),
         name=f"retrain {name}",
         seed=run.config.seed,
+        settings="retrain",
         reporter=run.reporter,
         judge=None if validation is None else judge,
     ).fit()
@@ -125,12 +126,12 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
 
 
 def _teacher(run: Run, supernet: Supernet) -> nn.Module:
-    """The supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
+    """A copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
     largest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=True)
-    path = nn.Sequential(*supernet.path(largest))
+    teacher = supernet.subnet(largest)
     train = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)
     batches = calibration_batches(
         train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
     )
-    recalibrate(path, batches)
-    return path
+    recalibrate(teacher, batches)
+    return teacher

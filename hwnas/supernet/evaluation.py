@@ -25,7 +25,7 @@ class SupernetEvaluator:
 
     The statistics a supernet gathers mix all paths; each subnet is given fresh ones from a few training batches before
     it is judged (Guo et al. 2020, section 3.3; Yu and Huang 2019). A score depends on the weights alone, not on what
-    was evaluated before.
+    was evaluated before, and the supernet stays as it is.
 
     Args:
         calibration: x_NCHW batches of training images.
@@ -56,13 +56,13 @@ class SupernetEvaluator:
         """
         if not getattr(self._agent, "judges_images_alone", False):
             return Judgement(score=self.score(architecture))
-        path = self._recalibrated(architecture)
+        subnet = self._recalibrated(architecture)
         outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         parts: tuple[float, ...] = ()
         size = max(1, len(self._validation) // MAX_PARTS)
         for start in range(0, len(self._validation), size):
             with torch.inference_mode():
-                part = [(path(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
+                part = [(subnet(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
             outputs += part
             parts += (round(self._ranking(self._agent.metrics(_as_it_is, part)), PART_DIGITS),)
             if rival and (judgement := given_up(parts, rival)):
@@ -77,9 +77,9 @@ class SupernetEvaluator:
         return metrics[getattr(self._agent, "search_metric", next(iter(metrics)))]
 
     def _recalibrated(self, architecture: Architecture) -> nn.Module:
-        path = nn.Sequential(*self._supernet.path(architecture))
-        recalibrate(path, self._calibration)
-        return path
+        subnet = self._supernet.subnet(architecture)
+        recalibrate(subnet, self._calibration)
+        return subnet
 
 
 def _as_it_is(outputs: torch.Tensor) -> torch.Tensor:

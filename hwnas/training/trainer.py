@@ -16,9 +16,10 @@ from torch import nn
 
 from hwnas.config import TrainingConfig
 from hwnas.dataflow import Batches
-from hwnas.errors import RequestError
+from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter, Task
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
 from hwnas.training.randomness import numpy_rng, torch_rng
 from hwnas.training.strategy import Moment
@@ -56,6 +57,7 @@ class Trainer:
         module: trained in place.
         accumulate: what one step does with a batch.
         name: of the work, for progress and for the generators.
+        settings: where the configuration has those of this training: "supernet" or "retrain".
         group: processes that train together: each takes its share of every batch; the first one writes.
         judge: asked after every epoch, of the averaged weights where there are any; the module ends with the weights
             of the best epoch, the first of equals. The checkpoint holds those and the last ones.
@@ -68,6 +70,7 @@ class Trainer:
     checkpoint: Path
     name: str
     seed: int
+    settings: str = "supernet"
     reporter: Reporter = field(default_factory=Reporter)
     group: Group = ALONE
     judge: Judge | None = None
@@ -76,6 +79,9 @@ class Trainer:
         """Train what is left to be trained; the module then has its final (averaged, where asked for) weights.
 
         Without a judge those are the last epoch's, else the best one's.
+
+        Raises:
+            DivergedError: a loss, weight or statistic is no longer finite; the checkpoint before that is kept.
         """
         device = training_device(self.config)
         self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,16 +89,19 @@ class Trainer:
         average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
         best: dict[str, torch.Tensor] = {}
         records = self._restore(optimizer, average, best)
+        num_kept = len(records)
         if len(records) < self.config.epochs:
             steps = self.config.epochs * self.batches.num_shuffled
             next_save = 0.0
             with self.reporter.task(self.name, steps) as task:
                 for epoch in range(len(records), self.config.epochs):
                     record = self._epoch(epoch, optimizer, average, task)
+                    self._require_finite(record, num_kept)
                     records.append(self._judged(record, best_epoch(records), average, best))
                     started = time.monotonic()
                     if started >= next_save or len(records) == self.config.epochs:
                         self._save(optimizer, average, best, records)
+                        num_kept = len(records)
                         ended = time.monotonic()
                         next_save = ended + (ended - started) / SAVING_SHARE
                     self._log(records[-1])
@@ -133,6 +142,20 @@ class Trainer:
             learning_rate=learning_rate(self.config, float(epoch)),
             images_per_s=num_images / (time.monotonic() - started),
         )
+
+    def _require_finite(self, record: EpochRecord, num_kept: int) -> None:
+        """All processes of a group have the same losses, weights and statistics by now, and end alike."""
+        if not is_finite(record.loss, self.module):
+            error = diverged(
+                name=self.name,
+                settings=self.settings,
+                epoch=record.epoch + 1,
+                loss=record.loss,
+                num_kept=num_kept,
+                config=self.config,
+            )
+            mark(self.checkpoint, error)
+            raise error
 
     def _judged(
         self,
@@ -219,6 +242,8 @@ class Trainer:
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.checkpoint, tensors, {"epochs": [astuple(r) for r in records]})
+        if len(records) == self.config.epochs:
+            marker(self.checkpoint).unlink(missing_ok=True)
 
     def _restore(
         self, optimizer: torch.optim.Optimizer, average: WeightAverage | None, best: dict[str, torch.Tensor]
@@ -226,6 +251,10 @@ class Trainer:
         if not self.checkpoint.exists():
             return []
         tensors, record = load_checkpoint(self.checkpoint)
+        if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
+            raise RunError(
+                f"the checkpoint {self.checkpoint} has weights that are not finite; remove it to train again"
+            )
         parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}, "best": {}}
         for name, tensor in tensors.items():
             part, _, inner = name.partition(".")

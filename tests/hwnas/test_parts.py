@@ -76,7 +76,10 @@ def test_what_is_generated_searches(kind: str, tmp_path: Path, monkeypatch: pyte
     )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["budget_kept"] is True
-    assert run_cli("export", "run", "--json").out == outcome.out
+    # The run's configuration names the file now, not the command line.
+    refused = run_cli("export", "run", "--json")
+    assert refused.code == 2 and "give --trust-code" in refused.err
+    assert run_cli("export", "run", "--json", "--trust-code").out == outcome.out
 
 
 def test_a_device_with_a_worker_of_ones_own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

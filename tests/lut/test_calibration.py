@@ -192,6 +192,25 @@ def test_networks_that_stay_in_the_cache_are_said_to(chain: SearchSpace) -> None
     assert "cost nothing for their size" in describe_machine(done, chain)[1]
 
 
+def test_first_runs_tell_what_inner_caches_lose() -> None:
+    """Two kinds of block of one size, one bound by its weights' way: only its first run tells them apart."""
+    rng = np.random.default_rng(0)
+    blocks = {f"a(in={i},out=8,hw=8)": 0.1 for i in range(6)}
+    extra_ms = {key: 0.05 * (number % 2) for number, key in enumerate(blocks)}
+    networks = [dict(zip(blocks, map(int, rng.integers(0, 4, 6)), strict=True)) for _ in range(40)]
+    measured = [sum(n * (blocks[k] + 0.6 * extra_ms[k]) for k, n in counts.items()) for counts in networks]
+    errors = []
+    for is_told in (True, False):
+        sizes = {k: replace(NO_SIZE, first_run_ms=extra_ms[k] if is_told else 0.0) for k in blocks}
+        calibration = calibrate(blocks, networks[:20], measured[:20], sizes=sizes)
+        predicted = [
+            calibration.offset_ms + sum(n * calibration.block_ms(k, blocks[k]) for k, n in counts.items())
+            for counts in networks[20:]
+        ]
+        errors.append(np.abs(np.array(predicted) / measured[20:] - 1).mean())
+    assert errors[0] < 0.01 < 3 * errors[0] < errors[1]
+
+
 @given(
     half_mb=st.floats(1e-3, 1e3),
     sharpness=st.floats(1.0, 12.0),

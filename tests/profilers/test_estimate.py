@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
-from profilers.estimate import estimate_ms, remove_common_mode, split_half_error, split_half_errors
+from profilers.estimate import estimate_ms, first_run_ms, remove_common_mode, split_half_error, split_half_errors
 from profilers.measurement import SESSION_STRIDE
 from profilers.slowdown import slowdown
 
@@ -40,6 +40,25 @@ def test_drift_does_not_move_the_estimate_where_the_plain_median_is_moved() -> N
     assert relative_errors(true_ms, measurements).max() < 0.01
     plain = np.array([m.median_ms for m in measurements]) / true_ms
     assert np.abs(plain / np.median(plain) - 1).max() > 0.01
+
+
+def test_first_runs_are_told_by_their_ratio_to_the_last_of_their_visits() -> None:
+    """However slow the machine was in a visit, both runs were."""
+    slow = np.array([1.0, 3.0, 1.0, 2.0, 1.0])
+    warm_ns, cold_ns = (100_000 * slow).astype(int), (250_000 * slow).astype(int)
+    told = Measurement(
+        key="a", visits=(0, 1, 2, 3, 4), wall_ns=tuple(warm_ns), cpu_ns=tuple(warm_ns), first_ns=tuple(cold_ns)
+    )
+    silent = replace(told, key="b", first_ns=())
+    found = first_run_ms([told, silent])
+    assert found.keys() == {"a"}
+    assert found["a"] == pytest.approx(1.5 * estimate_ms([told, silent])["a"], rel=1e-6)
+    faster = replace(told, first_ns=tuple(warm_ns // 2))
+    assert first_run_ms([faster])["a"] == 0.0
+    joined = told.joined(replace(told, visits=(5, 6, 7, 8, 9)))
+    assert joined.num_samples == len(joined.first_ns) == 10
+    assert told.joined(replace(silent, visits=(5, 6, 7, 8, 9))).first_ns == ()
+    assert told.joined(Measurement(key="a", error="crashed")) == told
 
 
 def test_failed_models_have_no_estimate() -> None:
@@ -74,6 +93,8 @@ def test_split_half_error_is_zero_for_steady_samples_and_nan_without() -> None:
     [
         {"wall_ns": (1,), "cpu_ns": (1,), "visits": ()},
         {"wall_ns": (0,), "cpu_ns": (1,), "visits": (0,)},
+        {"wall_ns": (1, 1), "cpu_ns": (1, 1), "visits": (0, 1), "first_ns": (1,)},
+        {"wall_ns": (1,), "cpu_ns": (1,), "visits": (0,), "first_ns": (0,)},
         {},
         {"wall_ns": (1,), "cpu_ns": (1,), "visits": (0,), "error": "crashed"},
     ],

@@ -97,18 +97,21 @@ def _measured(
 ) -> dict[str, Measurement]:
     """Every model once a round in random order, opened anew every sitting, as `profilers.session` has it."""
     num = len(layers)
-    fourth_ns = np.array([simulate(machine, own).conditions_ns()[..., -1] for own in layers.values()])
+    runs_ns = np.array([simulate(machine, own).conditions_ns() for own in layers.values()])
     position = np.array([rng.permutation(num) for _ in range(rounds)])  # [rounds, models]
     moment = np.arange(rounds)[:, None] * num + position
     sitting, round_of_sitting = np.divmod(np.arange(rounds), SITTING)
     is_slow, is_busy = conditions(machine, rounds * num, rng)[:, moment]
-    run_ns = fourth_ns[np.arange(num), is_slow.astype(int), is_busy.astype(int)]
-    run_ns = run_ns * sitting_factors(machine, (sitting[-1] + 1, num), rng)[sitting]
-    wall_ns, cpu_ns = samples_ns(machine, run_ns, is_busy, rng)
+    factors = sitting_factors(machine, (sitting[-1] + 1, num), rng)[sitting]
+    # [rounds, models, runs]
+    run_ns = runs_ns[np.arange(num), is_slow.astype(int), is_busy.astype(int)] * factors[..., None]
+    wall_ns, cpu_ns = samples_ns(machine, run_ns[..., -1], is_busy, rng)
+    first_ns, _ = samples_ns(machine, run_ns[..., 0], is_busy, rng)
     visits = (sitting * SESSION_STRIDE + round_of_sitting * num)[:, None] + position
-    columns = (_integers(column) for column in (visits, wall_ns, cpu_ns))
+    names = ("visits", "wall_ns", "cpu_ns", "first_ns")
+    columns = (_integers(column) for column in (visits, wall_ns, cpu_ns, first_ns))
     return {
-        key: Measurement(key=key, visits=tuple(own[0]), wall_ns=tuple(own[1]), cpu_ns=tuple(own[2]))
+        key: Measurement(key=key, **dict(zip(names, map(tuple, own), strict=True)))
         for key, *own in zip(layers, *columns, strict=True)
     }
 

@@ -1,0 +1,79 @@
+"""What a search wrote down, one evaluation a line."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import RunError
+from hwnas.search.agent import Evaluation
+from profilers.durable import JsonLines, read_json_lines
+
+MAX_CHOICES = 1_000_000
+"""Of a decision; a choice beyond is no choice."""
+
+
+def read_history(path: Path) -> list[tuple[Evaluation, bool]]:
+    """The evaluations in a history, oldest first, and whether each saw all images; else its score is an estimate.
+
+    The search may go on writing meanwhile.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        records = read_json_lines(path)
+    except ValueError as error:
+        raise _damaged(error) from error
+    evaluations = [evaluation_of(record, path) for record in records]
+    if any("latency_ms" not in evaluation.costs for evaluation in evaluations):
+        raise _damaged(f"{path} has an evaluation without latency_ms")
+    return [(e, bool(record.get("complete", True))) for e, record in zip(evaluations, records, strict=True)]
+
+
+def open_history(path: Path) -> JsonLines:
+    """The history, to be continued by the process that holds the run's lock.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return JsonLines(path)
+    except ValueError as error:
+        raise _damaged(error) from error
+
+
+def evaluation_of(record: Mapping[str, Any], path: Path) -> Evaluation:
+    """The evaluation that a record tells of.
+
+    Raises:
+        RunError: it is none.
+    """
+    architecture, score, costs = (record.get(name) for name in ("architecture", "score", "costs"))
+    parts = record.get("parts", [])
+    if not (
+        isinstance(architecture, list)
+        and all(type(choice) is int and 0 <= choice < MAX_CHOICES for choice in architecture)
+        and _is_number(score)
+        and isinstance(costs, dict)
+        and all(map(_is_number, costs.values()))
+        and isinstance(parts, list)
+        and all(map(_is_number, parts))
+        and isinstance(record.get("complete", True), bool)
+    ):
+        raise _damaged(f"{path} has a line that is no evaluation: {str(record)[:80]}")
+    return Evaluation(architecture=tuple(architecture), score=float(record["score"]), costs=costs)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one, infinities included; whole numbers too large for a float are not."""
+    if type(value) is int:
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float) and not math.isnan(value)
+
+
+def _damaged(what: object) -> RunError:
+    return RunError(f"{what}; remove the file to search again")

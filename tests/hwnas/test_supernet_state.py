@@ -1,0 +1,184 @@
+"""Nothing that reads a supernet leaves a trace in it: evaluators, inheritance, teachers, and whole stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import kill_when, num_lines, start_cli
+from samples import synthetic_table
+from torch import nn
+
+from hwnas.agents import ClassificationAgent
+from hwnas.config import load_config
+from hwnas.evaluators import EVALUATORS
+from hwnas.progress import Reporter
+from hwnas.run import Run
+from hwnas.search import AGENTS, HardLimits
+from hwnas.stages import retrain as retrain_stage
+from hwnas.stages.retrain import retrain_networks
+from hwnas.stages.search import FoundNetwork
+from hwnas.stages.supernet import train_supernet
+from hwnas.supernet import SupernetEvaluator
+from hwnas.training import STRATEGIES
+from lut import save_table
+from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.supernet import Supernet
+
+SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+
+
+def _state(supernet: Supernet) -> dict[str, object]:
+    """All that could outlive a use: tensors, gradients, modes, momenta."""
+    state: dict[str, object] = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    state |= {f"{n}.grad": None if p.grad is None else p.grad.clone() for n, p in supernet.named_parameters()}
+    for name, module in supernet.named_modules():
+        state[f"{name}.training"] = module.training
+        if isinstance(module, nn.BatchNorm2d):
+            state[f"{name}.momentum"] = module.momentum
+    return state
+
+
+def _changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    assert before.keys() == after.keys()
+    pairs = ((name, before[name], after[name]) for name in before)
+    return [n for n, a, b in pairs if not (torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b)]
+
+
+def _trained(space: SearchSpace) -> Supernet:
+    """A supernet after a step, with gradients and statistics that are not those of its making."""
+    torch.manual_seed(0)
+    supernet = space.supernet()
+    shape = (4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
+    supernet(torch.randn(shape), space.sample(np.random.default_rng(1))).sum().backward()
+    return supernet
+
+
+def test_evaluating_a_subnet_leaves_the_supernet_of_any_space_as_it_was(space: SearchSpace) -> None:
+    supernet = _trained(space)
+    before = _state(supernet)
+    shape = (8, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
+    evaluator = SupernetEvaluator(
+        supernet,
+        ClassificationAgent(),
+        calibration=[torch.randn(shape)],
+        validation=[(torch.randn(shape), torch.randint(0, space.spec.num_classes, (8,)))],
+    )
+    architecture = space.sample(np.random.default_rng(0))
+    evaluator.score(architecture)
+    evaluator.judge(architecture, None)
+    assert _changed(before, _state(supernet)) == []
+
+
+def test_a_subnet_shares_nothing_with_its_supernet(space: SearchSpace) -> None:
+    supernet = _trained(space)
+    before = _state(supernet)
+    subnet = supernet.subnet(space.sample(np.random.default_rng(0)))
+    with torch.no_grad():
+        for tensor in [*subnet.parameters(), *subnet.buffers()]:
+            tensor.fill_(7)
+    subnet.eval().double()
+    assert _changed(before, _state(supernet)) == []
+
+
+def _run(folder: Path, **overrides: object) -> Run:
+    settings = {
+        "max_latency": "80%",
+        "space.width": 0.25,
+        "supernet.epochs": 1,
+        "retrain.epochs": 1,
+        "search.short_epochs": 1,
+        "data.train_images": 96,
+        "out": folder,
+        **{name.replace("__", "."): value for name, value in overrides.items()},
+    }
+    return Run(load_config(None, settings), Reporter(is_quiet=True))
+
+
+@pytest.fixture
+def trained_run(tmp_path: Path) -> tuple[Run, Supernet]:
+    run = _run(tmp_path, retrain__inherit=True, retrain__distillation=0.5)
+    return run, train_supernet(run, HardLimits(limits=()))
+
+
+@pytest.mark.parametrize("name", sorted(EVALUATORS))
+def test_no_evaluator_changes_the_supernet(name: str, trained_run: tuple[Run, Supernet]) -> None:
+    run, supernet = trained_run
+    before = _state(supernet)
+    score = EVALUATORS[name](run, supernet).score(run.space.sample(np.random.default_rng(0)))
+    assert np.isfinite(score)
+    assert _changed(before, _state(supernet)) == []
+
+
+def test_no_agent_that_reads_the_supernet_changes_it(trained_run: tuple[Run, Supernet]) -> None:
+    run, supernet = trained_run
+    no_limits = HardLimits(limits=())
+    STRATEGIES["softmax"](run.space, no_limits).prepare(supernet)
+    reading = [agent for agent in AGENTS.values() if getattr(agent, "reads_supernet", False)]
+    assert reading
+    for agent in reading:
+        before = _state(supernet)
+        agent(run.space, no_limits, np.random.default_rng(0), supernet=supernet).ask(5)  # type: ignore[call-arg]
+        assert _changed(before, _state(supernet)) == []
+
+
+def test_retraining_with_a_teacher_leaves_the_supernet_as_it_was(trained_run: tuple[Run, Supernet]) -> None:
+    run, supernet = trained_run
+    before = _state(supernet)
+    found = {
+        name: FoundNetwork(architecture=(choice,) * 8, params=1, macs=1, supernet_score=0.5, predicted_ms=1, max_ms=1)
+        for name, choice in (("winner", 1), ("largest", 2))
+    }
+    retrain_networks(run, found, supernet)
+    assert _changed(before, _state(supernet)) == []
+
+
+def test_what_is_inherited_and_taught_is_the_checkpoints(
+    trained_run: tuple[Run, Supernet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many subnets were evaluated before, as after the same was read from the checkpoint."""
+    run, supernet = trained_run
+    evaluator = EVALUATORS["supernet"](run, supernet)
+    for architecture in run.space.sample_many(5, np.random.default_rng(0)):
+        evaluator.score(tuple(architecture))
+    read = train_supernet(Run(replace(run.config), Reporter(is_quiet=True)), HardLimits(limits=()))
+    assert _changed(dict(read.state_dict()), dict(supernet.state_dict())) == []
+    teachers = [retrain_stage._teacher(run, each).state_dict() for each in (supernet, read)]
+    assert _changed(*teachers) == []
+
+
+def _summary(*command: object) -> dict[str, object]:
+    """What a search comes to, in a process of its own as those that are killed; without times and places."""
+    process = start_cli(*command)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    summary: dict[str, object] = json.loads(out)
+    for row in (summary, *summary["references"].values()):  # type: ignore[attr-defined]
+        for name in ("onnx", "onnx_dynamic_batch", "measured_ms"):
+            row.pop(name, None)
+    return summary
+
+
+@pytest.mark.slow
+def test_a_search_that_inherits_and_distils_killed_while_retraining_ends_as_undisturbed(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), table)
+    settings = ("--width", 0.25, "--epochs", 4, "--evaluations", 12, "--retrain-epochs", 4, "--train-images", 128)
+    teaching = ("--inherit", "--set", "retrain.distillation=0.5", "--set", "retrain.ema_decay=0.9")
+    command = ("search", *settings, *teaching, "--lut", table, "--max-latency", "80%", "--json", "--quiet", "--out")
+    run, whole = tmp_path / "killed", tmp_path / "whole"
+    expected = _summary(*command, whole)
+    for moment in (
+        lambda: num_lines(run / "search" / "history.jsonl") >= 7,
+        (run / "retrain" / "winner.json").exists,
+        (run / "retrain" / "largest.json").exists,
+    ):
+        kill_when(start_cli(*command, run), moment)
+    assert _summary(*command, run) == expected
+    for name in ("model.onnx", "largest.onnx", "random.onnx"):
+        assert (run / "export" / name).read_bytes() == (whole / "export" / name).read_bytes()
