@@ -100,6 +100,10 @@ class Measured:
         """The latency on the table's terms: on the machine as it was when the table was made."""
         return None if self.drift is None else self.latency_ms / self.drift
 
+    def slower_by(self, before: Measured) -> float:
+        """How many times as slow the machine was as for another measurement; 1 where that cannot be told."""
+        return 1.0 if self.drift is None or before.drift is None else self.drift / before.drift
+
     def as_dict(self) -> dict[str, float | None]:
         """As it is written to files."""
         return {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hwnas.profiling import Measured
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.run import Run
 from hwnas.search import HardLimits, RandomAgent
@@ -51,7 +52,7 @@ def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> lis
     return [
         name
         for name, network in found.items()
-        if network.finalist_ms is not None and exported.networks[name].measured.latency_ms > network.max_ms
+        if network.finalist is not None and exported.networks[name].measured.latency_ms > network.max_ms
     ]
 
 
@@ -91,8 +92,8 @@ def _decide(
     missed = {
         name: {
             "architecture": list(found[name].architecture),
-            "measured_ms": exported.networks[name].measured.latency_ms,
-            "finalist_ms": found[name].finalist_ms,
+            "exported": exported.networks[name].measured.as_dict(),
+            "finalist": found[name].finalist,
         }
         for name in missed_winners(found, exported)
     }
@@ -102,17 +103,25 @@ def _decide(
         finalists = Finalists(run, ranked(run, search_limits(constraint, latency, max_ms)), latency, max_ms, name)
         records = [*(r["missed"][name] for r in _records(run) if name in r["missed"]), record]
         without = {tuple(r["architecture"]) for r in records}
-        # Others will take so much longer as exported than they did as finalists, too.
-        room = max(r["measured_ms"] / r["finalist_ms"] for r in records)
-        if (chosen := finalists.best(room=room, without=without)) is None:
-            slow_down = exported.networks[name].measured.latency_ms / found[name].predicted_ms
+        now = exported.networks[name].measured
+        if (chosen := finalists.best(now=now, room=max(map(_room, records)), without=without)) is None:
+            slow_down = now.latency_ms / found[name].predicted_ms
             nearest[name] = _nearest(run, latency, constraint, max_ms, slow_down)
             continue
         instead = "-".join(map(str, chosen.architecture))
         run.reporter.line(f"{_over(name, max_ms, exported)}: the next finalist, {instead}, is retrained")
         fields = described(chosen.architecture, GraphCosts(run.space), chosen.evaluation.score, latency, max_ms)
-        networks[name] = fields | {"finalist_ms": chosen.measured.latency_ms}
+        networks[name] = fields | {"finalist": chosen.measured.as_dict()}
     return {"missed": missed, "networks": networks, "nearest": nearest}
+
+
+def _room(record: Mapping[str, Any]) -> float:
+    """How many times as long a network took as exported than as a finalist, besides what the machine is slower by.
+
+    Others will, too.
+    """
+    exported, finalist = (Measured.from_dict(record[which]) for which in ("exported", "finalist"))
+    return max(1.0, exported.latency_ms / finalist.latency_ms / exported.slower_by(finalist))
 
 
 def _nearest(

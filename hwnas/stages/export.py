@@ -83,7 +83,7 @@ def export_networks(
 ) -> Exported:
     """Write the winner with static and with dynamic batch, check both, and measure it and its references.
 
-    A winner that misses its budget as measured is measured once more. Networks that are the same are measured once.
+    What misses its budget as measured is measured once more. Networks that are the same are measured once.
 
     Args:
         before: of the last attempt, where another winner was exported; what is not new is taken from it.
@@ -123,11 +123,9 @@ def _export(
     architectures = {name: found[name].architecture for name in retrained}
     measured = _measured(run, latency, architectures, {n.architecture: n for n in known.values()})
     late = {
-        name: architectures[name]
-        for name, network in found.items()
-        if network.finalist_ms is not None
-        and measured[network.architecture].first_ms is None
-        and measured[network.architecture].measured.latency_ms > network.max_ms
+        name: architecture
+        for name, architecture in architectures.items()
+        if measured[architecture].first_ms is None and measured[architecture].measured.latency_ms > found[name].max_ms
     }
     if late:
         measured |= _measured_again(run, latency, late, measured)
@@ -172,7 +170,7 @@ def _measured_again(
     late: Mapping[str, Architecture],
     first: Mapping[Architecture, ExportedNetwork],
 ) -> dict[Architecture, ExportedNetwork]:
-    run.reporter.line(f"{', '.join(late)}: over budget as exported, though not among the finalists; measured once more")
+    run.reporter.line(f"{', '.join(late)}: over budget as exported; measured once more")
     names = {architecture: name for name, architecture in late.items()}
     found = _latencies(run, latency, names.values(), SECOND_JOURNAL)
     return {

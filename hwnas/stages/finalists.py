@@ -53,17 +53,25 @@ class Finalists:
         self._num_groups = 0
         self.measured: list[Finalist] = []
 
-    def best(self, *, room: float = 1.0, without: Collection[Architecture] = ()) -> Finalist | None:
-        """The one of the highest score that keeps the budget with so many times its latency, if there is one.
+    def best(
+        self, *, now: Measured | None = None, room: float = 1.0, without: Collection[Architecture] = ()
+    ) -> Finalist | None:
+        """The one of the highest score that keeps the budget, if there is one.
 
         It leaves a margin for what repeats of its measurement differ by, unless none of all does.
+
+        Args:
+            now: a measurement made when the machine was as fast as it is to be kept at; None for as it was for each.
+            room: how many times its latency must keep the budget.
+            without: what is out of the question.
         """
 
         def found(latency_ms: Callable[[Measured], float]) -> Finalist | None:
             keeping = [
                 f
                 for f in self.measured
-                if f.architecture not in without and room * latency_ms(f.measured) <= self._max_ms
+                if f.architecture not in without
+                and room * (1.0 if now is None else now.slower_by(f.measured)) * latency_ms(f.measured) <= self._max_ms
             ]
             return max(keeping, key=lambda f: f.evaluation.score, default=None)
 

@@ -44,7 +44,7 @@ class FoundNetwork:
     """A network to be retrained, with what is known of it so far.
 
     Attributes:
-        finalist_ms: measured after the search, for winners.
+        finalist: how it was measured after the search, for winners.
     """
 
     architecture: Architecture
@@ -53,7 +53,7 @@ class FoundNetwork:
     supernet_score: float
     predicted_ms: float
     max_ms: float
-    finalist_ms: float | None = None
+    finalist: Mapping[str, Any] | None = None
 
 
 def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
@@ -144,7 +144,7 @@ def _find_by(
     return {
         "networks": {
             name: described(a, costs, known[name], latency, max_ms)
-            | ({"finalist_ms": winners[name].measured.latency_ms} if name in winners else {})
+            | ({"finalist": winners[name].measured.as_dict()} if name in winners else {})
             for name, (a, max_ms) in networks.items()
         },
         "finalists": finalists["winner"],

@@ -50,23 +50,12 @@ def prepare_latency(run: Run) -> Latency:
         TableError: the table does not fit the space.
     """
     config = run.config
-    table = run.given_table or _own_table(run)
-    if run.given_table is not None:
-        require_trust(table, config.trust, name=str(config.lut))
-    if table.provenance.precision != config.precision:
-        raise RequestError(
-            f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
-        )
+    table = _given_table(run) if run.given_table is not None else _own_table(run)
     speed = known_speed(run, table)
-    if speed is None and run.given_table is None:
+    if speed is None:
         table = _improved(run, table)
-    run.reporter.line(describe_certificate(table))
     doubt = _doubts(run, table)
-    if doubt is not None:
-        run.reporter.warn(
-            f"the table {doubt}. So {num_finalists(run, doubt)} networks instead of {config.search.finalists} are "
-            "measured at a time before one is chosen: the budget is kept as measured, whatever is predicted"
-        )
+    _describe(run, table, doubt)
     then = LatencyModel(run.space, table, name=str(config.lut or run.folder / OWN_TABLE))
     budget = Budget.parse(config.max_latency)
     if speed is None:
@@ -74,17 +63,39 @@ def prepare_latency(run: Run) -> Latency:
     model = CurrentModel(then=then, slow_down=speed.slow_down)
     margin = confident_margin(table, config.search.confidence)
     widened = searching_margin(table) if doubt and config.search.confidence is None else margin
+
+    def reachable(budget: Budget) -> float:
+        return reachable_ms(model, budget, run.reporter, leeway=max(1.0, widened))
+
     return Latency(
         model=model,
         speed=speed,
-        max_ms=reachable_ms(model, budget, run.reporter, leeway=widened),
-        more_ms={
-            text: reachable_ms(model, Budget.parse(text), run.reporter, leeway=widened) for text in config.budgets
-        },
+        max_ms=reachable(budget),
+        more_ms={text: reachable(Budget.parse(text)) for text in config.budgets},
         margin=margin,
         search_margin=widened,
         doubt=doubt,
     )
+
+
+def _given_table(run: Run) -> LatencyTable:
+    table, config = run.given_table, run.config
+    assert table is not None
+    require_trust(table, config.trust, name=str(config.lut))
+    if table.provenance.precision != config.precision:
+        raise RequestError(
+            f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
+        )
+    return table
+
+
+def _describe(run: Run, table: LatencyTable, doubt: str | None) -> None:
+    run.reporter.line(describe_certificate(table))
+    if doubt is not None:
+        run.reporter.warn(
+            f"the table {doubt}. So {num_finalists(run, doubt)} networks instead of {run.config.search.finalists} are "
+            "measured at a time before one is chosen: the budget is kept as measured, whatever is predicted"
+        )
 
 
 def num_finalists(run: Run, doubt: str | None) -> int:
