@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hwnas.dataflow.augmentation import Augmentation
@@ -15,28 +18,57 @@ from hwnas.dataflow.idx import load_idx
 from hwnas.errors import RequestError
 from search_spaces.importing import ImportReferenceError, find_part
 
-DATAFLOWS: dict[str, Callable[[Path, int | None], Dataset]] = {
+DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "idx": load_idx,
     "folder": load_folder,
 }
-"""Loaders by name; each takes the data's folder and the wanted input size, None for the data's own."""
+"""Loaders by name; each takes the data's folder and the wanted input size, None for the data's own.
+
+One that reads image files may take the keyword `skip_broken_images` as well.
+"""
 
 
-def load_dataset(name: str, root: Path, *, input_size: int | None = None) -> Dataset:
+def load_dataset(name: str, root: Path, *, input_size: int | None = None, skip_broken_images: bool = False) -> Dataset:
     """The data set of that name, its images resized where another input size is asked for.
 
     Raises:
-        RequestError: there is no such data set, or its files are missing or damaged.
+        RequestError: there is no such data set, its files are missing or damaged, or one's own loader fails or returns
+            something else.
     """
     try:
         load = find_part("data set", name, DATAFLOWS)
     except ImportReferenceError as error:
         raise RequestError(str(error)) from error
-    dataset: Dataset = load(root, input_size)
+    if not callable(load):
+        raise RequestError(f"data set {name} must be a function load(root, input_size), got {type(load).__name__}")
+    if skip_broken_images:
+        if "skip_broken_images" not in inspect.signature(load).parameters:
+            raise RequestError(f"--skip-broken-images is for data in a file per image, as folder; {name} has none")
+        load = partial(load, skip_broken_images=True)
+    dataset = _loaded(load, name, root, input_size)
+    if not isinstance(dataset, Dataset):
+        raise RequestError(f"data set {name} must return a hwnas.dataflow.Dataset, got {type(dataset).__name__}")
     return dataset.resized(input_size)
+
+
+def _loaded(load: Callable[..., object], name: str, root: Path, input_size: int | None) -> object:
+    try:
+        return load(root, input_size)
+    except RequestError:
+        raise
+    except OSError as error:
+        raise RequestError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+    except Exception as error:
+        if name in DATAFLOWS:
+            if not isinstance(error, ValueError):
+                raise
+            raise RequestError(f"{name} in {root}: {error}") from error  # as the records say
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise RequestError(f"data set {name} failed: {type(error).__name__}: {error} ({where})") from error
 
 
 __all__ = ["DATAFLOWS", "Augmentation", "Batches", "Dataset", "Split", "load_dataset"]
