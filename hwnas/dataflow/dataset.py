@@ -35,7 +35,7 @@ class Split:
             raise ValueError(f"images must be uint8 NCHW, got {self.images_NCHW.dtype}, {self.images_NCHW.ndim} axes")
         num = len(self.images_NCHW) if self.rows_N is None else len(self.rows_N)
         if num != len(self.targets_N) or not len(self.targets_N):
-            raise ValueError(f"expected a label per image, got {num} and {len(self.targets_N)}")
+            raise ValueError(f"expected a label per image, and one image at least, got {num} and {len(self.targets_N)}")
 
     def __len__(self) -> int:
         return len(self.targets_N)

@@ -162,8 +162,8 @@ def _remarks(
     if parts["train"].folder != root:
         skipped += stray_files(root, read=names)
     broken = [text for read in images.values() for text in read.broken]
-    kinds = [f"{num} {kind}" for kind, num in skipped.most_common()]
-    kinds += [f"{len(broken)} unreadable images (the first: {broken[0]})"] if broken else []
+    kinds = [f"{num} {kind}" for kind, num in sorted(skipped.items(), key=lambda item: (-item[1], item[0]))]
+    kinds += [f"{len(broken)} unreadable (the first: {broken[0]})"] if broken else []
     if kinds:
         yield f"{root}: not read: {', '.join(kinds)}"
 

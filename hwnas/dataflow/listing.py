@@ -81,7 +81,7 @@ def stray_files(folder: Path, *, read: Iterable[str] = ()) -> Counter[str]:
             if path.is_dir():
                 found[f"in {path.name}/"] += _num_files(path)
             else:
-                found["images without a class" if is_image(path) else _kind(path)] += 1
+                found["outside of class folders" if is_image(path) else _kind(path)] += 1
     return found
 
 
