@@ -50,15 +50,17 @@ class SpaceConfig:
 class DataConfig:
     """What is learnt. `train_portion` of the training images train the supernet, the others drive the search.
 
-    `augmentation` replaces the data set's own.
+    By default 0.8, or all of them where the data bring validation images, which then drive the search.
+    `augmentation` replaces the data set's own. With `skip_broken_images` files that cannot be read are left out.
     """
 
     name: str = "digits"
     root: Path = Path("data")
-    train_portion: _Fraction = 0.8
+    train_portion: _Fraction | None = None
     augmentation: Augmentation | None = None
     train_images: _Count | None = None
     validation_images: _Count | None = None
+    skip_broken_images: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -103,7 +105,8 @@ class RetrainConfig(TrainingConfig):
     loss (Hinton et al. 2015), or from its embeddings. Without `references` only winners are trained.
 
     A `validation_portion` of the training images is not trained on and judges every epoch: the weights of the best
-    one are kept. Without one, the default, all images are trained on and the last epoch is kept.
+    one are kept. Without one, the default, all images are trained on and the last epoch is kept, or the best one by
+    the data's own validation images.
     """
 
     inherit: bool = False

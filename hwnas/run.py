@@ -40,6 +40,9 @@ DEPLOYMENT = "export/deployment.json"
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is judged on classes not trained on."""
 
+TRAIN_PORTION = 0.8
+"""Share of the training images that train the supernet, where the data bring no others to judge it."""
+
 
 class Run:
     """The state of a run is its folder; this object only knows how to get at it.
@@ -109,16 +112,26 @@ class Run:
     def dataset(self) -> Dataset:
         """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
         config = self.config.data
-        dataset = load_dataset(config.name, config.root, input_size=self.config.space.input_size)
+        dataset = load_dataset(
+            config.name,
+            config.root,
+            input_size=self.config.space.input_size,
+            skip_broken_images=config.skip_broken_images,
+        )
+        for remark in dataset.remarks:
+            self.reporter.line(remark)
         if config.augmentation is not None:
             dataset = replace(dataset, augmentation=config.augmentation)
-        is_known = torch.isin(dataset.test.targets_N, dataset.train.targets_N)
-        if not (is_known.any() or self.task.holds_out_classes):
-            raise RequestError(
-                f"{config.name} tests classes none of which is trained on; {self.config.task} needs those"
-            )
+        for split in (dataset.test, dataset.validation):
+            is_known = split is None or torch.isin(split.targets_N, dataset.train.targets_N).any()
+            if not (is_known or self.task.holds_out_classes):
+                raise RequestError(
+                    f"{config.name} tests classes none of which is trained on; {self.config.task} needs those"
+                )
         if self.task.holds_out_classes:
             dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, numpy_rng(self.config.seed, "held_out_classes"))
+        if dataset.validation is not None:
+            self._require_no_portions()
         limited = dataset.train.limited(config.train_images, numpy_rng(self.config.seed, "train_images"))
         return replace(dataset, train=limited)
 
@@ -126,7 +139,9 @@ class Run:
     def search_splits(self) -> tuple[Split, Split]:
         """What trains the supernet, and what drives the search."""
         rng = numpy_rng(self.config.seed, "train_portion")
-        train, validation = self._divided(self.config.data.train_portion, rng)
+        train, validation = self.dataset.train, self.dataset.validation
+        if validation is None:
+            train, validation = self._divided(self.config.data.train_portion or TRAIN_PORTION, rng)
         return train, validation.limited(self.config.data.validation_images, rng)
 
     @cached_property
@@ -134,7 +149,7 @@ class Run:
         """What the found networks learn from, and what chooses their best epoch, where anything does."""
         portion = self.config.retrain.validation_portion
         if portion is None:
-            return self.dataset.train, None
+            return self.dataset.train, self.dataset.validation
         return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
 
     def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
@@ -224,6 +239,19 @@ class Run:
             criterion = find("criterion", config.criterion or self.task.default_criterion)(spec)
         batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
         return self.task(criterion=criterion), criterion, batches
+
+    def _require_no_portions(self) -> None:
+        """Raise where parts of the training images should judge, and the data bring others that do."""
+        config = self.config
+        portions = {
+            "data.train_portion": config.data.train_portion,
+            "retrain.validation_portion": config.retrain.validation_portion,
+        }
+        if given := [name for name, portion in portions.items() if portion is not None]:
+            raise RequestError(
+                f"{config.data.name} in {config.data.root} brings validation images, which drive the search and choose "
+                f"the epoch of the retraining; leave out {' and '.join(given)}"
+            )
 
     def _require_same_settings(self) -> None:
         """The settings that the folder's run was begun with, but for the pace of a training that diverged."""

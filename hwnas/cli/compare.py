@@ -18,6 +18,7 @@ def compare(
     data: Annotated[str | None, typer.Option(help="Test on this data set too.")] = None,
     data_root: Annotated[Path, typer.Option(help="Folder or archive of the data.")] = Path("data"),
     input_size: Annotated[int | None, typer.Option(help="Pixels a side [the data's].")] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False,
     rounds: Annotated[int, typer.Option(help="Rounds of measurement.", min=2)] = 80,
     seed: Annotated[int, typer.Option(help="For the order of measurement.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -29,13 +30,17 @@ def compare(
     from hwnas.progress import Reporter
     from profilers.device import adjusted, find_device
 
+    reporter = Reporter(is_quiet=quiet)
+    dataset = load_dataset(data, data_root, input_size=input_size, skip_broken_images=skip_broken) if data else None
+    for remark in dataset.remarks if dataset else ():
+        reporter.line(remark)
     rows = compare_models(
         models,
         adjusted(find_device(device, devices), threads=threads),
-        dataset=load_dataset(data, data_root, input_size=input_size) if data else None,
+        dataset=dataset,
         rounds=rounds,
         seed=seed,
-        reporter=Reporter(is_quiet=quiet),
+        reporter=reporter,
     )
     if as_json:
         print_json(rows)

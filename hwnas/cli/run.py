@@ -28,6 +28,7 @@ def command(last: str) -> Callable[..., None]:
         data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
         train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
         validation_images: Annotated[int | None, typer.Option(help="Judge on only so many images.")] = None,
+        skip_broken_images: Annotated[bool | None, typer.Option("--skip-broken-images", help="Leave them out.")] = None,
         lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
         accept_table: Annotated[
             bool | None, typer.Option("--accept-table", help="Take a table whatever its certificate says.")
@@ -94,6 +95,7 @@ def command(last: str) -> Callable[..., None]:
             "data.root": data_root,
             "data.train_images": train_images,
             "data.validation_images": validation_images,
+            "data.skip_broken_images": skip_broken_images,
             "lut": lut,
             "trust.accept_any": accept_table,
             "precision": precision,

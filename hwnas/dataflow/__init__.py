@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hwnas.dataflow.augmentation import Augmentation
@@ -12,26 +15,54 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
+from hwnas.errors import RequestError
 from hwnas.parts import find
 
-DATAFLOWS: dict[str, Callable[[Path, int | None], Dataset]] = {
+DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "idx": load_idx,
     "folder": load_folder,
 }
-"""Loaders by name; each takes the data's folder and the wanted input size, None for the data's own."""
+"""Loaders by name; each takes the data's folder and the wanted input size, None for the data's own.
+
+One that reads image files may take the keyword `skip_broken_images` as well.
+"""
 
 
-def load_dataset(name: str, root: Path, *, input_size: int | None = None) -> Dataset:
+def load_dataset(name: str, root: Path, *, input_size: int | None = None, skip_broken_images: bool = False) -> Dataset:
     """The data set of that name, its images resized where another input size is asked for.
 
     Raises:
-        RequestError: there is no such data set, or its files are missing or damaged.
+        RequestError: there is no such data set, its files are missing or damaged, or one's own loader fails or returns
+            something else.
     """
-    dataset: Dataset = find("dataflow", name)(root, input_size)
+    load = find("dataflow", name)
+    if skip_broken_images:
+        if "skip_broken_images" not in inspect.signature(load).parameters:
+            raise RequestError(f"--skip-broken-images is for data in a file per image, as folder; {name} has none")
+        load = partial(load, skip_broken_images=True)
+    dataset = _loaded(load, name, root, input_size)
+    assert isinstance(dataset, Dataset), "parts are checked when they are found"
     return dataset.resized(input_size)
+
+
+def _loaded(load: Callable[..., object], name: str, root: Path, input_size: int | None) -> object:
+    try:
+        return load(root, input_size)
+    except RequestError:
+        raise
+    except OSError as error:
+        raise RequestError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+    except Exception as error:
+        if name in DATAFLOWS:
+            if not isinstance(error, ValueError):
+                raise
+            raise RequestError(f"{name} in {root}: {error}") from error  # as the records say
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise RequestError(f"data set {name} failed: {type(error).__name__}: {error} ({where})") from error
 
 
 __all__ = ["DATAFLOWS", "Augmentation", "Batches", "Dataset", "Split", "load_dataset"]

@@ -12,6 +12,8 @@ import torch
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
+from hwnas.dataflow.files import MOST_BYTES, read_file, require_regular
+from hwnas.dataflow.layouts import known_layout
 from hwnas.errors import RequestError
 
 _PIXELS = 3 * 32 * 32
@@ -81,36 +83,55 @@ def _load(layout: _Layout, root: Path) -> Dataset:
 def _read_all(layout: _Layout, root: Path, wanted: Sequence[str]) -> dict[str, bytes]:
     for folder in (root, root / layout.folder):
         if (folder / layout.test_file).is_file():
-            try:
-                return {name: (folder / name).read_bytes() for name in wanted}
-            except OSError as error:
-                raise RequestError(f"cannot read {error.filename}: {error.strerror}") from error
-    archives = sorted(root.glob(f"{layout.archive}.*")) if root.is_dir() else [root] if root.is_file() else []
-    if not archives:
+            return {name: read_file(folder / name) for name in wanted}
+    patterns = (layout.archive, f"{layout.archive}.*")
+    archives = sorted(path for p in patterns for path in root.glob(p) if path.is_file()) if root.is_dir() else [root]
+    if not archives or not archives[0].exists():
+        expected = f"the folder {layout.folder}/ or the archive {layout.archive}.gz"
         raise RequestError(
-            f"no {layout.name} in {root}: expected the folder {layout.folder}/ or the archive {layout.archive}.gz; "
-            "download the binary version and name its folder with --data-root"
+            known_layout(root, reader=layout.name)
+            or f"no {layout.name} in {root}: expected {expected}; download the binary version and name its folder "
+            "with --data-root"
         )
     return _read_archive(archives[0], layout, wanted)
 
 
 def _read_archive(archive: Path, layout: _Layout, wanted: Sequence[str]) -> dict[str, bytes]:
     """The wanted members, read into memory: nothing is unpacked, so no path of the archive matters."""
+    require_regular(archive)
     contents: dict[str, bytes] = {}
+    folders: set[Path] = set()
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
+                _require_small(member)
+                folders.add(Path(Path(member.name).parts[0]) if Path(member.name).parts else Path())
                 name = Path(member.name).name
                 if name in wanted and member.isfile():
                     stream = tar.extractfile(member)
                     assert stream is not None
                     contents[name] = stream.read()
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        raise RequestError(f"{archive} is damaged or not an archive of {layout.name}: {error}") from error
-    missing = [name for name in wanted if name not in contents]
-    if missing:
-        raise RequestError(f"{archive} lacks {', '.join(missing)}; it may be cut short: download it again")
+    except Exception as error:  # tarfile, and the decompressors below it, raise whatever they stumble over
+        named = known_layout(archive, reader=layout.name)
+        raise RequestError(
+            named or f"{archive} is damaged or not an archive of {layout.name}: {error}; download it again"
+        ) from error
+    if missing := [name for name in wanted if name not in contents]:
+        named = next(
+            filter(None, (known_layout(path, reader=layout.name) for path in (archive, *sorted(folders)))), None
+        )
+        raise RequestError(
+            f"{archive} is another: {named}"
+            if named
+            else f"{archive} lacks {', '.join(missing)}; it may be cut short: download it again"
+        )
     return contents
+
+
+def _require_small(member: tarfile.TarInfo) -> None:
+    """Raise where so much would have to be unpacked that it is none of these archives."""
+    if member.offset_data + member.size > MOST_BYTES:
+        raise tarfile.TarError(f"it holds {member.size} bytes of {member.name[:100]}, more than such an archive has")
 
 
 def _parse(files: Sequence[tuple[str, bytes]], layout: _Layout) -> Split:

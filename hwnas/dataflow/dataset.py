@@ -35,7 +35,7 @@ class Split:
             raise ValueError(f"images must be uint8 NCHW, got {self.images_NCHW.dtype}, {self.images_NCHW.ndim} axes")
         num = len(self.images_NCHW) if self.rows_N is None else len(self.rows_N)
         if num != len(self.targets_N) or not len(self.targets_N):
-            raise ValueError(f"expected a label per image, got {num} and {len(self.targets_N)}")
+            raise ValueError(f"expected a label per image, and one image at least, got {num} and {len(self.targets_N)}")
 
     def __len__(self) -> int:
         return len(self.targets_N)
@@ -56,16 +56,26 @@ class Split:
         return replace(self, targets_N=self.targets_N[chosen], rows_N=rows)
 
     def divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
-        """Two parts at random, at least one image in each."""
+        """Two parts at random, at least one image in each.
+
+        Raises:
+            RequestError: there is only one image.
+        """
+        if len(self) < 2:
+            raise RequestError("dividing images into two parts needs at least two, got 1: use more of them")
         order = rng.permutation(len(self))
         cut = min(max(1, round(first_portion * len(self))), len(self) - 1)
         return self.subset(order[:cut]), self.subset(order[cut:])
 
     def divided_by_class(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
-        """Two parts without a class in common, at least two classes in each."""
+        """Two parts without a class in common, at least two classes in each.
+
+        Raises:
+            RequestError: there are fewer than four classes.
+        """
         classes = rng.permutation(np.unique(self.targets_N.numpy()))
         if len(classes) < 4:
-            raise ValueError(f"dividing classes needs at least four, got {len(classes)}")
+            raise RequestError(f"dividing classes needs at least four, got {len(classes)}: use more images of more")
         cut = min(max(2, round(first_portion * len(classes))), len(classes) - 2)
         is_first = np.isin(self.targets_N.numpy(), classes[:cut])
         return self.subset(np.flatnonzero(is_first)), self.subset(np.flatnonzero(~is_first))
@@ -88,6 +98,9 @@ class Dataset:
         train, test: the official division; the test part is for one final test.
         augmentation: what may be done to training images without changing their class.
         test_pairs: [num, 2] positions of test images to be compared, for tasks that are judged by pairs; None for any.
+        validation: images that judge, where the data bring some: they drive the search in the place of a part of the
+            training images, and choose the epoch of the retraining; nothing is trained on them.
+        remarks: what was understood or left out when the data were read, a line each.
     """
 
     name: str
@@ -96,6 +109,19 @@ class Dataset:
     test: Split
     augmentation: Augmentation
     test_pairs: torch.Tensor | None = None
+    validation: Split | None = None
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.train.images_NCHW.shape[1:]
+        if shape[1] != shape[2]:
+            raise ValueError(f"images must be square, got {shape[2]}x{shape[1]}")
+        for split in (self.train, self.test, *([self.validation] if self.validation else [])):
+            if split.images_NCHW.shape[1:] != shape:
+                raise ValueError(f"images of all parts must be alike, got {[*shape], [*split.images_NCHW.shape[1:]]}")
+            least, most = int(split.targets_N.min()), int(split.targets_N.max())
+            if not 0 <= least <= most < len(self.classes):
+                raise ValueError(f"targets must be 0 to {len(self.classes) - 1}, a class each, got {least} to {most}")
 
     @property
     def in_channels(self) -> int:
@@ -110,13 +136,17 @@ class Dataset:
     def holding_out_classes(self, portion: float, rng: np.random.Generator) -> Dataset:
         """The same images, divided so that the classes of the test part are none of the training part's.
 
-        Data whose parts have no class in common stay as they are.
+        Data whose parts have no class in common stay as they are; validation images of classes trained on are trained
+        on too.
 
         Raises:
             RequestError: there are fewer than six classes: two to test, two to validate and two to train on; or there
                 are pairs to be compared, and their identities are trained on.
         """
-        if not set(self.train.targets_N.tolist()) & set(self.test.targets_N.tolist()):
+        if self.validation is not None and _share_classes(self.validation, self.train, self.test):
+            joined = replace(self, train=_joined(self.train, self.validation), validation=None)
+            return joined.holding_out_classes(portion, rng)
+        if not _share_classes(self.test, self.train):
             return self
         if self.test_pairs is not None:
             raise RequestError("the pairs to be compared are of identities that are trained on too: test others")
@@ -135,7 +165,14 @@ class Dataset:
         """The same images at another size, by antialiased bilinear interpolation; unchanged for None."""
         if input_size is None or input_size == self.input_size:
             return self
-        return replace(self, train=_resize(self.train, input_size), test=_resize(self.test, input_size))
+        validation = self.validation and _resize(self.validation, input_size)
+        return replace(
+            self, train=_resize(self.train, input_size), test=_resize(self.test, input_size), validation=validation
+        )
+
+
+def _share_classes(split: Split, *others: Split) -> bool:
+    return any(bool(torch.isin(split.targets_N, other.targets_N).any()) for other in others)
 
 
 @lru_cache(maxsize=8)

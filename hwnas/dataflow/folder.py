@@ -2,173 +2,180 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from platformdirs import user_cache_path
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
+from hwnas.dataflow.images import read_images
+from hwnas.dataflow.layouts import known_format, known_layout
+from hwnas.dataflow.listing import ClassFolder, list_classes, stray_files
+from hwnas.dataflow.pairs import read_pairs
+from hwnas.dataflow.parts import NAMES, agreed_classes, find_parts
 from hwnas.errors import RequestError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 TEST_PORTION = 0.2
 PAIRS = "pairs.txt"
 
-MOST_IN_MEMORY = 2**30
-"""Bytes of images beyond which they are mapped from a file."""
 
-DECODED_AT_ONCE = 1024
+def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool = False) -> Dataset:
+    """Images of `root/CLASS/`, a fifth of each for the test, or of `root/train/CLASS/`, `root/val/` and `root/test/`.
 
-
-def load_folder(root: Path, input_size: int | None) -> Dataset:
-    """Images of `root/train/CLASS/` and `root/test/CLASS/`, or of `root/CLASS/` with a fifth of each for the test.
-
-    The test's classes may all be others than those trained on, for tasks judged on new identities; `root/pairs.txt`
-    then says which images are compared.
+    Those of val judge (see `Dataset`); without test they are the test. The classes of a part may all be others than
+    those trained on, for tasks judged on new identities; `root/pairs.txt` then says which test images are compared.
 
     Each is cropped to its central square and resized, to 64 pixels unless an input size is given, and kept in RGB. More
     than a gigabyte of them is kept in a file of the user's cache folder and mapped into memory; the next run finds it
     there as long as no image changes.
+
+    Args:
+        root: the folder.
+        input_size: pixels a side.
+        skip_broken_images: leave out what cannot be read instead of refusing it.
+
+    Raises:
+        RequestError: there are no such folders, a class has no images, or an image cannot be read.
     """
     size = input_size or 64
-    pairs = None
-    if not root.is_dir():
-        raise RequestError(f"no folder {root}; name one that has a folder of images per class with --data-root")
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        classes, tested = _class_names(root / "train"), _class_names(root / "test")
-        unknown = [name for name in tested if name not in classes]
-        if unknown and len(unknown) < len(tested):
-            raise RequestError(f"{root / 'test'} has classes that {root / 'train'} lacks: {', '.join(unknown)}")
-        classes += unknown  # identities that are all new
-        train, _ = _read(root / "train", classes, size)
-        test, paths = _read(root / "test", classes, size)
-        if (root / PAIRS).is_file():
-            pairs = _read_pairs(root / PAIRS, root / "test", paths)
-    else:
-        classes = _class_names(root)
-        whole, _ = _read(root, classes, size)
-        train, test = _divide(whole, root)
+    parts = _find_parts(root)
+    classes = _agreed_classes(root, parts)
+    images = {name: _read(part, classes, size, skip_broken=skip_broken_images) for name, part in parts.items()}
+    train, test = images["train"].split, images["test"].split if "test" in images else None
+    has_pairs = "test" in parts and (root / PAIRS).exists()
+    if test is None:
+        train, test = _divide(train, classes, root)
     return Dataset(
         name="folder",
-        classes=tuple(classes),
+        classes=classes,
         train=train,
+        validation=images["validation"].split if "validation" in images else None,
         test=test,
         augmentation=Augmentation(shift=max(1, size // 8), flip=True),
-        test_pairs=pairs,
+        test_pairs=read_pairs(root / PAIRS, parts["test"].folder, images["test"].paths) if has_pairs else None,
+        remarks=tuple(_remarks(root, parts, images, has_pairs=has_pairs)),
     )
 
 
-def _read_pairs(path: Path, folder: Path, images: Sequence[Path]) -> torch.Tensor:
-    """[num, 2] positions of the images that each line names.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """The class folders of a part, or of all data."""
 
-    By their paths within the folder, or as Labeled Faces in the Wild does: `NAME 1 4` are NAME/NAME_0001 and
-    NAME/NAME_0004, `NAME 1 OTHER 2` are of two people.
+    folder: Path
+    classes: Sequence[ClassFolder]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Images:
+    """What could be read of a part; `broken` tells of the others, path and reason."""
+
+    split: Split
+    paths: Sequence[Path]
+    broken: Sequence[str]
+
+
+def _find_parts(root: Path) -> dict[str, _Part]:
+    """The parts by name.
+
+    Raises:
+        RequestError: there are none, or the data are of a kind that is read otherwise.
     """
-    position_of = {str(image.relative_to(folder).with_suffix("")): i for i, image in enumerate(images)}
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        words = line.split()
-        if not words or all(word.isdigit() for word in words):
-            continue  # LFW's first line counts the others
-        if len(words) == 2:
-            names = [str(Path(word).with_suffix("")) for word in words]
-        elif len(words) in (3, 4) and words[1].isdigit() and words[-1].isdigit():
-            people = (words[0], words[0] if len(words) == 3 else words[2])
-            names = [f"{name}/{name}_{int(i):04d}" for name, i in zip(people, (words[1], words[-1]), strict=True)]
-        else:
-            expected = "two images, or NAME 1 4, or NAME 1 OTHER 2"
-            raise RequestError(f"{path}, line {number}: expected {expected}, got {line!r}")
-        if missing := [name for name in names if name not in position_of]:
-            raise RequestError(f"{path}, line {number}: no image {missing[0]} in {folder}")
-        found.append([position_of[name] for name in names])
-    if not found:
-        raise RequestError(f"{path} names no pairs")
-    return torch.tensor(found, dtype=torch.int64)
-
-
-def _class_names(folder: Path) -> list[str]:
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if len(names) < 2:
-        raise RequestError(f"expected at least two class folders in {folder}, found {len(names)}")
-    return names
-
-
-def _read(folder: Path, classes: Sequence[str], size: int) -> tuple[Split, list[Path]]:
-    paths, targets = [], []
-    for index, name in enumerate(classes):
-        inside = folder / name
-        for path in sorted(inside.rglob("*")) if inside.is_dir() else []:
-            if path.suffix.lower() in SUFFIXES:
-                paths.append(path)
-                targets.append(index)
-    if not paths:
+    if not root.is_dir():
+        named = known_layout(root, reader="folder") or known_format(root)
         raise RequestError(
-            f"no images in the class folders of {folder}; their names end in {', '.join(sorted(SUFFIXES))}"
+            named or f"no folder {root}; name one that has a folder of images per class with --data-root"
         )
-    shape = (len(paths), 3, size, size)
-    is_on_disk = math.prod(shape) > MOST_IN_MEMORY
-    images = _mapped(paths, shape) if is_on_disk else torch.empty(shape, dtype=torch.uint8)
-    if not is_on_disk:
-        _fill(images.numpy(), paths, size)
-    split = Split(images_NCHW=images, targets_N=torch.tensor(targets, dtype=torch.int64), is_on_disk=is_on_disk)
-    return split, paths
-
-
-def _mapped(paths: Sequence[Path], shape: tuple[int, int, int, int]) -> torch.Tensor:
-    """The images in a file named by what they are, written first where it is not there."""
-    facts = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-    digest = hashlib.sha256(json.dumps([shape, facts]).encode()).hexdigest()
-    target = user_cache_path("hwnas") / "images" / f"{digest[:32]}.u8"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".draft-", delete=False) as draft:
-            pass
-        try:
-            stored = np.memmap(draft.name, np.uint8, "w+", shape=shape)
-            _fill(stored, paths, shape[2])
-            stored.flush()
-            Path(draft.name).replace(target)
-        finally:
-            Path(draft.name).unlink(missing_ok=True)
-    return torch.from_file(str(target), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
-
-
-def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: int) -> None:
-    """Decode all images, on all cores: Pillow lets other threads run meanwhile."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), DECODED_AT_ONCE):
-            chunk = paths[start : start + DECODED_AT_ONCE]
-            for position, image in enumerate(pool.map(lambda path: _read_image(path, size), chunk), start=start):
-                images_NCHW[position] = image.transpose(2, 0, 1)
-
-
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise RequestError(f"cannot read the image {path}: {error}") from error
+        folders = find_parts(root)
+    except RequestError as error:
+        raise RequestError(known_layout(root, reader="folder") or str(error)) from error
+    if folders == {"train": root} and (named := known_layout(root, reader="folder", only_like_classes=True)):
+        raise RequestError(named)
+    return {name: _Part(folder=folder, classes=list_classes(folder)) for name, folder in folders.items()}
 
 
-def _divide(whole: Split, root: Path) -> tuple[Split, Split]:
+def _agreed_classes(root: Path, parts: Mapping[str, _Part]) -> tuple[str, ...]:
+    """The classes, or what the folder is known for where they are not as expected."""
+    try:
+        return agreed_classes({name: (part.folder, part.classes) for name, part in parts.items()})
+    except RequestError as error:
+        if named := known_layout(root, reader="folder"):
+            raise RequestError(named) from error
+        known = None if len(parts["train"].classes) >= 2 else known_format(root)
+        raise RequestError(f"{error}; {known}" if known else str(error)) from error
+
+
+def _read(part: _Part, classes: Sequence[str], size: int, *, skip_broken: bool) -> _Images:
+    number = {name: index for index, name in enumerate(classes)}
+    paths = [path for found in part.classes for path in found.images]
+    targets = torch.tensor([number[found.name] for found in part.classes for _ in found.images], dtype=torch.int64)
+    decoded = read_images(paths, size, skip_broken=skip_broken)
+    good = np.array([index not in decoded.broken for index in range(len(paths))])
+    _require_readable(part, targets[torch.from_numpy(~good)], targets[torch.from_numpy(good)], classes)
+    split = Split(images_NCHW=decoded.images_NCHW, targets_N=targets, is_on_disk=decoded.is_on_disk)
+    return _Images(
+        split=split.subset(np.flatnonzero(good)) if decoded.broken else split,
+        paths=[path for path, is_good in zip(paths, good, strict=True) if is_good],
+        broken=[f"{paths[index]}: {reason}" for index, reason in sorted(decoded.broken.items())],
+    )
+
+
+def _require_readable(part: _Part, broken: torch.Tensor, good: torch.Tensor, classes: Sequence[str]) -> None:
+    """Raise where all images of a class are broken."""
+    if lost := sorted(set(broken.tolist()) - set(good.tolist())):
+        names = ", ".join(classes[index] for index in lost)
+        raise RequestError(f"no image of {names} in {part.folder} can be read; mend the images or remove the folders")
+
+
+def _divide(whole: Split, classes: Sequence[str], root: Path) -> tuple[Split, Split]:
     from sklearn.model_selection import train_test_split
 
-    try:
-        train, test = train_test_split(
-            np.arange(len(whole)), test_size=TEST_PORTION, stratify=whole.targets_N.numpy(), random_state=0
+    counts = torch.bincount(whole.targets_N, minlength=len(classes)).tolist()
+    single = [name for name, num in zip(classes, counts, strict=True) if num < 2]
+    if single or math.ceil(TEST_PORTION * len(whole)) < len(classes):
+        found = f"one image of {', '.join(single)}" if single else f"{len(whole)} images of {len(classes)} classes"
+        raise RequestError(
+            f"a fifth of the images of {root} is set aside for the test, some of every class: expected at least five "
+            f"of each, found {found}; add images, or divide them into train/ and test/ yourself"
         )
-    except ValueError as error:
-        raise RequestError(f"cannot set a fifth of each class of {root} aside for the test: {error}") from error
+    train, test = train_test_split(
+        np.arange(len(whole)), test_size=TEST_PORTION, stratify=whole.targets_N.numpy(), random_state=0
+    )
     return whole.subset(train), whole.subset(test)
+
+
+def _remarks(
+    root: Path, parts: Mapping[str, _Part], images: Mapping[str, _Images], *, has_pairs: bool
+) -> Iterator[str]:
+    """What was understood or left out without being asked for."""
+    yield from _remarks_on_parts(root, parts)
+    names = {part.folder.name for part in parts.values()} | ({PAIRS} if has_pairs else set())
+    skipped: Counter[str] = Counter()
+    for part in parts.values():
+        skipped += stray_files(part.folder, read={found.name for found in part.classes})
+        skipped += sum((found.skipped for found in part.classes), Counter())
+    if parts["train"].folder != root:
+        skipped += stray_files(root, read=names)
+    broken = [text for read in images.values() for text in read.broken]
+    kinds = [f"{num} {kind}" for kind, num in sorted(skipped.items(), key=lambda item: (-item[1], item[0]))]
+    kinds += [f"{len(broken)} unreadable (the first: {broken[0]})"] if broken else []
+    if kinds:
+        yield f"{root}: not read: {', '.join(kinds)}"
+
+
+def _remarks_on_parts(root: Path, parts: Mapping[str, _Part]) -> Iterator[str]:
+    if "test" not in parts and parts["train"].folder != root:
+        yield f"{root} has {parts['train'].folder.name}/ alone: a fifth of each class is set aside for the test"
+    elif "test" in parts and parts["test"].folder.name.lower() in NAMES["validation"]:
+        yield f"{root} has no test/: {parts['test'].folder.name}/ is the test"
+    trained = [found.name for found in parts["train"].classes]
+    for part in [part for name, part in parts.items() if name != "train"]:
+        seen = {found.name for found in part.classes if found.images}
+        missing = [name for name in trained if name not in seen]
+        if missing and len(missing) < len(trained):
+            yield f"{part.folder} has no images of {', '.join(missing)}"

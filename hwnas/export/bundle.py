@@ -136,8 +136,14 @@ class _Bundle:
     def _quantize(self, max_drop: float) -> Quantization:
         run, batch = self._run, self._run.device.batch
         order = numpy_rng(run.config.seed, "int8").permutation(len(run.dataset.train))
-        chosen = run.dataset.train.subset(order[:NUM_CALIBRATION])
-        others = run.dataset.train.subset(order[NUM_CALIBRATION : NUM_CALIBRATION + NUM_SELECTION])
+        num = min(NUM_CALIBRATION, len(order) // 2)
+        if num < batch:
+            raise RequestError(
+                f"int8 needs {2 * batch} training images at least for batches of {batch}, half of them for the ranges "
+                f"and half to compare them on, got {len(order)}: use more, or give --no-int8"
+            )
+        chosen = run.dataset.train.subset(order[:num])
+        others = run.dataset.train.subset(order[num : num + NUM_SELECTION])
         whole = [x for x, _ in Batches.of(run.dataset, chosen, batch).in_order() if len(x) == batch]
         selection = list(Batches.of(run.dataset, others, 250).in_order())
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, folder, load_dataset
+from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, images, load_dataset
 from hwnas.dataflow.augmentation import OPERATIONS
 from hwnas.dataflow.prefetch import made_ahead
 from hwnas.errors import RequestError
@@ -300,26 +300,27 @@ def test_balanced_batches_hold_so_many_images_of_each_class() -> None:
 
 def test_many_images_are_mapped_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same data set, batch for batch, whose file is found again, and made anew once an image changed."""
-    write_folder(tmp_path)
+    data = tmp_path / "data"
+    write_folder(data)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    expected = load_dataset("folder", tmp_path, input_size=24)
-    monkeypatch.setattr(folder, "MOST_IN_MEMORY", 1000)
-    mapped = load_dataset("folder", tmp_path, input_size=24)
+    expected = load_dataset("folder", data, input_size=24)
+    monkeypatch.setattr(images, "MOST_IN_MEMORY", 1000)
+    mapped = load_dataset("folder", data, input_size=24)
     assert mapped.train.is_on_disk and not expected.train.is_on_disk
     batches = [Batches.of(d, d.train, 5).shuffled(torch.Generator().manual_seed(1)) for d in (mapped, expected)]
     for (x, targets), (y, others) in zip(*batches, strict=True):
         assert torch.equal(x, y) and torch.equal(targets, others)
     (stored,) = (tmp_path / "cache" / "hwnas" / "images").iterdir()
     before = stored.stat().st_mtime_ns
-    load_dataset("folder", tmp_path, input_size=24)
+    load_dataset("folder", data, input_size=24)
     assert stored.stat().st_mtime_ns == before
-    image = next(p for p in sorted(tmp_path.rglob("*.png")))
+    image = next(p for p in sorted(data.rglob("*.png")))
     Image.new("RGB", (30, 30)).save(image)
-    load_dataset("folder", tmp_path, input_size=24)
+    load_dataset("folder", data, input_size=24)
     assert len(list(stored.parent.iterdir())) == 2
     image.write_bytes(b"no image")
     with pytest.raises(RequestError, match=r"cannot read the image"):
-        load_dataset("folder", tmp_path, input_size=24)
+        load_dataset("folder", data, input_size=24)
     assert len(list(stored.parent.iterdir())) == 2  # no draft is left
 
 

@@ -1,0 +1,224 @@
+"""Image files as square RGB arrays of one size, decoded on all cores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from platformdirs import user_cache_path
+
+from hwnas.dataflow.files import require_regular
+from hwnas.errors import RequestError, RunError
+
+MOST_IN_MEMORY = 2**30
+"""Bytes of images beyond which they are mapped from a file."""
+
+DECODED_AT_ONCE = 1024
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000")
+"""What Pillow may take a file for, whatever its name: some of its other formats run programs."""
+
+BITS_PER_SAMPLE = 258
+"""TIFF's tag."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecodedImages:
+    """Images in the order of their files.
+
+    Attributes:
+        images_NCHW: uint8; black where a file could not be read.
+        is_on_disk: whether they are mapped from a file.
+        broken: why files could not be read, by their position.
+    """
+
+    images_NCHW: torch.Tensor
+    is_on_disk: bool
+    broken: Mapping[int, str]
+
+
+def read_images(paths: Sequence[Path], size: int, *, skip_broken: bool) -> DecodedImages:
+    """All images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
+
+    Raises:
+        RequestError: an image cannot be read, unless those are to be skipped.
+        RunError: the cache folder cannot be written to.
+    """
+    shape = (len(paths), 3, size, size)
+    is_on_disk = math.prod(shape) > MOST_IN_MEMORY
+    if is_on_disk:
+        images, broken = _mapped(paths, shape, skip_broken=skip_broken)
+    else:
+        images = torch.zeros(shape, dtype=torch.uint8)
+        broken = _fill(images.numpy(), paths, size, skip_broken=skip_broken)
+    if broken and not skip_broken:
+        first = min(broken)
+        raise _broken_error(paths[first], broken[first])
+    return DecodedImages(images_NCHW=images, is_on_disk=is_on_disk, broken=broken)
+
+
+def read_image(path: Path, size: int) -> NDArray[np.uint8]:
+    """[size, size, 3] the central square of an image, upright; of several pictures in a file, the first.
+
+    Raises:
+        RequestError: the file is none, or cannot be read; the message is the reason.
+    """
+    try:
+        require_regular(path)
+        with Image.open(path, formats=_formats()) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(ImageOps.fit(_in_rgb(image), (size, size), Image.Resampling.BILINEAR))
+    except UnidentifiedImageError as error:
+        raise RequestError("it is damaged, or no image of a kind that is read here") from error
+    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+        raise RequestError(str(error) or type(error).__name__) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    """In eight bits a channel, scaled by what the mode means.
+
+    Raises:
+        ValueError: the mode does not say which value is white.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+        return _from_levels(np.asarray(image), 2**bits - 1)
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # whose grey of more than 8 bits is Pillow's of 16
+        return _from_levels(np.asarray(image), 2**16 - 1)
+    if image.mode == "F":
+        return _from_levels(np.asarray(image), 1)
+    if image.mode == "I":
+        raise ValueError("its mode is I (32-bit integers), which does not say what is white: save it in 8 or 16 bits")
+    return image.convert("RGB")
+
+
+def _from_levels(values: NDArray[np.generic], white: int) -> Image.Image:
+    levels = values.astype(np.float32)
+    least, most = float(levels.min()), float(levels.max())
+    if not (least >= 0 and most <= white):
+        raise ValueError(
+            f"its mode means values from 0 (black) to {white} (white), but it has {least:.4g} to {most:.4g}: "
+            "scale it, or save it in 8 bits"
+        )
+    return Image.fromarray(np.round(levels * (255 / white)).astype(np.uint8)).convert("RGB")
+
+
+def _broken_error(path: Path, reason: str) -> RequestError:
+    return RequestError(
+        f"cannot read the image {path}: {reason}; mend or remove it, or leave such images out with --skip-broken-images"
+    )
+
+
+def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: int, *, skip_broken: bool) -> dict[int, str]:
+    """Decode all images, on all cores: Pillow lets other threads run meanwhile. Returns why some could not be."""
+    broken = {}
+
+    def read(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return read_image(path, size)
+        except RequestError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for start in range(0, len(paths), DECODED_AT_ONCE):
+            chunk = paths[start : start + DECODED_AT_ONCE]
+            for position, image in enumerate(pool.map(read, chunk), start=start):
+                if not isinstance(image, str):
+                    images_NCHW[position] = image.transpose(2, 0, 1)
+                elif skip_broken:
+                    broken[position] = image
+                else:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise _broken_error(paths[position], image)
+    return broken
+
+
+def _mapped(
+    paths: Sequence[Path], shape: tuple[int, int, int, int], *, skip_broken: bool
+) -> tuple[torch.Tensor, dict[int, str]]:
+    """The images in a file named by what they are, written first where it is not there whole.
+
+    What could not be read stands behind the images as JSON, which ends the file.
+    """
+    digest = hashlib.sha256(json.dumps([shape, [_identity(path) for path in paths]]).encode()).hexdigest()
+    target = user_cache_path("hwnas") / "images" / f"{digest[:32]}.u8"
+    size_bytes = math.prod(shape)
+    broken = _noted(target, size_bytes)
+    if broken is None:
+        try:
+            broken = _write(
+                target, shape, lambda images: _fill(images, paths, shape[2], skip_broken=skip_broken), size_bytes
+            )
+        except OSError as error:
+            raise RunError(
+                f"cannot keep {size_bytes / 2**30:.1f} GiB of images in {target.parent}: {error.strerror or error}; "
+                "free space there, or name another folder with XDG_CACHE_HOME"
+            ) from error
+    return torch.from_file(str(target), shared=False, size=size_bytes, dtype=torch.uint8).view(shape), broken
+
+
+def _identity(path: Path) -> list[str | int]:
+    """What changes with an image; links to nothing are found broken later."""
+    try:
+        facts = path.stat()
+        return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+    except OSError:
+        return [str(path)]
+
+
+def _noted(target: Path, size_bytes: int) -> dict[int, str] | None:
+    """What the end of a file of images notes; None where it is cut short or not there."""
+    try:
+        with target.open("rb") as file:
+            file.seek(size_bytes)
+            return {int(position): str(reason) for position, reason in json.loads(file.read()).items()}
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _write(
+    target: Path,
+    shape: tuple[int, int, int, int],
+    fill: Callable[[NDArray[np.uint8]], dict[int, str]],
+    size_bytes: int,
+) -> dict[int, str]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A mapped file that outgrows the disk while it is filled would end the process with a signal.
+    if (free := shutil.disk_usage(target.parent).free) < size_bytes:
+        raise OSError(f"only {free / 2**30:.1f} GiB are free")
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".draft-", delete=False) as draft:
+        pass
+    try:
+        images = np.memmap(draft.name, np.uint8, "w+", shape=shape)
+        broken = fill(images)
+        images.flush()
+        with Path(draft.name).open("ab") as file:
+            file.write(json.dumps(broken).encode())
+        Path(draft.name).replace(target)
+    finally:
+        Path(draft.name).unlink(missing_ok=True)
+    return broken

@@ -1,0 +1,109 @@
+"""Which folders of a data set are its parts, and which classes they agree on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hwnas.dataflow.listing import ClassFolder, is_image, visible_folders
+from hwnas.errors import RequestError
+
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""What people call the folders of the parts, in any case."""
+
+
+def find_parts(root: Path) -> dict[str, Path]:
+    """Folders of class folders by part: train alone where there is no division, or where only train/ is there.
+
+    Without a test/, val/ is the test.
+
+    Raises:
+        RequestError: it cannot be told what is what.
+    """
+    folders = visible_folders(root)
+    named = {part: [f for f in folders if f.name.lower() in names] for part, names in NAMES.items()}
+    is_divided = bool(named["train"]) and bool(named["validation"] or named["test"])
+    if not is_divided and not (named["train"] and len(folders) == 1):
+        _require_classes(root, folders)
+        return {"train": root}
+    for part, found in named.items():
+        if len(found) > 1:
+            names = " and ".join(f.name for f in found)
+            raise RequestError(f"{root} has {names}, both for {part}: expected one of them; join or remove one")
+    parts = {part: found[0] for part, found in named.items() if found}
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    return parts
+
+
+def agreed_classes(parts: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> tuple[str, ...]:
+    """The names of all classes, those trained on first; the other parts' are among them or all new.
+
+    Raises:
+        RequestError: a part has no classes, a class that is trained on or new has no images, or some are new.
+    """
+    for folder, listed in parts.values():
+        _require_two(folder, listed)
+    train, trained = parts["train"]
+    _require_images(train, trained)
+    known = {found.name: None for found in trained}
+    for folder, listed in [found for part, found in parts.items() if part != "train"]:
+        unknown = [found for found in listed if found.name not in {c.name for c in trained}]
+        if unknown and len(unknown) < len(listed):
+            names = ", ".join(found.name for found in unknown)
+            raise RequestError(f"{folder} has classes that {train} lacks: {names}; add or remove them")
+        if unknown or not any(found.images for found in listed):
+            _require_images(folder, listed)
+        known |= {found.name: None for found in unknown}
+    return tuple(known)
+
+
+def _require_classes(root: Path, folders: Sequence[Path]) -> None:
+    """Raise where folders taken for classes would be something else."""
+    words = [set(re.findall("[a-z]+", folder.name.lower())) for folder in folders]
+    of_parts = {name for names in NAMES.values() for name in names}
+    names = ", ".join(folder.name for folder in folders)
+    if folders and all(found & of_parts for found in words):
+        raise RequestError(
+            f"{root} has the folders {names}, which are parts of a data set rather than classes: expected train/ with "
+            "val/ or test/, each with a folder per class; rename or add them"
+        )
+    if divided := [f for f in folders if _has_parts(visible_folders(f))]:
+        raise RequestError(
+            f"{divided[0]} has folders for training and testing: expected {root}/train/{divided[0].name} and "
+            f"{root}/test/{divided[0].name}, the parts outside and the classes inside; move them"
+        )
+
+
+def _has_parts(folders: Iterable[Path]) -> bool:
+    names = {folder.name.lower() for folder in folders}
+    return bool(names & {*NAMES["train"]}) and bool(names & {*NAMES["validation"], *NAMES["test"]})
+
+
+def _require_two(folder: Path, listed: Sequence[ClassFolder]) -> None:
+    if len(listed) >= 2:
+        return
+    found = ", ".join(f"{found.name}/" for found in listed) or "none"
+    if flat := sum(is_image(path) for path in folder.iterdir() if not path.is_dir()):
+        found += f", and {flat} images without one"
+    inner = visible_folders(folder / listed[0].name) if listed else []
+    remedy = f"; {listed[0].name}/ has {len(inner)} itself: name that folder" if len(inner) >= 2 else ""
+    raise RequestError(f"expected at least two class folders in {folder}, found {found}{remedy}")
+
+
+def _require_images(folder: Path, listed: Sequence[ClassFolder]) -> None:
+    empty = [f"{found.name} ({_holdings(found)})" for found in listed if not found.images]
+    if empty:
+        raise RequestError(
+            f"no images in the class folders {', '.join(empty)} of {folder}; add some, save them as PNG or JPEG, or "
+            "remove the folders"
+        )
+
+
+def _holdings(found: ClassFolder) -> str:
+    return ", ".join(f"{num} {kind}" for kind, num in found.skipped.most_common()) or "empty"
