@@ -63,7 +63,7 @@ def bind(path: Path, scratch: Path, sizes: Sizes) -> BoundModel:
     """
     session = _opened(path)
     nodes = session.get_inputs()
-    _require_inputs(path, nodes)
+    _require_inputs(path, nodes, of_unknown_rank=_of_unknown_rank(path))
     given: dict[str, int] = {}
     batches = {node.shape[0] for node in nodes if node.shape}
     shapes = {n.name: _fixed_shape(path, n.name, tuple(n.shape), batches, sizes, given) for n in nodes}
@@ -91,13 +91,24 @@ def _opened(path: Path) -> Any:
         raise RequestError(f"{path} is no ONNX model that can be opened: {why}") from error
 
 
-def _require_inputs(path: Path, nodes: Sequence[Any]) -> None:
+def _of_unknown_rank(path: Path) -> set[str]:
+    """The inputs of which the file does not even tell the number of axes; the runtime takes them for scalars."""
+    try:
+        values = onnx.load(path, load_external_data=False).graph.input
+    except DecodeError:
+        return set()  # of a runtime's own format
+    return {value.name for value in values if not value.type.tensor_type.HasField("shape")}
+
+
+def _require_inputs(path: Path, nodes: Sequence[Any], *, of_unknown_rank: set[str]) -> None:
     from profilers.worker_onnxruntime import DTYPES
 
     for node in nodes:
         if node.type not in DTYPES:
             known = ", ".join(_plain(name) for name in DTYPES)
             raise RequestError(f"{path} takes {_plain(node.type)} as {node.name!r}, expected one of {known}")
+        if node.name in of_unknown_rank:
+            raise RequestError(f"{path} does not say how many axes {node.name!r} has; export it with a fixed shape")
         if 0 in node.shape:
             words = _times(node.shape)
             raise RequestError(

@@ -100,6 +100,7 @@ def test_outputs_that_are_no_classes_are_measured_and_not_judged(tmp_path: Path)
     flat = helper.make_node("ReduceMean", ["logits"], ["y"], axes=[1], keepdims=0)
     positions = helper.make_node("NonZero", ["logits"], ["y"])
     planes = helper.make_node("Identity", ["numbers"], ["y"])
+    expected = {}
     for name, words, tail, output in (
         ("strings", "it gives object", text_tail, value("z", ["N"], Kind.STRING)),
         ("maps", "it gives list", [zip_map], helper.make_value_info("z", helper.make_sequence_type_proto(maps))),
@@ -108,20 +109,21 @@ def test_outputs_that_are_no_classes_are_measured_and_not_judged(tmp_path: Path)
         ("pictures", "it gives 1x1x8x8 for 1 images, expected 1x10", [planes], value("y", ["N", 1, 8, 8])),
         ("truths", "it gives bool", [helper.make_node("Cast", ["logits"], ["y"], to=9)], value("y", ["N", 10], 9)),
     ):
-        (row,) = compared(save_classifier(tmp_path / f"{name}.onnx", tail, output), *ON_DIGITS)
-        assert words in row["missing"]["accuracy"], name
+        expected[save_classifier(tmp_path / f"{name}.onnx", tail, output)] = words
+    for row, words in zip(compared(*expected, *ON_DIGITS), expected.values(), strict=True):
+        assert words in row["missing"]["accuracy"], row
 
 
-@pytest.mark.parametrize(
-    "kind", ["DOUBLE", "FLOAT16", "BOOL", *(f"{s}INT{b}" for s in ("", "U") for b in (8, 16, 32, 64))]
-)
-def test_every_element_type_is_measured(kind: str, tmp_path: Path) -> None:
-    number = getattr(Kind, kind)
-    node = helper.make_node("Identity", ["x"], ["y"])
-    path = save_graph(tmp_path / "m.onnx", [node], [value("x", [2, 3], number)], [value("y", [2, 3], number)])
-    scalar = save_graph(tmp_path / "s.onnx", [node], [value("x", [], number)], [value("y", [], number)])
-    rows = compared(path, scalar, *ON_DIGITS)
-    assert [row["input"].split() for row in rows] == [[kind.lower(), "2x3"], [kind.lower(), "scalar"]]
+def test_every_element_type_is_measured(tmp_path: Path) -> None:
+    widths = ("INT8", "INT16", "INT32", "INT64")
+    kinds = ("FLOAT", "DOUBLE", "FLOAT16", "BOOL", *widths, *(f"U{name}" for name in widths))
+    node, paths, expected = helper.make_node("Identity", ["x"], ["y"]), [], []
+    for kind, shape, words in ((k, s, w) for k in kinds for s, w in (([2, 3], "2x3"), ([], "scalar"))):
+        both = [value(name, shape, getattr(Kind, kind)) for name in "xy"]
+        paths.append(save_graph(tmp_path / f"{kind} {words}.onnx", [node], both[:1], both[1:]))
+        expected.append(f"{kind.lower()} {words}")
+    rows = compared(*paths, *ON_DIGITS)
+    assert [row["input"] for row in rows] == expected
     assert all(row["missing"]["accuracy"].startswith("it takes") for row in rows)
 
 
@@ -171,7 +173,7 @@ def test_what_cannot_be_measured_is_refused_in_words(tmp_path: Path) -> None:
     shape = helper.make_tensor_value_info("x", Kind.FLOAT, None)
     pool = helper.make_node("GlobalAveragePool", ["x"], ["y"])
     unknown = save_graph(tmp_path / "u.onnx", [pool], [shape], [helper.make_tensor_value_info("y", Kind.FLOAT, None)])
-    assert "X must have" in refused(unknown, *FAST, code=1)
+    assert "does not say how many axes 'x' has" in refused(unknown)
 
 
 def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
