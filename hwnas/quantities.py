@@ -48,6 +48,12 @@ def parse_mj(text: str | float) -> float:
     return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
 
 
+def share(part: float, whole: float) -> float:
+    """How much of the whole the part is, in 0 to 1: accuracies and the like."""
+    assert 0 <= part <= whole and whole > 0, f"expected a part of {whole}, got {part}"
+    return part / whole
+
+
 def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d{1,2}))?\s*([a-zµ]*)\s*", str(text).lower())
     if not match or match[3] not in units:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from profilers.device import Device, remedy
-from profilers.errors import MeasurementError
+from profilers.errors import DeviceError, MeasurementError
 from profilers.measurement import Model
 from profilers.profiler import Profiler
 
@@ -55,6 +55,9 @@ def check_device(device: Device, model: Path) -> Iterator[Finding]:
     profiler = Profiler(device=quick, rounds=2)
     try:
         profiler.require_reachable()
+    except DeviceError as error:
+        yield Finding(step="threads", is_good=False, text=str(error), remedy="set fewer threads in the devices file")
+        return
     except MeasurementError as error:
         yield Finding(step="reach", is_good=False, text=str(error), remedy=remedy(device))
         return

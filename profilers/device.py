@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -153,6 +154,20 @@ def adjusted(
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:
         settings["cores"] = None
     return _parse(device.name, settings, Path("command line"))
+
+
+def require_cores(device: Device) -> None:
+    """Find out whether this machine has a core for every thread, unless the device is another one.
+
+    Raises:
+        DeviceError: it has not.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device.is_here and device.cores is None and device.threads > cores:
+        raise DeviceError(
+            f"{device.name}: expected at most {cores} threads, one for each core that this process may use, got "
+            f"{device.threads}: give fewer --threads"
+        )
 
 
 def _parse(name: str, settings: object, path: Path) -> Device:

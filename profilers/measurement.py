@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from profilers.external_data import content_hash
 
 SESSION_STRIDE = 1_000_000
 """Visits of models opened anew are numbered from the next multiple of this."""
@@ -87,5 +88,5 @@ class Model:
 
     @property
     def sha256(self) -> str:
-        """Hash of the file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """Hash of the file, and of those that hold its weights."""
+        return content_hash(self.path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from profilers.errors import MeasurementError
+from profilers.external_data import size_bytes
 from profilers.grouping import share_out
 from profilers.measurement import SESSION_STRIDE, Measurement, Model
 from profilers.profiler import Profiler, ProfileResult
@@ -24,7 +25,7 @@ def measure_on_boards(profiler: Profiler, models: Sequence[Model], journal_path:
         MeasurementError: a board could not measure its share; the others have finished theirs.
     """
     assert profiler.device.rpc is not None
-    shares = share_out([m.path.stat().st_size for m in models], profiler.device.rpc.boards)
+    shares = share_out([size_bytes(m.path) for m in models], profiler.device.rpc.boards)
     single = replace(profiler.device, rpc=replace(profiler.device.rpc, boards=1))
     progress = _Progress(profiler, len(shares))
     journals = [journal_path.with_name(f"{journal_path.name}.board{i}") for i in range(len(shares))]

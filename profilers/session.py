@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 
 from profilers.device import Device, remedy
 from profilers.errors import MeasurementError
+from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
 from profilers.measurement import SESSION_STRIDE, Measurement, Model
@@ -69,7 +70,7 @@ class Session:
         self.transport = profiler.transport or transport_for(self.device)
         self.models = models
         memory_mb = profiler.memory_mb or (None if self.device.is_here else BOARD_MEMORY_MB)
-        self.groups = split_into_groups([m.path.stat().st_size for m in models], memory_mb=memory_mb)
+        self.groups = split_into_groups([size_bytes(m.path) for m in models], memory_mb=memory_mb)
         self.reference: Connection | None = None
         self.about_worker: Message = {}
         self.health: Message = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import queue
@@ -14,12 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from profilers.device import Device, Ssh
 from profilers.emulator import boards
+from profilers.external_data import parcel
 
 Message = dict[str, Any]
 """One line of the worker protocol."""
@@ -106,16 +106,22 @@ class CommandTransport:
             raise WorkerLostError(f"cannot run {self._command[0]}: {error.strerror}") from error
 
     def place(self, paths: Sequence[Path]) -> list[str]:
-        """Copy each file once."""
+        """Copy each file once, and what holds its weights with it."""
         if self._copy is None:
             return [str(path) for path in paths]
         for path in paths:
             if path not in self._placed:
-                remote = f"{self._folder}/{path.name}"
-                filled = [part.replace("{local}", str(path)).replace("{remote}", remote) for part in self._copy]
-                _finish(filled, self._timeout_s)
-                self._placed[path] = remote
+                with tempfile.TemporaryDirectory() as scratch:
+                    remotes = [self._copied(file, name) for name, file in parcel(path, Path(scratch)).items()]
+                self._placed[path] = remotes[-1]
         return [self._placed[path] for path in paths]
+
+    def _copied(self, file: Path, name: str) -> str:
+        assert self._copy is not None
+        remote = f"{self._folder}/{name}"
+        filled = [part.replace("{local}", str(file)).replace("{remote}", remote) for part in self._copy]
+        _finish(filled, self._timeout_s)
+        return remote
 
 
 class SshTransport:
@@ -146,26 +152,31 @@ class SshTransport:
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy what is not there yet, all at once; a file under its name is whole."""
-        names = {path: f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}{path.suffix}" for path in paths}
         folder = shlex.quote(self._ssh.folder)
         if self._there is None:
             self._there = set(self._run(f"mkdir -p {folder}/incoming && ls {folder}").split())
-        wanted = {name: path for path, name in names.items() if name not in self._there}
-        if wanted:
-            with tempfile.TemporaryDirectory() as links:
-                for name, path in wanted.items():
-                    (Path(links) / name).symlink_to(path.resolve())
-                sources = [str(Path(links) / name) for name in wanted]
-                target = f"{self._ssh.host}:{self._ssh.folder}/incoming/"
-                num_bytes = sum(path.stat().st_size for path in wanted.values())
-                _finish(
-                    ["scp", "-q", "-B", *self._options, *sources, target],
-                    self._timeout_s + num_bytes / SLOW_BYTES_PER_S,
-                )
-            moves = " ".join(f"{folder}/incoming/{name}" for name in wanted)
-            self._run(f"mv {moves} {folder}/")
-            self._there |= wanted.keys()
-        return [f"{self._ssh.folder}/{names[path]}" for path in paths]
+        with tempfile.TemporaryDirectory() as scratch:
+            parcels = [parcel(path, Path(scratch)) for path in paths]
+            wanted = {name: file for files in parcels for name, file in files.items() if name not in self._there}
+            if wanted:
+                self._copy(wanted)
+                moves = " ".join(f"{folder}/incoming/{name}" for name in wanted)
+                self._run(f"mv {moves} {folder}/")
+                self._there |= wanted.keys()
+        return [f"{self._ssh.folder}/{list(files)[-1]}" for files in parcels]
+
+    def _copy(self, wanted: Mapping[str, Path]) -> None:
+        """Bring files to where unfinished copies lie, under those names."""
+        target = f"{self._ssh.host}:{self._ssh.folder}/incoming/"
+        num_bytes = sum(file.stat().st_size for file in wanted.values())
+        with tempfile.TemporaryDirectory() as links:
+            for name, file in wanted.items():
+                (Path(links) / name).symlink_to(file.resolve())
+            sources = [str(Path(links) / name) for name in wanted]
+            _finish(
+                ["scp", "-q", "-B", *self._options, *sources, target],
+                self._timeout_s + num_bytes / SLOW_BYTES_PER_S,
+            )
 
     def _run(self, command: str) -> str:
         return _finish(["ssh", *self._options, self._ssh.host, command], self._timeout_s)

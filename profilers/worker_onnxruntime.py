@@ -55,11 +55,13 @@ NUM_SAMPLED = 256
 
 DTYPES = {
     "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
+    "tensor(bool)": np.bool_,
+    **{f"tensor({name})": getattr(np, name) for name in ("int8", "int16", "int32", "int64")},
+    **{f"tensor({name})": getattr(np, name) for name in ("uint8", "uint16", "uint32", "uint64")},
 }
-"""What inputs and outputs of the models may be."""
+"""What inputs of the models may be; outputs of other types are left to the runtime and not compared."""
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -126,6 +128,8 @@ def start(threads: int, cores: list[int] | None, provider: str) -> tuple[onnxrun
             "event": "failed",
             "message": f"this onnxruntime has no {provider}; install onnxruntime-gpu and a driver for it",
         }
+    if cores is None and threads > usable_cores():
+        return options, {"event": "failed", "message": f"{threads} threads on {usable_cores()} cores: give fewer"}
     pinned: list[int] | None = None
     if hasattr(os, "sched_setaffinity"):
         pinned = cores or sorted(os.sched_getaffinity(0))[-threads:]
@@ -149,6 +153,11 @@ def start(threads: int, cores: list[int] | None, provider: str) -> tuple[onnxrun
         "cores": pinned,
         "health": health(),
     }
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def health() -> dict[str, object]:
@@ -229,10 +238,7 @@ def open_model(
     """Load a model, bind random inputs and its output, and run it once."""
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
-        outputs = [
-            (n.name, onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(n.shape, dtype=DTYPES[n.type])))
-            for n in session.get_outputs()
-        ]
+        outputs = [(n.name, place_for(n)) for n in session.get_outputs()]
         rng = np.random.default_rng(0)
         bindings = [bound(session, outputs, rng) for _ in range(NUM_INPUTS)]
         session.run_with_iobinding(bindings[0])
@@ -240,19 +246,37 @@ def open_model(
         return {"event": "failed", "index": index, "message": f"{type(error).__name__}: {error}"[:500]}
     turns = itertools.cycle(bindings)
     runs[index] = lambda: session.run_with_iobinding(next(turns))
-    return {"event": "opened", "index": index, "outputs": [sampled(v.numpy()) for v in bindings[0].get_outputs()]}
+    values = zip(session.get_outputs(), bindings[0].get_outputs(), strict=True)
+    computed = [v.numpy() for node, v in values if node.type in DTYPES]
+    return {"event": "opened", "index": index, "outputs": [sampled(v) for v in computed if v.size]}
+
+
+def place_for(node: onnxruntime.NodeArg) -> onnxruntime.OrtValue | None:
+    """Where an output goes; None where the runtime has to tell each time how large it is, or has a type of its own."""
+    if node.type not in DTYPES or not node.shape or not all(isinstance(size, int) for size in node.shape):
+        return None
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(node.shape, dtype=DTYPES[node.type]))
 
 
 def bound(
-    session: onnxruntime.InferenceSession, outputs: list[tuple[str, onnxruntime.OrtValue]], rng: np.random.Generator
+    session: onnxruntime.InferenceSession,
+    outputs: list[tuple[str, onnxruntime.OrtValue | None]],
+    rng: np.random.Generator,
 ) -> onnxruntime.IOBinding:
     """Bind random inputs of their own and outputs that all bindings of a model share."""
     binding = session.io_binding()
     for node in session.get_inputs():
+        if node.type not in DTYPES:
+            raise TypeError(f"input {node.name!r} is {node.type}; there are random values for {', '.join(DTYPES)}")
+        if not all(isinstance(size, int) for size in node.shape):
+            raise ValueError(f"input {node.name!r} has the shape {node.shape}; every dimension must be fixed")
         value = random_values(rng, node.shape, DTYPES[node.type])
         binding.bind_ortvalue_input(node.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
-    for name, value in outputs:
-        binding.bind_ortvalue_output(name, value)
+    for name, place in outputs:
+        if place is None:
+            binding.bind_output(name, "cpu")
+        else:
+            binding.bind_ortvalue_output(name, place)
     return binding
 
 
@@ -321,11 +345,16 @@ def energy_counters(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np.ndarray:
-    """Standard normal floats, or integers over their whole range."""
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
-    return rng.standard_normal(shape).astype(dtype)
+    """Standard normal floats, or integers over their whole range; of 32 bits and more, zeros and ones.
+
+    Wide integers number something, words of a vocabulary or places in a tensor: others than these may not be there.
+    """
+    if not np.issubdtype(dtype, np.integer):
+        values = rng.standard_normal(shape)
+        return np.asarray(values > 0 if dtype is np.bool_ else values, dtype=dtype)
+    limits = np.iinfo(dtype)
+    low, high = (0, 1) if limits.bits >= 32 else (limits.min, limits.max)
+    return np.asarray(rng.integers(low, high, shape, dtype=dtype, endpoint=True))
 
 
 def fastest_pace() -> tuple[int, int]:

@@ -40,9 +40,11 @@ def graph_memory(model: ModelProto) -> GraphMemory:
     """Memory of a graph whose nodes run one after the other, in their order in the file.
 
     Raises:
-        ValueError: the shape of a tensor is not known.
+        ValueError: the shape of a tensor is not known, or the graph branches or loops.
     """
     graph = onnx.shape_inference.infer_shapes(model).graph
+    if inner := [n.op_type for n in graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)]:
+        raise ValueError(f"what {inner[0]} runs is not known beforehand")
     weights = {t.name: _num_bytes(t.dims, t.data_type) for t in graph.initializer}
     for node in graph.node:
         # Equal weights, such as untrained biases, are stored once and passed on: trained, each has bytes of its own.
@@ -55,7 +57,9 @@ def graph_memory(model: ModelProto) -> GraphMemory:
         if v.type.tensor_type.HasField("shape")
     }
     nodes = [n for n in graph.node if n.op_type != "Constant" and n.output[0] not in weights]
-    is_activation = {name for n in nodes for name in (*n.input, *n.output) if name} - weights.keys() - constants
+    # What nothing reads, such as the mask of Dropout, is not computed.
+    read = {name for n in nodes for name in n.input if name} | {v.name for v in graph.output}
+    is_activation = read - weights.keys() - constants
     if unknown := sorted(is_activation - sizes.keys()):
         raise ValueError(f"the shape of {unknown[0]!r} is not known; give the graph a fixed batch size")
     last_use = {name: i for i, node in enumerate(nodes) for name in node.input if name in is_activation}
@@ -131,7 +135,7 @@ def _writes_over(node: NodeProto, position: int, last_use: Mapping[str, int], si
         node.op_type in IN_PLACE
         and first in sizes
         and last_use.get(first) == position
-        and sizes[first] == sizes[node.output[0]]
+        and sizes[first] == sizes.get(node.output[0])
     )
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hwnas.criteria import Criterion, SmoothedCrossEntropy
 from hwnas.dataflow.dataset import Dataset
+from hwnas.quantities import share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,4 +56,4 @@ class ClassificationAgent:
                 correct += int((logits_NK.argmax(dim=1) == targets_N).sum())
                 loss += float(functional.cross_entropy(logits_NK, targets_N, reduction="sum"))
                 total += len(targets_N)
-        return {"accuracy": correct / total, "likelihood": math.exp(-loss / total)}
+        return {"accuracy": share(correct, total), "likelihood": math.exp(-loss / total)}

@@ -14,6 +14,7 @@ from torch.nn import functional
 from hwnas.criteria import Criterion, EmbeddingDistillation
 from hwnas.dataflow.dataset import Dataset
 from hwnas.errors import RequestError
+from hwnas.quantities import share
 
 NUM_PAIRS = 6000
 """Half of them of the same identity, as in Labeled Faces in the Wild (Huang et al. 2007)."""
@@ -109,11 +110,11 @@ def best_threshold_accuracy(similarities: NDArray[np.floating], is_same: NDArray
     correct = np.concatenate([[0], np.cumsum(right)]) + (~right).sum() - np.concatenate([[0], np.cumsum(~right)])
     # A threshold cannot fall between equal similarities.
     possible = np.concatenate([[True], sorted_similarities[1:] != sorted_similarities[:-1], [True]])
-    return float(correct[possible].max() / len(right))
+    return share(float(correct[possible].max()), len(right))
 
 
 def true_accept_rate(similarities: NDArray[np.floating], is_same: NDArray[np.bool_], false_accept_rate: float) -> float:
     """Share of the same pairs above the threshold that lets through at most that share of the different ones."""
     different = np.sort(similarities[~is_same])[::-1]
     threshold = different[int(false_accept_rate * len(different))]
-    return float((similarities[is_same] > threshold).mean())
+    return share(int((similarities[is_same] > threshold).sum()), int(is_same.sum()))

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files of one input and one output.")],
+    models: Annotated[list[Path], typer.Argument(help="ONNX files.")],
     device: Annotated[str, typer.Option(help="Where to measure; see hwnas devices.")] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads [the device's].")] = None,
+    threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None,
     data: Annotated[str | None, typer.Option(help="Test on this data set too.")] = None,
     data_root: Annotated[Path, typer.Option(help="Folder or archive of the data.")] = Path("data"),
-    input_size: Annotated[int | None, typer.Option(help="Pixels a side [the data's].")] = None,
+    input_size: Annotated[
+        int | None, ranged("input_size", "Pixels a side, of the data and of models that take any [the data's].")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="What tells the class, of models with several outputs.")] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False,
-    rounds: Annotated[int, typer.Option(help="Rounds of measurement.", min=2)] = 80,
-    seed: Annotated[int, typer.Option(help="For the order of measurement.")] = 0,
+    rounds: Annotated[int, ranged("rounds", "Rounds of measurement.")] = 80,
+    seed: Annotated[int, ranged("seed", "For the order of measurement.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
-    """Latency, accuracy, size and memory of any ONNX classifiers, measured interleaved."""
+    """Latency, accuracy, size and memory of any ONNX models, measured interleaved."""
     from hwnas.dataflow import load_dataset
-    from hwnas.export.compare import compare_models
+    from hwnas.export.compare import Question, compare_models
     from hwnas.progress import Reporter
-    from profilers.device import adjusted, find_device
+    from profilers import Profiler
+    from profilers.device import adjusted, find_device, require_cores
 
     reporter = Reporter(is_quiet=quiet)
+    chosen = adjusted(find_device(device, devices), threads=threads)
+    require_cores(chosen)
     dataset = load_dataset(data, data_root, input_size=input_size, skip_broken_images=skip_broken) if data else None
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     rows = compare_models(
         models,
-        adjusted(find_device(device, devices), threads=threads),
-        dataset=dataset,
-        rounds=rounds,
-        seed=seed,
+        Profiler(device=chosen, rounds=rounds, seed=seed),
+        Question(dataset=dataset, output=output, input_size=input_size),
         reporter=reporter,
     )
     if as_json:
         print_json(rows)
         return
+    _print(rows, device)
+
+
+def _print(rows: Sequence[Mapping[str, Any]], device: str) -> None:
     fastest = min(row["latency_ms"] for row in rows)
     print_table(
         f"{len(rows)} models on {device}",
@@ -55,10 +65,16 @@ def compare(
                 row["input"],
                 f"{row['latency_ms']:.4g}",
                 f"{row['latency_ms'] / fastest:.2f}",
-                f"{row['accuracy']:.2%}" if "accuracy" in row else "",
+                "" if row.get("accuracy") is None else f"{row['accuracy']:.2%}",
                 f"{row['size_bytes'] / 1024:.0f}",
                 "" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1024:.0f}",
             ]
             for row in rows
         ],
     )
+    for row in rows:
+        if row["bound"]:
+            sizes = ", ".join(f"{name} = {size}" for name, size in row["bound"].items())
+            print(f"{row['model']}: what it leaves free was measured with {sizes}")
+        for figure, why in row["missing"].items():
+            print(f"{row['model']}: no {figure.removesuffix('_bytes').replace('_', ' ')}: {why}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
 
@@ -22,6 +23,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the devices that can be profiled."""
+    context.obj = (file, as_json)
     if context.invoked_subcommand is not None:
         return
     from dataclasses import asdict
@@ -41,6 +43,7 @@ def devices(
 
 @devices_app.command()
 def check(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The device.")],
     file: DevicesFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -54,7 +57,10 @@ def check(
     from search_spaces.blocks.mbconv import MBConv
     from search_spaces.onnx_export import export_block
 
-    device = find_device(name, file)
+    # Both may stand before `check` too.
+    file_before, as_json_before = context.obj
+    as_json = as_json or as_json_before
+    device = find_device(name, file or file_before)
     block = MBConv(in_channels=8, out_channels=8, input_size=16, kernel=3, expansion=3)
     findings: list[Finding] = []
     for finding in check_device(device, export_block(block, onnx_cache(), batch=device.batch)):
@@ -73,7 +79,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback let anyone run code.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 9090,
+    port: Annotated[int, ranged("port", "Port to listen on.")] = 9090,
     key: Annotated[str, typer.Option(help="What the tracker and clients ask for.")] = "",
     tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM tracker to offer this board to.")] = None,
 ) -> None:
@@ -90,7 +96,7 @@ def serve(
 @device_app.command()
 def track(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65534, help="Port to listen on.")] = 9190,
+    port: Annotated[int, ranged("port_with_next", "Port to listen on.")] = 9190,
 ) -> None:
     """Run TVM's tracker, which hands out boards by key."""
     import subprocess
@@ -103,7 +109,7 @@ def track(
 @device_app.command()
 def emulate(
     board: Annotated[str, typer.Argument(help="rpi4.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of its TVM RPC server.")] = 9190,
+    port: Annotated[int, ranged("port", "Port of its TVM RPC server.")] = 9190,
     key: Annotated[str, typer.Option(help="What a tracker and clients ask for.")] = "",
     tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM tracker to offer the board to.")] = None,
     set_up_only: Annotated[bool, typer.Option(help="Do not start its TVM RPC server.")] = False,

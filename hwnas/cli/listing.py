@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 
 def spaces(
-    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
-    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
-    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
-    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
+    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
+    classes: Annotated[int, ranged("classes", "Number of classes.")] = 1000,
+    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
+    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the search spaces, how many networks each has, and how small and large they get."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
     from lut import LatencyTable
@@ -20,7 +21,7 @@ app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
-    slowest: Annotated[int, typer.Option(min=0, help="How many of the slowest blocks to list.")] = 10,
+    slowest: Annotated[int, ranged("listed", "How many of the slowest blocks to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
@@ -114,9 +115,9 @@ def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
-    networks: Annotated[int, typer.Option(min=2, max=2000, help="New networks to measure.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Which networks, and the order of visits.")] = 1,
-    rounds: Annotated[int, typer.Option(min=2, max=10_000, help="Interleaved rounds.")] = 40,
+    networks: Annotated[int, ranged("networks_to_verify", "New networks to measure.")] = 50,
+    seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 1,
+    rounds: Annotated[int, ranged("rounds", "Interleaved rounds.")] = 40,
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
@@ -163,7 +164,7 @@ def verify(
 def diff(
     first: Annotated[Path, typer.Argument(help="A table's file.")],
     second: Annotated[Path, typer.Argument(help="Another's.")],
-    most: Annotated[int, typer.Option(min=0, help="How many of the most differing blocks to list.")] = 10,
+    most: Annotated[int, ranged("listed", "How many of the most differing blocks to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two tables: runtimes, threads, precisions, dates."""
@@ -270,12 +271,12 @@ def adapt(
     output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
     device: Annotated[str, typer.Option(help="The new device; see hwnas devices.")] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
+    threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
+    batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].")] = None,
-    networks: Annotated[int, typer.Option(min=10, max=2000, help="Whole networks to measure.")] = 20,
-    rounds: Annotated[int, typer.Option(min=2, max=10_000, help="Interleaved rounds to measure at most.")] = 80,
-    seed: Annotated[int, typer.Option(min=0, help="Which networks, and the order of visits.")] = 0,
+    networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20,
+    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
+    seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""

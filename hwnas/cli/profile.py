@@ -7,32 +7,34 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.ranges import ranged
+
 
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
     space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")] = "fbnet-s",
     device: Annotated[str, typer.Option(help="Device; see hwnas devices.")] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
-    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
-    classes: Annotated[int | None, typer.Option(help="Number of classes [1000, or 10 up to 64 pixels].")] = None,
-    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
-    threads: Annotated[int | None, typer.Option(help="Threads, instead of the device's own.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Batch size, instead of the device's own.")] = None,
+    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
+    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
+    classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None,
+    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
+    threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
+    batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
     tuning: Annotated[
         str | None, typer.Option(help="none or meta_schedule (see hwnas tune), instead of the device's own.")
     ] = None,
     networks: Annotated[
         int,
-        typer.Option(min=0, max=2000, help="Whole networks to calibrate and certify with; 0 for none."),
+        ranged("networks", "Whole networks to calibrate and certify with; 0 for none."),
     ] = 50,
-    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Interleaved rounds to measure at most.")] = 80,
-    max_minutes: Annotated[float, typer.Option(min=0.1, help="Stop measuring after that long.")] = 60.0,
+    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
+    max_minutes: Annotated[float, ranged("max_minutes", "Stop measuring after that long.")] = 60.0,
     memory_mb: Annotated[
-        float | None, typer.Option(min=1, help="Memory for opened models [half of what is available].")
+        float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Order of visits, and which networks.")] = 0,
+    seed: Annotated[int, ranged("seed", "Order of visits, and which networks.")] = 0,
     dry_run: Annotated[bool, typer.Option(help="Only say how much work it would be.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.ranges import ranged
+
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 
 
@@ -21,7 +23,7 @@ def report(folder: Folder) -> None:
 
 def watch(
     folder: Folder,
-    port: Annotated[int, typer.Option(help="Port on this machine; 0 for a free one.")] = 8765,
+    port: Annotated[int, ranged("port_or_any", "Port on this machine; 0 for a free one.")] = 8765,
 ) -> None:
     """Show a running run's report in the browser, on this machine only."""
     from hwnas.errors import RequestError

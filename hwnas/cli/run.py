@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.printing import print_json, print_models, print_summary
+from hwnas.cli.ranges import ranged
 
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
@@ -22,12 +23,12 @@ def command(last: str) -> Callable[..., None]:
     def run_command(
         config: Annotated[Path | None, typer.Argument(help="YAML file with settings; flags override it.")] = None,
         space: Annotated[str | None, typer.Option(help="Search space; see hwnas spaces.")] = None,
-        input_size: Annotated[int | None, typer.Option(help="Pixels a side [the data's].")] = None,
-        width: Annotated[float | None, typer.Option(help="Width multiplier.")] = None,
+        input_size: Annotated[int | None, ranged("input_size", "Pixels a side [the data's].")] = None,
+        width: Annotated[float | None, ranged("width", "Width multiplier.")] = None,
         data: Annotated[str | None, typer.Option(help="Data set; see hwnas list dataflow.")] = None,
         data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
-        train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
-        validation_images: Annotated[int | None, typer.Option(help="Judge on only so many images.")] = None,
+        train_images: Annotated[int | None, ranged("images", "Use only so many training images.")] = None,
+        validation_images: Annotated[int | None, ranged("images", "Judge on only so many images.")] = None,
         skip_broken_images: Annotated[bool | None, typer.Option("--skip-broken-images", help="Leave them out.")] = None,
         lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
         accept_table: Annotated[
@@ -43,7 +44,8 @@ def command(last: str) -> Callable[..., None]:
             str | None, typer.Option(help="Further budgets, each with a winner of its own: 5ms,10ms,20ms.")
         ] = None,
         confidence: Annotated[
-            float | None, typer.Option(help="Probability of keeping the budget that predictions must leave room for.")
+            float | None,
+            ranged("confidence", "Probability of keeping the budget that predictions must leave room for."),
         ] = None,
         max_params: Annotated[str | None, typer.Option(help="Parameters at most: 3M.")] = None,
         max_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates at most: 300M.")] = None,
@@ -53,7 +55,7 @@ def command(last: str) -> Callable[..., None]:
         max_energy: Annotated[
             str | None, typer.Option(help="Energy of a forward pass at most: 5mJ; the table must have it.")
         ] = None,
-        epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
+        epochs: Annotated[int | None, ranged("epochs", "Epochs of the supernet.")] = None,
         task: Annotated[str | None, typer.Option(help="classification or verification; see hwnas list agent.")] = None,
         strategy: Annotated[
             str | None, typer.Option(help="Training strategy of the supernet; see hwnas list training-strategy.")
@@ -66,15 +68,15 @@ def command(last: str) -> Callable[..., None]:
             str | None, typer.Option(help="What architectures are judged by; see hwnas list evaluator.")
         ] = None,
         executor: Annotated[str | None, typer.Option(help="Where evaluations run: local or ray.")] = None,
-        actors: Annotated[int | None, typer.Option(help="Ray actors.")] = None,
-        evaluations: Annotated[int | None, typer.Option(help="Architectures to evaluate.")] = None,
-        retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner.")] = None,
+        actors: Annotated[int | None, ranged("actors", "Ray actors.")] = None,
+        evaluations: Annotated[int | None, ranged("evaluations", "Architectures to evaluate.")] = None,
+        retrain_epochs: Annotated[int | None, ranged("epochs", "Epochs of the winner.")] = None,
         inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
         accelerator: Annotated[str | None, typer.Option(help="Where training runs: cpu or cuda.")] = None,
         setting: Annotated[
             list[str] | None, typer.Option("--set", help="Any other setting: --set retrain.ema_decay=0.99 --set ...")
         ] = None,
-        seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
+        seed: Annotated[int | None, ranged("seed", "Everything random depends on it.")] = None,
         out: Annotated[Path | None, typer.Option(help="The run's folder [runs/default].")] = None,
         resume: Annotated[
             bool, typer.Option("--resume", help="Continue the run in --out with the settings it was begun with.")
@@ -152,7 +154,7 @@ def export(
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None,
-    max_drop: Annotated[float, typer.Option(help="Points of accuracy that int8 may cost.", min=0.0)] = 1.0,
+    max_drop: Annotated[float, ranged("max_drop", "Points of accuracy that int8 may cost.")] = 1.0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.ranges import ranged
+
 
 def tune(
     space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")],
     device: Annotated[str, typer.Option(help="A device of runtime tvm; see hwnas devices.")],
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Schedules to try per block.")] = 64,
-    blocks: Annotated[int | None, typer.Option(min=1, help="Only the so many blocks of most MACs.")] = None,
-    input_size: Annotated[int, typer.Option(help="Pixels a side.")] = 224,
-    channels: Annotated[int, typer.Option(help="Colour planes of the input.")] = 3,
-    classes: Annotated[int | None, typer.Option(help="Number of classes [1000, or 10 up to 64 pixels].")] = None,
-    width: Annotated[float, typer.Option(help="Width multiplier.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the search for schedules.")] = 0,
+    trials: Annotated[int, ranged("trials", "Schedules to try per block.")] = 64,
+    blocks: Annotated[int | None, ranged("blocks", "Only the so many blocks of most MACs.")] = None,
+    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
+    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
+    classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None,
+    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
+    seed: Annotated[int, ranged("seed", "Of the search for schedules.")] = 0,
     dry_run: Annotated[bool, typer.Option(help="Only say how long it would take.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:

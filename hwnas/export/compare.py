@@ -1,9 +1,10 @@
-"""Any ONNX classifiers side by side."""
+"""Any ONNX models side by side."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,82 +13,123 @@ from google.protobuf.message import DecodeError
 
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
-from hwnas.export.session import OnnxNetwork
+from hwnas.export.binding import BoundModel, Sizes, bind
+from hwnas.export.judging import UnjudgedError, accuracy
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
-from profilers import Device
+from profilers import Profiler
+from profilers.device import require_cores
+from profilers.external_data import size_bytes
 from search_spaces import ExportError, SpaceError
 from search_spaces.memory import graph_memory
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What is asked about the models besides latency, size and memory.
+
+    Attributes:
+        dataset: what accuracy is told on; None for no accuracy.
+        output: the output that tells the class, of models with several.
+        input_size: what free dimensions of inputs are bound to; None for the data's.
+
+    Raises:
+        RequestError: an output without data.
+    """
+
+    dataset: Dataset | None = None
+    output: str | None = None
+    input_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.dataset is None:
+            raise RequestError("--output names what accuracy is told by: give --data too")
+
+    @property
+    def sizes(self) -> Sizes:
+        """For what models leave free."""
+        if self.dataset is None:
+            return Sizes(side=self.input_size)
+        return Sizes(side=self.input_size or self.dataset.input_size, channels=self.dataset.in_channels)
+
+
 def compare_models(
-    paths: Sequence[Path], device: Device, *, dataset: Dataset | None, rounds: int, seed: int, reporter: Reporter
+    paths: Sequence[Path], profiler: Profiler, question: Question, *, reporter: Reporter
 ) -> list[dict[str, Any]]:
     """Size, memory, latency measured interleaved on the device, and accuracy where test data are given.
 
-    Models of pixels (uint8) are given the images as they are, all others normalised ones.
+    A figure that cannot be had is None, and `missing` says why.
 
     Raises:
-        RequestError: a file is no model of one input and one output, or does not take the data's images.
+        RequestError: a file is no model that can be measured, or is there twice.
         RunError: the device cannot run one of them.
     """
-    networks = {path: _opened(path) for path in paths}
+    require_cores(profiler.device)
+    if len(set(paths)) < len(paths):
+        raise RequestError("a model was given twice")
     with tempfile.TemporaryDirectory() as scratch:
+        folders = [Path(scratch) / str(number) for number in range(len(paths))]
+        for folder in folders:
+            folder.mkdir()
+        models = [bind(path, folder, question.sizes) for path, folder in zip(paths, folders, strict=True)]
+        _require_output(models, question.output)
         latencies = measure_networks(
-            {str(path): path for path in paths},
-            device,
+            {str(model.path): model.fixed for model in models},
+            profiler.device,
             Path(scratch) / "journal",
-            rounds=rounds,
-            seed=seed,
+            rounds=profiler.rounds,
+            seed=profiler.seed,
             reporter=reporter,
         )
-    rows = []
-    for path, network in networks.items():
-        row: dict[str, Any] = {
-            "model": str(path),
-            "input": f"{network.input.type.removeprefix('tensor(').rstrip(')')} "
-            + "x".join(map(str, network.input.shape)),
-            "size_bytes": path.stat().st_size,
-            "peak_memory_bytes": _memory(path),
-            "latency_ms": latencies[str(path)].latency_ms,
-        }
-        if dataset is not None:
-            row["accuracy"] = _accuracy(path, network, dataset)
-        rows.append(row)
-    return rows
+        return [_row(model, latencies[str(model.path)].latency_ms, question) for model in models]
 
 
-def _opened(path: Path) -> OnnxNetwork:
-    if not path.is_file():
-        raise RequestError(f"no file {path}")
+def _require_output(models: Sequence[BoundModel], output: str | None) -> None:
+    if output is not None and not any(output in model.outputs for model in models):
+        known = "; ".join(f"{model.path}: {', '.join(model.outputs)}" for model in models)
+        raise RequestError(f"no model has an output {output!r}; there are: {known}")
+
+
+def _row(model: BoundModel, latency_ms: float, question: Question) -> dict[str, Any]:
+    missing: dict[str, str] = {}
+    row: dict[str, Any] = {
+        "model": str(model.path),
+        "input": model.inputs,
+        "bound": dict(model.sizes),
+        "size_bytes": size_bytes(model.path),
+        "peak_memory_bytes": _memory(model.fixed, missing),
+        "latency_ms": latency_ms,
+    }
+    if question.dataset is not None:
+        row["accuracy"] = _accuracy(model, question.output, question.dataset, missing)
+    return {**row, "missing": missing}
+
+
+def _memory(path: Path, missing: dict[str, str]) -> int | None:
+    """Weights and activations at their peak."""
     try:
-        network = OnnxNetwork(path)
-    except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
-        raise RequestError(f"{path} is no ONNX model that can be opened: {str(error).splitlines()[0]}") from error
-    if not network.has_fixed_shape:
-        raise RequestError(f"{path} has no fixed batch and size, which latencies need: compare model.onnx instead")
-    return network
-
-
-def _memory(path: Path) -> int | None:
-    """Weights and activations at their peak; None for graphs that this cannot be told of."""
-    try:
-        model = onnx.load(path)
+        model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
         if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
-            return None  # what is stored as int8 and computed as float depends on the runtime
+            missing["peak_memory_bytes"] = "what is stored as int8 and computed as float depends on the runtime"
+            return None
+        _require_sizes(model)
         memory = graph_memory(model)
-    except (DecodeError, SpaceError, ExportError, KeyError, ValueError, AttributeError):
+    except (DecodeError, SpaceError, ExportError, KeyError, ValueError, AttributeError, IndexError) as error:
+        missing["peak_memory_bytes"] = f"the graph does not tell it: {error}"
         return None
     return int(memory.weight_bytes + memory.activation_bytes)
 
 
-def _accuracy(path: Path, network: OnnxNetwork, dataset: Dataset) -> float:
-    wanted = [dataset.in_channels, dataset.input_size, dataset.input_size]
-    if list(network.input.shape[1:]) != wanted:
-        raise RequestError(
-            f"{path} takes {'x'.join(map(str, network.input.shape[1:]))}, {dataset.name} has "
-            f"{'x'.join(map(str, wanted))}: give --input-size, or other data"
-        )
-    batches = network.test_batches(dataset)
-    correct = sum(int((network(images).argmax(dim=1) == targets).sum()) for images, targets in batches)
-    return correct / len(dataset.test)
+def _require_sizes(model: onnx.ModelProto) -> None:
+    for value in (*model.graph.value_info, *model.graph.output):
+        if not all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim):
+            raise ValueError(f"how large {value.name!r} is depends on what goes in")
+
+
+def _accuracy(model: BoundModel, output: str | None, dataset: Dataset, missing: dict[str, str]) -> float | None:
+    # A model with one output is judged by it, whatever those of the others are called.
+    try:
+        return accuracy(model.fixed, None if len(model.outputs) == 1 else output, dataset)
+    except UnjudgedError as error:
+        missing["accuracy"] = str(error)
+        return None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.export.session import OnnxNetwork
+from hwnas.quantities import share
 
 TOLERANCE = 1e-4
 """Largest difference between logits, relative to the largest logit where that is above 1."""
@@ -71,6 +72,6 @@ def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
     return Parity(
         max_abs_difference=float(np.max(differences)),
         max_abs_output=float(np.max(largest)),
-        equal_predictions=float(np.concatenate(equal).mean()),
+        equal_predictions=share(sum(int(part.sum()) for part in equal), sum(map(len, equal))),
         num_images=sum(map(len, equal)),
     )

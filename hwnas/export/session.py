@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,25 +17,44 @@ from hwnas.export.pixels import PROBABILITIES
 TEST_BATCH = 256
 
 
+FLOATS: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+}
+"""What normalised images may be."""
+
+
 class OnnxNetwork:
-    """Runs a model of one input and one output in ONNX Runtime on the CPU.
+    """Runs a model of one input in ONNX Runtime on the CPU.
+
+    Args:
+        path: the model.
+        output: the name of the output that is looked at; None where there is one.
 
     Attributes:
         batch: the file's fixed batch size; None where it takes any.
 
     Raises:
-        ValueError: the model has more than one input or output.
+        ValueError: the model has several inputs, several outputs of which none is named, or none of that name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, output: str | None = None) -> None:
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
-        self.input, self.output = inputs[0], outputs[0]
-        self.batch = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
+        inputs = self._session.get_inputs()
+        outputs = {node.name: node for node in self._session.get_outputs()}
+        if len(inputs) != 1 or (output is None and len(outputs) != 1):
+            raise ValueError(
+                f"it has {len(inputs)} inputs and {len(outputs)} outputs ({', '.join(outputs)}), expected one of each; "
+                "of several outputs, --output names one"
+            )
+        if output is not None and output not in outputs:
+            raise ValueError(f"it has no output {output!r}; there are: {', '.join(outputs)}")
+        self.input, self.output = inputs[0], outputs[output or next(iter(outputs))]
+        sizes = self.input.shape[:1]
+        self.batch = sizes[0] if sizes and isinstance(sizes[0], int) else None
 
     @property
     def has_fixed_shape(self) -> bool:
@@ -51,24 +71,33 @@ class OnnxNetwork:
         """Whether it takes uint8 images as they are, rather than normalised ones."""
         return bool(self.input.type == "tensor(uint8)")
 
+    @property
+    def float_type(self) -> type[np.floating[Any]] | None:
+        """What the images are given as; None where it takes something else than floats."""
+        return FLOATS.get(str(self.input.type))
+
     def test_batches(self, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The test images as this model takes them, and their targets."""
         if self.takes_pixels:
             return dataset.test.parts(TEST_BATCH)
         return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
-    def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """The outputs; images are split into the fixed batch size, the last part filled up with zeros."""
+    def raw(self, x_NCHW: torch.Tensor) -> list[Any]:
+        """What the model gives for each part of the images, which has the fixed batch size; the last is filled up."""
         images = x_NCHW.contiguous().numpy()
-        if self.input.type == "tensor(float16)":
-            images = images.astype(np.float16)
+        if self.float_type is not None:
+            images = images.astype(self.float_type, copy=False)
         parts = [images]
         if self.batch is not None:
             missing = -len(images) % self.batch
             filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
             parts = np.split(filled, len(filled) // self.batch)
-        outputs = np.concatenate([self._session.run(None, {self.input.name: part})[0] for part in parts])
-        return torch.from_numpy(outputs[: len(images)].astype(np.float32))
+        return [self._session.run([self.output.name], {self.input.name: part})[0] for part in parts]
+
+    def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """The outputs, as floats."""
+        outputs = np.concatenate(self.raw(x_NCHW))
+        return torch.from_numpy(outputs[: len(x_NCHW)].astype(np.float32))
 
 
 def operations(path: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from command_line import run_cli
+from small_models import save_chain
 
 from lut import load_table
 from profilers import Device, MeasurementError, Model, Profiler
@@ -108,6 +109,10 @@ def test_a_board_over_ssh_is_measured_with_its_own_python(ssh_device: Device, tm
     assert ssh_device.ssh is not None
     there = {p.suffix for p in Path(ssh_device.ssh.folder).iterdir() if p.is_file()}
     assert there == {".py", ".onnx"}
+    (tmp_path / "model").mkdir()
+    path = save_chain(tmp_path / "model" / "m.onnx", (1, 8), location="weights of m.bin")
+    result = Profiler(device=ssh_device, rounds=2).measure([Model(key="m", path=path)], tmp_path / "m.journal")
+    assert [m.num_samples for m in result.measurements] == [2]
     findings = list(check_device(ssh_device, models[0].path))
     assert all(f.is_good for f in findings)
     assert findings[-1].step == "run one block"
@@ -155,7 +160,7 @@ def test_a_device_behind_a_command_gets_files_copied(tmp_path: Path) -> None:
     models = _models(tmp_path)
     result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
     assert [m.num_samples for m in result.measurements] == [2] * len(models)
-    assert {p.name for p in copies.iterdir()} == {"worker_onnxruntime.py", *(m.path.name for m in models)}
+    assert sorted(p.suffix for p in copies.iterdir()) == [".onnx"] * len(models) + [".py"]
     absent = replace(device, command=("no-such-program",))
     with pytest.raises(MeasurementError, match="cannot run no-such-program"):
         Profiler(device=absent, rounds=2).measure(models, tmp_path / "u.journal")

@@ -88,3 +88,16 @@ def test_memory_is_found_once_per_block(space: SearchSpace, tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.onnx"))
     (tmp_path / "memory-1.json").write_text("{")
     np.testing.assert_array_equal(MemoryModel(space, tmp_path).peak_bytes(rows), first)
+
+
+def test_what_branches_is_not_known() -> None:
+    branch = _graph([helper.make_node("Identity", ["x"], ["y"])], {"x": [4], "y": [4]}).graph
+    del branch.input[:]
+    chosen = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    with pytest.raises(ValueError, match="what If runs"):
+        graph_memory(_graph([chosen], {"x": [1], "y": [4]}))
+
+
+def test_outputs_that_nothing_reads_take_nothing() -> None:
+    nodes = [helper.make_node("Dropout", ["x"], ["y", "mask"])]
+    assert graph_memory(_graph(nodes, {"x": [1, 4], "y": [1, 4]})).activation_bytes == 4 * 8

@@ -1,0 +1,49 @@
+"""The one table of what numeric flags may be, shared by all commands."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import typer
+
+RANGES: dict[str, tuple[float, float]] = {
+    "actors": (1, 1024),
+    "batch": (1, 4096),
+    "blocks": (1, 100_000),
+    "channels": (1, 1024),
+    "classes": (1, 1_000_000),
+    "confidence": (0.5, 0.999999),
+    "epochs": (1, 1_000_000),
+    "evaluations": (1, 10_000_000),
+    "images": (1, 1_000_000_000),
+    "input_size": (4, 4096),
+    "listed": (0, 1_000_000),
+    "max_drop": (0, 100),
+    "max_minutes": (0.1, 1_000_000),
+    "memory_mb": (1, 100_000_000),
+    "networks": (0, 2000),
+    "networks_to_adapt": (10, 2000),
+    "networks_to_verify": (2, 2000),
+    "port": (1, 65535),
+    "port_or_any": (0, 65535),
+    "port_with_next": (1, 65534),
+    "rounds": (2, 10_000),
+    "seed": (0, 2**32 - 1),
+    "threads": (1, 1024),
+    "trials": (1, 100_000),
+    "width": (0.05, 16),
+}
+
+
+def ranged(name: str, words: str) -> Any:
+    """A flag for a number in the table's range of that name, with that help."""
+    low, high = RANGES[name]
+    return typer.Option(min=low, max=high, callback=_finite, help=words)
+
+
+def _finite(value: float | None) -> float | None:
+    """The value; not a number is in every range as far as comparisons go."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("expected a number, got nan")
+    return value
