@@ -32,8 +32,8 @@ DECODED_AT_ONCE = 1024
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000")
 """What Pillow may take a file for, whatever its name: some of its other formats run programs."""
 
-BITS_PER_SAMPLE = 258
-"""TIFF's tag."""
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+"""TIFF's tags; a photometric interpretation of 0 says that white is zero."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,8 +104,10 @@ def _in_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
-        return _from_levels(np.asarray(image), 2**bits - 1)
+        tags = getattr(image, "tag_v2", {})
+        white = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1
+        values = np.asarray(image)
+        return _from_levels(white - values if tags.get(PHOTOMETRIC) == 0 else values, white)
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # whose grey of more than 8 bits is Pillow's of 16
         return _from_levels(np.asarray(image), 2**16 - 1)
     if image.mode == "F":
@@ -143,6 +145,7 @@ def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: int, *, s
             return str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for start in range(0, len(paths), DECODED_AT_ONCE):
             chunk = paths[start : start + DECODED_AT_ONCE]
