@@ -17,6 +17,7 @@ from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
 from hwnas.errors import RequestError
 from hwnas.parts import find
+from search_spaces.importing import ImportReferenceError
 
 DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -53,6 +54,8 @@ def _loaded(load: Callable[..., object], name: str, root: Path, input_size: int 
         return load(root, input_size)
     except RequestError:
         raise
+    except ImportReferenceError as error:
+        raise RequestError(str(error)) from error
     except OSError as error:
         raise RequestError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
     except Exception as error:

@@ -107,7 +107,7 @@ def test_nothing_in_a_module_of_other_things_is_a_part(module_name: str) -> None
 def test_the_command_line_says_what_was_expected(flag: str, name: str, tmp_path: Path) -> None:
     outcome = run_cli(*SEARCH, flag, name, "--out", tmp_path / "run")
     assert outcome.code == 2, outcome.err
-    assert outcome.err.count("\n") == 1 and "expected a" in outcome.err and name in outcome.err
+    assert outcome.err.count("error: ") == 1 and "expected a" in outcome.err and name in outcome.err
 
 
 MINE = """\
@@ -170,7 +170,7 @@ def test_a_file_of_ones_own_is_checked_too(flag: str, name: str, found: str, min
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
     outcome = run_cli(*SEARCH, "--evaluations", 4, "--lut", "t.json", flag, f"./{mine.name}:{name}", "--out", "run")
     assert outcome.code == 2, outcome.err
-    assert found in outcome.err and outcome.err.count("\n") == 1
+    assert found in outcome.err and outcome.err.count("error: ") == 1
 
 
 def test_an_error_of_ones_own_code_is_said_with_its_line(mine: Path) -> None:
