@@ -82,7 +82,7 @@ def test_conversions_are_learnt_and_predicted(name: str) -> None:
     walk = LayoutWalk(space, layouts)
     networks = []
     for number, plan in enumerate(draw_networks(space, 60, seed=0)):
-        total = 2.0 + sum(n * table.latency_ms[k] for k, n in block_counts(space, plan.architecture).items())
+        total = 0.2 + sum(n * table.latency_ms[k] for k, n in block_counts(space, plan.architecture).items())
         total += 0.03 * walk.changes(np.array([plan.architecture]))[0, 0]
         measurement = Measurement(
             key=plan.key,

@@ -60,7 +60,8 @@ def test_pace_is_saved_and_tables_without_it_are_read(saved: bytes, tmp_path: Pa
     document = json.loads(saved)
     assert document["table"].pop("pace") is None
     content = json.dumps(document["table"], separators=(",", ":"), sort_keys=True)
-    path.write_text(json.dumps({**document, "sha256": hashlib.sha256(content.encode()).hexdigest()}))
+    digest = hashlib.sha256(f"2:{content}".encode()).hexdigest()
+    path.write_text(json.dumps({**document, "sha256": digest}))
     assert load_table(path) == TABLE
 
 
