@@ -27,7 +27,7 @@ class Parity:
     Attributes:
         max_abs_difference: over all outputs of all images.
         max_abs_output: the largest output, for scale.
-        equal_predictions: share of images with the same largest output.
+        equal_predictions: share of predictions, of images or of their positions, with the same largest output.
         num_images: how many were compared.
     """
 
@@ -72,6 +72,6 @@ def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
     return Parity(
         max_abs_difference=float(np.max(differences)),
         max_abs_output=float(np.max(largest)),
-        equal_predictions=share(sum(int(part.sum()) for part in equal), sum(map(len, equal))),
+        equal_predictions=share(sum(int(part.sum()) for part in equal), sum(part.size for part in equal)),
         num_images=sum(map(len, equal)),
     )
