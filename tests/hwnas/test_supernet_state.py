@@ -159,7 +159,7 @@ def _summary(*command: object) -> dict[str, object]:
     assert process.returncode == 0, err.decode()
     summary: dict[str, object] = json.loads(out)
     for row in (summary, *summary["references"].values()):  # type: ignore[attr-defined]
-        for name in ("onnx", "onnx_dynamic_batch", "measured_ms"):
+        for name in ("onnx", "onnx_dynamic_batch", "measured_ms", "measured_table_ms", "repeatability", "drift"):
             row.pop(name, None)
     return summary
 
