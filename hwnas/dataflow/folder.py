@@ -104,9 +104,10 @@ def _agreed_classes(root: Path, parts: Mapping[str, _Part]) -> tuple[str, ...]:
     try:
         return agreed_classes({name: (part.folder, part.classes) for name, part in parts.items()})
     except RequestError as error:
-        if named := known_layout(root, reader="folder"):
+        has_classes = len(parts["train"].classes) >= 2
+        if named := known_layout(root, reader="folder", only_like_classes=has_classes):
             raise RequestError(named) from error
-        known = None if len(parts["train"].classes) >= 2 else known_format(root)
+        known = None if has_classes else known_format(root)
         raise RequestError(f"{error}; {known}" if known else str(error)) from error
 
 
