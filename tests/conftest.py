@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line has it, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line has it, before torch is imported
 
 from pathlib import Path
 
