@@ -28,7 +28,7 @@ from hwnas.stages.export import MODEL
 from hwnas.stages.table import ROUNDS
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
-from profilers.durable import write_text
+from safe_files import write_text
 from search_spaces import SearchSpace, SpaceSpec
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct

@@ -27,7 +27,7 @@ from hwnas.supernet.evaluation import SupernetEvaluator, calibration_batches
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from hwnas.training.strategy import steps_of
-from profilers.durable import JsonLines
+from safe_files.writing import JsonLines
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
 from search_spaces.supernet import Supernet

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from safe_files import FileError, dump_yaml, parse_yaml, read_yaml
 
 
 def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
@@ -29,7 +30,7 @@ def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
 
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -214,7 +215,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")
     try:
-        return _ADAPTER.validate_python(settings)
+        # As JSON: there a list may be a tuple and a text a path, and yet true is no number and "1" neither.
+        return _ADAPTER.validate_json(json.dumps(settings, default=str), strict=True)
     except ValidationError as error:
         raise RequestError(f"{where}: {_explain(error)}") from error
 
@@ -227,8 +229,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        parsed = parse_yaml(value)
+    except FileError as error:
         raise RequestError(f"--set {text}: the value is not YAML: {error}") from error
     if not (name and equals) or parsed is None:
         raise RequestError(f"--set needs a name and a value, retrain.ema_decay=0.99; got {text!r}")
@@ -237,7 +239,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def config_as_yaml(config: RunConfig) -> str:
     """The resolved configuration as YAML; `load_config` gives it back."""
-    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+    return dump_yaml(_ADAPTER.dump_python(config, mode="json"))
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
@@ -248,11 +250,9 @@ def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not YAML: {error}") from error
+        content = read_yaml(path)
+    except FileError as error:
+        raise RequestError(str(error)) from error
     if not isinstance(content, dict):
         raise RequestError(f"{path} must be a mapping of settings, got {type(content).__name__}")
     return content

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwnas.errors import RequestError
 from hwnas.parts import KINDS
-from profilers.durable import write_text
+from safe_files import write_text
 
 
 def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:

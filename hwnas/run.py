@@ -26,7 +26,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import adjusted, find_device
-from profilers.durable import write_text
+from safe_files import write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 CONFIG_FILE = "config.yaml"

@@ -21,10 +21,10 @@ from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
 from lut.precision import Precision
 from profilers import Device, Measurement
-from profilers.durable import write_text
 from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
+from safe_files import write_text
 from search_spaces import Block, SpaceError, SpaceSpec
 
 FORMAT = "hwnas-latency-table"

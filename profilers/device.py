@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from profilers.errors import DeviceError
+from safe_files import FileError, read_yaml
 
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Rpc:
     """TVM's RPC server on a board, or the tracker that knows boards by key."""
 
@@ -35,7 +37,7 @@ class Rpc:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Ssh:
     """A board that the system's ssh reaches, by its name in the user's ssh configuration."""
 
@@ -45,7 +47,7 @@ class Ssh:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Device:
     """Where and how models are timed; every field is explained in devices.yaml."""
 
@@ -119,12 +121,14 @@ def load_devices(path: Path | None = None) -> dict[str, Device]:
     """
     path = path or _shipped_file()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeviceError(f"cannot read devices from {path}: {error}") from error
+        content = read_yaml(path)
+    except FileError as error:
+        raise DeviceError(str(error)) from error
     if not isinstance(content, dict) or not content:
         raise DeviceError(f"{path} must map device names to their settings, got {type(content).__name__}")
-    return {str(name): _parse(str(name), settings, path) for name, settings in content.items()}
+    if unnamed := [name for name in content if not isinstance(name, str)]:
+        raise DeviceError(f"{path}: expected texts as names of devices, found {unnamed[0]!r}; put it in quotes")
+    return {name: _parse(name, settings, path) for name, settings in content.items()}
 
 
 def find_device(name: str, path: Path | None = None) -> Device:
@@ -174,7 +178,7 @@ def _parse(name: str, settings: object, path: Path) -> Device:
     if not isinstance(settings, dict):
         raise DeviceError(f"device {name!r} in {path} must be a mapping of settings, got {settings!r}")
     try:
-        return TypeAdapter(Device).validate_python({**settings, "name": name})
+        return TypeAdapter(Device).validate_json(json.dumps({**settings, "name": name}), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"

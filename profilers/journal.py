@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from profilers.durable import JsonLines
 from profilers.errors import JournalError
+from safe_files.writing import JsonLines
 
 VERSION = 3
 

@@ -18,13 +18,14 @@ for YAML anchors and say nothing else.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from safe_files import FileError, read_yaml
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
@@ -72,7 +73,7 @@ KEEPS_CHANNELS = ("pool", "global-depthwise")
 
 _Choice = str | dict[str, Any]
 _Count = Annotated[int, Field(ge=1, le=4096)]
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -107,14 +108,12 @@ def yaml_space(spec: SpaceSpec) -> ChainSpace:
     """
     path = Path(spec.name)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
         if isinstance(raw, dict):
             raw = {name: value for name, value in raw.items() if not str(name).startswith("x-")}
-        content = TypeAdapter(_File).validate_python(raw)
-    except OSError as error:
-        raise SpaceError(f"cannot read the search space {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path} is not YAML: {error}") from error
+        content = TypeAdapter(_File).validate_json(json.dumps(raw), strict=True)
+    except FileError as error:
+        raise SpaceError(str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 ALLOWED = {
-    "search_spaces": {"search_spaces"},
-    "profilers": {"profilers"},
-    "lut": {"lut", "search_spaces", "profilers"},
-    "hwnas": {"hwnas", "lut", "search_spaces", "profilers"},
+    "safe_files": {"safe_files"},
+    "search_spaces": {"search_spaces", "safe_files"},
+    "profilers": {"profilers", "safe_files"},
+    "lut": {"lut", "search_spaces", "profilers", "safe_files"},
+    "hwnas": {"hwnas", "lut", "search_spaces", "profilers", "safe_files"},
 }
 STANDALONE = {"worker_onnxruntime.py": {"numpy", "onnxruntime"}}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"hwnas", "lut", "profilers", "search_spaces"}
+PACKAGES = {"hwnas", "lut", "profilers", "safe_files", "search_spaces"}
 
 
 @pytest.fixture(scope="module")

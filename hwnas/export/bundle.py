@@ -31,7 +31,7 @@ from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
 from lut import load_table
 from profilers import Device
-from profilers.durable import write_text
+from safe_files import write_text
 
 SCHEMA_VERSION = 1
 

@@ -14,7 +14,7 @@ from hwnas.report.facts import Facts, gather, missed_budgets
 from hwnas.report.figures import Picture, pictures
 from hwnas.report.tensorboard import write_events
 from hwnas.run import Run
-from profilers.durable import write_text
+from safe_files import write_text
 
 REPORT = "report.html"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hwnas.errors import RunError
 from hwnas.search.agent import Evaluation
-from profilers.durable import JsonLines, read_json_lines
+from safe_files.writing import JsonLines, read_json_lines
 
 MAX_CHOICES = 1_000_000
 """Of a decision; a choice beyond is no choice."""

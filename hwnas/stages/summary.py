@@ -11,7 +11,7 @@ from hwnas.stages.attempts import advice, missed_winners
 from hwnas.stages.export import DYNAMIC_MODEL, MODEL, Exported, model_of
 from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.search import REFERENCES, FoundNetwork
-from profilers.durable import write_text
+from safe_files import write_text
 
 
 def summarise(

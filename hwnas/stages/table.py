@@ -22,8 +22,8 @@ from lut.build import TablePlan
 from lut.extend import extend_table, extension_plan, forget_extensions
 from lut.precision import in_precision
 from profilers import MeasurementError, Profiler
-from profilers.durable import write_text
 from profilers.session import SITTING
+from safe_files import write_text
 from search_spaces.cost import GraphCosts
 from search_spaces.onnx_export import export_network
 from search_spaces.overview import extreme_architecture

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from hwnas.errors import RunError
-from profilers.durable import replacing
+from safe_files import replacing
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from hwnas.config import TrainingConfig
 from hwnas.errors import RunError
-from profilers.durable import write_text
+from safe_files import write_text
 
 CHANGEABLE = ("learning_rate", "warmup_epochs", "clip_norm")
 """Settings of a training that may be changed once it diverged; its checkpoint tells each epoch's learning rate."""

@@ -16,10 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lut.errors import TableError
 from lut.table import LatencyTable, Provenance, ReportedLatency
+from safe_files import FileError, read_yaml
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
@@ -151,11 +150,9 @@ def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> La
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TableError(f"{path} is not YAML: {error}") from error
+        content = read_yaml(path)
+    except FileError as error:
+        raise TableError(str(error)) from error
     if not isinstance(content, dict) or not content:
         raise TableError(f"{path} must map block names to latencies, got {type(content).__name__}")
     return {str(key): row for key, row in content.items()}

@@ -46,7 +46,7 @@ NO_PARTS = (
     "torch.nn:CrossEntropyLoss",
     "numpy:fromfile",
     "numpy:array",
-    "profilers.durable:write_text",
+    "safe_files:write_text",
     "hwnas.cli:main",
     "hwnas.parts:KINDS",
     "hwnas.search.agent:SearchAgent",

@@ -77,7 +77,7 @@ def test_flags_do_not_hide_a_wrong_section(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot read the configuration"):
+    with pytest.raises(RequestError, match=r"cannot read .*none\.yaml"):
         load_config(tmp_path / "none.yaml", {})
 
 

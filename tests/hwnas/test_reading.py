@@ -25,7 +25,7 @@ from hwnas.search.history import read_history
 from hwnas.search.judgement import Judgement
 from hwnas.search.loop import run_search
 from lut import save_table
-from profilers.durable import JsonLines, read_json_lines
+from safe_files.writing import JsonLines, read_json_lines
 from search_spaces import Architecture, SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)

@@ -103,7 +103,7 @@ def test_any_file_is_a_space_or_a_clear_error(content: object, tmp_path_factory:
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"cannot read the search space .*none\.yaml: No such file"):
+    with pytest.raises(SpaceError, match=r"cannot read .*none\.yaml: No such file"):
         make_space(SpaceSpec(name=str(tmp_path / "none.yaml"), input_size=32, num_classes=10))
 
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from safe_files.errors import FileError
+from safe_files.reading import parse_json, read_bytes
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -33,7 +36,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     A last line without its end is left out: it is still being written, or a crash cut it short.
 
     Raises:
-        ValueError: a whole line is not a JSON object.
+        FileError: a whole line is not a JSON object.
     """
     return _records(_whole_lines(path), path)
 
@@ -48,7 +51,7 @@ class JsonLines:
         records: what was there when the file was opened.
 
     Raises:
-        ValueError: a whole line is not a JSON object.
+        FileError: a whole line is not a JSON object.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +78,7 @@ class JsonLines:
 
 
 def _whole_lines(path: Path) -> bytes:
-    content = path.read_bytes() if path.exists() else b""
+    content = read_bytes(path) if path.exists() else b""
     return content[: content.rfind(b"\n") + 1]
 
 
@@ -85,9 +88,9 @@ def _records(whole: bytes, path: Path) -> list[dict[str, Any]]:
 
 def _json_object(line: bytes, path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except FileError:
         record = None
     if not isinstance(record, dict):
-        raise ValueError(f"{path} has a line that is not a JSON object: {line[:80]!r}")
+        raise FileError(f"{path} has a line that is not a JSON object: {line[:80]!r}")
     return record

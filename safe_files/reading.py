@@ -1,0 +1,123 @@
+"""Readers of files that others wrote: regular files of a bounded size, and every parser's failure as one error."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from safe_files.errors import FileError
+
+MAX_TEXT_BYTES = 1 << 30
+"""Largest table or journal; one of 10,000 blocks with 200 samples each has 60 MB."""
+
+MAX_DEPTH = 100
+"""Levels of lists and objects within each other; our own files have fewer than 12."""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Return the open file; never waits, as opening a named pipe without a writer would.
+
+    Raises:
+        FileError: there is none, it cannot be opened, or it is a folder, a pipe, a socket or a device.
+    """
+    try:
+        # O_NONBLOCK is without effect on regular files.
+        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileError(f"cannot read {path}: expected a regular file, found a pipe, device or socket")
+    return file
+
+
+def read_bytes(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Return a regular file's content.
+
+    Raises:
+        FileError: it cannot be read, or has more bytes than that.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise FileError(f"cannot read {path}: expected at most {max_bytes:,} bytes, found {size:,}")
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a UTF-8 file, line ends as they are.
+
+    Raises:
+        FileError: it cannot be read, is too long, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        FileError: it cannot be read, or `parse_json` refuses it.
+    """
+    text = read_text(path, max_bytes=max_bytes)
+    try:
+        return parse_json(text)
+    except FileError as error:
+        raise FileError(f"{path} is not JSON: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says; stricter than Python's own parser.
+
+    Raises:
+        FileError: it is not JSON, says NaN or infinity, has an integer of thousands of digits, or nests too deep.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refused, parse_float=_finite)
+    except ValueError as error:  # an undecodable text and an endless integer too
+        raise FileError(str(error)) from error
+    except RecursionError as error:
+        raise FileError(f"expected at most {MAX_DEPTH} levels within each other, found many more") from error
+    require_shallow(content)
+    return content
+
+
+def require_shallow(content: object, *, max_depth: int = MAX_DEPTH) -> None:
+    """Make sure that lists and mappings are no deeper within each other than `max_depth`.
+
+    Raises:
+        FileError: they are; what walks through them would exhaust the stack.
+    """
+    level = [content]
+    for _ in range(max_depth):
+        level = [inner for outer in level for inner in _inner(outer) if isinstance(inner, (dict, list))]
+        if not level:
+            return
+    raise FileError(f"expected at most {max_depth} levels within each other, found more")
+
+
+def _inner(outer: object) -> list[object]:
+    if isinstance(outer, dict):
+        return list(outer.values())
+    return outer if isinstance(outer, list) else []
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"expected a number that a computer can hold, found {text[:40]}")
+    return value
