@@ -18,6 +18,10 @@ UNDISTURBED = 0.9
 """A share of CPU time in wall-clock time above the first in the least disturbed tenth of the samples means that the
 timing thread itself does the work, so that wall-clock time beyond its CPU time was spent waiting for the core."""
 
+OWN_WORK = 0.8
+"""CPU time of interrupted samples below so much of what undisturbed ones take means that other threads went on with the
+work, or were waited for in sleep: it tells nothing then. It came to 0.99 to 1.2 with one thread, to 0.2 with two."""
+
 PREEMPTED_RATIO = 1.05
 PREEMPTED_NS = 2_000
 """A sample whose wall-clock time is longer than its CPU time by both was interrupted."""
@@ -102,8 +106,8 @@ class Pool:
         self.visits = np.concatenate([m.visits for m in measurements]).astype(np.int64)
         wall_ns = self.wall_ns = np.concatenate([np.asarray(m.wall_ns, dtype=np.float64) for m in measurements])
         cpu_ns = self.cpu_ns = np.concatenate([np.asarray(m.cpu_ns, dtype=np.float64) for m in measurements])
-        self.is_busy = bool(np.quantile(cpu_ns / wall_ns, UNDISTURBED) > BUSY_SHARE)
         self.is_preempted = (wall_ns > PREEMPTED_RATIO * cpu_ns) & (wall_ns > cpu_ns + PREEMPTED_NS)
+        self.is_busy = bool(np.quantile(cpu_ns / wall_ns, UNDISTURBED) > BUSY_SHARE) and self._does_all_work()
         self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
 
     def split(self, row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -113,6 +117,13 @@ class Pool:
     def typical_ns(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its model's median, for every sample."""
         return np.repeat([np.median(samples) for samples in self.split(row)], self.lengths)
+
+    def _does_all_work(self) -> bool:
+        """Whether the timing thread takes as much CPU time when it is interrupted: others do not go on meanwhile."""
+        kept = np.where(self.is_preempted, np.nan, self.wall_ns)
+        typical_ns = [np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in self.split(kept)]
+        ratio = (self.cpu_ns / np.repeat(typical_ns, self.lengths))[self.is_preempted]
+        return not np.nanmedian(ratio) < OWN_WORK if np.isfinite(ratio).any() else True
 
     def session_level(self) -> NDArray[np.float64]:
         """How slow the machine was in each sample's session, by the models that were in every session."""

@@ -120,6 +120,26 @@ def test_samples_that_lost_the_core_count_with_their_cpu_time() -> None:
     assert found.by_waiting == 0
 
 
+def test_cpu_time_tells_nothing_where_other_threads_go_on_meanwhile() -> None:
+    """In the last quarter a neighbour takes one of two cores: the timing thread sleeps until the other is done."""
+    rng = np.random.default_rng(0)
+    disturbance = np.ones(40 * NUM_MODELS)
+    disturbance[30 * NUM_MODELS :] = 1.4
+    true_ms, measurements = simulate(disturbance, rng)
+    waited = [
+        replace(
+            m,
+            cpu_ns=tuple(
+                int(ns * (0.2 if v >= 30 * NUM_MODELS else 1)) for v, ns in zip(m.visits, m.wall_ns, strict=True)
+            ),
+        )
+        for m in measurements
+    ]
+    assert relative_errors(true_ms, waited).max() < 0.01
+    found = slowdown(waited, is_single=False)
+    assert found.by < 0.02 and found.preempted is None
+
+
 def test_groups_measured_at_different_speeds_are_brought_together() -> None:
     """Two sessions, the second 30 % slower; the anchors are in both."""
     rng = np.random.default_rng(1)

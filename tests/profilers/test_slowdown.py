@@ -101,7 +101,7 @@ def test_waiting_that_estimates_count_is_told_where_cpu_time_says_anything() -> 
 
     def with_cpu(share: Callable[[int], np.ndarray]) -> list[Measurement]:
         return [
-            replace(m, cpu_ns=tuple((np.array(m.wall_ns) * share(m.num_samples)).astype(int).tolist()))
+            replace(m, wall_ns=tuple((m.wall_ns / share(m.num_samples)).astype(int).tolist()), cpu_ns=m.wall_ns)
             for m in measurements
         ]
 
