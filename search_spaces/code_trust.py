@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-OWN_PACKAGES = ("hwnas", "lut", "profilers", "search_spaces")
+OWN_PACKAGES = ("hwnas", "lut", "profilers", "safe_files", "search_spaces")
 
 
 class UntrustedCodeError(Exception):
