@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +14,10 @@ from torch import nn
 
 from search_spaces.block import Block
 from search_spaces.space import Architecture, SearchSpace
+
+
+KEEPS_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.PReLU, nn.Hardswish, nn.SiLU, nn.Hardsigmoid, nn.Sigmoid)
+"""Layers that cost nothing here and give as many elements as they take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +59,25 @@ def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
     layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _passing_through(module):
             module.eval()(x_NCHW)
     finally:
         for handle in handles:
             handle.remove()
     return GraphCost(params=sum(p.numel() for p in module.parameters()), macs=macs, activations=activations)
+
+
+@contextmanager
+def _passing_through(module: nn.Module) -> Iterator[None]:
+    """Have layers that keep the shape give back their input meanwhile; without memory they take most of the time."""
+    layers = [m for m in module.modules() if isinstance(m, KEEPS_SHAPE)]
+    for layer in layers:
+        layer.forward = lambda x: x
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
 
 
 class GraphCosts:

@@ -86,6 +86,8 @@ class SqueezeExcite(nn.Module):
 
 def init_weights(module: nn.Module) -> None:
     """Initialise in place: convolutions as He et al. 2015 (fan out), linear layers N(0, 0.01), BatchNorm ones."""
+    if any(p.is_meta for p in module.parameters()):
+        return  # built to count costs: there is nothing to initialise, which would take longest
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
