@@ -7,6 +7,7 @@ from pathlib import Path
 
 from profilers.errors import WorkerLostError
 from profilers.events import Failed, Opened
+from profilers.quoting import printable
 from profilers.transport import WORKERS, LocalTransport
 from profilers.worker_client import WorkerClient
 
@@ -56,7 +57,9 @@ def difference(found: Outputs, expected: Outputs) -> str | None:
     """Return by how much outputs differ from those expected; None where they agree."""
     sizes, expected_sizes = [len(values) for values in found], [len(values) for values in expected]
     if sizes != expected_sizes:
-        return f"computes something else than this machine: expected outputs of {expected_sizes} values, found {sizes}"
+        return "computes something else than this machine: " + printable(
+            f"expected outputs of {expected_sizes} values, found {sizes}"
+        )
     for found_values, values in zip(found, expected, strict=True):
         limit = PARITY * max([1.0, *(abs(v) for v in values if v is not None)])
         for a, b in zip(found_values, values, strict=True):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from profilers.connection import Connection
 from profilers.device import Device
 from profilers.errors import DeviceError, MeasurementError, WorkerLostError
 from profilers.events import Tuned, parse_event
 from profilers.measurement import Model
-from profilers.transport import Connection
 from profilers.tune_tvm import tuned_trials
 
 SECONDS_PER_TRIAL = 8.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from profilers.connection import MAX_LINE_BYTES, Connection, Message
 from profilers.errors import WorkerLostError
 from profilers.events import Event, EventT, Failed, Inspected, Opened, Paced, Round, Started, Visiting, parse_event
 from profilers.quoting import printable
-from profilers.transport import MAX_LINE_BYTES, Connection, Message
 
 ROUND_BYTES = 1 << 16
 VISIT_BYTES = 160
@@ -17,7 +17,7 @@ ROUND_SLACK = 10.0
 """A round may take this many times as long as the first one, on top of one visit's deadline."""
 
 SILENCE_S = 0.001
-"""What a worker says of itself so soon after it opened a model is that model's doing."""
+"""What comes so soon after an answer belongs to it: the next command would be taken to be answered by it."""
 
 
 class WorkerClient:
@@ -37,7 +37,9 @@ class WorkerClient:
     ) -> Started | Failed:
         """Have the worker get ready and describe itself."""
         command = {"command": "start", "threads": threads, "cores": cores, "options": options}
-        return self._ask(command, timeout_s, Started)
+        answer = self._ask(command, timeout_s, Started)
+        self._connection.require_silence(SILENCE_S)
+        return answer
 
     def open(self, index: int, path: str, *, timeout_s: float) -> Opened | Failed:
         """Have a model made ready to run."""
