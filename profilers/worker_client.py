@@ -81,6 +81,7 @@ class WorkerClient:
         self.visiting = None
         if list(answer.order) != order:
             raise WorkerLostError(f"expected times in the order {_shown(order)}, found {_said(answer)}")
+        self._connection.require_silence(SILENCE_S)
         return answer
 
     def kill(self) -> None:

@@ -3,8 +3,8 @@
     python hostile_worker.py AT INDEX CODE
 
 At "start", "open", "inspect", "round" or "pace" it runs the code instead of answering, at "visit" after announcing the
-visit; where a model is meant, only for the model of that index, or for all with -1. The code finds the command and the good answer as
-`command` and `good`.
+visit; where a model is meant, only for the model of that index, or for all with -1. The code finds the command and the
+good answer as `command` and `good`.
 """
 
 from __future__ import annotations
