@@ -326,6 +326,7 @@ def test_references_may_be_left_out(table: Path, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    outcome = run_cli(*PROFILE, "-o", tmp_path / "t.json")
+    flags = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "--rounds", 2)
+    outcome = run_cli("profile", *flags, "-o", tmp_path / "t.json")
     assert outcome.code == 1
     assert "cannot keep exported blocks in" in outcome.err and "XDG_CACHE_HOME" in outcome.err
