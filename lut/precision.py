@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from safe_files import cached
+from safe_files import FileError, cached
 from safe_files.cached import sha256_of
 from search_spaces import ExportError
 
@@ -45,7 +45,10 @@ def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: b
         return path
     digest = hashlib.sha256(f"{path.name};{is_part};{VERSION}".encode()).hexdigest()
     quantized = path.with_name(f"{path.stem}-int8-{digest[:8]}.onnx")
-    made_of = f"{sha256_of(path)};{is_part};{VERSION}"
+    try:
+        made_of = f"{sha256_of(path)};{is_part};{VERSION}"
+    except FileError as error:
+        raise ExportError(f"cannot quantize {path.name}: {error}") from error
     return cached(quantized, made_of, lambda draft: _quantize(path, draft, is_part=is_part), is_fresh=is_fresh)
 
 

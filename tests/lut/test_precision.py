@@ -79,3 +79,5 @@ def test_what_cannot_be_quantized_is_an_export_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"cannot quantize broken.onnx"):
         in_precision(tmp_path / "broken.onnx", "int8", is_part=True)
     assert [p.name for p in tmp_path.iterdir()] == ["broken.onnx"]
+    with pytest.raises(ExportError, match=r"cannot quantize gone.onnx: cannot read"):
+        in_precision(tmp_path / "gone.onnx", "int8", is_part=True)

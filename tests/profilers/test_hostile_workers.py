@@ -21,7 +21,7 @@ from profilers import Device, MeasurementError, Model, Profiler, tuning
 from profilers.connection import Connection
 from profilers.errors import JournalError, WorkerLostError
 from profilers.profiler import ProfileResult
-from profilers.reference import difference
+from profilers.reference import Reference, difference
 from profilers.tune_tvm import tuned_trials
 
 pytestmark = pytest.mark.timeout(60)
@@ -325,6 +325,16 @@ def test_a_worker_that_does_not_read_is_given_up() -> None:
 def test_outputs_are_compared_whatever_was_told(found: list, expected: list, words: str | None) -> None:
     said = difference(found, expected)
     assert said is None if words is None else re.search(words, str(said))
+
+
+def test_a_model_that_this_machine_cannot_open_is_compared_with_nothing(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    reference = Reference(start_timeout_s=20.0, open_timeout_s=20.0)
+    try:
+        said = reference.difference(tmp_path / "broken.onnx", [[1.0]])
+    finally:
+        reference.end()
+    assert said is not None and said.startswith("cannot be compared with what this machine computes: ")
 
 
 ROUND_LINE = {"group": 0, "sitting": 0, "order": [0, 1, 2, 3], "wall_ns": [1, 2, 3, 4], "cpu_ns": [1, 2, 3, 4]}
