@@ -33,8 +33,19 @@ NOTABLE_DRIFT = 0.03
 
 
 def onnx_cache() -> Path:
-    """Where exported blocks are kept between runs."""
-    return user_cache_path("hwnas") / "onnx"
+    """Where exported blocks are kept between runs.
+
+    Raises:
+        RunError: there can be no such folder.
+    """
+    folder = user_cache_path("hwnas") / "onnx"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"cannot keep exported blocks in {folder}: {error.strerror}; name another folder with XDG_CACHE_HOME"
+        ) from error
+    return folder
 
 
 def known_precision(name: str) -> Precision:
@@ -49,9 +60,19 @@ def known_precision(name: str) -> Precision:
 
 
 def profile_space(
-    space: SearchSpace, path: Path, plan: TablePlan, *, profiler: Profiler, reporter: Reporter
+    space: SearchSpace,
+    path: Path,
+    plan: TablePlan,
+    *,
+    profiler: Profiler,
+    reporter: Reporter,
+    is_fresh: bool = False,
 ) -> LatencyTable:
-    """Build the space's table on the profiler's device, saying first how much work it is and then how far it is."""
+    """Build the space's table on the profiler's device, saying first how much work it is and then how far it is.
+
+    Args:
+        is_fresh: export every block and network, whatever is kept of them.
+    """
     reporter.line(describe_plan(space, plan, profiler))
     with shown(reporter, "profile", profiler.rounds) as on_progress:
         return build_table(
@@ -61,6 +82,7 @@ def profile_space(
             profiler=replace(profiler, on_progress=on_progress),
             onnx_folder=onnx_cache(),
             on_export=lambda done, total: on_progress("export", done, total),
+            is_fresh=is_fresh,
         )
 
 

@@ -109,6 +109,7 @@ def build_table(
     profiler: Profiler,
     onnx_folder: Path,
     on_export: Callable[[int, int], None] = lambda *_: None,
+    is_fresh: bool = False,
 ) -> LatencyTable:
     """Measure every block and network of the plan and write the table; continues what an interrupted call left.
 
@@ -119,15 +120,17 @@ def build_table(
         profiler: measures, on its device; asked to stop once the networks have settled.
         onnx_folder: where exported models are kept, and found again by key and versions.
         on_export: told how many models are exported of how many.
+        is_fresh: export in any case.
 
     Raises:
         TableError: the table cannot be written.
         MeasurementError: the device cannot be measured.
         JournalError: the journal beside the table belongs to another space, device or version.
     """
-    table = finished(
-        measure_plan(space, path, plan, profiler=profiler, onnx_folder=onnx_folder, on_export=on_export), space
+    measured = measure_plan(
+        space, path, plan, profiler=profiler, onnx_folder=onnx_folder, on_export=on_export, is_fresh=is_fresh
     )
+    table = finished(measured, space)
     save_table(table, path)
     journal_beside(path).unlink()
     return table
@@ -141,6 +144,7 @@ def measure_plan(
     profiler: Profiler,
     onnx_folder: Path,
     on_export: Callable[[int, int], None] = lambda *_: None,
+    is_fresh: bool = False,
 ) -> LatencyTable:
     """What measuring a plan gives, neither calibrated nor saved: the journal beside `path` is still there.
 
@@ -149,7 +153,7 @@ def measure_plan(
     journal_path = journal_beside(path)
     require_writable(path)
     profiler.require_reachable()
-    models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export)
+    models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export, is_fresh=is_fresh)
     network_keys = {n.key: n for n in plan.networks}
     settling = replace(profiler, is_settled=lambda ms: have_settled(ms, network_keys))
     result = settling.measure(models, journal_path)
@@ -262,12 +266,14 @@ def _export(
     device: Device,
     folder: Path,
     on_export: Callable[[int, int], None],
+    *,
+    is_fresh: bool,
 ) -> tuple[list[Model], dict[str, str]]:
     """The models of a plan, and what could not be exported."""
     jobs: list[tuple[str, Callable[[], Path]]] = [
-        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch)) for b in plan.blocks),
+        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch, is_fresh=is_fresh)) for b in plan.blocks),
         *(
-            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch))
+            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch, is_fresh=is_fresh))
             for n in plan.networks
         ),
     ]
@@ -275,7 +281,7 @@ def _export(
     is_block = {b.key for b in plan.blocks}
     for done, (key, export) in enumerate(jobs, start=1):
         try:
-            path = in_precision(export(), plan.precision, is_part=key in is_block)
+            path = in_precision(export(), plan.precision, is_part=key in is_block, is_fresh=is_fresh)
             models.append(Model(key=key, path=path))
         except ExportError as error:
             unexportable[key] = str(error)

@@ -13,6 +13,8 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
+from safe_files import FileError, cached
+from safe_files.cached import sha256_of
 from search_spaces import ExportError
 
 Precision = Literal["fp32", "int8"]
@@ -26,22 +28,28 @@ NUM_CALIBRATION_BATCHES = 4
 VERSION = f"1;onnxruntime={onnxruntime.__version__}"
 
 
-def in_precision(path: Path, precision: Precision, *, is_part: bool) -> Path:
-    """The model's file in a precision, made beside the float file unless it is there.
+def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: bool = False) -> Path:
+    """The model's file in a precision, made beside the float file unless it is there, unchanged and of the same floats.
 
     int8 is static quantization in QDQ form, per-channel weights, by onnxruntime. A part of a network (`is_part`) takes
     and gives quantized tensors, as it does between its neighbours; a whole network takes and gives floats.
 
+    Args:
+        is_fresh: quantize in any case.
+
     Raises:
         ExportError: the model cannot be quantized.
+        WriteError: the folder cannot be written to.
     """
     if precision == "fp32":
         return path
     digest = hashlib.sha256(f"{path.name};{is_part};{VERSION}".encode()).hexdigest()
     quantized = path.with_name(f"{path.stem}-int8-{digest[:8]}.onnx")
-    if not quantized.exists():
-        _quantize(path, quantized, is_part=is_part)
-    return quantized
+    try:
+        made_of = f"{sha256_of(path)};{is_part};{VERSION}"
+    except FileError as error:
+        raise ExportError(f"cannot quantize {path.name}: {error}") from error
+    return cached(quantized, made_of, lambda draft: _quantize(path, draft, is_part=is_part), is_fresh=is_fresh)
 
 
 class _RandomInputs:
@@ -65,7 +73,7 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     CalibrationDataReader.register(_RandomInputs)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hwnas-int8-") as folder:
         prepared, draft = Path(folder) / "prepared.onnx", Path(folder) / "draft.onnx"
         try:
             quant_pre_process(path, prepared, skip_symbolic_shape=True)
@@ -83,7 +91,7 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
             onnx.checker.check_model(str(draft))
         except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
             raise ExportError(f"cannot quantize {path.name}: {error}") from error
-        draft.replace(target)
+        target.write_bytes(draft.read_bytes())
 
 
 def _with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,3 +11,7 @@ class MeasurementError(RuntimeError):
 
 class JournalError(ValueError):
     """A journal is there that belongs to other models, another device or other versions."""
+
+
+class WorkerLostError(Exception):
+    """The worker died, hung past its deadline, or said something that was not asked or is no event."""

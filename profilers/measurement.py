@@ -28,7 +28,8 @@ class Measurement:
         error: why the model could not be measured.
 
     Raises:
-        ValueError: samples and error together, or neither; columns of different length; a time that is not positive.
+        ValueError: samples and error together, or neither; columns of different length; a wall-clock time that is not
+            positive, or a CPU time below zero.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Measurement:
             raise ValueError(f"{self.key}: expected either samples or an error")
         if any(ns <= 0 for ns in (*self.wall_ns, *self.first_ns)):
             raise ValueError(f"{self.key}: wall-clock times must be positive")
+        if any(ns < 0 for ns in self.cpu_ns):
+            raise ValueError(f"{self.key}: CPU times must not be negative")
 
     def joined(self, other: Measurement) -> Measurement:
         """Return the samples of both, of which `other` has the later visits, or of the one that did not fail."""

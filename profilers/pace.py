@@ -15,7 +15,7 @@ class Pace:
         after_wall_ns, after_cpu_ns: of the repeats once nothing was measured any more.
 
     Raises:
-        ValueError: columns of different length, or a time that is not positive.
+        ValueError: columns of different length, a wall-clock time that is not positive, or a CPU time below zero.
     """
 
     visits: tuple[int, ...] = ()
@@ -31,3 +31,5 @@ class Pace:
             raise ValueError("pace: after_wall_ns and after_cpu_ns must be equally long")
         if any(ns <= 0 for ns in (*self.wall_ns, *self.after_wall_ns)):
             raise ValueError("pace: wall-clock times must be positive")
+        if any(ns < 0 for ns in (*self.cpu_ns, *self.after_cpu_ns)):
+            raise ValueError("pace: CPU times must not be negative")

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.device import Device, remedy, require_cores
-from profilers.errors import MeasurementError
+from profilers.errors import MeasurementError, WorkerLostError
+from profilers.events import Inspected
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
 from profilers.pace import Pace
-from profilers.session import Session, collect, collect_pace
-from profilers.transport import (
-    Transport,
-    WorkerLostError,
-    transport_for,
-    worker_file,
-)
+from profilers.session import MAX_LOSSES, Session, collect, collect_pace
+from profilers.transport import Transport, transport_for, worker_file
 
 REACH_TIMEOUT_S = 5.0
 
@@ -161,7 +157,7 @@ class Profiler:
     def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
         """What the runtime makes of the models, by key.
 
-        Models that the runtime rejects or that crash it are left out.
+        Models that the runtime rejects or that crash it are left out; where several in a row do, the rest is too.
 
         Raises:
             MeasurementError: no worker can be started.
@@ -170,22 +166,22 @@ class Profiler:
         if self.device.runtime != "onnxruntime":
             return found  # other runtimes have no layouts of their own
         session = Session(self, models)
+        losses = 0
         try:
             for model in models:
-                if session.connection is None:
-                    session.start_worker()
-                assert session.connection is not None
+                client = session.client or session.start_worker()
                 try:
                     (path,) = session.transport.place([model.path])
-                    session.connection.send({"command": "inspect", "path": path, "threads": self.device.threads})
-                    answer = session.connection.receive(self.device.open_timeout_s)
+                    answer = client.inspect(path, threads=self.device.threads, timeout_s=self.device.open_timeout_s)
                 except WorkerLostError:
                     session.end()
+                    losses += 1
+                    if losses == MAX_LOSSES:
+                        break
                     continue
-                if answer.get("event") == "inspected":
-                    found[model.key] = Inspection(
-                        operations=tuple(answer["operations"]), energy_mj=answer.get("energy_mj")
-                    )
+                losses = 0
+                if isinstance(answer, Inspected):
+                    found[model.key] = Inspection(operations=answer.operations, energy_mj=answer.energy_mj)
         finally:
             session.end()
         return found

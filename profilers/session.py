@@ -1,4 +1,4 @@
-"""The parent side of a worker: its start, deadlines, restarts, quarantine of models, rounds into the journal."""
+"""A call of the profiler: workers started and restarted, models that are to blame set aside, rounds kept."""
 
 from __future__ import annotations
 
@@ -11,22 +11,17 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from profilers.device import Device, remedy
-from profilers.errors import MeasurementError
+from profilers.errors import MeasurementError, WorkerLostError
+from profilers.events import Failed, Opened, Round
 from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
-from profilers.journal import Journal
+from profilers.journal import Journal, RoundRecord
 from profilers.measurement import SESSION_STRIDE, Measurement, Model
 from profilers.pace import Pace
-from profilers.transport import (
-    WORKERS,
-    Connection,
-    LocalTransport,
-    Message,
-    WorkerLostError,
-    transport_for,
-    worker_file,
-)
+from profilers.reference import Reference
+from profilers.transport import transport_for, worker_file
 from profilers.tuning import tuning_folder
+from profilers.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from profilers.profiler import Profiler
@@ -34,11 +29,8 @@ if TYPE_CHECKING:
 MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
 
-ROUND_SLACK = 10.0
-"""A round may take this many times as long as the first one, on top of one visit's deadline."""
-
-PARITY = 1e-4
-"""Largest difference between another machine's outputs and this one's; relative to the largest, if that is above 1."""
+MAX_CULPRITS = 10
+"""Models that may end their worker one after the other without one round, or one model opened anew, between them."""
 
 COOLING_S = 3.0
 """Pause before a round is repeated during which the device was throttled."""
@@ -71,11 +63,14 @@ class Session:
         self.models = models
         memory_mb = profiler.memory_mb or (None if self.device.is_here else BOARD_MEMORY_MB)
         self.groups = split_into_groups([size_bytes(m.path) for m in models], memory_mb=memory_mb)
-        self.reference: Connection | None = None
-        self.about_worker: Message = {}
-        self.health: Message = {}
-        self.connection: Connection | None = None
+        self.reference = Reference(
+            start_timeout_s=self.device.start_timeout_s, open_timeout_s=self.device.open_timeout_s
+        )
+        self.about_worker: dict[str, object] = {}
+        self.health: dict[str, object] = {}
+        self.client: WorkerClient | None = None
         self.opened: set[int] = set()
+        self.ever_opened: set[int] = set()
         self.verified: set[int] = set()
         self.open_group: int | None = None
         self.is_fresh = True
@@ -83,6 +78,7 @@ class Session:
         self.round_s: dict[int, float] = {}
         self.inference_s = 0.0
         self.suspicious = False
+        self.losses = 0
 
     def identity(self) -> dict[str, object]:
         """What must agree for measurements to mix."""
@@ -95,7 +91,7 @@ class Session:
 
     def rounds_done(self, journal: Journal) -> list[int]:
         """Rounds measured of each group; a group of which nothing is left needs no more."""
-        groups = [record["group"] for record in journal.rounds]
+        groups = [record.group for record in journal.rounds]
         return [
             self.profiler.rounds if journal.failures.keys() >= set(members) else groups.count(number)
             for number, members in enumerate(self.groups)
@@ -103,7 +99,8 @@ class Session:
 
     def run(self, journal: Journal) -> str:
         """Measure until enough is known; tells what it was that ended it."""
-        losses, deadline = 0, monotonic() + 60 * self.profiler.max_minutes
+        deadline = monotonic() + 60 * self.profiler.max_minutes
+        culprits, known = 0, (0, 0)
         while True:
             done = self.rounds_done(journal)
             if min(done) >= self.profiler.rounds or len(journal.failures) == len(self.models):
@@ -114,129 +111,127 @@ class Session:
                 if self.profiler.is_settled(collect(self.models, journal)):
                     return "settled"
             progress_before = (len(journal.rounds), len(journal.failures))
-            group = done.index(min(done))
-            target = min(self.profiler.rounds, (min(done) // SITTING + 1) * SITTING)
-            if self.device.runtime == "onnxruntime" and not self.is_fresh:
-                # The same file opened twice differs by up to 5 % for as long as both are open, most likely by where
-                # they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
-                self.end()
             try:
-                self._switch_to(group)
-                self._open_missing(journal)
-                self._measure_rounds(journal, target - done[group])
+                self._sit(journal, done)
+                self.losses = 0
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
+                self.losses = 0
+                known_before, known = known, (len(journal.rounds), len(self.ever_opened))
+                culprits = culprits + 1 if known == known_before else 1
+                if culprits >= MAX_CULPRITS:
+                    raise MeasurementError(
+                        f"{culprits} models in a row ended their worker on {self.device.name}, the last {culprit}; "
+                        "the same command goes on with the next"
+                    ) from culprit
             except (WorkerLostError, _StartError) as loss:
                 self.suspicious = True
                 self.end()
-                losses = 1 if (len(journal.rounds), len(journal.failures)) != progress_before else losses + 1
-                if losses >= MAX_LOSSES:
-                    raise MeasurementError(f"lost {losses} workers in a row on {self.device.name}: {loss}") from loss
+                is_progress = (len(journal.rounds), len(journal.failures)) != progress_before
+                self.losses = 1 if is_progress else self.losses + 1
+                if self.losses >= MAX_LOSSES:
+                    raise MeasurementError(
+                        f"lost {self.losses} workers in a row on {self.device.name}: {loss}"
+                    ) from loss
                 if not self.device.is_here:
-                    sleep(RECONNECT_S[losses - 1])
+                    sleep(RECONNECT_S[self.losses - 1])
+
+    def _sit(self, journal: Journal, done: Sequence[int]) -> None:
+        """Measure the group that is furthest behind, until others have their turn."""
+        group = done.index(min(done))
+        target = min(self.profiler.rounds, (min(done) // SITTING + 1) * SITTING)
+        if self.device.runtime == "onnxruntime" and not self.is_fresh:
+            # The same file opened twice differs by up to 5 % for as long as both are open, most likely by where
+            # they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
+            self.end()
+        self._switch_to(group)
+        self._open_missing(journal)
+        self._measure_rounds(journal, target - done[group])
 
     def measure_pace(self, journal: Journal) -> None:
         """Have the worker tell its pace now that nothing is measured, where it told it in the last round."""
-        is_told = bool(journal.rounds) and "pace" in journal.rounds[-1]
-        if not is_told or journal.pace_after is not None or self.connection is None:
+        is_told = bool(journal.rounds) and journal.rounds[-1].pace is not None
+        if not is_told or journal.pace_after is not None or self.client is None:
             return
+        timeout_s = self.device.visit_timeout_s + AFTER_REPEATS * AFTER_PAUSE_S
         try:
-            self.connection.send({"command": "pace", "repeats": AFTER_REPEATS, "pause_s": AFTER_PAUSE_S})
-            answer = self.connection.receive(self.device.visit_timeout_s + AFTER_REPEATS * AFTER_PAUSE_S)
+            answer = self.client.pace(repeats=AFTER_REPEATS, pause_s=AFTER_PAUSE_S, timeout_s=timeout_s)
         except WorkerLostError:
             return  # everything is measured; one more hint is not worth another worker
-        if answer.get("event") == "pace":
-            journal.add_pace(answer["wall_ns"], answer["cpu_ns"])
+        journal.add_pace(list(answer.wall_ns), list(answer.cpu_ns))
 
-    def start_worker(self) -> None:
+    def start_worker(self) -> WorkerClient:
         """Start a worker and let it describe itself."""
-        cores = None if self.device.cores is None else list(self.device.cores)
-        hint = "" if self.device.is_here else f"; {remedy(self.device)}"
+        device = self.device
+        hint = "" if device.is_here else f"; {remedy(device)}"
         try:
-            self.connection = self.transport.start(worker_file(self.device.runtime))
-            self.connection.send(
-                {
-                    "command": "start",
-                    "threads": self.device.threads,
-                    "cores": cores,
-                    "options": worker_options(self.device),
-                }
+            client = self.client = WorkerClient(self.transport.start(worker_file(device.runtime)))
+            answer = client.start(
+                threads=device.threads,
+                cores=device.cores,
+                options=worker_options(device),
+                timeout_s=device.start_timeout_s,
             )
-            answer = self.connection.receive(self.device.start_timeout_s)
         except WorkerLostError as loss:
-            raise _StartError(f"cannot start a worker for {self.device.name}: {loss}{hint}") from loss
-        if answer.get("event") != "started":
-            raise _StartError(f"cannot start a worker for {self.device.name}: {answer.get('message', answer)}{hint}")
+            raise _StartError(f"cannot start a worker for {device.name}: {loss}{hint}") from loss
+        if isinstance(answer, Failed):
+            raise _StartError(f"cannot start a worker for {device.name}: {answer.message}{hint}")
         self.is_fresh = True
-        self.health = answer.pop("health", {})
-        self.about_worker = {name: value for name, value in answer.items() if name != "event"}
+        self.health = asdict(answer.health)
+        self.about_worker = answer.facts
+        return client
 
     def end(self) -> None:
         """End the worker that is up, if one is."""
-        if self.connection is not None:
-            self.connection.kill()
-        self.connection = None
+        if self.client is not None:
+            self.client.kill()
+        self.client = None
         self.opened.clear()
-        if self.reference is not None:
-            self.reference.kill()
-        self.reference = None
+        self.reference.end()
 
     def _switch_to(self, group: int) -> None:
         if self.open_group not in (None, group):
             self.end()  # its memory with it
         self.open_group = group
-        if self.connection is None:
+        if self.client is None:
             self.start_worker()
 
     def _begin_sitting(self, journal: Journal) -> None:
         """Number the rounds of a worker that has measured none."""
         if self.is_fresh:
-            self.sitting = max((record["sitting"] for record in journal.rounds), default=-1) + 1
+            self.sitting = max((record.sitting for record in journal.rounds), default=-1) + 1
             self.is_fresh = False
 
     def _open_missing(self, journal: Journal) -> None:
-        assert self.connection is not None and self.open_group is not None
+        assert self.client is not None and self.open_group is not None
         members = self.groups[self.open_group]
         missing = [i for i in members if i not in journal.failures and i not in self.opened]
         places = dict(zip(missing, self.transport.place([self.models[i].path for i in missing]), strict=True))
         for number, index in enumerate(members, start=1):
             if index not in places:
                 continue
-            self.connection.send({"command": "open", "index": index, "path": places[index]})
             try:
-                answer = self.connection.receive(self.device.open_timeout_s)
+                answer = self.client.open(index, places[index], timeout_s=self.device.open_timeout_s)
             except WorkerLostError as loss:
                 raise _CulpritError(index, f"while opening: {loss}") from loss
-            difference = self._difference_to_here(index, answer)
-            if answer.get("event") == "opened" and difference is None:
+            wrong = answer.message if isinstance(answer, Failed) else self._difference_to_here(index, answer)
+            if wrong is None:
                 self.opened.add(index)
-            elif difference is not None:
-                journal.add_failure(index, difference)
+                self.ever_opened.add(index)
             else:
-                journal.add_failure(index, str(answer.get("message", answer)))
+                journal.add_failure(index, wrong)
             self.profiler.on_progress("open", number, len(members))
 
-    def _difference_to_here(self, index: int, answer: Message) -> str | None:
+    def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """What is wrong with what another machine computed; None where it computed what this one does."""
         is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
-        if self.device.runtime != "onnxruntime" or not is_elsewhere or answer.get("event") != "opened":
+        if self.device.runtime != "onnxruntime" or not is_elsewhere or index in self.verified:
             return None
-        if index in self.verified:
-            return None
-        if self.reference is None:
-            self.reference = LocalTransport().start(WORKERS["onnxruntime"])
-            self.reference.send({"command": "start", "threads": 1, "cores": None, "options": {"provider": "cpu"}})
-            self.reference.receive(self.device.start_timeout_s)
-        self.reference.send({"command": "open", "index": 0, "path": str(self.models[index].path)})
-        expected = self.reference.receive(self.device.open_timeout_s).get("outputs", [])
-        for found_values, values in zip(answer["outputs"], expected, strict=True):
-            limit = PARITY * max(1.0, *(abs(v) for v in values))
-            differences = [abs(a - b) for a, b in zip(found_values, values, strict=True)]
-            if wrong := [d for d in differences if not d <= limit]:  # NaN too, which max() may pass over
-                return f"computes something else than this machine: outputs differ by {wrong[0]:.3g}"
-        self.verified.add(index)
-        return None
+        difference = self.reference.difference(self.models[index].path, answer.outputs)
+        if difference is None:
+            self.verified.add(index)
+        return difference
 
     def _measure_rounds(self, journal: Journal, num: int) -> None:
         assert self.open_group is not None
@@ -246,9 +241,10 @@ class Session:
             self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
             rng = np.random.default_rng([self.profiler.seed, self.open_group, done[self.open_group]])
             order = [int(i) for i in rng.permutation(sorted(self.opened))]
+            order = [*order[self.losses :], *order[: self.losses]]  # what is last of a round cannot be blamed for it
             answer = self._one_round(order)
-            while answer.get("throttled"):
-                journal.add_throttled_round(self.open_group, answer["order"], answer["wall_ns"])
+            while answer.throttled:
+                journal.add_throttled_round(self.open_group, order, list(answer.wall_ns))
                 if journal.num_throttled > self.profiler.rounds:
                     raise MeasurementError(
                         f"{self.device.name} was throttled in {journal.num_throttled} rounds: cool it, or give it a "
@@ -256,34 +252,34 @@ class Session:
                     )
                 sleep(COOLING_S)
                 answer = self._one_round(order)
-            times = (answer["order"], answer["wall_ns"], answer["cpu_ns"])
             journal.add_round(
-                self.open_group, self.sitting, *times, pace=answer.get("pace"), first_ns=answer.get("first_ns")
+                self.open_group,
+                self.sitting,
+                order,
+                list(answer.wall_ns),
+                list(answer.cpu_ns),
+                pace=None if answer.pace is None else list(answer.pace),
+                first_ns=None if answer.first_ns is None else list(answer.first_ns),
             )
+            self.losses = 0
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
-    def _one_round(self, order: list[int]) -> Message:
+    def _one_round(self, order: list[int]) -> Round:
         """One round's answer; the first one is announced visit by visit, which bounds every visit and times a round."""
-        assert self.connection is not None and self.open_group is not None
-        expected_s = self.round_s.get(self.open_group)
-        announce = self.suspicious or expected_s is None
-        self.connection.send({"command": "round", "order": order, "announce": announce})
-        started, visiting = monotonic(), None
-        timeout_s = self.device.visit_timeout_s + (0.0 if announce else ROUND_SLACK * (expected_s or 0.0))
-        while True:
-            try:
-                answer = self.connection.receive(timeout_s)
-            except WorkerLostError as loss:
-                if visiting is None or not self.suspicious:
-                    raise
-                raise _CulpritError(visiting, f"while timed: {loss}") from loss
-            if answer.get("event") == "round":
-                elapsed_s = monotonic() - started
-                self.round_s.setdefault(self.open_group, elapsed_s)
-                self.inference_s += elapsed_s
-                return answer
-            visiting = answer.get("index")
+        assert self.client is not None and self.open_group is not None
+        expected_s = None if self.suspicious else self.round_s.get(self.open_group)
+        started = monotonic()
+        try:
+            answer = self.client.round(order, visit_timeout_s=self.device.visit_timeout_s, expected_s=expected_s)
+        except WorkerLostError as loss:
+            if self.client.visiting is None or not self.suspicious:
+                raise
+            raise _CulpritError(self.client.visiting, f"while timed: {loss}") from loss
+        elapsed_s = monotonic() - started
+        self.round_s.setdefault(self.open_group, elapsed_s)
+        self.inference_s += elapsed_s
+        return answer
 
 
 class _StartError(MeasurementError):
@@ -302,11 +298,12 @@ def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...
     """What the journal holds, in the order of the models."""
     columns: list[dict[str, list[int]]] = [{name: [] for name in _COLUMNS} for _ in models]
     for first_visit, record in _numbered(journal):
-        for place, index in enumerate(record["order"]):
+        for place, index in enumerate(record.order):
             columns[index]["visits"].append(first_visit + place)
-            for name in _COLUMNS[1:]:
-                if name in record:
-                    columns[index][name].append(record[name][place])
+            columns[index]["wall_ns"].append(record.wall_ns[place])
+            columns[index]["cpu_ns"].append(record.cpu_ns[place])
+            if record.first_ns is not None:
+                columns[index]["first_ns"].append(record.first_ns[place])
     return tuple(
         Measurement(key=model.key, error=journal.failures[index])
         if index in journal.failures
@@ -326,29 +323,29 @@ def _measurement(key: str, columns: Mapping[str, list[int]]) -> Measurement:
 
 def collect_pace(journal: Journal) -> Pace | None:
     """The pace of the rounds and after them; None where the worker tells none."""
-    told = [(first_visit, *record["pace"]) for first_visit, record in _numbered(journal) if "pace" in record]
+    told = [(first_visit, *record.pace) for first_visit, record in _numbered(journal) if record.pace is not None]
     if not told:
         return None
     visits, wall_ns, cpu_ns = zip(*told, strict=True)
-    after = journal.pace_after or {"wall_ns": [], "cpu_ns": []}
+    after = journal.pace_after
     return Pace(
         visits=visits,
         wall_ns=wall_ns,
         cpu_ns=cpu_ns,
-        after_wall_ns=tuple(after["wall_ns"]),
-        after_cpu_ns=tuple(after["cpu_ns"]),
+        after_wall_ns=after.wall_ns if after else (),
+        after_cpu_ns=after.cpu_ns if after else (),
     )
 
 
-def _numbered(journal: Journal) -> Iterator[tuple[int, Message]]:
+def _numbered(journal: Journal) -> Iterator[tuple[int, RoundRecord]]:
     """The rounds, each with the number of its first visit."""
     visit, sitting = 0, None
     for record in journal.rounds:
-        if sitting is not None and record["sitting"] != sitting:
+        if sitting is not None and record.sitting != sitting:
             visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
-        sitting = record["sitting"]
+        sitting = record.sitting
         yield visit, record
-        visit += len(record["order"])
+        visit += len(record.order)
 
 
 def worker_options(device: Device) -> dict[str, object]:

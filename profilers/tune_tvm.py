@@ -1,27 +1,47 @@
 """Tunes TVM's schedules for models on a device, in a process of its own: compilers crash, and searches take hours.
 
-    python -m profilers.tune_tvm '{"models": [["key", "block.onnx"], ...], "target": "native", "threads": 1,
-        "folder": "...", "trials": 64, "tracker": null or {"host": ..., "port": ..., "key": ...}, "seed": 0}'
+Reads the job as one JSON line from standard input:
 
-Prints one JSON line a model. The database in `folder` grows with every measured schedule, and models that are done are
+    {"models": [["key", "block.onnx"], ...], "target": "native", "threads": 1, "folder": "...", "trials": 64,
+     "tracker": null or {"host": ..., "port": ..., "key": ...}, "seed": 0}
+        -> {"event": "tuned", "key": "key", "number": 1, "seconds": 500.0, "error": null or why it could not be tuned}
+
+Prints one such line a model. The database in `folder` grows with every measured schedule, and models that are done are
 noted beside it: the same call continues.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from safe_files import FileError, read_bytes
 
 DONE = "tuned.jsonl"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class TunedNote:
+    """That a model has had so many trials."""
+
+    key: str
+    trials: Annotated[int, Field(ge=0)]
+
+
+_NOTE = TypeAdapter(TunedNote)
+
+
 def main() -> int:
     """Tune what is left to be tuned."""
-    job = json.loads(sys.argv[1])
+    job = json.loads(sys.stdin.readline())
     os.environ["TVM_NUM_THREADS"] = str(job["threads"])
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,13 +49,13 @@ def main() -> int:
     protocol = os.dup(1)
     os.dup2(2, 1)  # TVM prints its own progress on standard output
     for number, (key, path) in enumerate(job["models"], start=1):
-        event: dict[str, Any] = {"event": "tuned", "key": key, "number": number, "seconds": 0.0}
+        event: dict[str, Any] = {"event": "tuned", "key": key, "number": number, "seconds": 0.0, "error": None}
         if done.get(key, 0) < job["trials"]:
             started = time.monotonic()
             try:
                 tune(Path(path), folder, job)
             except Exception as error:  # one model that cannot be tuned must not end the others
-                event |= {"event": "failed", "message": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
+                event["error"] = f"{type(error).__name__}: {str(error).strip()[-300:]}"
             else:
                 event["seconds"] = time.monotonic() - started
                 with (folder / DONE).open("a", encoding="utf-8") as file:
@@ -45,13 +65,17 @@ def main() -> int:
 
 
 def tuned_trials(folder: Path) -> dict[str, int]:
-    """How many trials each model has had."""
+    """How many trials each model has had; what cannot be read there was never tuned."""
     try:
-        lines = (folder / DONE).read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = read_bytes(folder / DONE).splitlines()
+    except FileError:
         return {}
-    records = [json.loads(line) for line in lines if line.endswith("}")]
-    return {record["key"]: record["trials"] for record in records}
+    found = {}
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            note = _NOTE.validate_json(line, strict=True)
+            found[note.key] = note.trials
+    return found
 
 
 def tune(path: Path, folder: Path, job: dict[str, Any]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,13 +10,19 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from profilers.connection import Connection
 from profilers.device import Device
-from profilers.errors import DeviceError, MeasurementError
+from profilers.errors import DeviceError, MeasurementError, WorkerLostError
+from profilers.events import Tuned, parse_event
 from profilers.measurement import Model
 from profilers.tune_tvm import tuned_trials
 
 SECONDS_PER_TRIAL = 8.0
 """Building and measuring one schedule, on two cores."""
+
+START_S = 600.0
+TRIAL_S = 120.0
+"""A model's tuning is given up once it takes longer than the first and so much more for each trial."""
 
 
 def estimated_s(models: Sequence[Model], device: Device, trials: int) -> float:
@@ -61,32 +65,21 @@ def tune(
         "seed": seed,
     }
     errors: dict[str, str] = {}
-    log = folder / "tuner.log"
     num = 0
-    with log.open("w", encoding="utf-8") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "profilers.tune_tvm", json.dumps(job)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                event = json.loads(line)
-                num = event["number"]
-                if event["event"] == "failed":
-                    errors[event["key"]] = event["message"]
-                on_progress(num, len(models))
-        finally:
-            process.kill()
-            process.wait()
-    if num < len(models):
-        words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    try:
+        with Connection([sys.executable, "-m", "profilers.tune_tvm"]) as tuner:
+            tuner.send(job)
+            for num, model in enumerate(models):
+                event = parse_event(tuner.receive(START_S + TRIAL_S * trials))
+                if not isinstance(event, Tuned) or (event.key, event.number) != (model.key, num + 1):
+                    raise WorkerLostError(f"expected word of block {num + 1}, found {event}")
+                if event.error is not None:
+                    errors[model.key] = event.error
+                on_progress(num + 1, len(models))
+    except WorkerLostError as loss:
         raise MeasurementError(
-            f"the tuner ended after {num} of {len(models)} blocks: {words[-1] if words else 'without a word'}; "
-            "the same command continues"
-        )
+            f"the tuner was lost after {num} of {len(models)} blocks: {loss}; the same command continues"
+        ) from loss
     return errors
 
 

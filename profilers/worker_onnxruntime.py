@@ -7,7 +7,7 @@ Reads one JSON command a line from standard input and answers on standard output
             "health": {"temperature_c": 51.0 or null, "free_mb": 1200.0 or null}}
     {"command": "open", "index": 0, "path": "block.onnx"}
         -> {"event": "opened", "index": 0, "outputs": [[...]]}, with some values that it computed from random inputs,
-           or {"event": "failed", "index": 0, "message": ...}
+           null for what is not finite, or {"event": "failed", "index": 0, "message": ...}
     {"command": "inspect", "path": "block.onnx", "threads": 1}
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "energy_mj": 1.2 or null}
            or {"event": "failed", "message": ...}
@@ -28,6 +28,7 @@ import ctypes
 import gc
 import itertools
 import json
+import math
 import os
 import platform
 import signal
@@ -280,10 +281,14 @@ def bound(
     return binding
 
 
-def sampled(values: np.ndarray) -> list[float]:
-    """At most NUM_SAMPLED of the values, evenly spread: enough to tell whether two machines compute the same."""
+def sampled(values: np.ndarray) -> list[float | None]:
+    """Up to twice NUM_SAMPLED values, evenly spread: enough to tell whether two machines compute the same.
+
+    None stands for infinity and for what is no number, which JSON has not.
+    """
     flat = values.ravel()
-    return [float(v) for v in flat[:: max(1, len(flat) // NUM_SAMPLED)]]
+    numbers = (float(v) for v in flat[:: max(1, len(flat) // NUM_SAMPLED)])
+    return [v if math.isfinite(v) else None for v in numbers]
 
 
 def inspect(path: str, threads: int, provider: str) -> dict[str, object]:

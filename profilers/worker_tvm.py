@@ -2,7 +2,7 @@
 
 Speaks the protocol of `worker_onnxruntime`. Runs beside the compiler, in a process of its own: whoever started it kills
 it when it does not answer, since a frozen or dead RPC server leaves a client waiting forever. Compiled libraries are
-kept by hash of model, target, versions and tuning.
+kept by hash of model, target, versions and tuning, and compiled again where they are not as they were compiled.
 
     {"command": "start", "threads": 1, "cores": null, "options": {"target": ..., "cross_compiler": ..., "rpc": ...,
      "cache": "folder", "tuning": "folder" or null}}
@@ -19,12 +19,15 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from safe_files import cached
 
 PR_SET_PDEATHSIG = 1
 """From Linux's sys/prctl.h."""
@@ -35,8 +38,8 @@ FFI_VERSION = "0.1.14"
 RUNS = 4
 """Calls of a visit; the last one counts (see `worker_onnxruntime`)."""
 
-NONSENSE_S = 1e9
-"""TVM reports times of this order where a measurement failed."""
+NONSENSE_S = 86_400.0
+"""TVM reports times of 1e9 s where a measurement failed."""
 
 TOLERANCE = 1e-4
 """Largest difference to ONNX Runtime, relative to the largest output where that is above 1."""
@@ -182,15 +185,13 @@ class Worker:
             ]
         )
         library = self.cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
-        if not library.exists():
-            self.cache.mkdir(parents=True, exist_ok=True)
-            draft = library.with_name(f".{os.getpid()}-{library.name}")
-            try:
-                build(path, self.target, draft, cross_compiler=self.cross_compiler, tuning=self.tuning)
-                draft.replace(library)
-            finally:
-                draft.unlink(missing_ok=True)
-        return library
+        return cached(library, text, lambda draft: self._build(path, draft))
+
+    def _build(self, path: Path, library: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as folder:
+            built = Path(folder) / "library.so"  # compilers go by the suffix
+            build(path, self.target, built, cross_compiler=self.cross_compiler, tuning=self.tuning)
+            built.replace(library)
 
     def _loaded(self, library: Path, path: Path) -> Callable[[], float]:
         import tvm

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
+from safe_files import FileError, cached, is_as_made, read_json
 from search_spaces.errors import SpaceError
 from search_spaces.onnx_export import EXPORT_VERSION, export_block
 from search_spaces.space import SearchSpace
@@ -25,15 +29,22 @@ IN_PLACE = frozenset(
 )
 """Operations that runtimes let write over their first input where nothing else needs it."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+_Bytes = Annotated[int, Field(ge=0, le=2**53)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class GraphMemory:
     """Bytes that inference takes: weights, and activations at their peak, input and output included."""
 
-    weight_bytes: int
-    activation_bytes: int
+    weight_bytes: _Bytes
+    activation_bytes: _Bytes
+
+
+_BLOCKS = TypeAdapter(dict[str, GraphMemory])
+"""By the block's key."""
 
 
 def graph_memory(model: ModelProto) -> GraphMemory:
@@ -106,27 +117,32 @@ class MemoryModel:
 def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str, GraphMemory]:
     """By key; read back from the folder where they were found before."""
     cache = folder / f"memory-{batch}.json"
-    header = {"version": FORMAT_VERSION, "export": EXPORT_VERSION}
-    known: dict[str, dict[str, int]] = {}
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-        if content.get("header") == header:
-            known = content["blocks"]
-    except (OSError, ValueError, AttributeError, KeyError):
-        pass  # absent, damaged or of other versions: found again
-    found = {}
+    made_of = f"memory;{FORMAT_VERSION};{EXPORT_VERSION}"
+    known = _known_memories(cache, made_of)
+    found: dict[str, GraphMemory] = {}
     for block in space.candidates:
         if block.is_identity:
-            found[block.key] = {"weight_bytes": 0, "activation_bytes": 0}
+            found[block.key] = GraphMemory(weight_bytes=0, activation_bytes=0)
         elif block.key not in found:
-            found[block.key] = known.get(block.key) or asdict(
-                graph_memory(onnx.load(export_block(block, folder, batch=batch)))
-            )
+            found[block.key] = known.get(block.key) or graph_memory(onnx.load(export_block(block, folder, batch=batch)))
     if not found.keys() <= known.keys():
-        draft = cache.with_suffix(".draft")
-        draft.write_text(json.dumps({"header": header, "blocks": {**known, **found}}), encoding="utf-8")
-        draft.replace(cache)
-    return {key: GraphMemory(**fields) for key, fields in found.items()}
+        text = json.dumps({key: asdict(memory) for key, memory in {**known, **found}.items()})
+        cached(cache, made_of, lambda draft: _write(draft, text), is_fresh=True)
+    return found
+
+
+def _known_memories(cache: Path, made_of: str) -> Mapping[str, GraphMemory]:
+    """What was found before; nothing where the file is not as it was written, or of other versions."""
+    if not is_as_made(cache, made_of):
+        return {}
+    try:
+        return _BLOCKS.validate_json(json.dumps(read_json(cache)), strict=True)
+    except (FileError, ValidationError):
+        return {}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _writes_over(node: NodeProto, position: int, last_use: Mapping[str, int], sizes: Mapping[str, int]) -> bool:

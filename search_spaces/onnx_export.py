@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import nn
 
+from safe_files import cached, replacing
 from search_spaces.block import Block
 from search_spaces.errors import ExportError
 from search_spaces.space import Architecture, SearchSpace
@@ -47,10 +48,19 @@ def export_module(
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
     """
+    model = _exported(module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset)
+    with replacing(path) as draft:
+        draft.write_bytes(model)
+
+
+def _exported(
+    module: nn.Module, name: str, input_shape: tuple[int, int, int, int], *, dynamic_batch: bool, opset: int
+) -> bytes:
+    """Return the content of a file of that name."""
     frozen = copy.deepcopy(module).cpu().eval()
     axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if dynamic_batch else None
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        draft = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(prefix="hwnas-export-") as folder:
+        draft = Path(folder) / name
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
@@ -66,37 +76,54 @@ def export_module(
                 )
             onnx.checker.check_model(str(draft), full_check=True)
         except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
-            raise ExportError(f"cannot export {type(module).__name__} to {path.name}: {error}") from error
-        draft.replace(path)
+            raise ExportError(f"cannot export {type(module).__name__} to {name}: {error}") from error
+        return draft.read_bytes()
 
 
-def export_block(block: Block, folder: Path, *, batch: int = 1) -> Path:
-    """The block's ONNX file in `folder`, exported unless a file of the same key, batch and versions is there.
+def export_block(block: Block, folder: Path, *, batch: int = 1, is_fresh: bool = False) -> Path:
+    """The block's ONNX file in `folder`, exported unless one of the same key, batch and versions is there unchanged.
 
     Weights are random but the same for the same key, so that files can be told apart by their hash.
+
+    Args:
+        is_fresh: export in any case.
+
+    Raises:
+        ExportError: it cannot be expressed in ONNX.
+        WriteError: the folder cannot be written to.
     """
     shape = (batch, block.in_channels, block.input_size, block.input_size)
-    return _cached(block.key, block.family, folder, block.build, shape)
+    return _cached(block.key, block.family, folder, block.build, shape, is_fresh=is_fresh)
 
 
-def export_network(space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1) -> Path:
+def export_network(
+    space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1, is_fresh: bool = False
+) -> Path:
     """The network's ONNX file in `folder`, with random weights; exported once like blocks are."""
     blocks = space.blocks(architecture)
     spec = space.spec
     shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
     text = "+".join(block.key for block in blocks)
-    return _cached(text, "network", folder, lambda: space.build(architecture), shape)
+    return _cached(text, "network", folder, lambda: space.build(architecture), shape, is_fresh=is_fresh)
 
 
 def _cached(
-    text: str, name: str, folder: Path, build: Callable[[], nn.Module], input_shape: tuple[int, int, int, int]
+    text: str,
+    name: str,
+    folder: Path,
+    build: Callable[[], nn.Module],
+    input_shape: tuple[int, int, int, int],
+    *,
+    is_fresh: bool,
 ) -> Path:
-    digest = hashlib.sha256(f"{text};batch={input_shape[0]};{EXPORT_VERSION}".encode()).hexdigest()
+    made_of = f"{text};batch={input_shape[0]};{EXPORT_VERSION}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()
     path = folder / f"{name}-{digest[:24]}.onnx"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def make(draft: Path) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(digest[:8], 16))
             module = build()
-        export_module(module, path, input_shape=input_shape)
-    return path
+        draft.write_bytes(_exported(module, path.name, input_shape, dynamic_batch=False, opset=OPSET))
+
+    return cached(path, made_of, make, is_fresh=is_fresh)

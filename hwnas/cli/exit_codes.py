@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwnas.errors import RequestError, RunError
 from lut.errors import TableError
 from profilers.errors import DeviceError, JournalError, MeasurementError
+from safe_files import WriteError
 from search_spaces.errors import ExportError, SpaceError
 from search_spaces.importing import ImportReferenceError
 
@@ -18,6 +19,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (RunError, 1),
     (MeasurementError, 1),
     (ExportError, 1),
+    (WriteError, 1),
 )
 
 

@@ -81,7 +81,7 @@ def profile(
         table.require_origin(spec, chosen, precision=precision, name=str(output))
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
-        table = profile_space(made, output, plan, profiler=profiler, reporter=reporter)
+        table = profile_space(made, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
     print_table_summary(table, output, made)
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
         print(problem)

@@ -321,3 +321,12 @@ def test_references_may_be_left_out(table: Path, tmp_path: Path) -> None:
     assert summary["references"] == {} and summary["test_accuracy"] > 0
     assert {p.stem for p in (tmp_path / "run" / "retrain").iterdir()} == {"winner"}
     assert run_cli("search", "--resume", "--out", tmp_path / "run").out.count("winner") >= 1
+
+
+def test_a_cache_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    flags = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "--rounds", 2)
+    outcome = run_cli("profile", *flags, "-o", tmp_path / "t.json")
+    assert outcome.code == 1
+    assert "cannot keep exported blocks in" in outcome.err and "XDG_CACHE_HOME" in outcome.err

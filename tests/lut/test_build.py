@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kept_files import DAMAGES, exchange, forge
 from samples import small_spec
 
 from lut import LatencyModel, TableError, build_table, load_table, plan_table
 from lut import build as build_module
 from lut.build import journal_beside
+from lut.precision import Precision
 from profilers import Profiler
 from profilers.device import find_device
 from search_spaces import Block, ExportError, make_space
@@ -42,10 +46,10 @@ def test_table_holds_every_block_and_the_journal_goes_when_it_is_written(tmp_pat
 
 
 def test_unexportable_block_costs_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def export(block: Block, folder: Path, *, batch: int) -> Path:
+    def export(block: Block, folder: Path, **settings: Any) -> Path:
         if block.family == "head":
             raise ExportError("no such operator")
-        return export_block(block, folder, batch=batch)
+        return export_block(block, folder, **settings)
 
     monkeypatch.setattr(build_module, "export_block", export)
     table = build_table(SPACE, tmp_path / "t.json", PLAN, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
@@ -54,10 +58,37 @@ def test_unexportable_block_costs_one_entry(tmp_path: Path, monkeypatch: pytest.
 
 def test_block_that_the_runtime_rejects_costs_one_entry(tmp_path: Path) -> None:
     broken = plan_table(SPACE, rounds=3).blocks[2]
-    export_block(broken, tmp_path / "onnx").write_bytes(b"no model")
+    forge(export_block(broken, tmp_path / "onnx"), b"no model")
     table = build_table(SPACE, tmp_path / "t.json", PLAN, profiler=PROFILER, onnx_folder=tmp_path / "onnx")
     assert [m.key for m in table.failures] == [broken.key]
     assert len(table.latency_ms) == len(table.entries) - 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_damaged_cache_gives_the_same_table_as_a_clean_one(precision: Precision, tmp_path: Path) -> None:
+    plan = plan_table(SPACE, rounds=2, precision=precision)
+
+    def hashes(name: str, **settings: bool) -> Mapping[str, str]:
+        table = build_table(
+            SPACE,
+            tmp_path / name,
+            plan,
+            profiler=replace(PROFILER, rounds=2),
+            onnx_folder=tmp_path / "onnx",
+            **settings,
+        )
+        assert not table.failures
+        return table.provenance.onnx_sha256
+
+    clean = hashes("clean.json")
+    kept = sorted((tmp_path / "onnx").glob("*.onnx"))
+    for number, path in enumerate(kept):
+        list(DAMAGES.values())[number % len(DAMAGES)](path)
+    exchange(kept[0], kept[1])
+    assert hashes("damaged.json") == clean
+    forge(kept[0], kept[1].read_bytes())  # what cannot be noticed goes with --fresh
+    forge(kept[2], kept[1].read_bytes())
+    assert hashes("fresh.json", is_fresh=True) == clean
 
 
 def test_unwritable_folder_is_said_before_anything_is_measured(tmp_path: Path) -> None:

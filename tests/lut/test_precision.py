@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from kept_files import DAMAGES, exchange
 from samples import small_spec
 
 from lut.precision import in_precision
@@ -35,6 +38,28 @@ def test_a_part_takes_and_gives_quantized_tensors(tmp_path: Path) -> None:
     assert in_precision(export_block(BLOCK, tmp_path), "int8", is_part=True).stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_copy_is_made_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    path = in_precision(export_block(BLOCK, tmp_path), "int8", is_part=True)
+    content = path.read_bytes()
+    damage(path)
+    assert in_precision(export_block(BLOCK, tmp_path), "int8", is_part=True).read_bytes() == content
+
+
+def test_a_copy_of_other_weights_or_another_block_is_made_again(tmp_path: Path) -> None:
+    float_path = export_block(BLOCK, tmp_path)
+    path = in_precision(float_path, "int8", is_part=True)
+    content = path.read_bytes()
+    other = in_precision(export_block(replace(BLOCK, kernel=5), tmp_path), "int8", is_part=True)
+    exchange(path, other)
+    assert in_precision(float_path, "int8", is_part=True).read_bytes() == content
+    model = onnx.load(float_path)
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(2 * weights, model.graph.initializer[0].name))
+    onnx.save(model, float_path)  # a network of the same name that was trained again
+    assert in_precision(float_path, "int8", is_part=True).read_bytes() != content
+
+
 def test_a_network_takes_and_gives_floats_near_those_of_the_float_model(tmp_path: Path) -> None:
     space = make_space(small_spec("nasbench-macro", width=0.5))
     path = export_network(space, (1,) * 8, tmp_path)
@@ -54,3 +79,5 @@ def test_what_cannot_be_quantized_is_an_export_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"cannot quantize broken.onnx"):
         in_precision(tmp_path / "broken.onnx", "int8", is_part=True)
     assert [p.name for p in tmp_path.iterdir()] == ["broken.onnx"]
+    with pytest.raises(ExportError, match=r"cannot quantize gone.onnx: cannot read"):
+        in_precision(tmp_path / "gone.onnx", "int8", is_part=True)

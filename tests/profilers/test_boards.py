@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from command_line import run_cli
+from kept_files import forge
 from small_models import save_chain
 
 from lut import load_table
@@ -223,10 +224,10 @@ def test_emulated_board_runs_cross_compiled_code(emulated_python: str, tmp_path:
         foreign = min(arm, key=lambda p: p.stat().st_mtime_ns)
         content = foreign.read_bytes()
         try:
-            shutil.copy(shutil.which("ls") or "/bin/ls", foreign)
+            forge(foreign, Path(shutil.which("ls") or "/bin/ls").read_bytes())
             again = Profiler(device=device, rounds=2).measure(models, tmp_path / "u.journal")
         finally:
-            foreign.write_bytes(content)
+            forge(foreign, content)
     assert sorted(m.num_samples for m in again.measurements) == [0, 2, 2, 2]
 
 

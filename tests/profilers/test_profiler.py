@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from profilers import Device, Measurement, MeasurementError, Model, Profiler
-from profilers.errors import JournalError
+from profilers.connection import Connection
+from profilers.errors import JournalError, WorkerLostError
 from profilers.measurement import SESSION_STRIDE
-from profilers.transport import WORKERS, Connection, WorkerLostError
+from profilers.transport import WORKERS
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kept_files import DAMAGES, exchange, forge
 
 from profilers import Device, MeasurementError, Model, Profiler, rpc_supervisor
 from profilers.device import Rpc
@@ -78,6 +79,20 @@ def test_blocks_are_compiled_once_and_measured_here(models: list[Model], tmp_pat
     assert len(before) == 3
     Profiler(device=LOCAL, rounds=2).measure(models, tmp_path / "b.journal")
     assert {p: p.stat().st_mtime_ns for p in cache.glob("*.so")} == before
+
+
+def test_damaged_libraries_are_compiled_again(models: list[Model], tmp_path: Path) -> None:
+    Profiler(device=LOCAL, rounds=1).measure(models, tmp_path / "a.journal")
+    libraries = sorted(tmp_path_cache().glob("*.so"))
+    damages = [DAMAGES[name] for name in ("cut in half", "one bit changed", "noise")]
+    for damage, library in zip(damages, libraries, strict=True):
+        damage(library)
+    result = Profiler(device=LOCAL, rounds=2).measure(models, tmp_path / "b.journal")
+    assert [m.num_samples for m in result.measurements] == [2, 2, 2]
+    exchange(libraries[0], libraries[1])
+    result = Profiler(device=LOCAL, rounds=2).measure(models, tmp_path / "c.journal")
+    assert [m.num_samples for m in result.measurements] == [2, 2, 2]
+    assert sorted(tmp_path_cache().glob("*.so")) == libraries
 
 
 def tmp_path_cache() -> Path:
@@ -154,12 +169,12 @@ def test_a_bad_block_costs_one_entry(
     bad = max(tmp_path_cache().glob("*.so"), key=lambda p: p.stat().st_mtime_ns)
     content = bad.read_bytes()
     try:
-        bad.write_bytes(b"no library" if source is None else _library(source, tmp_path))
+        forge(bad, b"no library" if source is None else _library(source, tmp_path))
         with serving() as (port, _):
             device = _board(port, open_timeout_s=8.0) if is_remote else replace(LOCAL, open_timeout_s=8.0)
             result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
     finally:
-        bad.write_bytes(content)
+        forge(bad, content)
     failed, *others = result.measurements
     assert failed.error is not None and words in failed.error
     assert [m.num_samples for m in others] == [2, 2]

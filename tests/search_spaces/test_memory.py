@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from kept_files import DAMAGES, forge
 from onnx import TensorProto, helper
+from samples import small_spec
 
-from search_spaces import SearchSpace, SpaceError
+from search_spaces import SearchSpace, SpaceError, make_space
 from search_spaces.memory import GraphMemory, MemoryModel, graph_memory
 from search_spaces.onnx_export import export_network
 
@@ -86,8 +91,57 @@ def test_memory_is_found_once_per_block(space: SearchSpace, tmp_path: Path) -> N
         path.unlink()
     np.testing.assert_array_equal(MemoryModel(space, tmp_path).peak_bytes(rows), first)
     assert not list(tmp_path.glob("*.onnx"))
-    (tmp_path / "memory-1.json").write_text("{")
-    np.testing.assert_array_equal(MemoryModel(space, tmp_path).peak_bytes(rows), first)
+
+
+def _changed(known: dict[str, dict], changes: dict[str, object]) -> str:
+    return json.dumps({key: {**fields, **changes} for key, fields in known.items()})
+
+
+DAMAGED_MEMORIES = {
+    "no JSON": lambda _: "{",
+    "a list": lambda _: "[]",
+    "lists in lists": lambda _: "[" * 100_000,
+    "negative bytes": lambda known: _changed(known, {"weight_bytes": -1}),
+    "bytes as text": lambda known: _changed(known, {"weight_bytes": "12"}),
+    "bytes that are no number": lambda known: _changed(known, {"weight_bytes": float("nan")}),
+    "true": lambda known: _changed(known, {"weight_bytes": True}),
+    "mappings in mappings": lambda known: json.dumps({k: {"weight_bytes": v} for k, v in known.items()}),
+    "a field too many": lambda known: _changed(known, {"more": 1}),
+    "5,000 digits": lambda known: json.dumps(known)[:-2] + "9" * 5000 + "}}",
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with exported blocks and their memory."""
+    folder = tmp_path_factory.mktemp("kept")
+    _peaks(folder)
+    return folder
+
+
+def _peaks(folder: Path) -> list[float]:
+    space = make_space(small_spec("nasbench-macro"))
+    rows = space.sample_many(5, np.random.default_rng(0))
+    return MemoryModel(space, folder).peak_bytes(rows).tolist()
+
+
+@pytest.mark.parametrize("damaged", DAMAGED_MEMORIES.values(), ids=DAMAGED_MEMORIES)
+def test_damaged_figures_are_found_again(damaged: Callable[[dict], str], kept: Path, tmp_path: Path) -> None:
+    """Even where the file's note says that it is as it was written."""
+    path = shutil.copytree(kept, tmp_path / "kept") / "memory-1.json"
+    content = path.read_bytes()
+    forge(path, damaged(json.loads(content)).encode())
+    assert _peaks(path.parent) == _peaks(kept)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_figures_that_were_changed_are_found_again(
+    damage: Callable[[Path], object], kept: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(kept, tmp_path / "kept") / "memory-1.json"
+    damage(path)
+    assert _peaks(path.parent) == _peaks(kept)
 
 
 def test_what_branches_is_not_known() -> None:

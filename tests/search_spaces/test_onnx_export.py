@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from kept_files import DAMAGES, exchange
 from torch import nn
 
+from safe_files import WriteError
 from search_spaces import ExportError
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block, export_module
@@ -44,9 +48,31 @@ def test_same_key_gives_same_bytes_and_is_exported_once(tmp_path: Path) -> None:
     one, other = export_block(BLOCK, tmp_path / "one"), export_block(BLOCK, tmp_path / "other")
     assert one.name == other.name
     assert one.read_bytes() == other.read_bytes()
-    one.write_bytes(b"kept")
-    assert export_block(BLOCK, tmp_path / "one").read_bytes() == b"kept"
+    before = one.stat().st_mtime_ns
+    assert export_block(BLOCK, tmp_path / "one").stat().st_mtime_ns == before
+    assert export_block(BLOCK, tmp_path / "one", is_fresh=True).stat().st_mtime_ns > before
     assert export_block(BLOCK, tmp_path / "one", batch=2) != one
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_export_is_made_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    path = export_block(BLOCK, tmp_path)
+    content = path.read_bytes()
+    damage(path)
+    assert export_block(BLOCK, tmp_path).read_bytes() == content
+
+
+def test_another_blocks_export_is_noticed(tmp_path: Path) -> None:
+    path, other = export_block(BLOCK, tmp_path), export_block(replace(BLOCK, kernel=5), tmp_path)
+    content = path.read_bytes()
+    exchange(path, other)
+    assert export_block(BLOCK, tmp_path).read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_failure_of_the_block(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match=r"cannot write .*XDG_CACHE_HOME"):
+        export_block(BLOCK, tmp_path / "file")
 
 
 def test_export_leaves_the_global_generator_alone(tmp_path: Path) -> None:

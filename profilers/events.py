@@ -1,0 +1,166 @@
+"""What a worker may say: one schema for every event.
+
+Nothing of an event is used before it is validated here; `WorkerClient` compares it with what was asked. Text and true
+are no numbers, numbers are finite and in their range, and there are no other fields than these, but for `started`,
+whose further fields are facts about the worker and its machine.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from profilers.errors import WorkerLostError
+from profilers.quoting import printable, quoted
+
+DAY_NS = 86_400 * 10**9
+"""No run of a model and no opening takes longer."""
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+WallNs = Annotated[int, Field(ge=1, le=DAY_NS)]
+CpuNs = Annotated[int, Field(ge=0, le=DAY_NS)]
+"""Clocks of threads may stand still during a short run."""
+
+Index = Annotated[int, Field(ge=0, le=10**9)]
+Text = Annotated[str, Field(max_length=10_000), AfterValidator(printable)]
+Output = Annotated[tuple[float | None, ...], Field(max_length=1024)]
+"""Some values of an output; None for what is not finite."""
+
+_Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+_Fact = Text | bool | _Number | float | None
+_Facts = _Fact | Annotated[list[_Fact], Field(max_length=4096)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="ignore", allow_inf_nan=False))
+class Health:
+    """How the machine was when the worker started, None where it does not tell."""
+
+    temperature_c: Annotated[float, Field(ge=-273.15, le=10_000)] | None = None
+    free_mb: Annotated[float, Field(ge=0, le=1e12)] | None = None
+
+
+class Started(BaseModel):
+    """The worker is there; further fields are facts about it."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
+    __pydantic_extra__: dict[str, _Facts]
+
+    event: Literal["started"]
+    health: Health = Health()
+
+    @model_validator(mode="after")
+    def _names_are_words(self) -> Started:
+        if wrong := [name for name in self.__pydantic_extra__ if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)]:
+            raise ValueError(f"expected names of letters, digits, _, . and -, found {printable(wrong[0])!r}")
+        return self
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the worker says of itself and its machine."""
+        return dict(self.__pydantic_extra__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Failed:
+    """What was asked cannot be done; of a model where it has an index."""
+
+    event: Literal["failed"]
+    message: Annotated[Text, Field(min_length=1)]
+    index: Index | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Opened:
+    """A model is ready to run, and what it computed from random inputs where that is to be compared."""
+
+    event: Literal["opened"]
+    index: Index
+    outputs: Annotated[tuple[Output, ...], Field(max_length=1024)] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Inspected:
+    """What the runtime makes of a model."""
+
+    event: Literal["inspected"]
+    operations: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=100_000)]
+    energy_mj: Annotated[float, Field(gt=0, le=1e9)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Visiting:
+    """The next visit of an announced round begins."""
+
+    event: Literal["visiting"]
+    index: Index
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Round:
+    """One visit to each model, and the pace before them where the worker tells it."""
+
+    event: Literal["round"]
+    order: tuple[Index, ...]
+    wall_ns: tuple[WallNs, ...]
+    cpu_ns: tuple[CpuNs, ...]
+    first_ns: tuple[WallNs, ...] | None = None
+    throttled: bool = False
+    pace: tuple[WallNs, CpuNs] | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_equally_long(self) -> Round:
+        lengths = [
+            len(column) for column in (self.order, self.wall_ns, self.cpu_ns, self.first_ns) if column is not None
+        ]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"expected columns as long as the order, found {lengths} values")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Paced:
+    """What the fixed piece of work took, again and again."""
+
+    event: Literal["pace"]
+    wall_ns: tuple[WallNs, ...]
+    cpu_ns: tuple[CpuNs, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Tuned:
+    """The tuner is done with a model, or could not tune it."""
+
+    event: Literal["tuned"]
+    key: str
+    number: Annotated[int, Field(ge=1)]
+    seconds: Annotated[float, Field(ge=0, le=1e9)]
+    error: Text | None = None
+
+
+Event = Started | Failed | Opened | Inspected | Visiting | Round | Paced | Tuned
+EventT = TypeVar("EventT", Started, Opened, Inspected, Round, Paced, Tuned)
+
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def parse_event(line: bytes) -> Event:
+    """Return what a line of a worker says.
+
+    Raises:
+        WorkerLostError: it is no JSON, or no event as they are described here.
+    """
+    try:
+        return _EVENTS.validate_json(line, strict=True)
+    except ValidationError as error:
+        raise WorkerLostError(f"expected an event, found {quoted(line)}: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """Return where the first thing is that does not fit, and why."""
+    first: Any = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(printable(str(part)) for part in first["loc"])
+    return f"{where}: {printable(first['msg'])}" if where else printable(first["msg"])
