@@ -71,12 +71,12 @@ def _passing_through(module: nn.Module) -> Iterator[None]:
     """Have layers that keep the shape give back their input meanwhile; without memory they take most of the time."""
     layers = [m for m in module.modules() if isinstance(m, KEEPS_SHAPE)]
     for layer in layers:
-        layer.forward = lambda x: x
+        vars(layer)["forward"] = lambda x: x
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            del vars(layer)["forward"]
 
 
 class GraphCosts:

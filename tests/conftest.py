@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from pathlib import Path
 
 import pytest
+from command_line import shorten_runs
 from samples import small_spec
 
 from search_spaces import SPACES, SearchSpace, make_space
@@ -21,6 +22,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Exported blocks go to one cache for the test session, never to the user's."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process measure few rounds and look at few networks for the largest."""
+    shorten_runs(monkeypatch)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hwnas.errors import RequestError, RunError
 from lut.errors import TableError
-from profilers.errors import DeviceError, JournalError, MeasurementError
-from safe_files import WriteError
+from profilers.errors import DeviceError, JournalError, MeasurementError, WorkerLostError
+from safe_files import FileError, WriteError
 from search_spaces.errors import ExportError, SpaceError
 from search_spaces.importing import ImportReferenceError
 
@@ -16,8 +16,10 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (DeviceError, 2),
     (JournalError, 2),
     (TableError, 2),
+    (FileError, 2),
     (RunError, 1),
     (MeasurementError, 1),
+    (WorkerLostError, 1),
     (ExportError, 1),
     (WriteError, 1),
 )

@@ -20,6 +20,8 @@ from hwnas.run import Run
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SPACES, SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 FAST = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
 
@@ -83,7 +85,8 @@ def test_stages_one_by_one_give_what_search_gives(table: Path, budget: str, tmp_
 
 
 def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str, tmp_path: Path) -> None:
-    common = (*FAST[:2], "--epochs", 8, "--evaluations", 4, "--retrain-epochs", 1, "--lut", table, "--quiet")
+    effort = ("--epochs", 20, "--evaluations", 4, "--retrain-epochs", 1, "--set", "retrain.references=false")
+    common = (*FAST[:2], *effort, "--train-images", 400, "--lut", table, "--quiet")
     accuracies = []
     for flag in ("--no-inherit", "--inherit"):
         out = tmp_path / flag
@@ -95,7 +98,7 @@ def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str
 def test_distillation_changes_what_is_learnt_and_continues(table: Path, budget: str, tmp_path: Path) -> None:
     found = []
     for weight in (0, 1):
-        (tmp_path / "c.yaml").write_text(f"retrain: {{distillation: {weight}, epochs: 2}}")
+        (tmp_path / "c.yaml").write_text(f"retrain: {{distillation: {weight}, epochs: 2, references: false}}")
         out = tmp_path / str(weight)
         flags = (*FAST[:4], "--train-images", 128, "--evaluations", 4, "--lut", table, "--max-latency", budget)
         outcome = run_cli("search", tmp_path / "c.yaml", *flags, "--out", out, "--json", "--quiet")
@@ -143,8 +146,8 @@ def test_listings_name_everything() -> None:
         (["--set", "supernet.epochs=0"], ["supernet.epochs", "greater than or equal to 1"]),
         (["--set", "space.input_size=2"], ["space.input_size", "got 2"]),
         (["--lut", "/nowhere.json"], ["cannot read the latency table /nowhere.json"]),
-        (["--devices", "/nowhere.yaml"], ["cannot read devices from /nowhere.yaml"]),
-        (["no.yaml"], ["cannot read the configuration no.yaml"]),
+        (["--devices", "/nowhere.yaml"], ["cannot read /nowhere.yaml"]),
+        (["no.yaml"], ["cannot read no.yaml"]),
     ],
 )
 def test_wrong_requests_end_in_one_line(
@@ -233,9 +236,10 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
     import hwnas.errors
     import lut.errors
     import profilers.errors
+    import safe_files.errors
     import search_spaces.errors
 
-    for module in (hwnas.errors, lut.errors, profilers.errors, search_spaces.errors):
+    for module in (hwnas.errors, lut.errors, profilers.errors, safe_files.errors, search_spaces.errors):
         kinds = [k for k in vars(module).values() if isinstance(k, type) and issubclass(k, Exception)]
         assert kinds
         for kind in kinds:

@@ -23,6 +23,8 @@ from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 FAST = ("--width", 0.25, "--epochs", 2, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet")
 TOO_HIGH = "1e38"
 

@@ -24,6 +24,8 @@ from hwnas.search.judgement import Judgement
 from lut import save_table
 from search_spaces import Architecture, SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 FLAGS = ("--width", 0.25, "--epochs", 1, "--evaluations", 6, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
 
@@ -91,7 +93,13 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "t.json"
 
 
-@pytest.mark.parametrize("name", sorted({*EVALUATORS} - {"supernet"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("short-training", "zen") else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted({*EVALUATORS} - {"supernet"})
+    ],
+)
 def test_runs_without_a_supernet(name: str, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--evaluator", name, "--out", out, "--json")

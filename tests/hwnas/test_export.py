@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from command_line import run_cli
+from command_line import run_cli, shorten_runs
 from PIL import Image, ImageOps
 from samples import synthetic_table
 from torch import nn
@@ -47,7 +47,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
     flags = ("--width", 0.25, "--epochs", 6, "--evaluations", 15, "--retrain-epochs", 12, "--quiet")
-    outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
+    with pytest.MonkeyPatch.context() as patched:
+        shorten_runs(patched)
+        outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
     assert outcome.code == 0, outcome.err
     return folder / "run"
 

@@ -17,6 +17,8 @@ from hwnas.export import bundle
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=3, num_classes=2, width=0.25)
 
 

@@ -17,6 +17,8 @@ from hwnas.parts import KINDS, built_ins, find, summary_line
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("short_runs")
+
 FLAGS = {
     "space": "--space",
     "agent": "--task",

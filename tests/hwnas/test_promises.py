@@ -114,8 +114,15 @@ def _set_slow(machine: PacedMachine, when: str, run: Path, table: Path) -> None:
     ("when", "said"),
     [
         ("all the time", "30% slower than when the table was made: predictions are multiplied by 1.3"),
-        ("from the middle on", "30% slower than when the table was made"),
-        ("while the table was made", "60% faster than when the table was made: predictions are multiplied by 0.4"),
+        pytest.param(
+            "from the middle on", "30% slower than when the table was made", marks=pytest.mark.slow, id="middle"
+        ),
+        pytest.param(
+            "while the table was made",
+            "60% faster than when the table was made: predictions are multiplied by 0.4",
+            marks=pytest.mark.slow,
+            id="table",
+        ),
     ],
 )
 def test_a_machine_that_was_or_is_slowed_is_noticed_and_allowed_for(
@@ -151,6 +158,7 @@ def test_a_machine_as_it_was_is_no_news(
     assert "at the table's speed" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
     table: Path, budget_ms: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,6 @@ from profilers.slowdown import slowdown
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 NUM_MACHINES = 30
-NUM_WITHIN = 28
 WITHIN_FLOORS = 1.5
 LEAST_FLOOR = 0.01
 WORST_ERROR = 0.05
@@ -37,9 +36,10 @@ def _space(number: int) -> SearchSpace:
 SMALL = _space(0)
 
 
-def test_tables_of_machines_drawn_at_random_hold() -> None:
+@pytest.mark.parametrize(("num", "num_expected"), [(8, 7), pytest.param(NUM_MACHINES, 28, marks=pytest.mark.slow)])
+def test_tables_of_machines_drawn_at_random_hold(num: int, num_expected: int) -> None:
     lines, num_within, worst = [], 0, 0.0
-    for number in range(NUM_MACHINES):
+    for number in range(num):
         machine, space = random_machine(number), _space(number)
         certificate = finished(simulated_table(machine, space, seed=number), space).certificate
         assert certificate is not None and certificate.twins_mape is not None
@@ -49,8 +49,8 @@ def test_tables_of_machines_drawn_at_random_hold() -> None:
         worst = max(worst, certificate.mape)
         figures = f"error {certificate.mape:6.2%}, bias {certificate.bias:+6.2%}, floor {floor:5.2%}"
         lines.append(f"{'      ' if is_within else 'BEYOND'} {figures}: {_described(machine, space)}")
-    report = "\n".join([f"{num_within} of {NUM_MACHINES} within, worst {worst:.1%}:", *lines])
-    assert num_within >= NUM_WITHIN and worst <= WORST_ERROR, report
+    report = "\n".join([f"{num_within} of {num} within, worst {worst:.1%}:", *lines])
+    assert num_within >= num_expected and worst <= WORST_ERROR, report
 
 
 def _described(machine: Machine, space: SearchSpace) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from hwnas.cli import main
 
 
@@ -40,6 +42,13 @@ def run_cli(*arguments: object) -> Outcome:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def shorten_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs of this process measure few rounds and look at few networks for the largest."""
+    for module in ("stages.finalists", "stages.export", "export.bundle"):
+        monkeypatch.setattr(f"hwnas.{module}.ROUNDS", 10)
+    monkeypatch.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
 
 
 def start_cli(*arguments: object) -> subprocess.Popen[bytes]:
