@@ -133,6 +133,19 @@ def build_table(
     return table
 
 
+def require_plan(table: LatencyTable, plan: TablePlan, *, rounds: int, name: str = "the table") -> None:
+    """Raise TableError unless a whole table holds what a plan would measure."""
+    remedy = "--fresh measures it again, another --output keeps it"
+    lacking = {n.key for n in plan.networks} - {n.measurement.key for n in table.networks}
+    if lacking or table.provenance.seed != plan.seed:
+        raise TableError(
+            f"{name} is complete with {len(table.networks)} networks by seed {table.provenance.seed}; "
+            f"{len(plan.networks)} by seed {plan.seed} were asked for: {remedy}"
+        )
+    if table.provenance.stopped_by == "rounds" and table.provenance.rounds < rounds:
+        raise TableError(f"{name} is complete with {table.provenance.rounds} rounds; {rounds} were asked for: {remedy}")
+
+
 def measure_plan(
     space: SearchSpace,
     path: Path,
@@ -265,9 +278,9 @@ def _export(
 ) -> tuple[list[Model], dict[str, str]]:
     """The models of a plan, and what could not be exported."""
     jobs: list[tuple[str, Callable[[], Path]]] = [
-        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch)) for b in plan.blocks),
+        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch, opset=device.opset)) for b in plan.blocks),
         *(
-            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch))
+            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch, opset=device.opset))
             for n in plan.networks
         ),
     ]

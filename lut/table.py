@@ -199,6 +199,12 @@ class LatencyTable:
         """Images per forward pass."""
         return int(self.provenance.device["batch"])
 
+    @property
+    def opset(self) -> int | None:
+        """ONNX operator set of the models; None where their device asks for none."""
+        opset = self.provenance.device.get("opset")
+        return None if opset is None else int(opset)
+
 
 _ADAPTER = TypeAdapter(LatencyTable)
 

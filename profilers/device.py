@@ -108,8 +108,8 @@ class Device:
             "cores": cores,
             "batch": self.batch,
         }
-        others = {"target": self.target, "tuning": self.tuning, "provider": self.provider, "emulated": self.emulated}
-        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False}
+        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False, "opset": None}
+        others = {name: getattr(self, name) for name in defaults}
         return settings | {name: value for name, value in others.items() if value != defaults[name]}
 
 

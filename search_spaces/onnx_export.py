@@ -21,8 +21,14 @@ OPSET = 17
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
 
-EXPORT_VERSION = f"1;torch={torch.__version__};opset={OPSET}"
-"""Changes whenever the same block would give other bytes: the first number stands for this module's own code."""
+
+def _version(opset: int) -> str:
+    """What changes whenever the same block would give other bytes; the first number is for this module's own code."""
+    return f"1;torch={torch.__version__};opset={opset}"
+
+
+EXPORT_VERSION = _version(OPSET)
+"""That of the usual operator set."""
 
 
 def export_module(
@@ -31,7 +37,7 @@ def export_module(
     *,
     input_shape: tuple[int, int, int, int],
     dynamic_batch: bool = False,
-    opset: int = OPSET,
+    opset: int | None = None,
 ) -> None:
     """Write an inference-mode copy of a module as a checked ONNX file, BatchNorm folded; the module is left as it was.
 
@@ -42,7 +48,7 @@ def export_module(
         path: the file, written whole or not at all.
         input_shape: N, C, H, W of the example; N is the batch unless `dynamic_batch`.
         dynamic_batch: leave the batch dimension open.
-        opset: ONNX operator set, for runtimes that know none as new.
+        opset: ONNX operator set, for runtimes that know none as new as `OPSET`.
 
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
@@ -59,7 +65,7 @@ def export_module(
                     (torch.zeros(input_shape),),
                     draft,
                     dynamo=False,
-                    opset_version=opset,
+                    opset_version=opset or OPSET,
                     input_names=[INPUT_NAME],
                     output_names=[OUTPUT_NAME],
                     dynamic_axes=axes,
@@ -70,33 +76,40 @@ def export_module(
         draft.replace(path)
 
 
-def export_block(block: Block, folder: Path, *, batch: int = 1) -> Path:
+def export_block(block: Block, folder: Path, *, batch: int = 1, opset: int | None = None) -> Path:
     """The block's ONNX file in `folder`, exported unless a file of the same key, batch and versions is there.
 
     Weights are random but the same for the same key, so that files can be told apart by their hash.
     """
     shape = (batch, block.in_channels, block.input_size, block.input_size)
-    return _cached(block.key, block.family, folder, block.build, shape)
+    return _cached(block.key, block.family, folder, block.build, shape, opset or OPSET)
 
 
-def export_network(space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1) -> Path:
+def export_network(
+    space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1, opset: int | None = None
+) -> Path:
     """The network's ONNX file in `folder`, with random weights; exported once like blocks are."""
     blocks = space.blocks(architecture)
     spec = space.spec
     shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
     text = "+".join(block.key for block in blocks)
-    return _cached(text, "network", folder, lambda: space.build(architecture), shape)
+    return _cached(text, "network", folder, lambda: space.build(architecture), shape, opset or OPSET)
 
 
 def _cached(
-    text: str, name: str, folder: Path, build: Callable[[], nn.Module], input_shape: tuple[int, int, int, int]
+    text: str,
+    name: str,
+    folder: Path,
+    build: Callable[[], nn.Module],
+    input_shape: tuple[int, int, int, int],
+    opset: int,
 ) -> Path:
-    digest = hashlib.sha256(f"{text};batch={input_shape[0]};{EXPORT_VERSION}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{text};batch={input_shape[0]};{_version(opset)}".encode()).hexdigest()
     path = folder / f"{name}-{digest[:24]}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(digest[:8], 16))
             module = build()
-        export_module(module, path, input_shape=input_shape)
+        export_module(module, path, input_shape=input_shape, opset=opset)
     return path

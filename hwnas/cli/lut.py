@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
 
+NUM_LISTED = 10
+"""Blocks that are listed unless another number is given."""
+
 
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
-    slowest: Annotated[int, ranged("listed", "How many of the slowest blocks to list.")] = 10,
+    slowest: Annotated[int | None, ranged("listed", "How many of the slowest blocks to list [10].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
+    from hwnas.cli.arguments import refuse_beside
     from lut import load_table
     from lut.overview import describe_table
     from search_spaces import SpaceError, make_space
 
+    if as_json:
+        refuse_beside("--json, which has them all", slowest=slowest)
     table = load_table(path)
     try:
         space = make_space(table.space)
@@ -46,7 +52,7 @@ def show(
         spread, count = reported[key].std_ms, reported[key].count
         return [key, f"{ms:.4f}", "" if spread is None else f"{spread / ms:.1%}", "" if count is None else str(count)]
 
-    ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[:slowest]
+    ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[: NUM_LISTED if slowest is None else slowest]
     print_table(
         f"slowest {len(ranked)} blocks",
         ["block", "ms", "spread", "samples"],
@@ -164,15 +170,18 @@ def verify(
 def diff(
     first: Annotated[Path, typer.Argument(help="A table's file.")],
     second: Annotated[Path, typer.Argument(help="Another's.")],
-    most: Annotated[int, ranged("listed", "How many of the most differing blocks to list.")] = 10,
+    most: Annotated[int | None, ranged("listed", "How many of the most differing blocks to list [10].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two tables: runtimes, threads, precisions, dates."""
     from dataclasses import asdict
 
+    from hwnas.cli.arguments import refuse_beside
     from lut import load_table
     from lut.compare import compare_tables
 
+    if as_json:
+        refuse_beside("--json, which has them all", most=most)
     difference = compare_tables(load_table(first), load_table(second))
     if as_json:
         print_json(asdict(difference))
@@ -187,7 +196,10 @@ def diff(
     print_table(
         "furthest from that ratio",
         ["block", "second / first"],
-        [[key, f"{ratio:.3f}"] for key, ratio in list(difference.ratios.items())[:most]],
+        [
+            [key, f"{ratio:.3f}"]
+            for key, ratio in list(difference.ratios.items())[: NUM_LISTED if most is None else most]
+        ],
     )
 
 

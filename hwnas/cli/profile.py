@@ -50,7 +50,7 @@ def profile(
     from hwnas.progress import Reporter
     from hwnas.trust import shortfall
     from lut import load_table, plan_table
-    from lut.build import journal_beside
+    from lut.build import journal_beside, require_plan
     from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import SpaceSpec, make_space
@@ -79,6 +79,7 @@ def profile(
     if output.exists():
         table = load_table(output)
         table.require_origin(spec, chosen, precision=precision, name=str(output))
+        require_plan(table, plan, rounds=rounds, name=str(output))
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
         table = profile_space(made, output, plan, profiler=profiler, reporter=reporter)

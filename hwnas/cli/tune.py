@@ -41,7 +41,9 @@ def tune(
     chosen = find_device(device, devices)
     distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
     ranked = sorted(distinct.values(), key=lambda b: -block_cost(b).macs)[:blocks]
-    models = [Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch)) for b in ranked]
+    models = [
+        Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch, opset=chosen.opset)) for b in ranked
+    ]
     reporter = Reporter(is_quiet=quiet)
     minutes = estimated_s(models, chosen, trials) / 60
     reporter.line(f"tuning {len(models)} blocks of {spec} on {device}, {trials} trials each: about {minutes:.0f} min")

@@ -139,7 +139,7 @@ def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, labe
     folder.mkdir(exist_ok=True)
     paths = {
         "-".join(map(str, e.architecture)): in_precision(
-            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch),
+            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch, opset=run.device.opset),
             run.config.precision,
             is_part=False,
         )

@@ -148,7 +148,7 @@ def _require_in_reach(run: Run) -> None:
     smallest = run.space.canonical(extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False))
     if not run.space.depends_on_input(smallest):
         return
-    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch)
+    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch, opset=run.device.opset)
     with TemporaryDirectory() as scratch:
         takes_ms = measure_networks(
             {"smallest": in_precision(path, run.config.precision, is_part=False)},
