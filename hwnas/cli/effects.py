@@ -30,8 +30,17 @@ _FILES = Condition(
     holds=lambda run: run.config.data.name != "digits", wanted="--data with another data set than digits"
 )
 _SUPERNET = Condition(
-    holds=lambda run: run.needs_supernet, wanted="an evaluator or an agent that reads the supernet, or --inherit"
+    holds=lambda run: run.needs_supernet or not _is_built_in(run.config.search.evaluator),
+    wanted="an evaluator or an agent that reads the supernet, or --inherit",
 )
+
+
+def _is_built_in(evaluator: str) -> bool:
+    """Whether it is known what an evaluator reads."""
+    from hwnas.evaluators import EVALUATORS, TABULAR
+
+    return evaluator in EVALUATORS or evaluator.startswith(TABULAR)
+
 
 CONDITIONS: Mapping[str, Condition] = {
     "search.actors": _RAY,
