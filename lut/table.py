@@ -209,7 +209,7 @@ class LatencyTable:
 _ADAPTER = TypeAdapter(LatencyTable)
 
 
-def save_table(table: LatencyTable, path: Path) -> None:
+def save_table(table: LatencyTable, path: Path | str) -> None:
     """Write the table, whole or not at all.
 
     Raises:
@@ -218,17 +218,18 @@ def save_table(table: LatencyTable, path: Path) -> None:
     content = json.dumps(_ADAPTER.dump_python(table, mode="json"), separators=(",", ":"), sort_keys=True)
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
-        write_text(path, text)
+        write_text(Path(path), text)
     except OSError as error:
         raise TableError(f"cannot write {path}: {error.strerror}") from error
 
 
-def load_table(path: Path) -> LatencyTable:
+def load_table(path: Path | str) -> LatencyTable:
     """The table in a file.
 
     Raises:
         TableError: the file is missing, cut, changed since it was written, or not a table of this version.
     """
+    path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
