@@ -48,6 +48,10 @@ def parse_mj(text: str | float) -> float:
     return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
 
 
+BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}
+"""Whether a network keeps its budget, in a word; None where nothing was measured."""
+
+
 def share(part: float, whole: float) -> float:
     """How much of the whole the part is, in 0 to 1: accuracies and the like."""
     assert 0 <= part <= whole and whole > 0, f"expected a part of {whole}, got {part}"

@@ -133,17 +133,32 @@ def build_table(
     return table
 
 
-def require_plan(table: LatencyTable, plan: TablePlan, *, rounds: int, name: str = "the table") -> None:
-    """Raise TableError unless a whole table holds what a plan would measure."""
+def require_extent(
+    table: LatencyTable,
+    space: SearchSpace,
+    *,
+    networks: int | None = None,
+    seed: int | None = None,
+    rounds: int | None = None,
+    name: str = "the table",
+) -> None:
+    """Raise TableError where a whole table holds less than what is asked for, or by another seed.
+
+    Args:
+        networks, seed, rounds: as they would be planned for; None for any.
+    """
+    found = table.provenance
     remedy = "--fresh measures it again, another --output keeps it"
-    lacking = {n.key for n in plan.networks} - {n.measurement.key for n in table.networks}
-    if lacking or table.provenance.seed != plan.seed:
+    if seed not in (None, found.seed):
+        raise TableError(f"{name} is complete, by seed {found.seed}; seed {seed} was asked for: {remedy}")
+    if rounds is not None and found.stopped_by == "rounds" and found.rounds < rounds:
+        raise TableError(f"{name} is complete with {found.rounds} rounds; {rounds} were asked for: {remedy}")
+    wanted = set() if networks is None else {n.key for n in draw_networks(space, networks, seed=found.seed)}
+    if wanted - {n.measurement.key for n in table.networks}:
         raise TableError(
-            f"{name} is complete with {len(table.networks)} networks by seed {table.provenance.seed}; "
-            f"{len(plan.networks)} by seed {plan.seed} were asked for: {remedy}"
+            f"{name} is complete with {len(table.networks)} networks, twins counted; {len(wanted)} were asked for: "
+            f"{remedy}"
         )
-    if table.provenance.stopped_by == "rounds" and table.provenance.rounds < rounds:
-        raise TableError(f"{name} is complete with {table.provenance.rounds} rounds; {rounds} were asked for: {remedy}")
 
 
 def measure_plan(

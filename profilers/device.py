@@ -15,6 +15,9 @@ from profilers.errors import DeviceError
 from safe_files import FileError, expanded, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
+UNKNOWN = "unknown"
+"""The runtime of devices that are not at hand: others measured there, and nothing can be measured."""
+
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _Here = Annotated[str, AfterValidator(expanded)]
@@ -69,7 +72,7 @@ class Device:
 
     name: str
     description: str = ""
-    runtime: Annotated[_Here, Field(pattern=r"^(onnxruntime|tvm|.+\.py)$")]
+    runtime: Annotated[_Here, Field(pattern=rf"^(onnxruntime|tvm|{UNKNOWN}|.+\.py)$")]
     provider: Literal["cpu", "cuda"] = "cpu"
     target: str | None = None
     cross_compiler: _Here | None = None
@@ -113,6 +116,11 @@ class Device:
     def is_here(self) -> bool:
         """Whether models run on this very machine, natively."""
         return not (self.rpc or self.ssh or self.command or self.emulated)
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether anything can be measured there."""
+        return self.runtime != UNKNOWN
 
     def settings(self) -> dict[str, object]:
         """What a measurement depends on: everything but the description, the way there and the deadlines."""
@@ -180,6 +188,17 @@ def adjusted(
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:
         settings["cores"] = None
     return _parse(device.name, settings, Path("command line"))
+
+
+def require_measurable(device: Device) -> None:
+    """Find out whether a device is one to measure on, and has a core for every thread where it is this machine.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    if not device.is_measurable:
+        raise DeviceError(f"{device.name}: nothing can be measured on a device of unknown runtime; name another")
+    require_cores(device)
 
 
 def require_cores(device: Device) -> None:

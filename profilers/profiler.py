@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.device import Device, remedy, require_cores
+from profilers.device import Device, remedy, require_measurable
 from profilers.errors import MeasurementError
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
@@ -102,9 +102,9 @@ class Profiler:
         Raises:
             MeasurementError: no worker can be kept alive, or not one model can be measured.
             JournalError: the journal belongs to other models, another device or other versions.
-            DeviceError: this machine has fewer cores than the device has threads.
+            DeviceError: the device is none to measure on, or this machine has fewer cores than it has threads.
         """
-        require_cores(self.device)
+        require_measurable(self.device)
         if self.device.rpc is not None and self.device.rpc.boards > 1:
             from profilers.pool import measure_on_boards  # it measures each board's share with a profiler of its own
 
@@ -141,10 +141,10 @@ class Profiler:
 
         Raises:
             MeasurementError: it is not.
-            DeviceError: this machine has fewer cores than the device has threads.
+            DeviceError: it is none to measure on, or this machine has fewer cores than it has threads.
         """
         device = self.device
-        require_cores(device)
+        require_measurable(device)
         if device.rpc is not None:
             try:
                 with socket.create_connection((device.rpc.host, device.rpc.port), timeout=REACH_TIMEOUT_S):

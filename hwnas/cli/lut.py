@@ -72,7 +72,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     about = describe_table(table, space)
     worker, device = about["worker"], about["device"]
     print(f"{path}: {about['num_entries']} blocks of {table.space}, {about['num_failed']} failed")
-    if about["stopped_by"] == "imported":
+    if table.is_imported:
         print(f"  from {worker['source']}, published for {device['name']}; imported {about['date']}")
     else:
         print(
@@ -92,6 +92,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  {line}")
     for key, error in about["unsettled"].items():
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
+    if space is not None and (missing := table.missing(space)):
+        print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
     if space is not None:
         for sentence in describe_machine(table, space):
             print(f"  {sentence}")
@@ -131,6 +133,7 @@ def verify(
     """Measure new random networks on the device now, and print the table's certificate again."""
     from dataclasses import asdict
 
+    from hwnas.errors import RequestError
     from hwnas.profiling import onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import describe
@@ -141,6 +144,11 @@ def verify(
     from search_spaces import make_space
 
     table = load_table(path)
+    if table.is_imported:
+        raise RequestError(
+            f"{path} was published by others, and its device is none that can be named here; make a table for one that "
+            f"is, which gets a certificate: hwnas lut adapt {path} --device NAME -o another.lut.json"
+        )
     settings = table.provenance.device
     device = adjusted(
         find_device(settings["name"], devices),
@@ -266,13 +274,14 @@ def import_(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="once-for-all or proxylessnas.")],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The published table.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+    accept_table: Annotated[bool, typer.Option("--accept-table", help="Take it though it lacks blocks.")] = False,
 ) -> None:
     """Read a table that others published; it has no certificate."""
     from lut import save_table
     from lut.importers import import_table
     from search_spaces import make_space
 
-    table = import_table(format_name, path)
+    table = import_table(format_name, path, may_be_partial=accept_table)
     save_table(table, output)
     print_table_summary(table, output, make_space(table.space))
 

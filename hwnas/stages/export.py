@@ -62,7 +62,7 @@ class Exported:
 
     Attributes:
         parity: comparisons with torch, by file.
-        networks: by name.
+        networks: by name; none where nothing can be measured.
     """
 
     parity: Mapping[str, Mapping[str, Any]]
@@ -120,6 +120,8 @@ def _export(
     for name, network in retrained.items():
         if name not in known or known[name].architecture != found[name].architecture:
             parity |= _written(run, name, network)
+    if not run.device.is_measurable:
+        return {"parity": parity, "networks": {}}
     architectures = {name: found[name].architecture for name in retrained}
     measured = _measured(run, latency, architectures, {n.architecture: n for n in known.values()})
     late = {

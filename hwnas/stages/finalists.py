@@ -85,6 +85,10 @@ class Finalists:
             self._measure(sorted(self._left, key=lambda e: e.costs["latency_ms"]))
         return finalist
 
+    def best_by_prediction(self) -> Evaluation:
+        """The one of the highest score that keeps the budget as far as the table tells."""
+        return next(e for e in self._left if e.costs["latency_ms"] <= self._max_ms)
+
     def add(self, evaluation: Evaluation) -> None:
         """One more candidate."""
         self._left.append(evaluation)
