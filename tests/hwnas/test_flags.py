@@ -22,12 +22,14 @@ import yaml
 from command_line import run_cli
 from samples import synthetic_table
 
+import hwnas.stages
 from hwnas.cli.app import app
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
 from hwnas.run import Run
 from lut import LatencyTable, save_table
 from lut.certificate import certify
+from lut.networks import draw_networks
 from lut.verify import Verification
 from profilers.check import Finding
 from search_spaces import SPACES, SpaceSpec, make_space
@@ -69,16 +71,19 @@ class Case:
     written: str = ""
 
 
+NUM_OF_30 = len(draw_networks(make_space(SPEC), 30, seed=0))
+"""Networks that are measured where 30 are asked for: some twice."""
+
 COMMANDS: dict[str, tuple[object, ...]] = {
     "search": ("--max-latency", "5ms", "--out", "new"),
     "train": ("--max-latency", "5ms", "--out", "new"),
     "retrain": ("run",),
     "export": ("run",),
     "compare": ("m.onnx",),
-    "profile": (*SPACE, "-o", "new.json"),
+    "profile": (*SPACE, "--networks", 0, "-o", "new.json"),
     "tune": (*SPACE, "--device", "cpu-tvm", "--blocks", 1),
     "front": ("run",),
-    "emit": ("run", "80%"),
+    "emit": ("run", "45%"),
     "report": ("run",),
     "watch": ("run",),
     "spaces": (),
@@ -96,7 +101,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "lut merge": ("t.json", "t.json", "-o", "new.json"),
     "lut plot": ("t.json", "-o", "new.png"),
     "lut import": ("once-for-all", "part.yaml", "-o", "new.json"),
-    "lut adapt": ("t.json", "-o", "new.json"),
+    "lut adapt": ("t.json", "--networks", 10, "-o", "new.json"),
 }
 """The rest of the command line; a flag that is tried is taken out of it."""
 
@@ -186,14 +191,14 @@ CASES: dict[str, dict[str, Case]] = {
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
         "--devices": Case("absent.yaml", "absent.yaml"),
         "--input-size": Case(16, "at 1x16x16"),
-        "--channels": Case(3, "at 3x8x8"),
+        "--channels": Case(5, "at 5x8x8"),
         "--classes": Case(7, "7 classes"),
         "--width": Case(0.5, "width 0.5"),
         "--threads": Case(3, "threads=3"),
         "--batch": Case(2, "batch=2"),
         "--precision": Case("int8", "precision='int8'"),
         "--tuning": Case("meta_schedule", "tuning='meta_schedule'", beside=("--device", "cpu-tvm")),
-        "--networks": Case(12, "14 networks"),
+        "--networks": Case(30, f"{NUM_OF_30} networks"),
         "--rounds": Case(7, "rounds=7"),
         "--max-minutes": Case(7, "max_minutes=7"),
         "--memory-mb": Case(77, "memory_mb=77"),
@@ -204,12 +209,12 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "tune": {
         "--space": Case("spos", "spos at"),
-        "--device": Case("cpu", "of cpu"),
+        "--device": Case("cpu", "only devices of runtime tvm are tuned"),
         "--devices": Case("absent.yaml", "absent.yaml"),
         "--trials": Case(7, "'trials': 7"),
         "--blocks": Case(2, "tuning 2 blocks"),
         "--input-size": Case(16, "at 1x16x16"),
-        "--channels": Case(3, "at 3x8x8"),
+        "--channels": Case(5, "at 5x8x8"),
         "--classes": Case(7, "7 classes"),
         "--width": Case(0.5, "width 0.5"),
         "--seed": Case(7, "'seed': 7"),
@@ -229,7 +234,7 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "list": {"--json": Case(None, '"description"')},
     "new": {"--folder": Case("there", "there/mine.py")},
-    "devices": {"--devices": Case("d.yaml", "two threads"), "--json": Case(None, '"runtime"')},
+    "devices": {"--devices": Case("d.yaml", "threads of mine"), "--json": Case(None, '"runtime"')},
     "devices check": {"--devices": Case("absent.yaml", "absent.yaml"), "--json": Case(None, '"is_good"')},
     "device serve": {
         "--host": Case("127.0.0.2", "127.0.0.2"),
@@ -259,7 +264,7 @@ CASES: dict[str, dict[str, Case]] = {
     "lut plot": {"--output": Case("other.png", "other.png")},
     "lut import": {
         "--output": Case("other.json", "other.json", beside=("--accept-table",)),
-        "--accept-table": Case(None, "lacks"),
+        "--accept-table": Case(None, "saved new.json"),
     },
     "lut adapt": {
         "--output": Case("other.json", "other.json"),
@@ -268,13 +273,14 @@ CASES: dict[str, dict[str, Case]] = {
         "--threads": Case(3, "threads=3"),
         "--batch": Case(2, "batch=2"),
         "--precision": Case("int8", "precision='int8'"),
-        "--networks": Case(12, "14 networks"),
+        "--networks": Case(30, f"{NUM_OF_30} networks"),
         "--rounds": Case(7, "rounds=7"),
         "--seed": Case(7, "seed=7"),
         "--quiet": Case(None, gone="adapt: done"),
     },
 }
 
+RUN_STAGES = hwnas.stages.run_stages
 TRUST = Case(None, gone="code is limited")
 
 
@@ -318,11 +324,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Conv-input:224x224x3-output:112x112x16: {mean: 1.0, std: 0.1, count: 9}\n"
         "Logits-input:1x1x1280-output:1000: {mean: 1.0, std: 0.1, count: 9}\n"
     )
-    (folder / "d.yaml").write_text("two: {runtime: onnxruntime, threads: 2, description: two threads}\n")
+    (folder / "d.yaml").write_text("two: {runtime: onnxruntime, threads: 2, description: threads of mine}\n")
     (folder / "run" / "search").mkdir(parents=True)
     settings = {"max_latency": "50%", "seed": 99, "lut": "t.json", "space": {"width": 0.25}}
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
-    lines = [{"architecture": [c] * 5, "score": 0.5 + 0.1 * c, "costs": {"latency_ms": 2.0 + c}} for c in range(3)]
+    lines = [{"architecture": [c] * 8, "score": 0.5 + 0.1 * c, "costs": {"latency_ms": 2.0 + c}} for c in range(3)]
     (folder / "run" / "search" / "history.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     (folder / "run" / "search" / "result.json").write_text("{}")
     return folder
@@ -393,6 +399,7 @@ def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
         "lut.compare.merge_tables": lambda *_: None,
+        "hwnas.front.plot_front": _stopped,
         "lut.plot.plot_table": _stopped,
         "lut.save_table": lambda _, path: _stopped(f"saved {path}"),
         "lut.verify.verify_table": _verified,
@@ -427,20 +434,88 @@ def _command_line(command: str, flag: str, value: object = None) -> tuple[list[o
     return without, [*without, written if value is None else f"{written}={value}"]
 
 
-@pytest.mark.parametrize(("command", "flag"), sorted(OPTIONS), ids="".join)
-def test_a_flag_acts(command: str, flag: str) -> None:
+@pytest.fixture(scope="module")
+def known() -> dict[tuple[object, ...], str]:
+    """What commands print without the flags that are tried."""
+    return {}
+
+
+@pytest.mark.parametrize(("command", "flag"), sorted(OPTIONS))
+def test_a_flag_acts(command: str, flag: str, known: dict[tuple[object, ...], str]) -> None:
     case = _case(command, flag)
-    before, after = (_seen(*line) for line in _command_line(command, flag))
+    without, line = _command_line(command, flag)
+    if (key := tuple(without)) not in known:
+        known[key] = _seen(*without)
+    before, after = known[key], _seen(*line)
     assert case.seen or case.gone
     assert not case.seen or (case.seen in after and case.seen not in before), (before, after)
     assert not case.gone or (case.gone in before and case.gone not in after), (before, after)
 
 
 @pytest.mark.parametrize(
-    ("command", "flag"), sorted(key for key, option in OPTIONS.items() if option.bare_type is Path), ids="".join
+    ("command", "flag"), sorted(key for key, option in OPTIONS.items() if option.bare_type() == "Path")
 )
 def test_the_home_folder_stands_for_its_sign_in_every_path(command: str, flag: str) -> None:
     _, line = _command_line(command, flag, "~/there/x.json")
     seen = _seen(*line)
     assert str(Path.home() / "there") in seen or "there" in seen.splitlines(), seen
     assert "~" not in seen
+
+
+@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors"}))
+def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.stages.run_stages", RUN_STAGES)
+    monkeypatch.setattr("hwnas.stages.require_possible", lambda _: None)
+    monkeypatch.setattr("hwnas.stages._work_through", lambda *_: _stopped("went on"))
+    case = SETTINGS[flag]
+    given = (*case.beside, flag if case.value is None else f"{flag}={'d.json' if flag == '--lut' else case.value}")
+    outcome = run_cli("search", "--resume", "--out", "run", *given)
+    assert outcome.code == 2 and "other settings" in outcome.err, outcome
+
+
+def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.stages.run_stages", RUN_STAGES)
+    monkeypatch.setattr("hwnas.stages.require_possible", lambda _: None)
+    monkeypatch.setattr("hwnas.stages._work_through", lambda *_: _stopped("went on"))
+    for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json")):
+        assert "went on" in run_cli("search", "--resume", "--out", "run", *same).err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("compare", "m.onnx", "--data-root", "x"),
+        ("compare", "m.onnx", "--output", "x"),
+        ("compare", "m.onnx", "--skip-broken-images"),
+        ("export", "run", "--no-int8"),
+        ("export", "run", "--fp16"),
+        ("export", "run", "--max-drop", 3),
+        ("export", "run", "-o", "b", "--no-int8", "--max-drop", 3),
+        ("lut", "show", "t.json", "--json", "--slowest", 3),
+        ("lut", "diff", "t.json", "t.json", "--json", "--most", 3),
+        ("device", "emulate", "rpi4", "--set-up-only", "--port", 7),
+        ("search", "--max-latency", "5ms", "--actors", 7),
+        ("search", "--max-latency", "5ms", "--data-root", "x"),
+        ("search", "--max-latency", "5ms", "--evaluator", "zen", "--epochs", 7),
+        ("search", "--max-latency", "5ms", "--evaluator", "zen", "--strategy", "fairness"),
+        ("search", "--max-latency", "5ms", "--set", "search.short_epochs=3"),
+        ("search", "--max-latency", "5ms", "--epochs", 7, "--set", "supernet.epochs=8"),
+    ],
+    ids=lambda line: " ".join(map(str, line)),
+)
+def test_what_would_do_nothing_is_refused(line: tuple[object, ...]) -> None:
+    outcome = run_cli(*line)
+    assert outcome.code == 2 and ("does nothing" in outcome.err or "given twice" in outcome.err), outcome
+    flag = next(part for part in reversed(line) if str(part).startswith("--") or "=" in str(part))
+    assert str(flag).partition("=")[0].removeprefix("--").replace("-", "_").rpartition("_")[2] in outcome.err
+
+
+def test_a_complete_table_is_not_taken_for_a_larger_one_or_one_by_another_seed() -> None:
+    line = ("profile", *SPACE, "-o", "t.json")
+    assert "is complete; --fresh measures it again" in run_cli(*line, "--networks", 0, "--seed", 0).err
+    for flag, value, words in (
+        ("--networks", 30, f"{NUM_OF_30} were asked for"),
+        ("--seed", 7, "seed 7 was asked for"),
+    ):
+        outcome = run_cli(*line, flag, value)
+        assert outcome.code == 2 and "t.json is complete" in outcome.err and words in outcome.err, outcome
