@@ -12,6 +12,7 @@ from profilers.errors import MeasurementError
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
 from profilers.pace import Pace
+from profilers.reach import require_resolved, ssh_host
 from profilers.session import Session, collect, collect_pace
 from profilers.transport import (
     Transport,
@@ -104,7 +105,7 @@ class Profiler:
             JournalError: the journal belongs to other models, another device or other versions.
             DeviceError: the device is none to measure on, or this machine has fewer cores than it has threads.
         """
-        require_measurable(self.device)
+        self._require_known_host()
         if self.device.rpc is not None and self.device.rpc.boards > 1:
             from profilers.pool import measure_on_boards  # it measures each board's share with a profiler of its own
 
@@ -144,7 +145,7 @@ class Profiler:
             DeviceError: it is none to measure on, or this machine has fewer cores than it has threads.
         """
         device = self.device
-        require_measurable(device)
+        self._require_known_host()
         if device.rpc is not None:
             try:
                 with socket.create_connection((device.rpc.host, device.rpc.port), timeout=REACH_TIMEOUT_S):
@@ -157,6 +158,20 @@ class Profiler:
                 (self.transport or transport_for(device)).place([worker_file(device.runtime)])
             except WorkerLostError as error:
                 raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
+
+    def _require_known_host(self) -> None:
+        """Find out whether the device is one to measure on, and its host has an address."""
+        device = self.device
+        require_measurable(device)
+        if device.rpc is not None:
+            name: str | None = device.rpc.host
+        else:
+            name = None if device.ssh is None else ssh_host(device.ssh.host, device.ssh.options)
+        try:
+            if name is not None:
+                require_resolved(name)
+        except OSError as error:
+            raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
     def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
         """What the runtime makes of the models, by key.
