@@ -84,5 +84,5 @@ def test_a_worker_in_a_file_of_code_may_be_used_where_that_is_allowed(tmp_path: 
 
 
 def test_an_unknown_device_says_where_ones_own_are_named() -> None:
-    with pytest.raises(DeviceError, match="unknown device 'mine'; .*--devices FILE"):
+    with pytest.raises(DeviceError, match=r"unknown device 'mine'; .*--devices FILE"):
         find_device("mine")
