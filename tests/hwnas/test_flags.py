@@ -519,3 +519,11 @@ def test_a_complete_table_is_not_taken_for_a_larger_one_or_one_by_another_seed()
     ):
         outcome = run_cli(*line, flag, value)
         assert outcome.code == 2 and "t.json is complete" in outcome.err and words in outcome.err, outcome
+
+
+@pytest.mark.parametrize("budget", ["0,1ms", "5min", "nan", "inf", "150%", "0%", "1e400ms", "5", "", "ms", "%", "0ms"])
+def test_what_is_no_budget_is_refused_wherever_budgets_are_given(budget: str) -> None:
+    for line in (("emit", "run", budget), ("search", "--max-latency", budget), ("search", f"--budgets={budget}")):
+        outcome = run_cli(*line, *(() if "--max-latency" in line or line[0] == "emit" else ("--max-latency", "5ms")))
+        assert outcome.code == 2, (line, outcome)
+        assert "expected" in outcome.err or "a share must be" in outcome.err, (line, outcome)
