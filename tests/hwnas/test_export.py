@@ -13,6 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -409,7 +410,9 @@ def test_what_tvm_says_decides_only_where_it_can_run_the_model(
 
 
 def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
+    table = synthetic_table(make_space(SPEC), scale_ns=1e8)
+    made_there = replace(table.provenance, device={**table.provenance.device, "opset": 13})
+    save_table(replace(table, provenance=made_there), tmp_path / "t.json")
     (tmp_path / "d.yaml").write_text("cpu: {runtime: onnxruntime, opset: 13}\n")
     exported: list[int | None] = []
     original = onnx_export.export_module
@@ -424,7 +427,7 @@ def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, mo
     outcome = run_cli("search", *flags, *where, "--max-latency", "70%", "--quiet", "--json")
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
-    assert exported and {*exported} == {13}  # of finalists, which the device has to run too
+    assert exported and {*exported} == {13}  # finalists and references: the device has to run them too
     monkeypatch.setattr(bundling, "has_tvm", lambda: False)
     assert run_cli("export", tmp_path / "run", "-o", tmp_path / "bundle", "--fp16", "--quiet").code == 0
     files = [*(tmp_path / "bundle").glob("*.onnx"), *(Path(summary[name]) for name in ("onnx", "onnx_dynamic_batch"))]
