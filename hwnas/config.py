@@ -9,13 +9,13 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
-from safe_files import FileError, dump_yaml, parse_yaml, read_yaml
+from safe_files import FileError, dump_yaml, expanded, parse_yaml, read_yaml
 
 
 def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
@@ -30,6 +30,9 @@ def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
 
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Path = Annotated[Path, AfterValidator(expanded)]
+_Name = Annotated[str, AfterValidator(expanded)]
+"""Of a part or of a file that says what it is."""
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -41,7 +44,7 @@ class SpaceConfig:
     features of an embedding.
     """
 
-    name: str = "nasbench-macro"
+    name: _Name = "nasbench-macro"
     input_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     outputs: _Count | None = None
@@ -55,8 +58,8 @@ class DataConfig:
     `augmentation` replaces the data set's own. With `skip_broken_images` files that cannot be read are left out.
     """
 
-    name: str = "digits"
-    root: Path = Path("data")
+    name: _Name = "digits"
+    root: _Path = Path("data")
     train_portion: _Fraction | None = None
     augmentation: Augmentation | None = None
     train_images: _Count | None = None
@@ -84,7 +87,7 @@ class TrainingConfig:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     ema_decay: _Fraction | None = None
-    criterion: str | None = None
+    criterion: _Name | None = None
     images_per_class: _Count | None = None
     gradient_accumulation: _Count = 1
     accelerator: Literal["cpu", "cuda"] = "cpu"
@@ -95,7 +98,7 @@ class TrainingConfig:
 class SupernetConfig(TrainingConfig):
     """How the supernet is trained."""
 
-    strategy: str = "uniform"
+    strategy: _Name = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -133,8 +136,8 @@ class SearchConfig:
     `actors` of the cluster at `ray_address`, else of RAY_ADDRESS, else of one on this machine.
     """
 
-    agent: str = "predictor"
-    evaluator: str = "supernet"
+    agent: _Name = "predictor"
+    evaluator: _Name = "supernet"
     short_epochs: _Count = 2
     executor: Literal["local", "ray"] = "local"
     actors: _Count = 2
@@ -182,16 +185,16 @@ class RunConfig:
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
     device: str | None = None
-    devices: Path | None = None
-    lut: Path | None = None
+    devices: _Path | None = None
+    lut: _Path | None = None
     trust: TrustConfig = TrustConfig()
     precision: Literal["fp32", "int8"] = "fp32"
     supernet: SupernetConfig = SupernetConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
-    task: str = "classification"
+    task: _Name = "classification"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    out: Path = Path("runs/default")
+    out: _Path = Path("runs/default")
 
 
 _ADAPTER = TypeAdapter(RunConfig)
@@ -202,15 +205,14 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
 
     Args:
         path: the file, or None.
-        overrides: values by dotted name, e.g. `{"supernet.epochs": 3}`; None is no override.
+        overrides: values by dotted name, e.g. `{"supernet.epochs": 3}`.
 
     Raises:
         RequestError: the file cannot be read, has an unknown key, a wrong type or a value out of range.
     """
     settings = {} if path is None else _read_yaml(path)
     for name, value in overrides.items():
-        if value is not None:
-            _set(settings, name.split("."), value)
+        _set(settings, name.split("."), value)
     where = str(path) if path else "the command line"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")
@@ -232,7 +234,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         parsed = parse_yaml(value)
     except FileError as error:
         raise RequestError(f"--set {text}: the value is not YAML: {error}") from error
-    if not (name and equals) or parsed is None:
+    if not (name.strip() and equals and value.strip()):
         raise RequestError(f"--set needs a name and a value, retrain.ema_decay=0.99; got {text!r}")
     return name.strip(), parsed
 

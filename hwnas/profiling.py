@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,17 +35,20 @@ NOTABLE_DRIFT = 0.03
 
 
 def onnx_cache() -> Path:
-    """Where exported blocks are kept between runs.
+    """Return the folder where exported blocks are kept between runs; it is made where it is not there.
 
     Raises:
-        RunError: there can be no such folder.
+        RunError: it cannot be made or written to.
     """
     folder = user_cache_path("hwnas") / "onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise RunError(
-            f"cannot keep exported blocks in {folder}: {error.strerror}; name another folder with XDG_CACHE_HOME"
+            f"expected a folder for exported blocks that can be written to, found {folder}: {error.strerror}; "
+            "name another place with XDG_CACHE_HOME"
         ) from error
     return folder
 

@@ -7,16 +7,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hwnas.errors import RequestError
+
 
 def parse_ms(text: str | float) -> float:
     """Milliseconds from "20ms", "0.5 s" or "800us".
 
     Raises:
-        ValueError: it is none of these, has no unit, or is not positive.
+        RequestError: it is none of these, has no unit, or is not positive.
     """
     expected = "a duration such as 20ms, 0.5s or 800us (or a share such as 60%)"
     if re.fullmatch(r"\s*[\d.]+(e[+-]?\d+)?\s*", str(text).lower()):
-        raise ValueError(f"expected {expected}, got {str(text)!r}: did you mean {str(text).strip()}ms?")
+        raise RequestError(f"expected {expected}, got {str(text)!r}: did you mean {str(text).strip()}ms?")
     return _scaled(text, {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}, expected)
 
 
@@ -24,7 +26,7 @@ def parse_count(text: str | float) -> float:
     """A number from "3M", "600k", "1.5G" or a plain number, in steps of 1000.
 
     Raises:
-        ValueError: it is none of these, or not positive.
+        RequestError: it is none of these, or not positive.
     """
     return _scaled(text, {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}, "a number such as 3M, 600k or 1.5G")
 
@@ -33,7 +35,7 @@ def parse_bytes(text: str | float) -> float:
     """Bytes from "64MB", "512 KiB" or a plain number of bytes; MB are 1000 and MiB 1024 steps.
 
     Raises:
-        ValueError: it is none of these, or not positive.
+        RequestError: it is none of these, or not positive.
     """
     units = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
     return _scaled(text, units, "a size such as 64MB or 512KiB")
@@ -43,9 +45,13 @@ def parse_mj(text: str | float) -> float:
     """Millijoules from "5mJ", "0.1 J", "800uJ" or a plain number of millijoules.
 
     Raises:
-        ValueError: it is none of these, or not positive.
+        RequestError: it is none of these, or not positive.
     """
     return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
+
+
+BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}
+"""Whether a network keeps its budget, in a word; None where nothing was measured."""
 
 
 def share(part: float, whole: float) -> float:
@@ -57,10 +63,10 @@ def share(part: float, whole: float) -> float:
 def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?\d{1,2}))?\s*([a-zµ]*)\s*", str(text).lower())
     if not match or match[3] not in units:
-        raise ValueError(f"expected {expected}, got {text!r}")
+        raise RequestError(f"expected {expected}, got {text!r}")
     value = float(f"{match[1]}e{match[2] or 0}") * units[match[3]]
     if value <= 0:
-        raise ValueError(f"expected {expected} above zero, got {text!r}")
+        raise RequestError(f"expected {expected} above zero, got {text!r}")
     return value
 
 
@@ -69,7 +75,7 @@ class Budget:
     """A latency limit: in milliseconds, or as a share of what the slowest architecture of the space takes.
 
     Raises:
-        ValueError: neither or both are given, or the share is not between 0 and 1.
+        RequestError: neither or both are given, or the share is not between 0 and 1.
     """
 
     milliseconds: float | None = None
@@ -77,9 +83,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.milliseconds is None) == (self.share is None):
-            raise ValueError("a budget is either milliseconds or a share")
+            raise RequestError("a budget is either milliseconds or a share")
         if self.share is not None and not 0 < self.share < 1:
-            raise ValueError(f"a share must be above 0 % and below 100 %, got {100 * self.share:g} %")
+            raise RequestError(f"a share must be above 0 % and below 100 %, got {100 * self.share:g} %")
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:

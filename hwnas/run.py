@@ -25,7 +25,7 @@ from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
-from profilers.device import adjusted, find_device
+from profilers.device import UNKNOWN, adjusted, find_device
 from safe_files import write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
@@ -179,13 +179,19 @@ class Run:
     def device(self) -> Device:
         """The device that latencies are about: the configuration's, else the table's, else this machine's CPU.
 
+        That of an imported table is not at hand: nothing is measured on it.
+
         Raises:
             RequestError: the table was measured on another device.
         """
         if self.given_table is None:
             return find_device(self.config.device or "cpu", self.config.devices)
-        settings = self.given_table.provenance.device
+        settings, is_imported = self.given_table.provenance.device, self.given_table.is_imported
+        if is_imported and self.config.device is None:
+            return Device(name=settings["name"], runtime=UNKNOWN, batch=settings["batch"])
         device = find_device(self.config.device or settings["name"], self.config.devices)
+        if is_imported:  # whoever names a device knows that it is such a one
+            return adjusted(device, batch=settings["batch"])
         if device.name != settings["name"]:
             raise RequestError(
                 f"{self.config.lut} was measured on {settings['name']!r}, but --device is {device.name!r}"

@@ -61,6 +61,8 @@ def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_ce
 def _remedy(table: LatencyTable) -> str:
     if table.provenance.is_emulated:
         return "profile the device itself"
+    if table.is_imported:
+        return "hwnas lut adapt makes a table with one from it, for a device that is here"
     is_adapted = table.provenance.stopped_by == "adapted"
     again = "adapt again" if is_adapted else "profile again with --fresh"
     if not table.slowdown.is_believed:

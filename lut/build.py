@@ -136,6 +136,34 @@ def build_table(
     return table
 
 
+def require_extent(
+    table: LatencyTable,
+    space: SearchSpace,
+    *,
+    networks: int | None = None,
+    seed: int | None = None,
+    rounds: int | None = None,
+    name: str = "the table",
+) -> None:
+    """Raise TableError where a whole table holds less than what is asked for, or by another seed.
+
+    Args:
+        networks, seed, rounds: as they would be planned for; None for any.
+    """
+    found = table.provenance
+    remedy = "--fresh measures it again, another --output keeps it"
+    if seed not in (None, found.seed):
+        raise TableError(f"{name} is complete, by seed {found.seed}; seed {seed} was asked for: {remedy}")
+    if rounds is not None and found.stopped_by == "rounds" and found.rounds < rounds:
+        raise TableError(f"{name} is complete with {found.rounds} rounds; {rounds} were asked for: {remedy}")
+    wanted = set() if networks is None else {n.key for n in draw_networks(space, networks, seed=found.seed)}
+    if wanted - {n.measurement.key for n in table.networks}:
+        raise TableError(
+            f"{name} is complete with {len(table.networks)} networks, twins counted; {len(wanted)} were asked for: "
+            f"{remedy}"
+        )
+
+
 def measure_plan(
     space: SearchSpace,
     path: Path,
@@ -270,21 +298,22 @@ def _export(
     is_fresh: bool,
 ) -> tuple[list[Model], dict[str, str]]:
     """The models of a plan, and what could not be exported."""
-    jobs: list[tuple[str, Callable[[], Path]]] = [
-        *((b.key, lambda b=b: export_block(b, folder, batch=device.batch, is_fresh=is_fresh)) for b in plan.blocks),
-        *(
-            (n.key, lambda n=n: export_network(space, n.architecture, folder, batch=device.batch, is_fresh=is_fresh))
-            for n in plan.networks
-        ),
-    ]
+
+    def export_planned(planned: Block | NetworkPlan) -> Path:
+        if isinstance(planned, Block):
+            return export_block(planned, folder, batch=device.batch, opset=device.opset, is_fresh=is_fresh)
+        architecture = planned.architecture
+        return export_network(space, architecture, folder, batch=device.batch, opset=device.opset, is_fresh=is_fresh)
+
     models, unexportable = [], {}
-    is_block = {b.key for b in plan.blocks}
-    for done, (key, export) in enumerate(jobs, start=1):
+    jobs = [*plan.blocks, *plan.networks]
+    for done, planned in enumerate(jobs, start=1):
         try:
-            path = in_precision(export(), plan.precision, is_part=key in is_block, is_fresh=is_fresh)
-            models.append(Model(key=key, path=path))
+            is_part = isinstance(planned, Block)
+            path = in_precision(export_planned(planned), plan.precision, is_part=is_part, is_fresh=is_fresh)
+            models.append(Model(key=planned.key, path=path))
         except ExportError as error:
-            unexportable[key] = str(error)
+            unexportable[planned.key] = str(error)
         on_export(done, len(jobs))
     return models, unexportable
 

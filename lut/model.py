@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lut.cache import CacheModel
 from lut.errors import MissingLatencyError, TableError
 from lut.layout import LayoutWalk
-from lut.table import LatencyTable
+from lut.table import LatencyTable, block_keys
 from search_spaces import Architecture, SearchSpace, SpaceSpec
 from search_spaces.overview import extreme_architecture
 
@@ -24,19 +24,25 @@ class LatencyModel:
     def __init__(self, space: SearchSpace, table: LatencyTable, *, name: str = "the table") -> None:
         if table.space != space.spec:
             raise TableError(
-                f"{name} is for {table.space}; this search is for {space.spec}. Build a table for it: "
-                + profile_command(space.spec, table, "another.lut.json")
+                f"{name} is for {table.space}; this search is for {space.spec}. "
+                + (
+                    _fitting_flags(table.space)
+                    if table.is_imported
+                    else f"Build a table for it: {profile_command(space.spec, table, 'another.lut.json')}"
+                )
             )
         self.space = space
         self.table = table
-        missing = {b.key: b for b in space.candidates if not b.is_identity and b.key not in table.latency_ms}
-        if missing:
-            first = next(iter(missing))
-            total = len({b.key for b in space.candidates if not b.is_identity})
+        if missing := table.missing(space):
+            first, total = missing[0], len(block_keys(space))
             why = table.by_key[first].error if first in table.by_key else "never measured"
             raise MissingLatencyError(
                 f"no latency for {first} in {name} ({len(missing)} of {total} blocks; {why}); "
-                f"run: {profile_command(space.spec, table, name)} --fresh"
+                + (
+                    "import the whole table"
+                    if table.is_imported
+                    else f"run: {profile_command(space.spec, table, name)} --fresh"
+                )
             )
         self._costs = _Costs(table, space)
 
@@ -51,8 +57,11 @@ class LatencyModel:
 
         Returns:
             [num_architectures] milliseconds.
+
+        Raises:
+            SpaceError: an architecture has another number of decisions, or a choice that does not exist.
         """
-        return self._costs.total_ms(architectures)
+        return self._costs.total_ms(self.space.as_array(architectures))
 
     def predict_one_ms(self, architecture: Architecture) -> float:
         """Predicted latency of one architecture, in milliseconds per forward pass."""
@@ -69,7 +78,7 @@ class LatencyModel:
 
 def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
     """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing."""
-    return _Costs(table, space).total_ms(architectures)
+    return _Costs(table, space).total_ms(space.as_array(architectures))
 
 
 class _Costs:
@@ -124,6 +133,14 @@ def energy_mj(table: LatencyTable, space: SearchSpace, architectures: NDArray[np
             "this user may read; leave --max-energy out"
         )
     return space.block_sum(np.array([table.energy_mj.get(b.key, 0.0) for b in space.candidates]), architectures)
+
+
+def _fitting_flags(spec: SpaceSpec) -> str:
+    """What makes a search fit a published table; the data's classes may be fewer than the outputs."""
+    return (
+        f"Search what was published: --space {spec.name} --input-size {spec.input_size} --width {spec.width:g} "
+        f"--set space.outputs={spec.num_classes}, with images of {spec.in_channels} channels"
+    )
 
 
 def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:

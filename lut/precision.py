@@ -25,7 +25,7 @@ BYTES: dict[Precision, int] = {"fp32": 4, "int8": 1}
 NUM_CALIBRATION_BATCHES = 4
 """Random inputs that ranges are taken from: latencies depend on types and shapes, not on the ranges."""
 
-VERSION = f"1;onnxruntime={onnxruntime.__version__}"
+VERSION = f"2;onnxruntime={onnxruntime.__version__}"
 
 
 def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: bool = False) -> Path:
@@ -86,12 +86,24 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-            if is_part:
-                onnx.save(_with_quantized_ends(onnx.load(draft)), draft)
+            model = without_unused_domains(onnx.load(draft))
+            onnx.save(_with_quantized_ends(model) if is_part else model, draft)
             onnx.checker.check_model(str(draft))
         except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
             raise ExportError(f"cannot quantize {path.name}: {error}") from error
         target.write_bytes(draft.read_bytes())
+
+
+def without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without the operator sets that the quantizer names though no node is of them.
+
+    Older runtimes refuse models that name newer sets than they know.
+    """
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [imported for imported in model.opset_import if imported.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
 
 
 def _with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:

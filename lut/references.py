@@ -74,20 +74,25 @@ def choose_references(
     Raises:
         ExportError: one of them cannot be exported, though the table has it.
     """
-    precision, batch = cast(Precision, table.provenance.precision), table.batch
+    precision, batch, opset = cast(Precision, table.provenance.precision), table.batch, table.opset
     keys = spread_blocks(table, num_blocks)
     blocks = {b.key: b for b in space.candidates if b.key in keys}
     networks = _nearest(table, near_ms, num_networks)
     return References(
         blocks=tuple(
-            Model(key=key, path=in_precision(export_block(b, onnx_folder, batch=batch), precision, is_part=True))
+            Model(
+                key=key,
+                path=in_precision(export_block(b, onnx_folder, batch=batch, opset=opset), precision, is_part=True),
+            )
             for key, b in blocks.items()
         ),
         networks=tuple(
             Model(
                 key=n.measurement.key,
                 path=in_precision(
-                    export_network(space, n.architecture, onnx_folder, batch=batch), precision, is_part=False
+                    export_network(space, n.architecture, onnx_folder, batch=batch, opset=opset),
+                    precision,
+                    is_part=False,
                 ),
             )
             for n in networks

@@ -25,10 +25,13 @@ from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
 from safe_files import write_text
-from search_spaces import Block, SpaceError, SpaceSpec
+from search_spaces import Block, SearchSpace, SpaceError, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
 VERSION = 2
+
+IMPORTED = "imported"
+"""What ended the measuring of tables that others published."""
 
 UNCALIBRATED_VERSION = 1
 """Tables of this version are read without their calibration, whose numbers meant something else, and their
@@ -194,16 +197,36 @@ class LatencyTable:
                 "give another output or --fresh"
             )
 
+    def missing(self, space: SearchSpace) -> list[str]:
+        """Keys of the blocks of a space that the table has no latency of, in the order of the space."""
+        return [key for key in block_keys(space) if key not in self.latency_ms]
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether others published it, for a device that need not be at hand."""
+        return self.provenance.stopped_by == IMPORTED
+
     @property
     def batch(self) -> int:
         """Images per forward pass."""
         return int(self.provenance.device["batch"])
 
+    @property
+    def opset(self) -> int | None:
+        """ONNX operator set of the models; None where their device asks for none."""
+        opset = self.provenance.device.get("opset")
+        return None if opset is None else int(opset)
+
+
+def block_keys(space: SearchSpace) -> list[str]:
+    """Keys of the distinct blocks of a space that take time, in order."""
+    return list(dict.fromkeys(b.key for b in space.candidates if not b.is_identity))
+
 
 _ADAPTER = TypeAdapter(LatencyTable)
 
 
-def save_table(table: LatencyTable, path: Path) -> None:
+def save_table(table: LatencyTable, path: Path | str) -> None:
     """Write the table, whole or not at all.
 
     Raises:
@@ -212,17 +235,18 @@ def save_table(table: LatencyTable, path: Path) -> None:
     content = json.dumps(_ADAPTER.dump_python(table, mode="json"), separators=(",", ":"), sort_keys=True)
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
-        write_text(path, text)
+        write_text(Path(path), text)
     except OSError as error:
         raise TableError(f"cannot write {path}: {error.strerror}") from error
 
 
-def load_table(path: Path) -> LatencyTable:
+def load_table(path: Path | str) -> LatencyTable:
     """The table in a file.
 
     Raises:
         TableError: the file is missing, cut, changed since it was written, or not a table of this version.
     """
+    path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

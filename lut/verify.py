@@ -60,12 +60,17 @@ def verify_table(
     if len(fresh) < 2:
         raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")
     precision = cast(Precision, table.provenance.precision)
-    batch = profiler.device.batch
+    batch, opset = profiler.device.batch, profiler.device.opset
     references = choose_references(table, space, onnx_folder, near_ms=1.0, num_blocks=NUM_BLOCKS, num_networks=0)
     models = list(references.models)
     names = {a: f"network({'-'.join(map(str, a))})" for a in fresh}
     models += [
-        Model(key=n, path=in_precision(export_network(space, a, onnx_folder, batch=batch), precision, is_part=False))
+        Model(
+            key=n,
+            path=in_precision(
+                export_network(space, a, onnx_folder, batch=batch, opset=opset), precision, is_part=False
+            ),
+        )
         for a, n in names.items()
     ]
     journal = onnx_folder / "verify.journal"

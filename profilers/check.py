@@ -56,7 +56,8 @@ def check_device(device: Device, model: Path) -> Iterator[Finding]:
     try:
         profiler.require_reachable()
     except DeviceError as error:
-        yield Finding(step="threads", is_good=False, text=str(error), remedy="set fewer threads in the devices file")
+        fewer = "set fewer threads in the devices file" if device.is_measurable else ""
+        yield Finding(step="device", is_good=False, text=str(error), remedy=fewer)
         return
     except MeasurementError as error:
         yield Finding(step="reach", is_good=False, text=str(error), remedy=remedy(device))

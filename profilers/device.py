@@ -8,14 +8,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from profilers.errors import DeviceError
-from safe_files import FileError, read_yaml
+from safe_files import FileError, expanded, read_yaml
+from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
+
+UNKNOWN = "unknown"
+"""The runtime of devices that are not at hand: others measured there, and nothing can be measured."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
+_Here = Annotated[str, AfterValidator(expanded)]
+"""A program or file of this machine."""
+
+
+def _beginning_here(command: tuple[str, ...]) -> tuple[str, ...]:
+    return (*map(expanded, command[:1]), *command[1:])
+
+
+def _in_login_folder(path: str) -> str:
+    """Return a path on a board without the `~/` that nobody would expand there: ssh begins in that folder."""
+    return path.removeprefix("~/")
+
+
+_Command = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_beginning_here)]
+_There = Annotated[str, Field(min_length=1), AfterValidator(_in_login_folder)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -42,8 +61,8 @@ class Ssh:
     """A board that the system's ssh reaches, by its name in the user's ssh configuration."""
 
     host: Annotated[str, Field(min_length=1, pattern=r"^[^-].*")]
-    python: str = "python3"
-    folder: str = ".cache/hwnas"
+    python: _There = "python3"
+    folder: _There = ".cache/hwnas"
     options: tuple[str, ...] = ()
 
 
@@ -53,14 +72,14 @@ class Device:
 
     name: str
     description: str = ""
-    runtime: Annotated[str, Field(pattern=r"^(onnxruntime|tvm|.+\.py)$")]
+    runtime: Annotated[_Here, Field(pattern=rf"^(onnxruntime|tvm|{UNKNOWN}|.+\.py)$")]
     provider: Literal["cpu", "cuda"] = "cpu"
     target: str | None = None
-    cross_compiler: str | None = None
+    cross_compiler: _Here | None = None
     rpc: Rpc | None = None
     ssh: Ssh | None = None
-    command: tuple[str, ...] | None = None
-    copy: tuple[str, ...] | None = None
+    command: _Command | None = None
+    copy: _Command | None = None
     folder: str = "/tmp/hwnas"  # noqa: S108 - on another machine, where its user may choose another
     emulated: bool = False
     tuning: Literal["none", "meta_schedule"] = "none"
@@ -98,6 +117,11 @@ class Device:
         """Whether models run on this very machine, natively."""
         return not (self.rpc or self.ssh or self.command or self.emulated)
 
+    @property
+    def is_measurable(self) -> bool:
+        """Whether anything can be measured there."""
+        return self.runtime != UNKNOWN
+
     def settings(self) -> dict[str, object]:
         """What a measurement depends on: everything but the description, the way there and the deadlines."""
         cores = None if self.cores is None else list(self.cores)
@@ -108,8 +132,8 @@ class Device:
             "cores": cores,
             "batch": self.batch,
         }
-        others = {"target": self.target, "tuning": self.tuning, "provider": self.provider, "emulated": self.emulated}
-        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False}
+        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False, "opset": None}
+        others = {name: getattr(self, name) for name in defaults}
         return settings | {name: value for name, value in others.items() if value != defaults[name]}
 
 
@@ -135,12 +159,18 @@ def find_device(name: str, path: Path | None = None) -> Device:
     """The device of that name.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: there is none, or its worker is a file of code that may not be run.
     """
     devices = load_devices(path)
     if name not in devices:
-        known = ", ".join(sorted(devices))
-        raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {known}")
+        own = "" if path else "; one of your own is in a file that --devices FILE names"
+        raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {', '.join(sorted(devices))}{own}")
+    runtime = devices[name].runtime
+    try:
+        if is_file(runtime):
+            require_trusted(f"device {name!r}", runtime)
+    except UntrustedCodeError as error:
+        raise DeviceError(str(error)) from error
     return devices[name]
 
 
@@ -158,6 +188,17 @@ def adjusted(
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:
         settings["cores"] = None
     return _parse(device.name, settings, Path("command line"))
+
+
+def require_measurable(device: Device) -> None:
+    """Find out whether a device is one to measure on, and has a core for every thread where it is this machine.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    if not device.is_measurable:
+        raise DeviceError(f"{device.name}: nothing can be measured on a device of unknown runtime; name another")
+    require_cores(device)
 
 
 def require_cores(device: Device) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.device import Device, remedy, require_cores
+from profilers.device import Device, remedy, require_measurable
 from profilers.errors import MeasurementError, WorkerLostError
 from profilers.events import Inspected
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
 from profilers.pace import Pace
+from profilers.reach import require_resolved, ssh_host
 from profilers.session import MAX_LOSSES, Session, collect, collect_pace
 from profilers.transport import Transport, transport_for, worker_file
 
@@ -98,9 +99,9 @@ class Profiler:
         Raises:
             MeasurementError: no worker can be kept alive, or not one model can be measured.
             JournalError: the journal belongs to other models, another device or other versions.
-            DeviceError: this machine has fewer cores than the device has threads.
+            DeviceError: the device is none to measure on, or this machine has fewer cores than it has threads.
         """
-        require_cores(self.device)
+        self._require_known_host()
         if self.device.rpc is not None and self.device.rpc.boards > 1:
             from profilers.pool import measure_on_boards  # it measures each board's share with a profiler of its own
 
@@ -137,10 +138,10 @@ class Profiler:
 
         Raises:
             MeasurementError: it is not.
-            DeviceError: this machine has fewer cores than the device has threads.
+            DeviceError: it is none to measure on, or this machine has fewer cores than it has threads.
         """
         device = self.device
-        require_cores(device)
+        self._require_known_host()
         if device.rpc is not None:
             try:
                 with socket.create_connection((device.rpc.host, device.rpc.port), timeout=REACH_TIMEOUT_S):
@@ -153,6 +154,20 @@ class Profiler:
                 (self.transport or transport_for(device)).place([worker_file(device.runtime)])
             except WorkerLostError as error:
                 raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
+
+    def _require_known_host(self) -> None:
+        """Find out whether the device is one to measure on, and its host has an address."""
+        device = self.device
+        require_measurable(device)
+        if device.rpc is not None:
+            name: str | None = device.rpc.host
+        else:
+            name = None if device.ssh is None else ssh_host(device.ssh.host, device.ssh.options)
+        try:
+            if name is not None:
+                require_resolved(name)
+        except OSError as error:
+            raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
     def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
         """What the runtime makes of the models, by key.

@@ -47,12 +47,7 @@ def tune(
         DeviceError: the device is not TVM's, or is a board without a tracker.
         MeasurementError: the tuner ended before it was done.
     """
-    if device.runtime != "tvm":
-        raise DeviceError(f"{device.name} runs {device.runtime}: only devices of runtime tvm are tuned")
-    if device.rpc is not None and not device.rpc.tracker:
-        raise DeviceError(
-            f"tuning on {device.name} needs a TVM tracker: set rpc.tracker and rpc.key in its description"
-        )
+    require_tunable(device)
     folder = tuning_folder(device)
     folder.mkdir(parents=True, exist_ok=True)
     job = {
@@ -81,6 +76,16 @@ def tune(
             f"the tuner was lost after {num} of {len(models)} blocks: {loss}; the same command continues"
         ) from loss
     return errors
+
+
+def require_tunable(device: Device) -> None:
+    """Raise DeviceError unless schedules can be tuned on a device."""
+    if device.runtime != "tvm":
+        raise DeviceError(f"{device.name} runs {device.runtime}: only devices of runtime tvm are tuned")
+    if device.rpc is not None and not device.rpc.tracker:
+        raise DeviceError(
+            f"tuning on {device.name} needs a TVM tracker: set rpc.tracker and rpc.key in its description"
+        )
 
 
 def tuning_folder(device: Device) -> Path:

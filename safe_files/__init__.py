@@ -2,6 +2,7 @@
 
 from safe_files.cached import cached, is_as_made
 from safe_files.errors import FileError, WriteError
+from safe_files.paths import expanded
 from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text
 from safe_files.writing import replacing, write_text
 from safe_files.yaml_text import dump_yaml, parse_yaml, read_yaml
@@ -11,6 +12,7 @@ __all__ = [
     "WriteError",
     "cached",
     "dump_yaml",
+    "expanded",
     "is_as_made",
     "open_regular",
     "parse_json",

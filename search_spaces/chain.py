@@ -79,7 +79,7 @@ class ChainSpace(SearchSpace):
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Identities move to the end of each run of layers that have the same candidates."""
-        form = list(architecture)
+        form = list(self.validated(architecture))
         for start, stop, identity in self._runs:
             kept = [choice for choice in form[start:stop] if choice != identity]
             form[start:stop] = kept + [identity] * (stop - start - len(kept))

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from search_spaces.code_trust import OWN_PACKAGES, UntrustedCodeError, is_file, is_standard, require_trusted
+from safe_files import expanded
+from safe_files.code_trust import OWN_PACKAGES, UntrustedCodeError, is_file, is_standard, require_trusted
 
 
 class ImportReferenceError(Exception):
@@ -128,7 +129,7 @@ def _imported(kind: PartKind, name: str, where: str) -> ModuleType:
         )
     try:
         require_trusted(f"{kind.name} {name}", where)
-        module = _import_file(Path(where)) if is_file(where) else importlib.import_module(where)
+        module = _import_file(expanded(Path(where))) if is_file(where) else importlib.import_module(where)
     except (ImportReferenceError, UntrustedCodeError) as error:
         raise ImportReferenceError(str(error)) from error
     except (Exception, SystemExit) as error:  # whatever the user's module raises

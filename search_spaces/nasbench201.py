@@ -17,7 +17,7 @@ from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.skip import Skip
 from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
-from search_spaces.supernet import Supernet
+from search_spaces.supernet import Supernet, require_choices
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """As the benchmark names them."""
@@ -101,7 +101,7 @@ class NasBench201(SearchSpace):
 
         Nodes 1 and 2 trade places where no edge joins them.
         """
-        form = _used(architecture)
+        form = _used(self.validated(architecture))
         if form[2] == _NONE:  # no edge from node 1 to node 2
             swapped = (form[1], form[0], _NONE, form[3], form[5], form[4])
             form = min(form, _used(swapped))
@@ -159,6 +159,7 @@ class CellSupernet(Supernet):
         self.parts = nn.ModuleList(space._modules(make_cell))
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
+        require_choices(architecture, [len(OPERATIONS)] * len(EDGES))
         form = _used(architecture)
         names = [f"{edge}_{OPERATIONS[c]}" for edge, c in enumerate(form) if c not in (_NONE, _SKIP)]
         return [

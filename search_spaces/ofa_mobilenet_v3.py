@@ -107,7 +107,7 @@ class OfaMobileNetV3(SearchSpace):
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Layers that are left out take their first choice."""
-        form = list(architecture)
+        form = list(self.validated(architecture))
         for segment in self.segments:
             start = segment.decisions.start
             first_left_out = start + 1 + form[start] + min(DEPTHS)

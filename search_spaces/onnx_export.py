@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import tempfile
 import warnings
@@ -22,8 +23,14 @@ OPSET = 17
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
 
-EXPORT_VERSION = f"1;torch={torch.__version__};opset={OPSET}"
-"""Changes whenever the same block would give other bytes: the first number stands for this module's own code."""
+
+def _version(opset: int) -> str:
+    """What changes whenever the same block would give other bytes; the first number is for this module's own code."""
+    return f"1;torch={torch.__version__};opset={opset}"
+
+
+EXPORT_VERSION = _version(OPSET)
+"""That of the usual operator set."""
 
 
 def export_module(
@@ -32,7 +39,7 @@ def export_module(
     *,
     input_shape: tuple[int, int, int, int],
     dynamic_batch: bool = False,
-    opset: int = OPSET,
+    opset: int | None = None,
 ) -> None:
     """Write an inference-mode copy of a module as a checked ONNX file, BatchNorm folded; the module is left as it was.
 
@@ -43,12 +50,12 @@ def export_module(
         path: the file, written whole or not at all.
         input_shape: N, C, H, W of the example; N is the batch unless `dynamic_batch`.
         dynamic_batch: leave the batch dimension open.
-        opset: ONNX operator set, for runtimes that know none as new.
+        opset: ONNX operator set, for runtimes that know none as new as `OPSET`.
 
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
     """
-    model = _exported(module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset)
+    model = _exported(module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset or OPSET)
     with replacing(path) as draft:
         draft.write_bytes(model)
 
@@ -80,7 +87,9 @@ def _exported(
         return draft.read_bytes()
 
 
-def export_block(block: Block, folder: Path, *, batch: int = 1, is_fresh: bool = False) -> Path:
+def export_block(
+    block: Block, folder: Path, *, batch: int = 1, opset: int | None = None, is_fresh: bool = False
+) -> Path:
     """The block's ONNX file in `folder`, exported unless one of the same key, batch and versions is there unchanged.
 
     Weights are random but the same for the same key, so that files can be told apart by their hash.
@@ -93,18 +102,25 @@ def export_block(block: Block, folder: Path, *, batch: int = 1, is_fresh: bool =
         WriteError: the folder cannot be written to.
     """
     shape = (batch, block.in_channels, block.input_size, block.input_size)
-    return _cached(block.key, block.family, folder, block.build, shape, is_fresh=is_fresh)
+    return _cached(block.key, block.family, folder, block.build, shape, opset or OPSET, is_fresh=is_fresh)
 
 
 def export_network(
-    space: SearchSpace, architecture: Architecture, folder: Path, *, batch: int = 1, is_fresh: bool = False
+    space: SearchSpace,
+    architecture: Architecture,
+    folder: Path,
+    *,
+    batch: int = 1,
+    opset: int | None = None,
+    is_fresh: bool = False,
 ) -> Path:
     """The network's ONNX file in `folder`, with random weights; exported once like blocks are."""
     blocks = space.blocks(architecture)
     spec = space.spec
     shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
     text = "+".join(block.key for block in blocks)
-    return _cached(text, "network", folder, lambda: space.build(architecture), shape, is_fresh=is_fresh)
+    build = functools.partial(space.build, architecture)
+    return _cached(text, "network", folder, build, shape, opset or OPSET, is_fresh=is_fresh)
 
 
 def _cached(
@@ -113,10 +129,11 @@ def _cached(
     folder: Path,
     build: Callable[[], nn.Module],
     input_shape: tuple[int, int, int, int],
+    opset: int,
     *,
     is_fresh: bool,
 ) -> Path:
-    made_of = f"{text};batch={input_shape[0]};{EXPORT_VERSION}"
+    made_of = f"{text};batch={input_shape[0]};{_version(opset)}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()
     path = folder / f"{name}-{digest[:24]}.onnx"
 
@@ -124,6 +141,6 @@ def _cached(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(digest[:8], 16))
             module = build()
-        draft.write_bytes(_exported(module, path.name, input_shape, dynamic_batch=False, opset=OPSET))
+        draft.write_bytes(_exported(module, path.name, input_shape, dynamic_batch=False, opset=opset))
 
     return cached(path, made_of, make, is_fresh=is_fresh)

@@ -180,8 +180,11 @@ class SearchSpace(ABC):
         Raises:
             SpaceError: an architecture has another number of decisions, or a choice that does not exist.
         """
-        array = np.asarray(architectures)
         wanted = len(self.decisions)
+        try:
+            array = np.asarray(architectures)
+        except ValueError as error:
+            raise SpaceError(f"architectures of {self.spec.name} are {wanted} integers each, got {error}") from error
         if array.ndim != 2 or array.shape[1] != wanted or not np.issubdtype(array.dtype, np.integer):
             raise SpaceError(
                 f"architectures of {self.spec.name} are {wanted} integers each, got an array of shape {array.shape} "

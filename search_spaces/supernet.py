@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from search_spaces.block import Block
+from search_spaces.errors import SpaceError
 from search_spaces.space import Architecture
 
 
@@ -34,6 +35,15 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         """What the subnet computes."""
+
+
+def require_choices(architecture: Architecture, num_choices: Sequence[int]) -> None:
+    """Raise SpaceError unless an architecture chooses once for each decision, among so many."""
+    if len(architecture) != len(num_choices):
+        raise SpaceError(f"expected {len(num_choices)} choices, one for each decision, got {len(architecture)}")
+    for position, (choice, num) in enumerate(zip(architecture, num_choices, strict=True)):
+        if not 0 <= choice < num:
+            raise SpaceError(f"decision {position} has choices 0 to {num - 1}, got {choice}")
 
 
 def with_weights(block: Block, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -65,6 +75,7 @@ class ChoiceSupernet(Supernet):
         """Per layer [num_choices], where a strategy learns which to choose; else empty. See `choice_logits`."""
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
+        require_choices(architecture, [len(layer) for layer in self.layers])  # type: ignore[arg-type]
         chosen = [layer[choice] for layer, choice in zip(self.layers, architecture, strict=True)]  # type: ignore[index]
         return [*self.stem, *chosen, *self.head]
 

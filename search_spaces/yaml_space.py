@@ -25,7 +25,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from safe_files import FileError, read_yaml
+from safe_files import FileError, expanded, read_yaml
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
@@ -106,8 +106,8 @@ def yaml_space(spec: SpaceSpec) -> ChainSpace:
     Raises:
         SpaceError: the file cannot be read, or does not describe a space.
     """
-    path = Path(spec.name)
     try:
+        path = expanded(Path(spec.name))
         raw = read_yaml(path)
         if isinstance(raw, dict):
             raw = {name: value for name, value in raw.items() if not str(name).startswith("x-")}

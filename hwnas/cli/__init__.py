@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is imported
     from hwnas.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may have what the terminal has not
     previous = signal.signal(signal.SIGINT, _interrupt)
     try:
         app()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, tune
+from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
 
 app = typer.Typer(
@@ -31,10 +32,15 @@ app.add_typer(lut.app, name="lut")
 app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")
 
-NEVER_RUN_CODE = {"spaces", "list", "new", "diff", "import"}
-"""Commands that name no parts and read no files that do."""
+NEVER_RUN_CODE = {
+    *("list_parts", "new", "spaces"),
+    *("diff", "import_"),
+    *("devices", "emulate", "serve", "track"),
+}
+"""Commands that name no parts and read no files that do, by their functions."""
 
-for _command in [*app.registered_commands, *lut.app.registered_commands]:
+for _command in all_callbacks(app):
     assert _command.callback is not None
-    if (_command.name or _command.callback.__name__) not in NEVER_RUN_CODE:
+    _command.callback = with_paths_expanded(_command.callback)
+    if _command.callback.__name__ not in NEVER_RUN_CODE:
         _command.callback = may_run_code(_command.callback)

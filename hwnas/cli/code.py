@@ -28,7 +28,7 @@ def may_run_code(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def trusting(*, trust_code: bool = False, **arguments: object) -> None:
-        from search_spaces.code_trust import code_limited_to
+        from safe_files.code_trust import code_limited_to
 
         with nullcontext() if trust_code else code_limited_to(sys.argv[1:]):
             command(**arguments)

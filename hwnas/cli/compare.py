@@ -18,7 +18,7 @@ def compare(
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None,
     data: Annotated[str | None, typer.Option(help="Test on this data set too.")] = None,
-    data_root: Annotated[Path, typer.Option(help="Folder or archive of the data.")] = Path("data"),
+    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
     input_size: Annotated[
         int | None, ranged("input_size", "Pixels a side, of the data and of models that take any [the data's].")
     ] = None,
@@ -30,16 +30,23 @@ def compare(
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Latency, accuracy, size and memory of any ONNX models, measured interleaved."""
+    from hwnas.cli.arguments import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
     from hwnas.progress import Reporter
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
 
+    if data is None:
+        refuse_without("--data", data_root=data_root, output=output, skip_broken_images=skip_broken)
     reporter = Reporter(is_quiet=quiet)
     chosen = adjusted(find_device(device, devices), threads=threads)
     require_cores(chosen)
-    dataset = load_dataset(data, data_root, input_size=input_size, skip_broken_images=skip_broken) if data else None
+    dataset = (
+        load_dataset(data, data_root or Path("data"), input_size=input_size, skip_broken_images=skip_broken)
+        if data is not None
+        else None
+    )
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     rows = compare_models(

@@ -63,7 +63,7 @@ def check(
     device = find_device(name, file or file_before)
     block = MBConv(in_channels=8, out_channels=8, input_size=16, kernel=3, expansion=3)
     findings: list[Finding] = []
-    for finding in check_device(device, export_block(block, onnx_cache(), batch=device.batch)):
+    for finding in check_device(device, export_block(block, onnx_cache(), batch=device.batch, opset=device.opset)):
         findings.append(finding)
         if not as_json:
             remedy = f"; {finding.remedy}" if finding.remedy and finding.remedy not in finding.text else ""
@@ -109,14 +109,15 @@ def track(
 @device_app.command()
 def emulate(
     board: Annotated[str, typer.Argument(help="rpi4.")],
-    port: Annotated[int, ranged("port", "Port of its TVM RPC server.")] = 9190,
-    key: Annotated[str, typer.Option(help="What a tracker and clients ask for.")] = "",
+    port: Annotated[int | None, ranged("port", "Port of its TVM RPC server [9190].")] = None,
+    key: Annotated[str | None, typer.Option(help="What a tracker and clients ask for.")] = None,
     tracker: Annotated[str | None, typer.Option(help="HOST:PORT of a TVM tracker to offer the board to.")] = None,
     set_up_only: Annotated[bool, typer.Option(help="Do not start its TVM RPC server.")] = False,
 ) -> None:
     """Set up an emulated board under QEMU, and run its TVM RPC server on loopback."""
     import subprocess
 
+    from hwnas.cli.arguments import refuse_beside
     from hwnas.errors import RequestError
     from hwnas.progress import Reporter
     from profilers import rpc_supervisor
@@ -124,10 +125,12 @@ def emulate(
 
     if board != "rpi4":
         raise RequestError(f"unknown board {board!r}; there is: rpi4")
+    if set_up_only:
+        refuse_beside("--set-up-only", port=port, key=key, tracker=tracker)
     reporter = Reporter()
     python = set_up_rpi4(reporter.line)
     reporter.line(f"its python is {python}")
     if set_up_only:
         return
-    arguments = ["--port", str(port), "--key", key, *(["--tracker", tracker] if tracker else [])]
+    arguments = ["--port", str(port or 9190), "--key", key or "", *(["--tracker", tracker] if tracker else [])]
     raise typer.Exit(subprocess.run([str(python), rpc_supervisor.__file__, *arguments], check=False).returncode)

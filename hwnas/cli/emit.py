@@ -29,6 +29,7 @@ def emit(
 
     run = Run.from_folder(folder, Reporter(is_quiet=True))
     history = load_history(run)
+    run.space.as_array([e.architecture for e in history])
     latency = prepare_latency(run)
     largest_ms = max([latency.max_ms, *latency.more_ms.values()])
     limits = hard_limits(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)

@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
 
+NUM_LISTED = 10
+"""Blocks that are listed unless another number is given."""
+
 
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
-    slowest: Annotated[int, ranged("listed", "How many of the slowest blocks to list.")] = 10,
+    slowest: Annotated[int | None, ranged("listed", "How many of the slowest blocks to list [10].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
+    from hwnas.cli.arguments import refuse_beside
     from lut import load_table
     from lut.overview import describe_table
     from search_spaces import SpaceError, make_space
 
+    if as_json:
+        refuse_beside("--json, which has them all", slowest=slowest)
     table = load_table(path)
     try:
         space = make_space(table.space)
@@ -46,7 +52,7 @@ def show(
         spread, count = reported[key].std_ms, reported[key].count
         return [key, f"{ms:.4f}", "" if spread is None else f"{spread / ms:.1%}", "" if count is None else str(count)]
 
-    ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[:slowest]
+    ranked = sorted(table.latency_ms.items(), key=lambda item: -item[1])[: NUM_LISTED if slowest is None else slowest]
     print_table(
         f"slowest {len(ranked)} blocks",
         ["block", "ms", "spread", "samples"],
@@ -66,7 +72,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     about = describe_table(table, space)
     worker, device = about["worker"], about["device"]
     print(f"{path}: {about['num_entries']} blocks of {table.space}, {about['num_failed']} failed")
-    if about["stopped_by"] == "imported":
+    if table.is_imported:
         print(f"  from {worker['source']}, published for {device['name']}; imported {about['date']}")
     else:
         print(
@@ -86,6 +92,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  {line}")
     for key, error in about["unsettled"].items():
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
+    if space is not None and (missing := table.missing(space)):
+        print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
     if space is not None:
         for sentence in describe_machine(table, space):
             print(f"  {sentence}")
@@ -125,6 +133,7 @@ def verify(
     """Measure new random networks on the device now, and print the table's certificate again."""
     from dataclasses import asdict
 
+    from hwnas.errors import RequestError
     from hwnas.profiling import onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import describe
@@ -135,6 +144,11 @@ def verify(
     from search_spaces import make_space
 
     table = load_table(path)
+    if table.is_imported:
+        raise RequestError(
+            f"{path} was published by others, and its device is none that can be named here; make a table for one that "
+            f"is, which gets a certificate: hwnas lut adapt {path} --device NAME -o another.lut.json"
+        )
     settings = table.provenance.device
     device = adjusted(
         find_device(settings["name"], devices),
@@ -164,15 +178,18 @@ def verify(
 def diff(
     first: Annotated[Path, typer.Argument(help="A table's file.")],
     second: Annotated[Path, typer.Argument(help="Another's.")],
-    most: Annotated[int, ranged("listed", "How many of the most differing blocks to list.")] = 10,
+    most: Annotated[int | None, ranged("listed", "How many of the most differing blocks to list [10].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two tables: runtimes, threads, precisions, dates."""
     from dataclasses import asdict
 
+    from hwnas.cli.arguments import refuse_beside
     from lut import load_table
     from lut.compare import compare_tables
 
+    if as_json:
+        refuse_beside("--json, which has them all", most=most)
     difference = compare_tables(load_table(first), load_table(second))
     if as_json:
         print_json(asdict(difference))
@@ -187,7 +204,10 @@ def diff(
     print_table(
         "furthest from that ratio",
         ["block", "second / first"],
-        [[key, f"{ratio:.3f}"] for key, ratio in list(difference.ratios.items())[:most]],
+        [
+            [key, f"{ratio:.3f}"]
+            for key, ratio in list(difference.ratios.items())[: NUM_LISTED if most is None else most]
+        ],
     )
 
 
@@ -254,13 +274,14 @@ def import_(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="once-for-all or proxylessnas.")],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The published table.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+    accept_table: Annotated[bool, typer.Option("--accept-table", help="Take it though it lacks blocks.")] = False,
 ) -> None:
     """Read a table that others published; it has no certificate."""
     from lut import save_table
     from lut.importers import import_table
     from search_spaces import make_space
 
-    table = import_table(format_name, path)
+    table = import_table(format_name, path, may_be_partial=accept_table)
     save_table(table, output)
     print_table_summary(table, output, make_space(table.space))
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hwnas.quantities import BUDGET_KEPT
+
 WORTH_A_ROW = 0.01
 """Measured latencies are told at the table's speed too where the machine has become faster or slower by more."""
 
@@ -41,10 +43,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         ["supernet score", *(f"{n['supernet_score']:.2%}" for n in networks.values())],
         ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
         ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
-        ["measured ms", *(f"{n['measured_ms']:.4g}" for n in networks.values())],
+        ["measured ms", *("" if n["measured_ms"] is None else f"{n['measured_ms']:.4g}" for n in networks.values())],
         *_at_the_tables_speed(networks.values()),
         ["budget ms", *(f"{n['max_latency_ms']:.4g}" for n in networks.values())],
-        ["kept", *("yes" if n["budget_kept"] else "no" for n in networks.values())],
+        ["kept", *(BUDGET_KEPT[n["budget_kept"]] for n in networks.values())],
     ]
     space = summary["space"]
     print_table(f"{space['name']} at {space['input_size']} px on {summary['device']}", columns, rows)

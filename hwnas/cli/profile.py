@@ -9,6 +9,9 @@ import typer
 
 from hwnas.cli.ranges import ranged
 
+NUM_NETWORKS, ROUNDS = 50, 80
+"""What is measured unless other numbers are given."""
+
 
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
@@ -26,15 +29,15 @@ def profile(
         str | None, typer.Option(help="none or meta_schedule (see hwnas tune), instead of the device's own.")
     ] = None,
     networks: Annotated[
-        int,
-        ranged("networks", "Whole networks to calibrate and certify with; 0 for none."),
-    ] = 50,
-    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
+        int | None,
+        ranged("networks", "Whole networks to calibrate and certify with; 0 for none [50]."),
+    ] = None,
+    rounds: Annotated[int | None, ranged("rounds", "Interleaved rounds to measure at most [80].")] = None,
     max_minutes: Annotated[float, ranged("max_minutes", "Stop measuring after that long.")] = 60.0,
     memory_mb: Annotated[
         float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")
     ] = None,
-    seed: Annotated[int, ranged("seed", "Order of visits, and which networks.")] = 0,
+    seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how much work it would be.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
@@ -50,7 +53,7 @@ def profile(
     from hwnas.progress import Reporter
     from hwnas.trust import shortfall
     from lut import load_table, plan_table
-    from lut.build import journal_beside
+    from lut.build import journal_beside, require_extent
     from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import SpaceSpec, make_space
@@ -61,15 +64,16 @@ def profile(
     spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
     chosen = adjusted(find_device(device, devices), threads=threads, batch=batch, tuning=tuning)
     made = make_space(spec)
+    most_rounds = ROUNDS if rounds is None else rounds
     plan = plan_table(
         made,
-        rounds=rounds,
-        num_networks=networks,
+        rounds=most_rounds,
+        num_networks=NUM_NETWORKS if networks is None else networks,
         batch=chosen.batch,
         precision=known_precision(precision),
-        seed=seed,
+        seed=seed or 0,
     )
-    profiler = Profiler(device=chosen, rounds=rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed)
+    profiler = Profiler(device=chosen, rounds=most_rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed or 0)
     if dry_run:
         print(describe_plan(made, plan, profiler))
         return
@@ -79,6 +83,7 @@ def profile(
     if output.exists():
         table = load_table(output)
         table.require_origin(spec, chosen, precision=precision, name=str(output))
+        require_extent(table, made, networks=networks, seed=seed, rounds=rounds, name=str(output))
         reporter.line(f"{output} is complete; --fresh measures it again")
     else:
         table = profile_space(made, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)

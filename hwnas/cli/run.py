@@ -16,6 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; p
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
 
+DEFAULT_MAX_DROP = 1.0
+"""Points of accuracy that int8 may cost."""
+
 
 def command(last: str) -> Callable[..., None]:
     """The command that works through a run up to that stage; its flags override the YAML file's settings."""
@@ -84,12 +87,13 @@ def command(last: str) -> Callable[..., None]:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
+        from hwnas.cli.effects import require_effects
         from hwnas.config import load_config, parse_setting
         from hwnas.errors import RequestError
         from hwnas.progress import Reporter
         from hwnas.run import Run
 
-        overrides = {
+        flags = {
             "space.name": space,
             "space.input_size": input_size,
             "space.width": width,
@@ -104,7 +108,7 @@ def command(last: str) -> Callable[..., None]:
             "device": device,
             "devices": devices,
             "max_latency": max_latency,
-            "budgets": budgets and [part.strip() for part in budgets.split(",")],
+            "budgets": None if budgets is None else [part.strip() for part in budgets.split(",")],
             "search.confidence": confidence,
             "max_params": max_params,
             "max_macs": max_macs,
@@ -126,8 +130,12 @@ def command(last: str) -> Callable[..., None]:
             "retrain.accelerator": accelerator,
             "seed": seed,
             "out": out,
-            **dict(map(parse_setting, setting or [])),
         }
+        overrides = {name: value for name, value in flags.items() if value is not None}
+        for name, value in map(parse_setting, setting or []):
+            if name in overrides:
+                raise RequestError(f"{name} was given twice: {overrides[name]!r} and {value!r}; leave one out")
+            overrides[name] = value
         reporter = Reporter(is_quiet=quiet)
         if resume:
             if out is None:
@@ -137,6 +145,7 @@ def command(last: str) -> Callable[..., None]:
             run = Run.from_folder(out, reporter, overrides)
         else:
             run = Run(load_config(config, overrides), reporter)
+        require_effects(run, overrides)
         _work(run, last, as_json=as_json)
 
     return run_command
@@ -150,20 +159,28 @@ def retrain(folder: Folder, quiet: Quiet = False) -> None:
 def export(
     folder: Folder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
-    int8: Annotated[bool, typer.Option(help="Quantize too, into the bundle.")] = True,
+    int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None,
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None,
-    max_drop: Annotated[float, ranged("max_drop", "Points of accuracy that int8 may cost.")] = 1.0,
+    max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Work through a run up to the exported model, and write it with proof and a program that runs it."""
+    from hwnas.cli.arguments import refuse_without
     from hwnas.errors import RequestError
 
     if output is None:
+        wanted = {
+            "no-int8" if int8 is False else "int8": int8 is not None,
+            "no-fp16" if fp16 is False else "fp16": fp16 is not None,
+        }
+        refuse_without("--output", **wanted, max_drop=max_drop)
         _continue(folder, "export", as_json=as_json, quiet=quiet)
         return
+    if int8 is False:
+        refuse_without("--int8", max_drop=max_drop)
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.export.bundle import write_bundle
@@ -175,7 +192,14 @@ def export(
     run = Run.from_folder(folder, Reporter(is_quiet=quiet))
     summary = run_stages(run)
     assert summary is not None
-    deployment = write_bundle(run, summary, output, int8=int8, fp16=fp16, max_drop=max_drop / 100)
+    deployment = write_bundle(
+        run,
+        summary,
+        output,
+        int8=int8 is not False,
+        fp16=fp16,
+        max_drop=(DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100,
+    )
     write_report(run)
     if as_json:
         print_json(deployment)
@@ -202,6 +226,8 @@ def _work(run: object, last: str, *, as_json: bool) -> None:
         return  # the first process of torchrun speaks for all
     if summary is None:
         run.reporter.line(f"{run.folder}: done up to {last}")
+        if as_json:
+            print_json({"folder": str(run.folder), "done": last})
         return
     if as_json:
         print_json(summary)

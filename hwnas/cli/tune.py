@@ -29,7 +29,7 @@ def tune(
     from hwnas.progress import Reporter
     from profilers import Model
     from profilers.device import find_device
-    from profilers.tuning import estimated_s
+    from profilers.tuning import estimated_s, require_tunable
     from profilers.tuning import tune as tune_models
     from search_spaces import SpaceSpec, make_space
     from search_spaces.cost import block_cost
@@ -39,9 +39,12 @@ def tune(
     num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
     spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
     chosen = find_device(device, devices)
+    require_tunable(chosen)
     distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
     ranked = sorted(distinct.values(), key=lambda b: -block_cost(b).macs)[:blocks]
-    models = [Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch)) for b in ranked]
+    models = [
+        Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch, opset=chosen.opset)) for b in ranked
+    ]
     reporter = Reporter(is_quiet=quiet)
     minutes = estimated_s(models, chosen, trials) / 60
     reporter.line(f"tuning {len(models)} blocks of {spec} on {device}, {trials} trials each: about {minutes:.0f} min")

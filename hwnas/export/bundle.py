@@ -192,8 +192,10 @@ class _Bundle:
         return asdict(parity)
 
     def _latencies(self, names: list[str]) -> dict[str, Measured]:
-        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
         run, table = self._run, self._table
+        if not run.device.is_measurable:
+            return {}
+        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
         speed = known_speed(run, table) or Speed()
         with tempfile.TemporaryDirectory() as scratch:
             return measure_networks(

@@ -15,6 +15,7 @@ import torch
 from google.protobuf.message import DecodeError
 
 from hwnas.export.session import OnnxNetwork
+from lut.precision import without_unused_domains
 from search_spaces import ExportError
 
 METHODS = ("MinMax", "Entropy", "Percentile")
@@ -140,6 +141,7 @@ class _Work:
                 )
         except (ValueError, RuntimeError, TypeError, KeyError) as error:
             raise ExportError(f"cannot quantize to int8 by {method}: {error}") from error
+        onnx.save(without_unused_domains(onnx.load(draft)), draft)
         return draft
 
     def most_sensitive(self) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hwnas.quantities import BUDGET_KEPT
 from hwnas.report.facts import Facts, gather, missed_budgets
 from hwnas.report.figures import Picture, pictures
 from hwnas.report.tensorboard import write_events
@@ -17,6 +18,8 @@ from hwnas.run import Run
 from safe_files import write_text
 
 REPORT = "report.html"
+
+KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
 
 
 def write_report(run: Run) -> Path:
@@ -72,11 +75,15 @@ def _answer(facts: Facts) -> str:
     metric = next(iter(summary["test_metrics"]), "accuracy").replace("_", " ")
     cards = [
         (f"{summary['test_accuracy']:.2%}", f"test {metric}", "card"),
-        (f"{summary['measured_ms']:.4g} ms", f"measured on {summary['device']}", "card"),
+        (
+            "not measured" if summary["measured_ms"] is None else f"{summary['measured_ms']:.4g} ms",
+            f"measured on {summary['device']}",
+            "card",
+        ),
         (
             f"{summary['max_latency_ms']:.4g} ms",
-            f"budget, which it {'keeps' if is_kept else 'misses'}",
-            "card" if is_kept else "card warning",
+            f"budget, which it {KEEPS[is_kept]}",
+            "card warning" if is_kept is False else "card",
         ),
         (f"{summary['predicted_ms']:.4g} ms", "predicted", "card"),
         (f"{summary['params'] / 1e6:.3g} M", "parameters", "card"),
@@ -122,11 +129,11 @@ def _networks(facts: Facts) -> str:
         (
             name,
             f"{n['test_accuracy']:.2%}",
-            f"{n['measured_ms']:.4g}",
+            "not measured" if n["measured_ms"] is None else f"{n['measured_ms']:.4g}",
             "" if n.get("measured_table_ms") is None else f"{n['measured_table_ms']:.4g}",
             f"{n['predicted_ms']:.4g}",
             f"{n['max_latency_ms']:.4g}",
-            "yes" if n["budget_kept"] else "no",
+            BUDGET_KEPT[n["budget_kept"]],
             f"{n['params']:,}",
             f"{n['macs']:,}",
         )

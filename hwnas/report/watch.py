@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from html import escape
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from hwnas.report.page import render_report
@@ -9,21 +12,44 @@ from hwnas.run import Run
 
 REFRESH_S = 5
 
+REQUEST_TIMEOUT_S = 10
+"""A browser that connects and says nothing for so long is given up."""
+
 
 def make_server(run: Run, host: str, port: int) -> ThreadingHTTPServer:
-    """A server of the run's report as far as the run is, made anew for every request.
+    """Return a server of the run's report as far as the run is, made anew for every request.
+
+    What goes wrong with a page is shown in its place, and told once: the run may have gone on by the next one.
 
     Args:
         port: 0 for a free one.
     """
 
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            run.reporter.warn(f"the report cannot be shown: {text}")
+
     class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_TIMEOUT_S
+
         def do_GET(self) -> None:  # the name that http.server looks for
             if self.path != "/":
                 self.send_error(404)
                 return
-            page = render_report(run, refresh_s=REFRESH_S).encode()
-            self.send_response(200)
+            try:
+                page = render_report(run, refresh_s=REFRESH_S)
+            except (ValueError, RuntimeError, OSError, LookupError, TypeError) as error:  # a run's files hold anything
+                tell(str(error))
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _failure(str(error)))
+                return
+            self._answer(HTTPStatus.OK, page)
+
+        def _answer(self, status: HTTPStatus, text: str) -> None:
+            page = text.encode()
+            self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(page)))
             self.end_headers()
@@ -32,4 +58,18 @@ def make_server(run: Run, host: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             """One line per request would hide the address."""
 
-    return ThreadingHTTPServer((host, port), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            error = sys.exception()
+            if not isinstance(error, OSError):  # a browser that went away is no news
+                tell(f"{type(error).__name__}: {error}")
+
+    return Server((host, port), Handler)
+
+
+def _failure(text: str) -> str:
+    """Return a page that says what is wrong, and asks again like the report does."""
+    return (
+        f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH_S}">'
+        f"<title>hwnas</title><p>The report cannot be shown: {escape(text)}</p>"
+    )

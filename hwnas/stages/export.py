@@ -19,7 +19,7 @@ from hwnas.stages.speed import references_of
 from hwnas.stages.table import ROUNDS
 from lut.precision import in_precision
 from search_spaces import Architecture
-from search_spaces.onnx_export import OPSET, export_module
+from search_spaces.onnx_export import export_module
 
 MODEL = "export/model.onnx"
 DYNAMIC_MODEL = "export/model.dynamic.onnx"
@@ -62,7 +62,7 @@ class Exported:
 
     Attributes:
         parity: comparisons with torch, by file.
-        networks: by name.
+        networks: by name; none where nothing can be measured.
     """
 
     parity: Mapping[str, Mapping[str, Any]]
@@ -120,6 +120,8 @@ def _export(
     for name, network in retrained.items():
         if name not in known or known[name].architecture != found[name].architecture:
             parity |= _written(run, name, network)
+    if not run.device.is_measurable:
+        return {"parity": parity, "networks": {}}
     architectures = {name: found[name].architecture for name in retrained}
     measured = _measured(run, latency, architectures, {n.architecture: n for n in known.values()})
     late = {
@@ -195,7 +197,7 @@ def _latencies(run: Run, latency: Latency, names: Iterable[str], journal: str) -
 def _write(run: Run, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
     spec = run.space.spec
     shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-    export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic, opset=run.device.opset or OPSET)
+    export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic, opset=run.device.opset)
 
 
 def proof(run: Run, network: RetrainedNetwork, path: Path) -> dict[str, Any]:

@@ -85,6 +85,10 @@ class Finalists:
             self._measure(sorted(self._left, key=lambda e: e.costs["latency_ms"]))
         return finalist
 
+    def best_by_prediction(self) -> Evaluation:
+        """The one of the highest score that keeps the budget as far as the table tells."""
+        return next(e for e in self._left if e.costs["latency_ms"] <= self._max_ms)
+
     def add(self, evaluation: Evaluation) -> None:
         """One more candidate."""
         self._left.append(evaluation)
@@ -139,7 +143,7 @@ def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, labe
     folder.mkdir(exist_ok=True)
     paths = {
         "-".join(map(str, e.architecture)): in_precision(
-            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch),
+            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch, opset=run.device.opset),
             run.config.precision,
             is_part=False,
         )

@@ -15,14 +15,14 @@ from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
 from hwnas.evaluators.proxy_features import NUM_SAMPLES, proxy_features
 from hwnas.parts import find
-from hwnas.profiling import onnx_cache
+from hwnas.profiling import Measured, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.judgement import Judgement
 from hwnas.search.loop import Judge, run_search
-from hwnas.stages.finalists import Finalist, Finalists, ranked, search_limits
+from hwnas.stages.finalists import Finalists, ranked, search_limits
 from hwnas.stages.latency import Latency
 from hwnas.training.randomness import numpy_rng
 from lut.model import energy_mj
@@ -44,7 +44,7 @@ class FoundNetwork:
     """A network to be retrained, with what is known of it so far.
 
     Attributes:
-        finalist: how it was measured after the search, for winners.
+        finalist: how it was measured after the search, for winners that were.
     """
 
     architecture: Architecture
@@ -131,12 +131,12 @@ def _find_by(
     for name, limits in limits_of.items():
         result = _search(run, limits, extra, judge, name, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
-    winners, finalists, slow_downs = {}, {}, {}
+    winners, measured_of, finalists, slow_downs = {}, {}, {}, {}
     for name, max_ms in budgets.items():
         candidates = Finalists(run, ranked(run, limits_of[name]), latency, max_ms, name)
-        winners[name] = _winner(run, candidates, latency, limits_of[name], max_ms, judge)
+        winners[name], measured_of[name] = _winner(run, candidates, latency, limits_of[name], max_ms, judge)
         finalists[name], slow_downs[name] = candidates.rows, candidates.slow_down
-    networks = {name: (winner.architecture, budgets[name]) for name, winner in winners.items()}
+    networks = {name: (architecture, budgets[name]) for name, architecture in winners.items()}
     constraint = constraint.with_maximum("latency_ms", latency.limit_for(slow_downs["winner"]))
     random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
     networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
@@ -144,7 +144,7 @@ def _find_by(
     return {
         "networks": {
             name: described(a, costs, known[name], latency, max_ms)
-            | ({"finalist": winners[name].measured.as_dict()} if name in winners else {})
+            | ({"finalist": measured.as_dict()} if (measured := measured_of.get(name)) else {})
             for name, (a, max_ms) in networks.items()
         },
         "finalists": finalists["winner"],
@@ -156,17 +156,22 @@ def _find_by(
 
 def _winner(
     run: Run, finalists: Finalists, latency: Latency, limits: HardLimits, max_ms: float, judge: _Remembering
-) -> Finalist:
-    """The best finalist that keeps the budget; where none does, the fastest network of the space is tried too."""
+) -> tuple[Architecture, Measured | None]:
+    """The best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
+
+    Where nothing can be measured it is the best that keeps the budget by prediction.
+    """
+    if not run.device.is_measurable:
+        return finalists.best_by_prediction().architecture, None
     if winner := finalists.best():
-        return winner
+        return winner.architecture, winner.measured
     fastest, _ = latency.model.extreme()
     fastest = run.space.canonical(fastest)
     if limits.is_met(fastest) and all(f.architecture != fastest for f in finalists.measured):
         (score,) = judge.scores([fastest])
         finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
         if winner := finalists.best():
-            return winner
+            return winner.architecture, winner.measured
     nearest = min(finalists.measured, key=lambda f: f.measured.latency_ms)
     raise RunError(
         f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; the fastest takes "

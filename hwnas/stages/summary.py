@@ -8,7 +8,7 @@ from typing import Any
 
 from hwnas.run import Run
 from hwnas.stages.attempts import advice, missed_winners
-from hwnas.stages.export import DYNAMIC_MODEL, MODEL, Exported, model_of
+from hwnas.stages.export import DYNAMIC_MODEL, MODEL, Exported, ExportedNetwork, model_of
 from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.search import REFERENCES, FoundNetwork
 from safe_files import write_text
@@ -25,9 +25,8 @@ def summarise(
     rows: dict[str, dict[str, Any]] = {
         name: {
             **_row(run, found[name], retrained[name]),
-            **exported.networks[name].measured.as_dict(),
+            **_latency(exported.networks.get(name), found[name].max_ms),
             "max_latency_ms": found[name].max_ms,
-            "budget_kept": exported.networks[name].measured.latency_ms <= found[name].max_ms,
             "advice": advice(run, name, found[name].max_ms, exported) if name in missed else None,
         }
         for name in retrained
@@ -53,6 +52,12 @@ def summarise(
     }
     write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _latency(exported: ExportedNetwork | None, max_ms: float) -> dict[str, Any]:
+    if exported is None:  # nothing is measured on the device of an imported table
+        return {"measured_ms": None, "budget_kept": None}
+    return {**exported.measured.as_dict(), "budget_kept": exported.measured.latency_ms <= max_ms}
 
 
 def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> dict[str, object]:

@@ -91,6 +91,11 @@ def _given_table(run: Run) -> LatencyTable:
 
 def _describe(run: Run, table: LatencyTable, doubt: str | None) -> None:
     run.reporter.line(describe_certificate(table))
+    if not run.device.is_measurable:
+        run.reporter.warn(
+            f"nothing is measured: {run.config.lut} was published for {run.device.name}, networks are chosen by its "
+            "predictions alone; --device NAME measures them on such a device"
+        )
     if doubt is not None:
         run.reporter.warn(
             f"the table {doubt}. So {num_finalists(run, doubt)} networks instead of {run.config.search.finalists} are "
@@ -148,7 +153,7 @@ def _require_in_reach(run: Run) -> None:
     smallest = run.space.canonical(extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False))
     if not run.space.depends_on_input(smallest):
         return
-    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch)
+    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch, opset=run.device.opset)
     with TemporaryDirectory() as scratch:
         takes_ms = measure_networks(
             {"smallest": in_precision(path, run.config.precision, is_part=False)},

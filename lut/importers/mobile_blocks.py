@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lut.errors import TableError
-from lut.table import LatencyTable, Provenance, ReportedLatency
+from lut.table import IMPORTED, LatencyTable, Provenance, ReportedLatency
+from profilers.device import UNKNOWN
 from safe_files import FileError, read_yaml
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
@@ -28,6 +29,15 @@ from search_spaces.proxylessnas import ACT as PROXYLESS_ACT
 
 WIDTHS = (1.0, 1.2, 1.3, 1.4, 0.75, 0.5, 0.35)
 """Width multipliers tried: the space that most of the blocks are of is the table's."""
+
+
+EXAMPLE = "expanded_conv-input:14x14x80-output:14x14x96-expand:3-kernel:5-stride:1-idskip:0"
+
+NN_METER_KERNELS = {
+    *("conv-bn-relu", "dwconv-bn-relu", "conv-relu", "conv-bn", "conv-block", "dwconv-block"),
+    *("maxpool", "avgpool", "global-avgpool", "channelshuffle", "addrelu"),
+}
+"""Names that nn-Meter (Zhang et al. 2021) gives to kernels, whose latencies it publishes and predicts."""
 
 
 def read_once_for_all(path: Path) -> LatencyTable:
@@ -123,6 +133,7 @@ def _classifier(name: _Name) -> Block:
 
 def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> LatencyTable:
     content = _load_yaml(path)
+    _require_blocks(content, path)
     reported, blocks = [], []
     for text, row in content.items():
         try:
@@ -135,12 +146,12 @@ def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> La
     return LatencyTable(
         space=_matching_space(path, space_name, blocks),
         provenance=Provenance(
-            device={"name": path.stem, "runtime": "unknown", "threads": 1, "cores": None, "batch": 1},
+            device={"name": path.stem, "runtime": UNKNOWN, "threads": 1, "cores": None, "batch": 1},
             worker={"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
             precision="fp32",
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             rounds=0,
-            stopped_by="imported",
+            stopped_by=IMPORTED,
             onnx_sha256={},
         ),
         entries=(),
@@ -156,6 +167,19 @@ def _load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not content:
         raise TableError(f"{path} must map block names to latencies, got {type(content).__name__}")
     return {str(key): row for key, row in content.items()}
+
+
+def _require_blocks(content: Mapping[str, Any], path: Path) -> None:
+    """Raise TableError for what people take for such a table."""
+    inner = [name for row in content.values() if isinstance(row, dict) for name in row]  # where devices come first
+    if NN_METER_KERNELS & {str(name).lower().replace("_", "-") for name in (*content, *inner)}:
+        raise TableError(
+            f"{path} holds nn-Meter's latencies: of single kernels, by their sizes, and so none of a space's blocks; "
+            "expected a table of blocks by name. Measure the device with hwnas profile instead"
+        )
+    first = next(iter(content))
+    if "-input:" not in first:
+        raise TableError(f"{path} is no published table: expected names of blocks such as {EXAMPLE}, found {first!r}")
 
 
 def _parse(text: str) -> _Name:
@@ -175,11 +199,20 @@ def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block
     """The space that most of the blocks belong to."""
     keys = {block.key for _, block in blocks}
     try:
-        input_size = next(name.input_size for name, _ in blocks if name.kind == "Conv")
+        first = next(name for name, _ in blocks if name.kind == "Conv")
         num_classes = next(name.out_channels for name, _ in blocks if name.kind == "Logits")
     except StopIteration:
         raise TableError(f"{path} lacks the first convolution or the classifier: it is no whole table") from None
-    specs = [SpaceSpec(name=space_name, input_size=input_size, num_classes=num_classes, width=w) for w in WIDTHS]
+    specs = [
+        SpaceSpec(
+            name=space_name,
+            input_size=first.input_size,
+            in_channels=first.in_channels,
+            num_classes=num_classes,
+            width=width,
+        )
+        for width in WIDTHS
+    ]
 
     def missing(spec: SpaceSpec) -> int:
         return len({b.key for b in make_space(spec).candidates if not b.is_identity} - keys)

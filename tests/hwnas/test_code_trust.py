@@ -19,8 +19,8 @@ from hwnas.errors import RequestError
 from hwnas.generate import generate
 from hwnas.parts import CONTRACTS, find
 from lut import save_table
+from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
-from search_spaces.code_trust import code_limited_to
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SEARCH = ("search", "--max-latency", "80%", "--width", 0.25, "--epochs", 1, "--train-images", 96, "--quiet")

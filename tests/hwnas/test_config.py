@@ -21,7 +21,7 @@ def _write(tmp_path: Path, text: str) -> Path:
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
     path = _write(tmp_path, "{max_latency: 20ms, supernet: {epochs: 3}, space: {name: fbnet-s}}")
-    config = load_config(path, {"supernet.epochs": 5, "space.name": None, "seed": 7})
+    config = load_config(path, {"supernet.epochs": 5, "seed": 7})
     assert (config.max_latency, config.supernet.epochs, config.space.name, config.seed) == ("20ms", 5, "fbnet-s", 7)
 
 
@@ -65,10 +65,34 @@ def test_any_setting_can_be_given_by_name() -> None:
     assert config.data.augmentation is not None and config.data.augmentation.flip
 
 
-@pytest.mark.parametrize("text", ["seed", "=3", "seed=", "seed=null", "a=[", "a=!!python/name:os.system"])
+@pytest.mark.parametrize("text", ["seed", "=3", "seed=", "a=[", "a=!!python/name:os.system"])
 def test_a_setting_without_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="--set"):
         parse_setting(text)
+
+
+def test_what_may_be_absent_can_be_taken_away(tmp_path: Path) -> None:
+    path = _write(tmp_path, "{max_latency: 1ms, max_params: 3M, search: {confidence: 0.9}}")
+    names = ("supernet.clip_norm", "max_params", "search.confidence", "lut")
+    for value in ("null", "~"):
+        config = load_config(path, dict(parse_setting(f"{name}={value}") for name in names))
+        assert config.supernet.clip_norm is config.max_params is config.search.confidence is config.lut is None
+        with pytest.raises(RequestError, match=r"seed: .*valid integer"):
+            load_config(path, dict([parse_setting(f"seed={value}")]))
+
+
+def test_the_home_folder_stands_for_its_sign_in_every_path_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    names = {"lut", "out", "devices", "task", "data.root", "data.name", "space.name", "search.agent"}
+    names |= {"search.evaluator", "supernet.strategy", "supernet.criterion", "retrain.criterion"}
+    for config in (
+        load_config(None, {"max_latency": "1ms"} | {name: f"~/{name}" for name in names}),
+        load_config(None, {"max_latency": "1ms"} | dict(parse_setting(f"{name}=~/{name}") for name in names)),
+    ):
+        saved = config_as_yaml(config)
+        assert saved.count("/home/me/") == len(names) and "~" not in saved
+    with pytest.raises(RequestError, match="no home folder is known for '~nobody-at-all'"):
+        load_config(None, {"max_latency": "1ms", "out": "~nobody-at-all/x"})
 
 
 def test_flags_do_not_hide_a_wrong_section(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from search_spaces import SpaceSpec, make_space
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 pytestmark = pytest.mark.usefixtures("short_runs")
 
-FAST = ("--width", 0.25, "--epochs", 2, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet")
+FAST = ("--width", 0.25, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet")
 TOO_HIGH = "1e38"
 
 
@@ -122,6 +122,7 @@ def _search(table: Path, out: Path, *flags: object) -> Outcome:
 def test_a_supernet_that_diverges_ends_the_search_and_goes_on_with_a_lower_rate(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     high = (
+        "--epochs=2",
         f"--set=supernet.learning_rate={TOO_HIGH}",
         "--set=supernet.clip_norm=1e38",
         "--set=supernet.warmup_epochs=0",

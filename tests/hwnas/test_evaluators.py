@@ -27,7 +27,7 @@ from search_spaces import Architecture, SpaceSpec, make_space
 pytestmark = pytest.mark.usefixtures("short_runs")
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-FLAGS = ("--width", 0.25, "--epochs", 1, "--evaluations", 6, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
+FLAGS = ("--width", 0.25, "--evaluations", 6, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
 
 
 def _evaluator(name: str, seed: int = 0) -> ZeroCost:
@@ -177,7 +177,7 @@ def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: P
 @pytest.mark.slow
 def test_search_on_ray_finds_the_same_with_one_actor_and_two(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs ray")
-    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--json", "--executor", "ray")
+    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--json", "--executor", "ray", "--epochs", 1)
     found = []
     for actors in (1, 2):
         outcome = run_cli(*common, "--actors", actors, "--out", tmp_path / str(actors))

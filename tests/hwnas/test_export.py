@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +38,9 @@ from hwnas.progress import Reporter
 from hwnas.report import render_report
 from hwnas.report.watch import make_server
 from hwnas.run import Run
-from lut import save_table
-from search_spaces import SpaceSpec, make_space
-from search_spaces.onnx_export import export_module
+from lut import load_table, save_table
+from search_spaces import SpaceSpec, make_space, onnx_export
+from search_spaces.onnx_export import export_block, export_module
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 
@@ -407,13 +411,68 @@ def test_what_tvm_says_decides_only_where_it_can_run_the_model(
     assert not (tmp_path / "b").exists() and (tmp_path / "b.failed").is_dir()
 
 
-def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path) -> None:
-    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
+def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = synthetic_table(make_space(SPEC), scale_ns=1e8)
+    made_there = replace(table.provenance, device={**table.provenance.device, "opset": 13})
+    save_table(replace(table, provenance=made_there), tmp_path / "t.json")
     (tmp_path / "d.yaml").write_text("cpu: {runtime: onnxruntime, opset: 13}\n")
+    exported: list[int | None] = []
+    original = onnx_export.export_module
+
+    def export(*arguments: Any, **named: Any) -> None:
+        exported.append(named["opset"])
+        original(*arguments, **named)
+
+    monkeypatch.setattr(onnx_export, "export_module", export)
     flags = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
     where = ("--lut", tmp_path / "t.json", "--devices", tmp_path / "d.yaml", "--out", tmp_path / "run")
     outcome = run_cli("search", *flags, *where, "--max-latency", "70%", "--quiet", "--json")
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
-    for name in ("onnx", "onnx_dynamic_batch"):
-        assert onnx.load(summary[name]).opset_import[0].version == 13
+    assert exported and {*exported} == {13}  # finalists and references: the device has to run them too
+    monkeypatch.setattr(bundling, "has_tvm", lambda: False)
+    assert run_cli("export", tmp_path / "run", "-o", tmp_path / "bundle", "--fp16", "--quiet").code == 0
+    files = [*(tmp_path / "bundle").glob("*.onnx"), *(Path(summary[name]) for name in ("onnx", "onnx_dynamic_batch"))]
+    assert len(files) == 8
+    for path in files:
+        model = onnx.load(path)
+        assert [(found.domain, found.version) for found in model.opset_import] == [("", 13)], path
+        assert model.ir_version <= 8, path
+
+
+def test_profiles_are_made_in_the_operator_set_of_the_device(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("old: {runtime: onnxruntime, opset: 13}\n")
+    flags = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25, "--networks", 0, "--rounds", 2)
+    where = ("--device", "old", "--devices", tmp_path / "d.yaml")
+    outcome = run_cli("profile", *flags, *where, "-o", tmp_path / "t.json", "--quiet", "--precision", "int8")
+    assert outcome.code in (0, 1) and "0 failed" in outcome.out, outcome
+    table = load_table(tmp_path / "t.json")
+    assert table.opset == 13 and table.provenance.device["opset"] == 13
+    block = next(b for b in make_space(SPEC).candidates if not b.is_identity)
+    old, usual = export_block(block, tmp_path, opset=13), export_block(block, tmp_path)
+    assert [onnx.load(path).opset_import[0].version for path in (old, usual)] == [13, 17]
+
+
+@pytest.mark.parametrize("error", [ValueError("torn <file>"), KeyError("no such key")])
+def test_a_report_that_cannot_be_made_is_said_once_and_not_by_a_traceback(
+    error: Exception, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr("hwnas.report.watch.render_report", fail)
+    server = make_server(Run.from_folder(run_folder, Reporter(is_quiet=True)), "127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for _ in range(2):
+            with pytest.raises(urllib.error.HTTPError, match="500") as found:
+                urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/", timeout=10)
+            assert escape(str(error)) in found.value.read().decode()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as rude:
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+            rude.sendall(b"GET / HT")
+    finally:
+        server.shutdown()
+        server.server_close()
+    told = capsys.readouterr().err
+    assert told.count("warning: the report cannot be shown") == 1 and "Traceback" not in told

@@ -89,7 +89,10 @@ def test_a_device_with_a_worker_of_ones_own_profiles(tmp_path: Path, monkeypatch
     generate("profiler-worker", "mine", Path())
     (tmp_path / "devices.yaml").write_text("mine: {runtime: ./mine.py}\n")
     flags = ("--space", "nasbench-macro", "--input-size", 4, "--width", 0.25, "--networks", 0, "--rounds", 2)
-    outcome = run_cli("profile", *flags, "--device", "mine", "--devices", "devices.yaml", "-o", "t.json")
+    command = ("profile", *flags, "--device", "mine", "--devices", "devices.yaml", "-o", "t.json")
+    refused = run_cli(*command)
+    assert refused.code == 2 and "device 'mine' would run the code in ./mine.py" in refused.err
+    outcome = run_cli(*command, "--trust-code")
     assert outcome.code == 0, outcome.err
     assert "0 failed" in outcome.out
 

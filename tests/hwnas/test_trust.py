@@ -153,7 +153,7 @@ def _device(folder: Path, pace_ns: int) -> tuple[object, ...]:
     """A device whose times have nothing to do with the models, and whose pace is 200 ns when it rests."""
     (folder / "worker.py").write_text(WORKER.replace("PACE", str([pace_ns, pace_ns])))
     (folder / "devices.yaml").write_text(f"fake: {{runtime: {folder}/worker.py}}\n")
-    return ("--device", "fake", "--devices", folder / "devices.yaml", "--quiet")
+    return ("--device", "fake", "--devices", folder / "devices.yaml", "--quiet", "--trust-code")
 
 
 def test_a_table_made_beside_a_neighbour_that_just_went_is_not_usable(tmp_path: Path) -> None:

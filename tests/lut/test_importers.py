@@ -73,6 +73,9 @@ def test_proxylessnas_imports_whole(benchmark_data: Path) -> None:
         ("Conv_1-input:7x7x32-output:7x7x64: {mean: 1, std: 0, count: 1}\n", "lacks the first convolution"),
         ("Conv_1-input:7x7x32-output:7x7x64: {mean: -1, std: 0, count: 1}\n", "greater than 0"),
         ("a: [", "is not YAML"),
+        ("a: {mean: 1, std: 0, count: 1}\n", "expected names of blocks such as expanded_conv-input:.*, found 'a'"),
+        ('{"conv-bn-relu": {"0": {"latency": 3}}}', "holds nn-Meter's latencies.*hwnas profile"),
+        ('{"cortexA76cpu": {"dwconv_bn_relu": {"0": {"latency": 3}}}}', "holds nn-Meter's latencies"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, words: str) -> None:

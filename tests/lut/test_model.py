@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from samples import small_spec, synthetic_table
 
-from lut import LatencyModel, MissingLatencyError, TableError
+from lut import LatencyModel, MissingLatencyError, TableError, load_table, save_table
 from profilers import Measurement
-from search_spaces import SearchSpace, make_space
+from search_spaces import SearchSpace, SpaceError, make_space
 
 
 def test_prediction_is_the_sum_of_the_blocks(space: SearchSpace) -> None:
@@ -59,3 +60,13 @@ def test_missing_block_is_named(space: SearchSpace, error: str | None) -> None:
     assert (error or "never measured") in message
     assert f"hwnas profile --space {space.spec.name} --input-size 16" in message
     assert message.endswith("--device cpu --threads 1 --batch 1 --precision fp32 -o t.json --fresh")
+
+
+def test_architectures_that_are_none_and_tables_by_a_text(tmp_path: Path) -> None:
+    space = make_space(small_spec("nasbench-macro"))
+    save_table(synthetic_table(space), str(tmp_path / "t.json"))
+    model = LatencyModel(space, load_table(str(tmp_path / "t.json")))
+    good = space.sample(np.random.default_rng(0))
+    for wrong in ([good[:-1]], [(-1, *good[1:])], [(99, *good[1:])], [good, good[:-1]], good):
+        with pytest.raises(SpaceError):
+            model.predict_ms(wrong)

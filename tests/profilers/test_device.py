@@ -8,6 +8,7 @@ import pytest
 
 from profilers import DeviceError, load_devices
 from profilers.device import adjusted, find_device
+from safe_files.code_trust import code_limited_to
 
 
 def test_shipped_devices_are_valid() -> None:
@@ -55,3 +56,33 @@ def test_adjusting_threads_gives_up_cores_that_no_longer_fit(tmp_path: Path) -> 
     assert adjusted(board, threads=2).cores is None
     with pytest.raises(DeviceError, match=r"threads: .*got 0"):
         adjusted(board, threads=0)
+
+
+def test_paths_of_this_machine_expand_and_those_of_boards_are_from_the_home_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "d.yaml"
+    path.write_text(
+        "one: {runtime: ~/w.py, command: [~/run, ~/there], copy: [~/cp, '{local}', ~/x]}\n"
+        "two: {runtime: onnxruntime, ssh: {host: b, python: ~/env/bin/python, folder: ~/models}}\n"
+    )
+    one, two = load_devices(path).values()
+    assert one.runtime == "/home/me/w.py" and one.command == ("/home/me/run", "~/there")
+    assert one.copy == ("/home/me/cp", "{local}", "~/x")
+    assert two.ssh is not None and (two.ssh.python, two.ssh.folder) == ("env/bin/python", "models")
+
+
+def test_a_worker_in_a_file_of_code_may_be_used_where_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text("mine: {runtime: ./w.py}\nplain: {runtime: onnxruntime}\n")
+    assert find_device("mine", path).runtime == "./w.py"
+    with code_limited_to(["profile", "--devices", str(path)]):
+        assert find_device("plain", path).name == "plain"
+        with pytest.raises(DeviceError, match=r"device 'mine' would run the code in \./w\.py, .*give --trust-code"):
+            find_device("mine", path)
+
+
+def test_an_unknown_device_says_where_ones_own_are_named() -> None:
+    with pytest.raises(DeviceError, match=r"unknown device 'mine'; .*--devices FILE"):
+        find_device("mine")

@@ -199,3 +199,14 @@ def test_a_network_without_a_path_does_not_depend_on_its_input() -> None:
     assert space.depends_on_input((0, 0, 0, 1, 0, 0))
     plans = draw_networks(space, 60, seed=0)
     assert all(space.depends_on_input(p.architecture) for p in plans)
+
+
+def test_what_is_no_architecture_is_said_by_whatever_takes_one(space: SearchSpace) -> None:
+    good = space.sample(np.random.default_rng(0))
+    supernet = space.supernet()
+    for wrong in (good[:-1], (*good, 0), (-1, *good[1:]), (99, *good[1:]), ()):
+        for ask in (supernet.subnet, space.build, space.blocks, space.canonical, space.describe):
+            with pytest.raises(SpaceError, match=r"integers each|choices"):
+                ask(wrong)
+    with pytest.raises(SpaceError, match="integers each"):
+        space.as_array([good, good[:-1]])

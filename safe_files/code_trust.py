@@ -7,6 +7,7 @@ may have written: it limits code to what its user named, unless the user trusts 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def is_standard(module: str) -> bool:
 
 
 def _identity(where: str) -> str:
-    return str(Path(where).resolve()) if is_file(where) else where
+    return str(Path(os.path.expanduser(where)).resolve()) if is_file(where) else where  # noqa: PTH111 - never raises
 
 
 def _is_in_current_folder(module: str) -> bool:

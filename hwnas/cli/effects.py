@@ -1,0 +1,66 @@
+"""Settings that do nothing beside others: given as flags they are refused, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hwnas.run import Run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """What must hold for a setting to act.
+
+    Attributes:
+        wanted: in words.
+    """
+
+    holds: Callable[[Run], bool]
+    wanted: str
+
+
+_RAY = Condition(holds=lambda run: run.config.search.executor == "ray", wanted="--executor ray")
+_SHORT = Condition(
+    holds=lambda run: run.config.search.evaluator == "short-training", wanted="--evaluator short-training"
+)
+_FILES = Condition(
+    holds=lambda run: run.config.data.name != "digits", wanted="--data with another data set than digits"
+)
+_SUPERNET = Condition(
+    holds=lambda run: run.needs_supernet or not _is_built_in(run.config.search.evaluator),
+    wanted="an evaluator or an agent that reads the supernet, or --inherit",
+)
+
+
+def _is_built_in(evaluator: str) -> bool:
+    """Whether it is known what an evaluator reads."""
+    from hwnas.evaluators import EVALUATORS, TABULAR
+
+    return evaluator in EVALUATORS or evaluator.startswith(TABULAR)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "search.actors": _RAY,
+    "search.ray_address": _RAY,
+    "search.short_epochs": _SHORT,
+    "data.root": _FILES,
+    "supernet.epochs": _SUPERNET,
+    "supernet.strategy": _SUPERNET,
+}
+"""By dotted name."""
+
+
+def require_effects(run: Run, given: Collection[str]) -> None:
+    """Raise RequestError for a setting that was given and would do nothing.
+
+    Args:
+        given: dotted names of the settings that flags changed; those of a file stand beside all others.
+    """
+    from hwnas.errors import RequestError
+
+    for name in given:
+        if name in CONDITIONS and not CONDITIONS[name].holds(run):
+            raise RequestError(f"{name}: expected {CONDITIONS[name].wanted} too, without which it does nothing")
