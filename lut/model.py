@@ -51,8 +51,11 @@ class LatencyModel:
 
         Returns:
             [num_architectures] milliseconds.
+
+        Raises:
+            SpaceError: an architecture has another number of decisions, or a choice that does not exist.
         """
-        return self._costs.total_ms(architectures)
+        return self._costs.total_ms(self.space.as_array(architectures))
 
     def predict_one_ms(self, architecture: Architecture) -> float:
         """Predicted latency of one architecture, in milliseconds per forward pass."""
@@ -68,8 +71,12 @@ class LatencyModel:
 
 
 def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing."""
-    return _Costs(table, space).total_ms(architectures)
+    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing.
+
+    Raises:
+        SpaceError: an architecture has another number of decisions, or a choice that does not exist.
+    """
+    return _Costs(table, space).total_ms(space.as_array(architectures))
 
 
 class _Costs:

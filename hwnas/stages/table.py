@@ -16,7 +16,7 @@ from hwnas.quantities import Budget, format_ms
 from hwnas.run import OWN_TABLE, Run
 from hwnas.stages.latency import CurrentModel, Latency, confident_margin, reachable_ms, searching_margin
 from hwnas.stages.speed import Speed, time_references
-from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_trust
+from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_certificate, require_trust
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
 from lut.build import TablePlan
 from lut.extend import extend_table, extension_plan, forget_extensions
@@ -82,6 +82,8 @@ def _given_table(run: Run) -> LatencyTable:
     table, config = run.given_table, run.config
     assert table is not None
     require_trust(table, config.trust, name=str(config.lut))
+    if not config.trust.accept_any:
+        require_own_certificate(table, run.space, name=str(config.lut))
     if table.provenance.precision != config.precision:
         raise RequestError(
             f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
@@ -116,6 +118,7 @@ def _own_table(run: Run) -> LatencyTable:
         try:
             table = load_table(path)
             table.require_origin(run.space.spec, run.device, precision=run.config.precision, name=str(path))
+            require_own_certificate(table, run.space, name=str(path))
             return table
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lut.errors import TableError
-from lut.table import LatencyTable, Provenance, ReportedLatency
+from lut.provenance import Provenance
+from lut.table import LatencyTable, ReportedLatency
 from safe_files import FileError, read_yaml
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
