@@ -48,7 +48,7 @@ class SpaceSpec:
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
                 raise SpaceError(f"{name} of a search space must be an integer from 1 to {most}, got {value!r}")
         if isinstance(self.width, bool) or not isinstance(self.width, int | float) or not 0.05 <= self.width <= 16:
-            raise SpaceError(f"width multiplier must be a number from 0.05 to 16, got {self.width!r}")
+            raise SpaceError(f"width multiplier must be a number between 0.05 and 16, got {self.width!r}")
 
     def __str__(self) -> str:
         return (
