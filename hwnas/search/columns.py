@@ -44,7 +44,7 @@ def read_columns(path: Path, *, length: int) -> dict[str, NDArray[Any]]:
                 return {name.removesuffix(".npy"): _column(archive, name, length) for name in names}
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
             # RuntimeError: encrypted; NotImplementedError: a compression that this Python has not
-            raise ArrayError(f"expected an npz file: {error}") from error
+            raise ArrayError(f"expected an npz file: {str(error)[:200]}") from error
 
 
 def _column(archive: zipfile.ZipFile, name: str, length: int) -> NDArray[Any]:

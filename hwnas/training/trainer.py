@@ -294,7 +294,9 @@ def epoch_records(record: Mapping[str, Any], checkpoint: Path) -> list[EpochReco
         RunError: it tells of something else.
     """
     names = [f.name for f in fields(EpochRecord)]
-    rows = as_record(list[list[float | None]], record.get("epochs"), checkpoint, remedy="remove it to train again")
+    rows = as_record(
+        list[list[int | float | None]], record.get("epochs"), checkpoint, remedy="remove it to train again"
+    )
     named = [dict(zip(names, row, strict=False)) for row in rows]
     epochs: list[EpochRecord] = as_record(list[EpochRecord], named, checkpoint, remedy="remove it to train again")
     return epochs
