@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,6 +20,9 @@ MAX_ROW_BYTES = 1 << 12
 """Largest entry of a column; the cells of NAS-Bench-201 are texts of 59 characters."""
 
 MAX_COLUMN_BYTES = 1 << 27
+
+_HEADER_ERRORS = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError)
+"""Numpy reads a header as Python's literals, and raises whatever their parser does."""
 
 
 class ArrayError(ValueError):
@@ -51,7 +55,7 @@ def _column(archive: zipfile.ZipFile, name: str, length: int) -> NDArray[Any]:
     with archive.open(name) as member:
         try:
             dtype = _dtype(member, length)
-        except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        except _HEADER_ERRORS as error:
             raise ArrayError(f"{name}: expected {length} rows: {error}") from error
         content = member.read(length * dtype.itemsize + 1)
     if len(content) != length * dtype.itemsize:

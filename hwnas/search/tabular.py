@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
 from hwnas.errors import RequestError
@@ -99,7 +99,11 @@ def load_tabular(path: Path) -> TabularBenchmark:
 def _macro(path: Path) -> TabularBenchmark:
     space = make_space(SpaceSpec(name="nasbench-macro", input_size=32, num_classes=10))
     # As JSON and strictly: text is no number, and neither is true.
-    table = TypeAdapter(dict[str, _MacroRow]).validate_json(read_bytes(path, max_bytes=MAX_BYTES), strict=True)
+    try:
+        table = TypeAdapter(dict[str, _MacroRow]).validate_json(read_bytes(path, max_bytes=MAX_BYTES), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}") from error
     rows = [table["".join(map(str, np.unravel_index(i, (3,) * 8)))] for i in range(3**8)]
     mean = np.array([row["mean_acc"] for row in rows])
     costs = {"macs": np.array([row["flops"] for row in rows]), "params": np.array([row["params"] for row in rows])}

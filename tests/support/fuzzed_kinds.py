@@ -352,7 +352,7 @@ KINDS = {
     "idx": Kind(make=_make_idx, read=lambda f: load_dataset("idx", f), errors=REQUEST),
     "images": Kind(
         make=_make_images,
-        read=lambda f: load_dataset("folder", f, input_size=8, skip_broken_images=True),
+        read=lambda f: load_dataset("folder", f, input_size=8),
         errors=REQUEST,
     ),
     "pairs": Kind(
