@@ -77,7 +77,12 @@ def made_up_table(space: SearchSpace) -> LatencyTable:
         for b, t in zip(blocks, times, strict=True)
     }
     provenance = Provenance(
-        device=find_device("cpu").settings(), worker={}, precision="fp32", date="", rounds=1, onnx_sha256={}
+        device=find_device("cpu").settings(),
+        worker={},
+        precision="fp32",
+        date="2026-01-01T00:00:00+00:00",
+        rounds=1,
+        onnx_sha256={},
     )
     return LatencyTable(space=space.spec, provenance=provenance, entries=tuple(entries.values()))
 

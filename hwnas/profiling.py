@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import (
+    Annotated,
+    NotRequired,  # pydantic reads Python's own from 3.12 on only
+    cast,
+    get_args,
+)
 
 import numpy as np
 from platformdirs import user_cache_path
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
@@ -102,6 +109,16 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
     )
 
 
+@with_config(ConfigDict(extra="allow", allow_inf_nan=False))
+class MeasuredFields(TypedDict):
+    """A measured latency as it is written to files, on the table's terms too."""
+
+    measured_table_ms: NotRequired[float | None]
+    measured_ms: Annotated[float, Field(gt=0)]
+    repeatability: Annotated[float, Field(ge=0)]
+    drift: Annotated[float, Field(gt=0)] | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """A network's latency as it was measured.
@@ -131,7 +148,7 @@ class Measured:
         """How many times as slow the machine was as for another measurement; 1 where that cannot be told."""
         return 1.0 if self.drift is None or before.drift is None else self.drift / before.drift
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> MeasuredFields:
         """As it is written to files."""
         return {
             "measured_ms": self.latency_ms,
@@ -141,7 +158,7 @@ class Measured:
         }
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Measured:
+    def from_dict(cls, record: MeasuredFields) -> Measured:
         """As it was written."""
         return cls(latency_ms=record["measured_ms"], repeatability=record["repeatability"], drift=record["drift"])
 

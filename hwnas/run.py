@@ -21,6 +21,7 @@ from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
 from hwnas.parts import find
 from hwnas.progress import Reporter
+from hwnas.records import read_record
 from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
@@ -101,12 +102,7 @@ class Run:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(make(), indent=1) + "\n")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RequestError(f"{path} is damaged: {error}; remove it to make it again") from error
-        assert isinstance(content, dict)
-        return content
+        return read_record(dict[str, Any], path)
 
     @cached_property
     def dataset(self) -> Dataset:

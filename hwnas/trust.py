@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
 from lut import LatencyModel, LatencyTable, MissingLatencyError
+from lut.build import certificate_of
 from lut.certificate import Certificate
 from search_spaces import SearchSpace
 
@@ -15,6 +16,21 @@ def require_trust(table: LatencyTable, trust: TrustConfig, *, name: str) -> None
     """Raise RequestError for a given table that is not good enough to search by, unless any is accepted."""
     if not trust.accept_any and (doubt := doubts(table, trust)) is not None:
         raise RequestError(f"{name} {doubt}; {_remedy(table)}, or {OVERRIDE}")
+
+
+def require_own_certificate(table: LatencyTable, space: SearchSpace, *, name: str) -> None:
+    """Raise RequestError for a table whose certificate its own samples do not bear out.
+
+    A checksum tells that nothing was changed by accident; this, that the figures are what they claim to be.
+    """
+    if table.certificate is None or table.space != space.spec:
+        return
+    own = certificate_of(table, space)
+    if own is None or not table.certificate.is_close_to(own):
+        raise RequestError(
+            f"{name} has a certificate that is not of its samples: it says {describe(table.certificate)}; they say "
+            f"{'nothing' if own is None else describe(own)}. Make it anew: hwnas lut refit {name}, or {OVERRIDE}"
+        )
 
 
 def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:

@@ -3,7 +3,8 @@
 from lut.build import build_table, plan_table
 from lut.errors import MissingLatencyError, TableError
 from lut.model import LatencyModel
-from lut.table import LatencyTable, Provenance, load_table, save_table
+from lut.provenance import Provenance
+from lut.table import LatencyTable, load_table, save_table
 
 __all__ = [
     "LatencyModel",

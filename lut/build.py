@@ -15,9 +15,10 @@ from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
 from lut.model import predict_ms
-from lut.networks import NetworkMeasurement, NetworkPlan, draw_networks
+from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
 from lut.precision import Precision, in_precision
-from lut.table import LatencyTable, Provenance, save_table
+from lut.provenance import Provenance
+from lut.table import LatencyTable, save_table
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
@@ -224,26 +225,26 @@ def measure_plan(
 def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
     """The table with calibration and certificate from its networks, or without both where there are too few.
 
-    Networks that failed, or that contain a block that failed, say nothing.
+    Networks that failed, that were measured only once, or that contain a block that failed, say nothing.
+
+    Raises:
+        SpaceError: a network of the table is none of the space.
     """
-    usable = {
-        role: [n for n in table.networks if n.role == role and _is_usable(n, table, space)]
-        for role in ("calibration", "held_out", "twin")
-    }
-    if len(usable["calibration"]) < MIN_NETWORKS or len(usable["held_out"]) < 2:
+    networks = _usable(table, space, "calibration")
+    if len(networks) < MIN_NETWORKS or len(_usable(table, space, "held_out")) < 2:
         return replace(table, calibration=None, certificate=None)
-    architectures = [n.architecture for n in usable["calibration"]]
+    architectures = [n.architecture for n in networks]
     calibrated = replace(
         table,
         calibration=calibrate(
             table.latency_ms,
             [block_counts(space, a) for a in architectures],
-            [table.estimates_ms[n.measurement.key] for n in usable["calibration"]],
+            [table.estimates_ms[n.measurement.key] for n in networks],
             sizes={b.key: table.block_size(b) for b in space.candidates},
             conversions=LayoutWalk(space, table.layouts).changes(np.array(architectures)),
         ),
     )
-    return replace(calibrated, certificate=_certificate(calibrated, space, usable))
+    return replace(calibrated, certificate=certificate_of(calibrated, space))
 
 
 def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, int]:
@@ -265,14 +266,19 @@ def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, Net
     return split_half_error([m for m in measurements if m.error is None], of=networks.keys()) <= limit
 
 
-def _certificate(
-    table: LatencyTable, space: SearchSpace, usable: Mapping[str, Sequence[NetworkMeasurement]]
-) -> Certificate:
-    held_out = usable["held_out"]
+def certificate_of(table: LatencyTable, space: SearchSpace) -> Certificate | None:
+    """How wrong the table's predictions are by its own held-out networks; None where those are fewer than two.
+
+    Raises:
+        SpaceError: a network of the table is none of the space.
+    """
+    held_out = _usable(table, space, "held_out")
+    if len(held_out) < 2:
+        return None
     measured = {n.architecture: table.estimates_ms[n.measurement.key] for n in held_out}
     twins = [
         abs(table.estimates_ms[n.measurement.key] / measured[n.architecture] - 1)
-        for n in usable["twin"]
+        for n in _usable(table, space, "twin")
         if n.architecture in measured
     ]
     return certify(
@@ -283,9 +289,14 @@ def _certificate(
     )
 
 
-def _is_usable(network: NetworkMeasurement, table: LatencyTable, space: SearchSpace) -> bool:
-    blocks = block_counts(space, network.architecture)
-    return network.measurement.error is None and all(key in table.latency_ms for key in blocks)
+def _usable(table: LatencyTable, space: SearchSpace, role: Role) -> list[NetworkMeasurement]:
+    return [
+        n
+        for n in table.networks
+        if n.role == role
+        and n.measurement.num_samples >= 2
+        and block_counts(space, n.architecture).keys() <= table.latency_ms.keys()
+    ]
 
 
 def _export(
@@ -306,7 +317,7 @@ def _export(
         return export_network(space, architecture, folder, batch=device.batch, opset=device.opset, is_fresh=is_fresh)
 
     models, unexportable = [], {}
-    jobs = [*plan.blocks, *plan.networks]
+    jobs: list[Block | NetworkPlan] = [*plan.blocks, *plan.networks]
     for done, planned in enumerate(jobs, start=1):
         try:
             is_part = isinstance(planned, Block)

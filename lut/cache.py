@@ -7,10 +7,11 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from lut.precision import BYTES, Precision
+from lut.provenance import STRICT, Factor, Milliseconds
 from search_spaces import Block
 from search_spaces.cost import block_cost
 
@@ -47,7 +48,7 @@ def block_size(block: Block, *, precision: Precision, batch: int) -> BlockSize:
     )
 
 
-@validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@validated_dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class CacheModel:
     """How much of a network is no longer in the cache when it is needed again, and what bringing it there costs.
 
@@ -66,13 +67,13 @@ class CacheModel:
         near: what blocks of any network lose of that, since a first-level or second-level cache holds only one block.
     """
 
-    half_mb: Annotated[float, Field(gt=0)]
-    sharpness: Annotated[float, Field(gt=0)]
-    weight_ms: float
-    activation_ms: float
-    call_ms: float
-    first_run: float = 0.0
-    near: float = 0.0
+    half_mb: Annotated[float, Field(gt=0, le=1e9)]
+    sharpness: Annotated[float, Field(gt=0, le=100)]
+    weight_ms: Milliseconds
+    activation_ms: Milliseconds
+    call_ms: Milliseconds
+    first_run: Factor = 0.0
+    near: Factor = 0.0
 
     def lost(self, working_set_mb: ArrayLike) -> NDArray[np.float64]:
         """Return the share of working sets that is lost between two uses, between 0 and 1."""

@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
 from lut.cache import BlockSize, CacheModel, lost_share
+from lut.provenance import STRICT, Count, Factor, Milliseconds, NotNegative
 
 OFFSET_STD = 0.01
 """Prior standard deviation of what a network takes besides its blocks, relative to a typical network."""
@@ -57,7 +59,7 @@ MAX_CHOOSING = 100
 """Networks that the shape of the model is chosen by; all of them then fit its numbers."""
 
 
-@validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@validated_dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Calibration:
     """latency = offset + sum over blocks of (latency alone x factor + constant - call) + layout conversions
     + share of the working set that is lost x sum over blocks of what bringing it back costs.
@@ -73,19 +75,28 @@ class Calibration:
         factor_std, constant_std: the priors of what properties share, as the evidence has them.
         cross_validated_mape: leave-one-out error on the calibration networks.
         num_networks: how many there were.
+
+    Raises:
+        ValueError: a number is out of its range, or a block has a factor and no constant or the other way round.
     """
 
-    offset_ms: float
-    call_ms: float
-    factors: Mapping[str, float]
-    constants_ms: Mapping[str, float]
-    conversion_ms: float = 0.0
-    element_ms: float = 0.0
+    offset_ms: Milliseconds
+    call_ms: Milliseconds
+    factors: Annotated[Mapping[str, Factor], Field(min_length=1)]
+    constants_ms: Mapping[str, Milliseconds]
+    conversion_ms: Milliseconds = 0.0
+    element_ms: Milliseconds = 0.0
     cache: CacheModel
-    factor_std: float
-    constant_std: float
-    cross_validated_mape: float
-    num_networks: int
+    factor_std: NotNegative
+    constant_std: NotNegative
+    cross_validated_mape: NotNegative
+    num_networks: Annotated[Count, Field(ge=MIN_NETWORKS)]
+
+    @model_validator(mode="after")
+    def _blocks_agree(self) -> Calibration:
+        if differing := sorted(self.factors.keys() ^ self.constants_ms.keys()):
+            raise ValueError(f"{differing[0]} has a factor or a constant, expected both")
+        return self
 
     def block_ms(self, key: str, latency_ms: float) -> float:
         """Return what a block adds to a network that stays in the cache, at least nothing."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from scipy.stats import kendalltau
 
+from lut.provenance import STRICT, Count, NotNegative, Share
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid", ser_json_inf_nan="constants"))
+ROUNDING = 1e-9
+"""What sums of the same numbers in another order may differ by."""
+
+SAME = 1e-4
+"""What the same figure may differ by between versions of the libraries that compute it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Certificate:
     """Errors of predicted against measured latencies, relative to the measured.
 
@@ -24,17 +34,37 @@ class Certificate:
         error_std: standard deviation of the error around the bias.
         repeatability_mape: mean difference between the same networks' estimates from odd and from even rounds.
         twins_mape: mean difference between two sessions of the same bytes; None without twins.
+
+    Raises:
+        ValueError: a figure is out of its range, or two of them contradict each other.
     """
 
-    num_networks: int
-    mape: float
+    num_networks: Annotated[Count, Field(ge=2)]
+    mape: NotNegative
     bias: float
-    within_5pct: float
-    within_10pct: float
-    kendall_tau: float
-    error_std: float
-    repeatability_mape: float
-    twins_mape: float | None = None
+    within_5pct: Share
+    within_10pct: Share
+    kendall_tau: Annotated[float, Field(ge=-1, le=1)]
+    error_std: NotNegative
+    repeatability_mape: NotNegative
+    twins_mape: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _figures_agree(self) -> Certificate:
+        if abs(self.bias) > self.mape + ROUNDING:
+            raise ValueError(f"the mean error {self.bias} cannot be more than the mean absolute error {self.mape}")
+        if self.within_5pct > self.within_10pct:
+            raise ValueError("networks within 5 % are within 10 % too")
+        return self
+
+    def is_close_to(self, other: Certificate) -> bool:
+        """Whether both have the same figures, but for rounding."""
+        mine, others = asdict(self), asdict(other)
+        return all(mine[name] == others[name] or _is_close(mine[name], others[name]) for name in mine)
+
+
+def _is_close(one: float | None, other: float | None) -> bool:
+    return None not in (one, other) and math.isclose(float(one or 0), float(other or 0), rel_tol=SAME, abs_tol=SAME)
 
 
 def certify(

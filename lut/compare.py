@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ class Difference:
         only_first, only_second: blocks that one has.
         median_ratio: second over first, over the common blocks.
         ratio_spread: 90th over 10th percentile of that ratio, less 1.
-        kendall_tau: rank correlation of the common blocks.
+        kendall_tau: rank correlation of the common blocks; None where they cannot be ranked, such as a single one.
         ratios: second over first by key, those furthest from the median first.
     """
 
@@ -38,7 +39,7 @@ class Difference:
     only_second: tuple[str, ...]
     median_ratio: float
     ratio_spread: float
-    kendall_tau: float
+    kendall_tau: float | None
     ratios: dict[str, float]
 
 
@@ -56,6 +57,7 @@ def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
     median = float(np.median(ratio))
     order = np.argsort(-np.abs(np.log(ratio / median)))
     low, high = np.quantile(ratio, (0.1, 0.9))
+    tau = float(kendalltau(one, other).statistic)
     origins = [_origin(t) for t in (first, second)]
     return Difference(
         provenance=tuple((k, a, origins[1].get(k, "")) for k, a in origins[0].items() if a != origins[1].get(k, "")),
@@ -64,7 +66,7 @@ def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
         only_second=tuple(sorted(second.latency_ms.keys() - first.latency_ms.keys())),
         median_ratio=median,
         ratio_spread=float(high / low - 1),
-        kendall_tau=float(kendalltau(one, other).statistic),
+        kendall_tau=None if math.isnan(tau) else tau,
         ratios={common[i]: float(ratio[i]) for i in order},
     )
 

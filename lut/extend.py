@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from lut.build import TablePlan, finished, journal_beside, measure_plan, plan_table
 from lut.compare import merge_tables
 from lut.networks import NetworkPlan, draw_networks
-from lut.precision import Precision
 from lut.table import LatencyTable, save_table
 from profilers import Profiler
 from search_spaces import SearchSpace
@@ -35,7 +33,7 @@ def extension_plan(table: LatencyTable, space: SearchSpace, *, num_networks: int
         space,
         rounds=table.provenance.rounds,
         batch=table.batch,
-        precision=cast(Precision, table.provenance.precision),
+        precision=table.provenance.precision,
         seed=seed,
     )
     return replace(plan, networks=(*again, *fresh))

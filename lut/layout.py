@@ -9,12 +9,14 @@ depends on the layout it is given, and what it gives on what it does: a network 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from lut.provenance import STRICT
 from search_spaces import Block, SearchSpace
 
 TO_BLOCKED = "ReorderInput"
@@ -22,7 +24,10 @@ TO_PLAIN = "ReorderOutput"
 """What ONNX Runtime calls the conversions."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+_Change = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Transition:
     """How a block in a network differs from the block alone, for one layout of its input.
 
@@ -32,12 +37,12 @@ class Transition:
         gives_blocked: whether its output is in the blocked layout.
     """
 
-    nodes: int
-    elements: int
+    nodes: _Change
+    elements: _Change
     gives_blocked: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class BlockLayout:
     """A block's transitions after a plain and after a blocked input."""
 

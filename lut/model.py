@@ -77,7 +77,11 @@ class LatencyModel:
 
 
 def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing."""
+    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing.
+
+    Raises:
+        SpaceError: an architecture has another number of decisions, or a choice that does not exist.
+    """
     return _Costs(table, space).total_ms(space.as_array(architectures))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from lut.provenance import STRICT
 from profilers import Measurement
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
@@ -28,13 +29,23 @@ CONCENTRATIONS = (0.3, 1.0, 10.0)
 Role = Literal["calibration", "held_out", "twin"]
 
 
-@validated_dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@validated_dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class NetworkMeasurement:
-    """A whole network measured in the same rounds as the blocks, and what it is for."""
+    """A whole network measured in the same rounds as the blocks, and what it is for.
 
-    architecture: Architecture
+    Raises:
+        ValueError: the measurement is of another network, or of this one in another role.
+    """
+
+    architecture: Annotated[tuple[Annotated[int, Field(ge=0, lt=1_000_000)], ...], Field(min_length=1)]
     role: Role
     measurement: Measurement
+
+    @model_validator(mode="after")
+    def _measurement_is_of_it(self) -> NetworkMeasurement:
+        if self.measurement.key != (expected := network_key(self.architecture, self.role)):
+            raise ValueError(f"expected the measurement of {expected}, found that of {self.measurement.key}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +58,12 @@ class NetworkPlan:
     @property
     def key(self) -> str:
         """Its name among the models that are measured."""
-        return f"{self.role}({'-'.join(map(str, self.architecture))})"
+        return network_key(self.architecture, self.role)
+
+
+def network_key(architecture: Architecture, role: Role) -> str:
+    """A network's name among the models that are measured."""
+    return f"{role}({'-'.join(map(str, architecture))})"
 
 
 def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPlan]:

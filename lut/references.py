@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from lut.networks import NetworkMeasurement
-from lut.precision import Precision, in_precision
+from lut.precision import in_precision
 from lut.table import LatencyTable
 from profilers import Model
 from search_spaces import SearchSpace
@@ -74,7 +73,7 @@ def choose_references(
     Raises:
         ExportError: one of them cannot be exported, though the table has it.
     """
-    precision, batch, opset = cast(Precision, table.provenance.precision), table.batch, table.opset
+    precision, batch, opset = table.provenance.precision, table.batch, table.opset
     keys = spread_blocks(table, num_blocks)
     blocks = {b.key: b for b in space.candidates if b.key in keys}
     networks = _nearest(table, near_ms, num_networks)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from lut.cache import BlockSize, block_size
@@ -19,13 +19,13 @@ from lut.certificate import Certificate
 from lut.errors import TableError
 from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
-from lut.precision import Precision
+from lut.provenance import STRICT, Count, Latency, NotNegative, Provenance
 from profilers import Device, Measurement
 from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
-from safe_files import write_text
-from search_spaces import Block, SearchSpace, SpaceError, SpaceSpec
+from safe_files import FileError, read_json, write_text
+from search_spaces import Block, SearchSpace, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
 VERSION = 2
@@ -41,38 +41,7 @@ UNSETTLED = 0.05
 """A block whose estimates from odd and from even rounds differ by more has not converged."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
-class Provenance:
-    """Where the numbers come from; tables that differ in any of these never mix.
-
-    Attributes:
-        device: the settings of the device that measurements depend on.
-        worker: what the worker said: runtime version, CPU model, governor, cores.
-        precision: of weights and activations.
-        date: UTC, ISO 8601.
-        rounds: interleaved rounds measured.
-        stopped_by: what ended the measuring: "settled", "rounds" or "minutes"; "imported" or "adapted" otherwise.
-        throttled_rounds: rounds that were repeated, since the device was throttled during them.
-        num_groups: groups that models were split into to fit in memory.
-        seed: of the order of visits and of the networks.
-        onnx_sha256: hash of each block's ONNX file, by key.
-        is_emulated: timed under an emulator, so that no number is a latency of the device.
-    """
-
-    device: Mapping[str, Any]
-    worker: Mapping[str, Any]
-    precision: str
-    date: str
-    rounds: int
-    stopped_by: str = "rounds"
-    num_groups: int = 1
-    throttled_rounds: int = 0
-    seed: int = 0
-    onnx_sha256: Mapping[str, str]
-    is_emulated: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ReportedLatency:
     """A block's latency that others measured, or that was carried over from another table: no samples are known.
 
@@ -81,12 +50,12 @@ class ReportedLatency:
     """
 
     key: str
-    mean_ms: Annotated[float, Field(gt=0)]
-    std_ms: Annotated[float, Field(ge=0)] | None = None
-    count: int | None = None
+    mean_ms: Latency
+    std_ms: NotNegative | None = None
+    count: Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LatencyTable:
     """Measurements of every distinct block of a search space on one device.
 
@@ -101,6 +70,10 @@ class LatencyTable:
         pace: of a fixed piece of work while the samples were taken and after; None where the worker tells none.
         calibration: correction of block sums, learnt from the networks for calibration.
         certificate: errors of the predictions on the held-out networks.
+
+    Raises:
+        ValueError: a value means nothing, a block or network is there twice, or what is said of blocks and networks
+            is not of those in the table.
     """
 
     space: SpaceSpec
@@ -113,6 +86,42 @@ class LatencyTable:
     pace: Pace | None = None
     calibration: Calibration | None = None
     certificate: Certificate | None = None
+
+    @model_validator(mode="after")
+    def _keys_are_distinct(self) -> LatencyTable:
+        seen: set[str] = set()
+        for key in (
+            *(m.key for m in self.entries),
+            *(r.key for r in self.reported),
+            *(n.measurement.key for n in self.networks),
+        ):
+            if key in seen:
+                raise ValueError(f"{key} is there twice")
+            seen.add(key)
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_are_known(self) -> LatencyTable:
+        reported = {r.key for r in self.reported}
+        blocks = reported | {m.key for m in self.entries}
+        _require_known("layouts", self.layouts, blocks)
+        _require_known("energy_mj", self.energy_mj, blocks)
+        if self.calibration is not None:
+            usable = reported | {m.key for m in self.entries if m.error is None}
+            _require_known("calibration", self.calibration.factors, blocks)
+            if left_out := sorted(usable - self.calibration.factors.keys()):
+                raise ValueError(f"calibration: nothing is said of {left_out[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_are_counted(self) -> LatencyTable:
+        if len({len(n.architecture) for n in self.networks}) > 1:
+            raise ValueError("networks: expected as many decisions in each of them")
+        for role, judged in (("calibration", self.calibration), ("held_out", self.certificate)):
+            measured = sum(n.role == role and n.measurement.error is None for n in self.networks)
+            if judged is not None and judged.num_networks > measured:
+                raise ValueError(f"expected at most {measured} {role} networks, found {judged.num_networks}")
+        return self
 
     @cached_property
     def by_key(self) -> dict[str, Measurement]:
@@ -145,7 +154,7 @@ class LatencyTable:
 
     def block_size(self, block: Block) -> BlockSize:
         """Return what a block touches in a forward pass at the table's precision and batch size."""
-        size = block_size(block, precision=cast(Precision, self.provenance.precision), batch=self.batch)
+        size = block_size(block, precision=self.provenance.precision, batch=self.batch)
         return replace(size, first_run_ms=self.first_run_ms.get(block.key, 0.0))
 
     @property
@@ -189,7 +198,7 @@ class LatencyTable:
             raise TableError(
                 f"{name} holds {self.provenance.precision} latencies, not {precision}; give another output or --fresh"
             )
-        wanted, found = device.settings(), dict(self.provenance.device)
+        wanted, found = dict(device.settings()), dict(self.provenance.device)
         differing = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
         if differing:
             raise TableError(
@@ -209,13 +218,12 @@ class LatencyTable:
     @property
     def batch(self) -> int:
         """Images per forward pass."""
-        return int(self.provenance.device["batch"])
+        return self.provenance.device["batch"]
 
     @property
     def opset(self) -> int | None:
         """ONNX operator set of the models; None where their device asks for none."""
-        opset = self.provenance.device.get("opset")
-        return None if opset is None else int(opset)
+        return self.provenance.device.get("opset")
 
 
 def block_keys(space: SearchSpace) -> list[str]:
@@ -232,7 +240,7 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
     Raises:
         TableError: the folder cannot be written to.
     """
-    content = json.dumps(_ADAPTER.dump_python(table, mode="json"), separators=(",", ":"), sort_keys=True)
+    content = _canonical(_ADAPTER.dump_python(table, mode="json"))
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
         write_text(Path(path), text)
@@ -244,35 +252,42 @@ def load_table(path: Path | str) -> LatencyTable:
     """The table in a file.
 
     Raises:
-        TableError: the file is missing, cut, changed since it was written, or not a table of this version.
+        TableError: the file is missing, cut, changed since it was written, not a table of this version, or says what
+            no table can say.
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TableError(f"cannot read the latency table {path}: {error.strerror}") from error
-    except ValueError as error:  # malformed JSON and undecodable text alike
-        raise TableError(f"{path} is damaged or no latency table ({error}); profile again or restore a copy") from error
+        document = read_json(Path(path))
+    except FileError as error:
+        raise TableError(f"no latency table: {error}; profile again or restore a copy") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TableError(f'{path} is no latency table: expected "format": "{FORMAT}"')
     version, content = document.get("version"), document.get("table")
-    if version not in (UNCALIBRATED_VERSION, VERSION):
+    if type(version) is not int or version not in (UNCALIBRATED_VERSION, VERSION):
         raise TableError(f"{path} has schema version {version!r}, this release reads {VERSION}")
-    if _digest(json.dumps(content, separators=(",", ":"), sort_keys=True), version) != document.get("sha256"):
+    if _digest(_canonical(content), version) != document.get("sha256"):
         raise TableError(f"{path} was changed after it was written (checksum); profile again or restore a copy")
     if version == UNCALIBRATED_VERSION and isinstance(content, dict):
         content |= {"calibration": None, "certificate": None}
     try:
-        return _ADAPTER.validate_python(content)
+        # As JSON: there a list may be a tuple, and yet true is no number and "1" neither.
+        return _ADAPTER.validate_json(_canonical(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise TableError(f"{path} does not follow the table schema: {where}: {first['msg']}; profile again") from error
-    except SpaceError as error:
-        raise TableError(f"{path} does not follow the table schema: {error}; profile again") from error
+
+
+def _canonical(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), sort_keys=True)
 
 
 def _digest(content: str, version: int) -> str:
     """Return the hash of a table; of its version too, from the second one on."""
     prefix = "" if version == UNCALIBRATED_VERSION else f"{version}:"
     return hashlib.sha256(f"{prefix}{content}".encode()).hexdigest()
+
+
+def _require_known(what: str, keys: Iterable[str], known: set[str]) -> None:
+    if strange := sorted(set(keys) - known):
+        raise ValueError(f"{what}: {strange[0]} is no block of the table")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.model import predict_ms
 from lut.networks import draw_networks
-from lut.precision import Precision, in_precision
+from lut.precision import in_precision
 from lut.references import choose_references
 from lut.table import LatencyTable
 from profilers import Model, Profiler
@@ -59,7 +58,7 @@ def verify_table(
     fresh = [a for a in drawn if a not in known][:num_networks]
     if len(fresh) < 2:
         raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")
-    precision = cast(Precision, table.provenance.precision)
+    precision = table.provenance.precision
     batch, opset = profiler.device.batch, profiler.device.opset
     references = choose_references(table, space, onnx_folder, near_ms=1.0, num_blocks=NUM_BLOCKS, num_networks=0)
     models = list(references.models)
@@ -77,12 +76,16 @@ def verify_table(
     journal.unlink(missing_ok=True)
     measurements = profiler.measure(models, journal).measurements
     journal.unlink()
+    halves = split_half_errors(measurements)
+    usable = [a for a, name in names.items() if name in halves]
+    if len(usable) < 2:
+        raise TableError(
+            f"expected two networks measured twice at least, found {len(usable)} of {len(names)}; give more --rounds"
+        )
     now_ms = estimate_ms(measurements)
     drift = (references.drift(now_ms) or 1.0) - 1
-    usable = [a for a, name in names.items() if name in now_ms]
     predicted = predict_ms(table, space, np.array(usable))
     measured = [now_ms[names[a]] for a in usable]
-    halves = split_half_errors(measurements)
     repeatability = float(np.mean([halves[names[a]] for a in usable]))
     return Verification(
         certificate=certify(predicted.tolist(), measured, repeatability_mape=repeatability),

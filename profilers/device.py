@@ -6,10 +6,23 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic reads Python's own from 3.12 on only
+)
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+    with_config,
+)
 from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
 from safe_files import FileError, expanded, read_yaml
@@ -35,6 +48,10 @@ def _in_login_folder(path: str) -> str:
 
 _Command = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_beginning_here)]
 _There = Annotated[str, Field(min_length=1), AfterValidator(_in_login_folder)]
+_Threads = Annotated[int, Field(ge=1, le=1024)]
+_Core = Annotated[int, Field(ge=0)]
+_Batch = Annotated[int, Field(ge=1, le=4096)]
+_Opset = Annotated[int, Field(ge=13, le=20)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -66,6 +83,22 @@ class Ssh:
     options: tuple[str, ...] = ()
 
 
+@with_config(_STRICT)
+class DeviceSettings(TypedDict):
+    """What measurements on a device depend on, as tables and journals keep it; what is left out is the default."""
+
+    name: str
+    runtime: str
+    threads: _Threads
+    cores: list[_Core] | None
+    batch: _Batch
+    target: NotRequired[str]
+    tuning: NotRequired[Literal["none", "meta_schedule"]]
+    provider: NotRequired[Literal["cpu", "cuda"]]
+    emulated: NotRequired[bool]
+    opset: NotRequired[_Opset]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Device:
     """Where and how models are timed; every field is explained in devices.yaml."""
@@ -83,10 +116,10 @@ class Device:
     folder: str = "/tmp/hwnas"  # noqa: S108 - on another machine, where its user may choose another
     emulated: bool = False
     tuning: Literal["none", "meta_schedule"] = "none"
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    cores: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    batch: Annotated[int, Field(ge=1, le=4096)] = 1
-    opset: Annotated[int, Field(ge=13, le=20)] | None = None
+    threads: _Threads = 1
+    cores: tuple[_Core, ...] | None = None
+    batch: _Batch = 1
+    opset: _Opset | None = None
     start_timeout_s: _Seconds = 60.0
     open_timeout_s: _Seconds = 30.0
     visit_timeout_s: _Seconds = 20.0
@@ -122,19 +155,26 @@ class Device:
         """Whether anything can be measured there."""
         return self.runtime != UNKNOWN
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> DeviceSettings:
         """What a measurement depends on: everything but the description, the way there and the deadlines."""
-        cores = None if self.cores is None else list(self.cores)
-        settings = {
-            "name": self.name,
-            "runtime": self.runtime,
-            "threads": self.threads,
-            "cores": cores,
-            "batch": self.batch,
-        }
-        defaults = {"target": None, "tuning": "none", "provider": "cpu", "emulated": False, "opset": None}
-        others = {name: getattr(self, name) for name in defaults}
-        return settings | {name: value for name, value in others.items() if value != defaults[name]}
+        settings = DeviceSettings(
+            name=self.name,
+            runtime=self.runtime,
+            threads=self.threads,
+            cores=None if self.cores is None else list(self.cores),
+            batch=self.batch,
+        )
+        if self.target is not None:
+            settings["target"] = self.target
+        if self.tuning != "none":
+            settings["tuning"] = self.tuning
+        if self.provider != "cpu":
+            settings["provider"] = self.provider
+        if self.emulated:
+            settings["emulated"] = True
+        if self.opset is not None:
+            settings["opset"] = self.opset
+        return settings
 
 
 def load_devices(path: Path | None = None) -> dict[str, Device]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,12 @@ from profilers.external_data import content_hash
 
 SESSION_STRIDE = 1_000_000
 """Visits of models opened anew are numbered from the next multiple of this."""
+
+MAX_VISIT = 2**53
+"""What numbers of visits stay below, so that every runtime can hold them."""
+
+DAY_NS = 86_400 * 10**9
+"""No run of a model takes a day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +36,8 @@ class Measurement:
         error: why the model could not be measured.
 
     Raises:
-        ValueError: samples and error together, or neither; columns of different length; a wall-clock time that is not
-            positive, or a CPU time below zero.
+        ValueError: samples and error together, or neither; columns of different length; visits out of order or twice;
+            a time that is below zero, or zero where it cannot be, or longer than a day.
     """
 
     key: str
@@ -46,10 +54,8 @@ class Measurement:
             raise ValueError(f"{self.key}: first_ns must be as long as wall_ns, or empty")
         if (self.error is None) != bool(self.wall_ns):
             raise ValueError(f"{self.key}: expected either samples or an error")
-        if any(ns <= 0 for ns in (*self.wall_ns, *self.first_ns)):
-            raise ValueError(f"{self.key}: wall-clock times must be positive")
-        if any(ns < 0 for ns in self.cpu_ns):
-            raise ValueError(f"{self.key}: CPU times must not be negative")
+        require_visits(self.key, self.visits)
+        require_times(self.key, wall_ns=(*self.wall_ns, *self.first_ns), cpu_ns=self.cpu_ns)
 
     def joined(self, other: Measurement) -> Measurement:
         """Return the samples of both, of which `other` has the later visits, or of the one that did not fail."""
@@ -80,6 +86,22 @@ class Measurement:
             return float("nan")
         low, middle, high = np.quantile(self.wall_ns, (0.25, 0.5, 0.75))
         return float((high - low) / middle)
+
+
+def require_visits(owner: str, visits: Sequence[int]) -> None:
+    """Raise ValueError unless visits are ascending numbers from 0 on, none of them twice."""
+    if any(later <= earlier for earlier, later in pairwise(visits)):
+        raise ValueError(f"{owner}: visits must be in ascending order, none twice")
+    if visits and not 0 <= visits[0] <= visits[-1] < MAX_VISIT:
+        raise ValueError(f"{owner}: visits must be from 0 to {MAX_VISIT - 1}, got {visits[0]} to {visits[-1]}")
+
+
+def require_times(owner: str, *, wall_ns: Sequence[int], cpu_ns: Sequence[int]) -> None:
+    """Raise ValueError unless wall-clock times are above zero, CPU times not below, and all shorter than a day."""
+    if not all(0 < ns < DAY_NS for ns in wall_ns):
+        raise ValueError(f"{owner}: wall-clock times must be positive, and below a day")
+    if not all(0 <= ns < DAY_NS for ns in cpu_ns):
+        raise ValueError(f"{owner}: CPU times must not be negative, and below a day")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from profilers.measurement import require_times, require_visits
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
@@ -15,7 +17,7 @@ class Pace:
         after_wall_ns, after_cpu_ns: of the repeats once nothing was measured any more.
 
     Raises:
-        ValueError: columns of different length, a wall-clock time that is not positive, or a CPU time below zero.
+        ValueError: columns of different length, visits out of order or twice, a time that cannot be.
     """
 
     visits: tuple[int, ...] = ()
@@ -29,7 +31,5 @@ class Pace:
             raise ValueError("pace: visits, wall_ns and cpu_ns must be equally long")
         if len(self.after_wall_ns) != len(self.after_cpu_ns):
             raise ValueError("pace: after_wall_ns and after_cpu_ns must be equally long")
-        if any(ns <= 0 for ns in (*self.wall_ns, *self.after_wall_ns)):
-            raise ValueError("pace: wall-clock times must be positive")
-        if any(ns < 0 for ns in (*self.cpu_ns, *self.after_cpu_ns)):
-            raise ValueError("pace: CPU times must not be negative")
+        require_visits("pace", self.visits)
+        require_times("pace", wall_ns=(*self.wall_ns, *self.after_wall_ns), cpu_ns=(*self.cpu_ns, *self.after_cpu_ns))

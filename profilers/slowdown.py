@@ -121,4 +121,5 @@ def _by_waiting(pool: Pool) -> float | None:
     share = pool.cpu_ns / pool.wall_ns
     if len(share) < MIN_SAMPLES or np.quantile(share, BUSY_SHARE) < BUSY_SHARE:
         return None  # not even undisturbed samples are the thread's own work: another processor's, or no clock for it
-    return float(np.median(pool.time_ns / pool.cpu_ns) - 1)
+    # A coarse clock may tell no time at all of a short sample.
+    return float(np.median(pool.time_ns / np.maximum(pool.cpu_ns, 1.0)) - 1)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import ClassVar, get_type_hints
 
 from torch import nn
 
 from search_spaces.errors import SpaceError
+
+MOST = 1_000_000
+"""Channels, classes, pixels a side and whatever else is counted: nothing that could be built has more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +23,7 @@ class Block(ABC):
     Inputs are square feature maps of `input_size` pixels a side; padding keeps `ceil(input_size / stride)`.
 
     Raises:
-        SpaceError: a size, channel count or stride is below 1.
+        SpaceError: a size, channel count or stride is below 1 or beyond reason, or a field is not of its type.
     """
 
     family: ClassVar[str]
@@ -29,10 +34,11 @@ class Block(ABC):
     stride: int = 1
 
     def __post_init__(self) -> None:
+        for name, (words, is_valid) in _checked_fields(type(self)).items():
+            if not is_valid(value := getattr(self, name)):
+                raise SpaceError(f"{self.family}.{name} must be {words}, got {value!r}")
         for name in ("in_channels", "out_channels", "input_size", "stride"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise SpaceError(f"{self.family}.{name} must be an integer of at least 1, got {value!r}")
+            require_range(self, name, 1, MOST)
 
     @property
     def key(self) -> str:
@@ -64,6 +70,33 @@ class Block(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """A freshly initialised module mapping x_NCHW to the block's output."""
+
+
+@cache
+def _checked_fields(family: type[Block]) -> dict[str, tuple[str, Callable[[object], bool]]]:
+    """What a family's fields must be, in words, and whether they are it; types of one's own are left alone."""
+    hints = get_type_hints(family)
+    return {f.name: _CHECKS[hints[f.name]] for f in fields(family) if hints[f.name] in _CHECKS}
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_CHECKS: dict[object, tuple[str, Callable[[object], bool]]] = {
+    int: ("an integer", _is_integer),
+    float: ("a number", lambda value: _is_integer(value) or isinstance(value, float)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    tuple[int, ...]: ("a list of integers", lambda value: isinstance(value, tuple) and all(map(_is_integer, value))),
+}
+
+
+def require_range(owner: Block, name: str, low: float, high: float) -> None:
+    """Raise SpaceError unless the named field of a block is in a range, both ends included."""
+    value = getattr(owner, name)
+    if not low <= value <= high:
+        raise SpaceError(f"{owner.family}.{name} must be at least {low} and at most {high}, got {value!r}")
 
 
 def require_choice(owner: Block, name: str, choices: tuple[object, ...]) -> None:

@@ -25,7 +25,7 @@ class ChainSpace(SearchSpace):
         head: fixed blocks after the layers.
 
     Raises:
-        SpaceError: shapes of neighbouring blocks do not fit.
+        SpaceError: shapes of neighbouring blocks do not fit, or a layer has no candidates or more than names.
     """
 
     def __init__(
@@ -37,6 +37,11 @@ class ChainSpace(SearchSpace):
         choice_names: Sequence[str],
         head: Sequence[Block],
     ) -> None:
+        if not layers or not all(1 <= len(layer) <= len(choice_names) for layer in layers):
+            raise SpaceError(
+                f"expected layers of 1 to {len(choice_names)} candidates, as many as names of choices, found "
+                f"{[len(layer) for layer in layers] or 'none'}"
+            )
         self.spec = spec
         self.slots = ([[b] for b in stem], [list(layer) for layer in layers], [[b] for b in head])
         self.decisions = tuple(
@@ -49,11 +54,11 @@ class ChainSpace(SearchSpace):
             [[index_of.setdefault(b, len(index_of)) for b in slot] for slot in part] for part in self.slots
         )
         self.candidates = tuple(index_of)
-        self._stem_indices = np.array([i for slot in fixed_before for i in slot])
+        self._stem_indices = np.array([i for slot in fixed_before for i in slot], dtype=np.int64)
         # Layers of fewer candidates are filled up with what no architecture chooses.
         most = max(len(layer) for layer in free)
         self._layer_indices = np.array([layer + layer[:1] * (most - len(layer)) for layer in free])
-        self._head_indices = np.array([i for slot in fixed_after for i in slot])
+        self._head_indices = np.array([i for slot in fixed_after for i in slot], dtype=np.int64)
         first_slot = len(stem)
         self.segments = tuple(
             Segment(decisions=range(i, i + 1), slots=range(first_slot + i, first_slot + i + 1))

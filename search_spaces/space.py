@@ -24,6 +24,10 @@ SMALL_INPUT = 64
 """At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""
 
 
+_MOST = {"input_size": 4096, "in_channels": 4096, "num_classes": 1_000_000}
+"""Largest numbers of a search space."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceSpec:
     """Everything needed to make the same search space again.
@@ -39,12 +43,12 @@ class SpaceSpec:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "in_channels", "num_classes"):
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise SpaceError(f"{name} of a search space must be an integer of at least 1, got {value!r}")
-        if not 0.05 <= self.width <= 16:
-            raise SpaceError(f"width multiplier must be between 0.05 and 16, got {self.width!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise SpaceError(f"{name} of a search space must be an integer from 1 to {most}, got {value!r}")
+        if isinstance(self.width, bool) or not isinstance(self.width, int | float) or not 0.05 <= self.width <= 16:
+            raise SpaceError(f"width multiplier must be a number between 0.05 and 16, got {self.width!r}")
 
     def __str__(self) -> str:
         return (

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -71,9 +71,25 @@ BLOCK = PartKind(
 GIVES_CLASSES = ("head", "classifier", "embedding")
 KEEPS_CHANNELS = ("pool", "global-depthwise")
 
+MAX_LAYERS = 1000
+"""Of a space, repeats counted; the deepest of the built-in spaces has 22."""
+
 _Choice = str | dict[str, Any]
 _Count = Annotated[int, Field(ge=1, le=4096)]
+_Stride = Annotated[int, Field(ge=1, le=4)]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class _Shape:
+    """What a fixed block does to the shape, beside its family and that one's fields."""
+
+    out: _Count | None = None
+    stride: _Stride = 1
+    early_stride: _Stride = 1
+
+
+_SHAPE = tuple(f.name for f in dataclasses.fields(_Shape))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -82,8 +98,8 @@ class _Layers:
 
     out: _Count
     choices: Annotated[list[_Choice], Field(min_length=1)]
-    stride: Annotated[int, Field(ge=1, le=4)] = 1
-    early_stride: Annotated[int, Field(ge=1, le=4)] = 1
+    stride: _Stride = 1
+    early_stride: _Stride = 1
     repeat: Annotated[int, Field(ge=1, le=256)] = 1
 
 
@@ -93,6 +109,9 @@ class _File:
     stem: list[_Choice] = dataclasses.field(default_factory=list)
     head: list[_Choice] = dataclasses.field(default_factory=list)
     description: str = ""
+
+
+_Record = TypeVar("_Record")
 
 
 def is_yaml_space(name: str) -> bool:
@@ -111,17 +130,27 @@ def yaml_space(spec: SpaceSpec) -> ChainSpace:
         raw = read_yaml(path)
         if isinstance(raw, dict):
             raw = {name: value for name, value in raw.items() if not str(name).startswith("x-")}
-        content = TypeAdapter(_File).validate_json(json.dumps(raw), strict=True)
     except FileError as error:
         raise SpaceError(str(error)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise SpaceError(f"{path}: {where}: {first['msg']}, got {first['input']!r}") from error
     try:
-        return _Reader(spec).space(content)
+        return _Reader(spec).space(_strictly(_File, raw, "the file"))
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from error
+
+
+def _strictly(record: type[_Record], content: object, name: str) -> _Record:
+    """The record that a mapping describes.
+
+    Raises:
+        SpaceError: it describes another.
+    """
+    try:
+        # As JSON: there true is no number and "1" neither.
+        return TypeAdapter(record).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or name
+        raise SpaceError(f"{where}: {first['msg']}, got {str(first['input'])[:200]!r}") from error
 
 
 class _Reader:
@@ -133,9 +162,12 @@ class _Reader:
         self._size = spec.input_size
 
     def space(self, file: _File) -> ChainSpace:
+        if (depth := sum(entry.repeat for entry in file.layers)) > MAX_LAYERS:
+            raise SpaceError(f"expected at most {MAX_LAYERS} layers, found {depth}")
         stem = [self._fixed(entry) for entry in file.stem]
         layers = [layer for entry in file.layers for layer in self._layers(entry)]
         head = [self._fixed(entry) for entry in file.head]
+        _require_classes(file.head)
         names = max((names for _, names in layers), key=len)
         if any(names[: len(own)] != own for _, own in layers):
             # Choices go by number where layers differ in more than the last ones.
@@ -144,9 +176,9 @@ class _Reader:
 
     def _fixed(self, entry: _Choice) -> Block:
         outer = {} if isinstance(entry, str) else dict(entry)
-        out, stride = outer.pop("out", None), outer.pop("stride", 1)
-        stride = min(outer.pop("early_stride", 1), self._spec.early_stride) if stride == 1 else stride
-        block = self._block(entry if isinstance(entry, str) else outer, out, stride)
+        shape = _strictly(_Shape, {name: outer.pop(name) for name in _SHAPE if name in outer}, "a block")
+        stride = max(shape.stride, min(shape.early_stride, self._spec.early_stride))
+        block = self._block(entry if isinstance(entry, str) else outer, shape.out, stride)
         self._channels, self._size = block.out_channels, block.output_size
         return block
 
@@ -159,7 +191,7 @@ class _Reader:
             self._channels, self._size = blocks[0].out_channels, blocks[0].output_size
         return found
 
-    def _block(self, choice: _Choice, out: object, stride: object) -> Block:
+    def _block(self, choice: _Choice, out: int | None, stride: int) -> Block:
         family, fields = _family_and_fields(choice)
         try:
             made = find_part(BLOCK, family, FAMILIES)
@@ -174,10 +206,8 @@ class _Reader:
             if family not in KEEPS_CHANNELS and not is_reference(family):
                 raise SpaceError(f"{family} needs its output channels: out: 32")
             channels = self._channels
-        elif isinstance(out, int):
-            channels = make_divisible(out * self._spec.width)
         else:
-            raise SpaceError(f"out must be a number of channels, got {out!r}")
+            channels = make_divisible(out * self._spec.width)
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         try:
             block = made(
@@ -191,6 +221,19 @@ class _Reader:
             raise SpaceError(f"{family}: {error}") from error
         assert isinstance(block, Block)
         return block
+
+
+def _require_classes(head: list[_Choice]) -> None:
+    """Raise SpaceError unless the last block gives the classes, as far as can be told: one's own may."""
+    last = _family_and_fields(_without_shape(head[-1]))[0] if head else "none"
+    if last not in GIVES_CLASSES and not is_reference(last):
+        raise SpaceError(
+            f"head: expected a block that gives the classes as the last one ({', '.join(GIVES_CLASSES)}), found {last}"
+        )
+
+
+def _without_shape(entry: _Choice) -> _Choice:
+    return entry if isinstance(entry, str) else {name: value for name, value in entry.items() if name not in _SHAPE}
 
 
 def _family_and_fields(choice: _Choice) -> tuple[str, dict[str, Any]]:

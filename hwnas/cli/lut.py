@@ -83,7 +83,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
             f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
             f"(ended by {about['stopped_by']}), {about['date']}"
         )
-    if "adapted_from" in worker:
+    if about["stopped_by"] == "adapted":
         print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
     print(f"  energy: {about['energy']}")
     if about["is_emulated"]:
@@ -199,7 +199,8 @@ def diff(
     print(
         f"{difference.num_common} common blocks ({len(difference.only_first)} only in the first, "
         f"{len(difference.only_second)} only in the second): the second takes {difference.median_ratio:.3f} times as "
-        f"long, spread {difference.ratio_spread:.1%}, Kendall tau {difference.kendall_tau:.3f}"
+        f"long, spread {difference.ratio_spread:.1%}, Kendall tau "
+        + ("unknown" if difference.kendall_tau is None else f"{difference.kendall_tau:.3f}")
     )
     print_table(
         "furthest from that ratio",

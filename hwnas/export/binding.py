@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from hwnas.errors import RequestError
 from profilers.external_data import external_files
+from safe_files import FileError, open_regular
 
 Shape = tuple[int | str | None, ...]
 """Sizes of a tensor; the name, or None, of what the model leaves free."""
@@ -79,8 +80,12 @@ def bind(path: Path, scratch: Path, sizes: Sizes) -> BoundModel:
 def _opened(path: Path) -> Any:
     import onnxruntime
 
-    if not path.is_file():
+    if not path.exists():
         raise RequestError(f"no file {path}")
+    try:
+        open_regular(path).close()
+    except FileError as error:
+        raise RequestError(str(error)) from error
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 
 from hwnas.errors import RequestError, RunError
 from hwnas.front import load_front, load_history
+from hwnas.records import read_record
+from hwnas.report.written import Deployment, Summary
 from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
 from hwnas.search import Evaluation
-from hwnas.training.checkpoint import load_checkpoint
-from hwnas.training.trainer import EpochRecord, epoch_records
+from hwnas.training.trainer import EpochRecord, epochs_of
 from lut import LatencyTable, TableError, load_table
 from lut.model import predict_ms
 
@@ -43,7 +43,11 @@ class Facts:
 
 
 def gather(run: Run) -> Facts:
-    """Read what there is."""
+    """Read what there is.
+
+    Raises:
+        RunError: what a finished run wrote is damaged.
+    """
     try:
         history, front = load_history(run), load_front(run)
     except RequestError:
@@ -51,8 +55,8 @@ def gather(run: Run) -> Facts:
     table = _table(run)
     return Facts(
         run=run,
-        summary=_json(run.folder / "summary.json"),
-        deployment=_json(run.folder / DEPLOYMENT),
+        summary=_written(Summary, run.folder / "summary.json"),
+        deployment=_written(Deployment, run.folder / DEPLOYMENT),
         history=history,
         front=front,
         table=table,
@@ -68,12 +72,11 @@ def missed_budgets(summary: Mapping[str, Any]) -> list[str]:
     return [row["advice"] for row in winners if row.get("advice")]
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _written(kind: type[Any], path: Path) -> dict[str, Any] | None:
+    if not path.exists():
         return None
-    return content if isinstance(content, dict) else None
+    written: dict[str, Any] = read_record(kind, path, remedy="remove it; hwnas search --resume makes it again")
+    return written
 
 
 def _table(run: Run) -> LatencyTable | None:
@@ -89,10 +92,9 @@ def _curves(folder: Path) -> dict[str, list[EpochRecord]]:
     for path in paths:
         if path.exists():
             try:
-                _, record = load_checkpoint(path)
+                found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = epochs_of(path)
             except RunError:
                 continue
-            found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = epoch_records(record)
     return found
 
 

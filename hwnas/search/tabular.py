@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
 from hwnas.errors import RequestError
+from hwnas.search.columns import ArrayError, read_columns
+from safe_files import FileError, read_bytes
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.nasbench201 import NasBench201
+
+MAX_BYTES = 1 << 26
+"""Largest benchmark; NAS-Bench-Macro's has 2 MB."""
+
+MOST_COST = 1e18
+
+_Accuracy = Annotated[float, Field(ge=0, le=100)]
+_Cost = Annotated[float, Field(ge=0, le=MOST_COST)]
+
+
+@with_config(ConfigDict(extra="ignore", allow_inf_nan=False))
+class _MacroRow(TypedDict):
+    """What NAS-Bench-Macro says of a network, as far as it is read."""
+
+    mean_acc: _Accuracy
+    flops: _Cost
+    params: _Cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,7 +89,7 @@ def load_tabular(path: Path) -> TabularBenchmark:
     """
     try:
         return _macro(path) if path.suffix == ".json" else _nasbench201(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (FileError, ValueError, KeyError, ArrayError) as error:
         raise RequestError(
             f"cannot read the benchmark {path}: {type(error).__name__} {error}; expected NAS-Bench-Macro's JSON, or an "
             "npz of NAS-Bench-201 with arch and accuracies"
@@ -78,34 +98,46 @@ def load_tabular(path: Path) -> TabularBenchmark:
 
 def _macro(path: Path) -> TabularBenchmark:
     space = make_space(SpaceSpec(name="nasbench-macro", input_size=32, num_classes=10))
-    table = json.loads(path.read_text(encoding="utf-8"))
-    names = ["".join(map(str, np.unravel_index(i, (3,) * 8))) for i in range(3**8)]
-    mean = np.array([table[name]["mean_acc"] for name in names], dtype=np.float64)
-    costs = {
-        "macs": np.array([table[name]["flops"] for name in names], dtype=np.float64),
-        "params": np.array([table[name]["params"] for name in names], dtype=np.float64),
-    }
+    # As JSON and strictly: text is no number, and neither is true.
+    try:
+        table = TypeAdapter(dict[str, _MacroRow]).validate_json(read_bytes(path, max_bytes=MAX_BYTES), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}") from error
+    rows = [table["".join(map(str, np.unravel_index(i, (3,) * 8)))] for i in range(3**8)]
+    mean = np.array([row["mean_acc"] for row in rows])
+    costs = {"macs": np.array([row["flops"] for row in rows]), "params": np.array([row["params"] for row in rows])}
     return TabularBenchmark(space=space, validation=mean, test=mean, costs=costs)
 
 
 def _nasbench201(path: Path) -> TabularBenchmark:
     space = make_space(SpaceSpec(name="nasbench201", input_size=32, num_classes=10))
-    with np.load(path, allow_pickle=False) as file:
-        columns = {name: file[name] for name in file.files}
     sizes = tuple(len(d.choices) for d in space.decisions)
-    rows = np.array([NasBench201.parse(str(text)) for text in columns["arch"]])
-    order = np.argsort(np.ravel_multi_index(tuple(rows.T), sizes))
-    if len(order) != int(np.prod(sizes)):
-        raise ValueError(f"{len(order)} cells, expected {int(np.prod(sizes))}")
+    num = int(np.prod(sizes))
+    columns = read_columns(path, length=num)
+    places = np.ravel_multi_index(tuple(_cells(columns["arch"]).T), sizes)
+    order = np.argsort(places)
+    if not np.array_equal(places[order], np.arange(num)):
+        raise ValueError("a cell is there twice")
 
-    def column(name: str) -> NDArray[np.float64]:
+    def column(name: str, *, most: float) -> NDArray[np.float64]:
+        if columns[name].dtype.kind not in "fiu":
+            raise ValueError(f"{name}: expected numbers, found {columns[name].dtype}")
         values: NDArray[np.float64] = columns[name][order].astype(np.float64)
+        if not ((values >= 0) & (values <= most)).all():  # NaN is neither
+            raise ValueError(f"{name}: expected numbers from 0 to {most:g}")
         return values
 
-    latencies = {name: column(name) for name in columns if name.startswith("lat_")}
     return TabularBenchmark(
         space=space,
-        validation=column("val_acc_cifar10"),
-        test=column("test_acc_cifar10"),
-        costs=latencies,
+        validation=column("val_acc_cifar10", most=100),
+        test=column("test_acc_cifar10", most=100),
+        costs={name: column(name, most=MOST_COST) for name in columns if name.startswith("lat_")},
     )
+
+
+def _cells(texts: NDArray[Any]) -> NDArray[np.int64]:
+    """[num, num_decisions] choices of the cells that texts describe."""
+    if texts.dtype.kind != "U":
+        raise ValueError(f"arch: expected texts, found {texts.dtype}")
+    return np.array([NasBench201.parse(str(text)) for text in texts])

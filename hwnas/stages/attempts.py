@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas.profiling import Measured
+from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
+
+from hwnas.profiling import Measured, MeasuredFields
 from hwnas.quantities import ceil_ms, format_ms
+from hwnas.records import read_record
 from hwnas.run import Run
 from hwnas.search import HardLimits, RandomAgent
 from hwnas.stages.export import DYNAMIC_MODEL, JOURNAL, RESULT, SECOND_JOURNAL, Exported, exported_from, model_of
 from hwnas.stages.finalists import Finalists, ranked, search_limits
 from hwnas.stages.latency import Latency
 from hwnas.stages.retrain import checkpoint_of, metrics_of
-from hwnas.stages.search import FoundNetwork, described
+from hwnas.stages.search import FoundNetwork, described, networks_of
 from hwnas.training.randomness import numpy_rng
 from search_spaces.cost import GraphCosts
 
@@ -32,10 +34,10 @@ NUM_SAMPLED = 200
 def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
     """The networks of the attempt that the run is at: those found, with the winners that missed replaced."""
     networks = dict(found)
-    for record in _records(run):
-        networks |= _networks(record)
+    for path in _paths(run):
+        networks |= networks_of(run, _read(path), path)
     pending = run.folder / NEXT
-    if pending.exists() and (replaced := _networks(_read(pending))):
+    if pending.exists() and (replaced := networks_of(run, _read(pending), pending)):
         _set_aside(run, networks, replaced)
         networks |= replaced
     return networks
@@ -43,8 +45,9 @@ def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, F
 
 def exported_before(run: Run) -> Exported | None:
     """What the last attempt that missed came to."""
-    num = len(list(_records(run)))
-    return None if num == 0 else exported_from(_read(run.folder / MISSED / str(num) / RESULT))
+    num = len(list(_paths(run)))
+    path = run.folder / MISSED / str(num) / RESULT
+    return None if num == 0 else exported_from(read_record(dict[str, Any], path), path)
 
 
 def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> list[str]:
@@ -89,13 +92,14 @@ def _over(name: str, max_ms: float, exported: Exported) -> str:
 def _decide(
     run: Run, latency: Latency, constraint: HardLimits, found: Mapping[str, FoundNetwork], exported: Exported
 ) -> dict[str, Any]:
-    missed = {
+    missed: dict[str, _Missed] = {
         name: {
             "architecture": list(found[name].architecture),
             "exported": exported.networks[name].measured.as_dict(),
-            "finalist": found[name].finalist,
+            "finalist": finalist,
         }
         for name in missed_winners(found, exported)
+        if (finalist := found[name].finalist) is not None
     }
     networks, nearest = {}, {}
     for name, record in missed.items():
@@ -115,12 +119,12 @@ def _decide(
     return {"missed": missed, "networks": networks, "nearest": nearest}
 
 
-def _room(record: Mapping[str, Any]) -> float:
+def _room(record: _Missed) -> float:
     """How many times as long a network took as exported than as a finalist, besides what the machine is slower by.
 
     Others will, too.
     """
-    exported, finalist = (Measured.from_dict(record[which]) for which in ("exported", "finalist"))
+    exported, finalist = Measured.from_dict(record["exported"]), Measured.from_dict(record["finalist"])
     return max(1.0, exported.latency_ms / finalist.latency_ms / exported.slower_by(finalist))
 
 
@@ -136,25 +140,43 @@ def _nearest(
     return {"architecture": list(nearest), "now_ms": slow_down * latency.model.predict_one_ms(nearest)}
 
 
-def _records(run: Run) -> Iterator[dict[str, Any]]:
+def _records(run: Run) -> Iterator[_Decision]:
     """What was decided about the attempts that were set aside, in order."""
+    return map(_read, _paths(run))
+
+
+def _paths(run: Run) -> Iterator[Path]:
     number = 1
     while (path := run.folder / MISSED / str(number) / "next.json").exists():
-        yield _read(path)
+        yield path
         number += 1
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
+class _Missed(TypedDict):
+    """A winner that missed its budget."""
+
+    architecture: list[int]
+    exported: MeasuredFields
+    finalist: MeasuredFields
 
 
-def _networks(record: Mapping[str, Any]) -> dict[str, FoundNetwork]:
-    return {
-        name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
-        for name, fields in record["networks"].items()
-    }
+class _Nearest(TypedDict):
+    """What should keep a budget that nothing kept."""
+
+    architecture: list[int]
+    now_ms: float
+
+
+class _Decision(TypedDict):
+    """What is decided about winners that missed their budgets, by name."""
+
+    missed: dict[str, _Missed]
+    networks: dict[str, Any]
+    nearest: dict[str, _Nearest | None]
+
+
+def _read(path: Path) -> _Decision:
+    return read_record(_Decision, path)
 
 
 def _set_aside(run: Run, found: Mapping[str, FoundNetwork], replaced: Mapping[str, FoundNetwork]) -> None:
@@ -162,7 +184,7 @@ def _set_aside(run: Run, found: Mapping[str, FoundNetwork], replaced: Mapping[st
 
     Trainings that a network of another name shares go to that name.
     """
-    place = run.folder / MISSED / str(len(list(_records(run))) + 1)
+    place = run.folder / MISSED / str(len(list(_paths(run))) + 1)
     names = {name: found[name].architecture for name in found if name not in replaced}
     for name in replaced:
         heir = next((other for other, a in names.items() if a == found[name].architecture), None)

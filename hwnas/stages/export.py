@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.dataflow import Batches
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import RunError
 from hwnas.export import compare_with_onnx
-from hwnas.profiling import Measured, measure_networks
+from hwnas.profiling import Measured, MeasuredFields, measure_networks
+from hwnas.records import as_record
 from hwnas.run import Run
 from hwnas.stages.latency import Latency
 from hwnas.stages.retrain import RetrainedNetwork
@@ -30,6 +31,13 @@ JOURNAL, SECOND_JOURNAL = "export/measure.journal", "export/measure-again.journa
 RESULT = "export/result.json"
 
 
+class ExportedFields(MeasuredFields):
+    """A network's latency as exported, as it is written to the run's folder."""
+
+    architecture: list[int]
+    first_ms: float | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportedNetwork:
     """A network's latency as exported.
@@ -47,7 +55,7 @@ class ExportedNetwork:
         return {"architecture": list(self.architecture), "first_ms": self.first_ms, **self.measured.as_dict()}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> ExportedNetwork:
+    def from_dict(cls, record: ExportedFields) -> ExportedNetwork:
         """As it was written."""
         return cls(
             architecture=tuple(record["architecture"]),
@@ -91,20 +99,24 @@ def export_networks(
     Raises:
         ExportError: the network cannot be expressed in ONNX.
         RunError: ONNX Runtime computes something else than torch; the files are left for inspection.
-        RequestError: the folder holds a result of another version.
+        RunError: the folder holds a result that is damaged or of another version.
     """
-    content = run.stored(RESULT, lambda: _export(run, latency, found, retrained, before))
-    try:
-        return exported_from(content)
-    except (KeyError, TypeError) as error:
-        path = run.folder / RESULT
-        raise RequestError(f"{path} was written by another version: {error}; remove it to export again") from error
+    return exported_from(
+        run.stored(RESULT, lambda: _export(run, latency, found, retrained, before)), run.folder / RESULT
+    )
 
 
-def exported_from(content: Mapping[str, Any]) -> Exported:
-    """What was written."""
-    networks = {name: ExportedNetwork.from_dict(fields) for name, fields in content["networks"].items()}
-    return Exported(parity=content["parity"], networks=networks)
+def exported_from(content: Mapping[str, Any], path: Path) -> Exported:
+    """What was written to a file.
+
+    Raises:
+        RunError: it is something else.
+    """
+    parity = as_record(dict[str, dict[str, Any]], content.get("parity"), path, remedy="remove it to export again")
+    written: dict[str, ExportedFields] = as_record(
+        dict[str, ExportedFields], content.get("networks"), path, remedy="remove it to export again"
+    )
+    return Exported(parity=parity, networks={n: ExportedNetwork.from_dict(f) for n, f in written.items()})
 
 
 def _export(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from hwnas.agents import score_of
 from hwnas.dataflow import Batches
+from hwnas.records import as_record
 from hwnas.run import Run
 from hwnas.stages.search import REFERENCES, FoundNetwork
 from hwnas.supernet import inherit_weights
@@ -40,6 +43,9 @@ class RetrainedNetwork:
     def test_accuracy(self) -> float:
         """The first metric."""
         return float(next(iter(self.test_metrics.values())))
+
+
+_Metrics = Annotated[dict[str, float], Field(min_length=1)]
 
 
 def checkpoint_of(name: str) -> str:
@@ -121,7 +127,8 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
     assert epoch is not None
     module.eval()
     test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
-    metrics = run.stored(metrics_of(name), lambda: run.test_agent.metrics(module, test.in_order()))
+    stored = run.stored(metrics_of(name), lambda: run.test_agent.metrics(module, test.in_order()))
+    metrics = as_record(_Metrics, stored, run.folder / metrics_of(name))
     return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
 
 

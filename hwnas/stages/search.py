@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import RunError
 from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
 from hwnas.evaluators.proxy_features import NUM_SAMPLES, proxy_features
 from hwnas.parts import find
-from hwnas.profiling import Measured, onnx_cache
+from hwnas.profiling import Measured, MeasuredFields, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
+from hwnas.records import as_record
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.judgement import Judgement
@@ -26,7 +29,7 @@ from hwnas.stages.finalists import Finalists, ranked, search_limits
 from hwnas.stages.latency import Latency
 from hwnas.training.randomness import numpy_rng
 from lut.model import energy_mj
-from search_spaces import Architecture
+from search_spaces import Architecture, SpaceError
 from search_spaces.cost import GraphCosts
 from search_spaces.memory import MemoryModel
 from search_spaces.supernet import Supernet
@@ -53,7 +56,7 @@ class FoundNetwork:
     supernet_score: float
     predicted_ms: float
     max_ms: float
-    finalist: Mapping[str, Any] | None = None
+    finalist: MeasuredFields | None = None
 
 
 def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
@@ -63,17 +66,31 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
 
     Raises:
         RunError: no network keeps the budget as measured, not even the fastest.
-        RequestError: the folder holds a result of another version.
+        RunError: the folder holds a result that is damaged or of another version.
     """
-    found = run.stored("search/result.json", lambda: _find(run, latency, constraint, supernet))
+    name = "search/result.json"
+    found = run.stored(name, lambda: _find(run, latency, constraint, supernet))
+    return networks_of(run, found, run.folder / name)
+
+
+def networks_of(run: Run, record: Mapping[str, Any], path: Path) -> dict[str, FoundNetwork]:
+    """The networks that a file of the run's folder tells of, by name.
+
+    Raises:
+        RunError: it tells of something else, or of networks of another space.
+    """
+    networks: dict[str, FoundNetwork] = as_record(dict[str, FoundNetwork], record.get("networks"), path)
+    for network in networks.values():
+        require_architecture(run, network.architecture, path)
+    return networks
+
+
+def require_architecture(run: Run, architecture: Architecture, path: Path) -> None:
+    """Raise RunError unless an architecture that the file tells of is one of the run's space."""
     try:
-        return {
-            name: FoundNetwork(**{**fields, "architecture": tuple(fields["architecture"])})
-            for name, fields in found["networks"].items()
-        }
-    except (KeyError, TypeError) as error:
-        path = run.folder / "search" / "result.json"
-        raise RequestError(f"{path} was written by another version: {error}; remove it to search again") from error
+        run.space.validated(architecture)
+    except SpaceError as error:
+        raise RunError(f"{path} is damaged: {error}; remove it to make it again") from error
 
 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
@@ -216,6 +233,13 @@ def _count(text: str | None) -> float | None:
     return None if text is None else parse_count(text)
 
 
+class _Proxies(TypedDict):
+    """What cheap evaluators say of a sample."""
+
+    architectures: list[Architecture]
+    values: dict[str, list[float]]
+
+
 def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, object]:
     """What the run's agent is made with besides what all are: most know only scores."""
     agent = find("search-agent", run.config.search.agent)
@@ -223,8 +247,12 @@ def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> d
     if getattr(agent, "reads_supernet", False):
         extra["supernet"] = supernet
     if run.config.search.proxies:
-        known = run.stored("search/proxies.json", lambda: _computed_proxies(run, constraint, supernet))
-        extra["features"] = proxy_features([tuple(a) for a in known["architectures"]], known["values"])
+        name = "search/proxies.json"
+        stored = run.stored(name, lambda: _computed_proxies(run, constraint, supernet))
+        known: _Proxies = as_record(_Proxies, stored, run.folder / name)
+        for architecture in known["architectures"]:
+            require_architecture(run, architecture, run.folder / name)
+        extra["features"] = proxy_features(known["architectures"], known["values"])
     return extra
 
 

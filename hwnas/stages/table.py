@@ -7,16 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
-from hwnas.errors import RequestError
+from hwnas.errors import RequestError, RunError
 from hwnas.profiling import measure_networks, onnx_cache, profile_space, shown
 from hwnas.quantities import Budget, format_ms
+from hwnas.records import read_record
 from hwnas.run import OWN_TABLE, Run
 from hwnas.stages.latency import CurrentModel, Latency, confident_margin, reachable_ms, searching_margin
 from hwnas.stages.speed import Speed, time_references
-from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_trust
+from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_certificate, require_trust
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
 from lut.build import TablePlan
 from lut.extend import extend_table, extension_plan, forget_extensions
@@ -82,6 +86,8 @@ def _given_table(run: Run) -> LatencyTable:
     table, config = run.given_table, run.config
     assert table is not None
     require_trust(table, config.trust, name=str(config.lut))
+    if not config.trust.accept_any:
+        require_own_certificate(table, run.space, name=str(config.lut))
     if table.provenance.precision != config.precision:
         raise RequestError(
             f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
@@ -121,6 +127,7 @@ def _own_table(run: Run) -> LatencyTable:
         try:
             table = load_table(path)
             table.require_origin(run.space.spec, run.device, precision=run.config.precision, name=str(path))
+            require_own_certificate(table, run.space, name=str(path))
             return table
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()
@@ -214,13 +221,20 @@ def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
     return speed
 
 
+class _Timed(TypedDict):
+    """What timing gave, and of which table."""
+
+    table: str
+    drift: Annotated[float, Field(gt=0)] | None
+
+
 def known_speed(run: Run, table: LatencyTable) -> Speed | None:
     """What was measured before; None where nothing was, or of another table."""
     try:
-        record = json.loads((run.folder / SPEED).read_text(encoding="utf-8"))
-        if record.pop("table") == _identity(table):
-            return Speed(**record)
-    except (OSError, ValueError, KeyError, TypeError):
+        record: _Timed = read_record(_Timed, run.folder / SPEED)
+        if record["table"] == _identity(table):
+            return Speed(drift=record["drift"])
+    except RunError:
         pass
     # Runs of earlier versions did not measure it; theirs are over, and nothing is measured to look at them.
     return Speed() if (run.folder / "search" / "result.json").exists() else None

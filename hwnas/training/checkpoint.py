@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import safetensors.torch
 import torch
 
 from hwnas.errors import RunError
-from safe_files import replacing
+from safe_files import open_regular, parse_json, replacing
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
@@ -28,9 +29,34 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     Raises:
         RunError: the file is damaged.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _record(file)  # noqa: SIM118 - not a mapping
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """The record alone.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    with _opened(path) as file:
+        return _record(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file; whatever is wrong with it is said."""
     try:
+        open_regular(path).close()  # safetensors would wait for a pipe
+        # A header of more than 100 MB, and sizes that the file has not, safetensors refuses itself.
         with safetensors.safe_open(path, framework="pt") as file:
-            record = json.loads(file.metadata()["record"])
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 - not a mapping
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            yield file
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}; remove it to train again") from error
+
+
+def _record(file: Any) -> dict[str, Any]:
+    record = parse_json((file.metadata() or {})["record"])
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a record, found {str(record)[:40]}")
+    return record

@@ -18,7 +18,8 @@ from hwnas.config import TrainingConfig
 from hwnas.dataflow import Batches
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter, Task
-from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
+from hwnas.records import as_record
+from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpoint
 from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
 from hwnas.training.randomness import numpy_rng, torch_rng
@@ -251,30 +252,54 @@ class Trainer:
         if not self.checkpoint.exists():
             return []
         tensors, record = load_checkpoint(self.checkpoint)
+        records = epoch_records(record, self.checkpoint)
         if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
             raise RunError(
                 f"the checkpoint {self.checkpoint} has weights that are not finite; remove it to train again"
             )
         parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}, "best": {}}
-        for name, tensor in tensors.items():
-            part, _, inner = name.partition(".")
-            parts[part][inner] = tensor
-        self.module.load_state_dict(parts["module"])
-        parameters = dict(self.module.named_parameters())
-        for name, momentum in parts["momentum"].items():
-            parameter = parameters[name]
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-        if average:
-            for name, tensor in parts["average"].items():
-                average.averages[name].copy_(tensor)
+        try:
+            for name, tensor in tensors.items():
+                part, _, inner = name.partition(".")
+                parts[part][inner] = tensor
+            self.module.load_state_dict(parts["module"])
+            parameters = dict(self.module.named_parameters())
+            for name, momentum in parts["momentum"].items():
+                parameter = parameters[name]
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+            if average:
+                for name, tensor in parts["average"].items():
+                    average.averages[name].copy_(tensor)
+        except (KeyError, RuntimeError) as error:  # torch's own for shapes and names that do not fit
+            raise RunError(
+                f"the checkpoint {self.checkpoint} is of another network: {error}; remove it to train again"
+            ) from error
         best |= {name: tensor.to(training_device(self.config)) for name, tensor in parts["best"].items()}
-        return epoch_records(record)
+        return records
 
 
-def epoch_records(record: Mapping[str, Any]) -> list[EpochRecord]:
-    """The epochs that a checkpoint's record tells of."""
+def epochs_of(checkpoint: Path) -> list[EpochRecord]:
+    """The epochs that a checkpoint tells of.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    return epoch_records(load_record(checkpoint), checkpoint)
+
+
+def epoch_records(record: Mapping[str, Any], checkpoint: Path) -> list[EpochRecord]:
+    """The epochs that a checkpoint's record tells of.
+
+    Raises:
+        RunError: it tells of something else.
+    """
     names = [f.name for f in fields(EpochRecord)]
-    return [EpochRecord(**dict(zip(names, row, strict=False))) for row in record["epochs"]]
+    rows = as_record(
+        list[list[int | float | None]], record.get("epochs"), checkpoint, remedy="remove it to train again"
+    )
+    named = [dict(zip(names, row, strict=False)) for row in rows]
+    epochs: list[EpochRecord] = as_record(list[EpochRecord], named, checkpoint, remedy="remove it to train again")
+    return epochs
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord | None:

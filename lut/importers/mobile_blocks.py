@@ -10,22 +10,32 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    NotRequired,  # pydantic reads Python's own from 3.12 on only
+)
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from lut.errors import TableError
-from lut.table import IMPORTED, LatencyTable, Provenance, ReportedLatency
+from lut.provenance import Count, Latency, NotNegative, Provenance
+from lut.table import IMPORTED, LatencyTable, ReportedLatency
 from profilers.device import UNKNOWN
-from safe_files import FileError, read_yaml
+from safe_files import FileError, read_bytes, read_yaml
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.separable import SeparableConv
 from search_spaces.proxylessnas import ACT as PROXYLESS_ACT
+
+MAX_INPUT_SIZE = 4096
 
 WIDTHS = (1.0, 1.2, 1.3, 1.4, 0.75, 0.5, 0.35)
 """Width multipliers tried: the space that most of the blocks are of is the table's."""
@@ -141,13 +151,15 @@ def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> La
             block = to_block(name)
             reported.append(_reported(block.key, row))
         except (ValueError, KeyError, IndexError, TypeError, SpaceError) as error:
-            raise TableError(f"{path} is no published {space_name} table: {text!r}: {error}") from error
+            raise TableError(f"{path} is no published {space_name} table: {text[:200]!r}: {error}") from error
         blocks.append((name, block))
+    if twice := [key for key, num in Counter(r.key for r in reported).items() if num > 1]:
+        raise TableError(f"{path} has {twice[0]} under two names")
     return LatencyTable(
         space=_matching_space(path, space_name, blocks),
         provenance=Provenance(
             device={"name": path.stem, "runtime": UNKNOWN, "threads": 1, "cores": None, "batch": 1},
-            worker={"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+            worker={"source": path.name, "source_sha256": hashlib.sha256(read_bytes(path)).hexdigest()},
             precision="fp32",
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             rounds=0,
@@ -185,14 +197,33 @@ def _require_blocks(content: Mapping[str, Any], path: Path) -> None:
 def _parse(text: str) -> _Name:
     kind, _, rest = text.partition("-")
     fields = dict(part.split(":", 1) for part in rest.split("-") if part)
-    if not re.fullmatch(r"\d+(x\d+){2}", fields["input"]) or not re.fullmatch(r"\d+(x\d+){0,2}", fields["output"]):
+    if not re.fullmatch(r"\d{1,6}(x\d{1,6}){2}", fields["input"]) or not re.fullmatch(
+        r"\d{1,6}(x\d{1,6}){0,2}", fields["output"]
+    ):
         raise ValueError("expected input:HxWxC and output:HxWxC")
     return _Name(kind=kind, fields=fields)
 
 
-def _reported(key: str, row: Mapping[str, float]) -> ReportedLatency:
-    std_ms = math.sqrt(row["var"]) if "var" in row else float(row["std"])
-    return ReportedLatency(key=key, mean_ms=float(row["mean"]), std_ms=std_ms, count=int(row["count"]))
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+class _Row(TypedDict):
+    """What is said of a block, in milliseconds; the spread is the one or the other."""
+
+    mean: Latency
+    count: Count
+    std: NotRequired[NotNegative]
+    var: NotRequired[NotNegative]
+
+
+def _reported(key: str, content: object) -> ReportedLatency:
+    try:
+        row = TypeAdapter(_Row).validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {str(first['input'])[:80]}"
+        ) from error
+    std_ms = math.sqrt(row["var"]) if "var" in row else row["std"]
+    return ReportedLatency(key=key, mean_ms=row["mean"], std_ms=std_ms, count=row["count"])
 
 
 def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block]]) -> SpaceSpec:
@@ -203,6 +234,8 @@ def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block
         num_classes = next(name.out_channels for name, _ in blocks if name.kind == "Logits")
     except StopIteration:
         raise TableError(f"{path} lacks the first convolution or the classifier: it is no whole table") from None
+    if first.input_size > MAX_INPUT_SIZE:
+        raise TableError(f"{path} is for inputs of {first.input_size} pixels, expected at most {MAX_INPUT_SIZE}")
     specs = [
         SpaceSpec(
             name=space_name,

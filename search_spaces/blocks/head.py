@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MOST, Block, require_choice, require_range
 from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
 
 
@@ -23,6 +23,7 @@ class Head(Block):
     def __post_init__(self) -> None:
         Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "act", tuple(ACTIVATIONS))
+        require_range(self, "hidden", 1, MOST)
 
     def _key_fields(self) -> dict[str, int | str]:
         return {"hidden": self.hidden, "act": self.act}

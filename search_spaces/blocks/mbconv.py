@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from search_spaces.block import Block, require_choice, require_divisible
+from search_spaces.block import Block, require_choice, require_divisible, require_range
 from search_spaces.blocks.layers import (
     ACTIVATIONS,
     ChannelShuffle,
@@ -41,6 +41,7 @@ class MBConv(Block):
         require_choice(self, "kernel", (3, 5, 7, 9))
         require_choice(self, "act", tuple(ACTIVATIONS))
         require_choice(self, "expansion", tuple(range(1, 13)))
+        require_range(self, "se_ratio", 0, 1)
         require_divisible(self, self.in_channels, self.groups)
         require_divisible(self, self.out_channels, self.groups)
 

@@ -263,7 +263,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_untrustworthy_tables_are_refused_unless_accepted(table: Path, budget: str, tmp_path: Path) -> None:
     good = load_table(table)
     emulated = replace(good, provenance=replace(good.provenance, is_emulated=True))
-    poor = replace(good, certificate=replace(good.certificate, within_10pct=0.4))
+    poor = replace(good, certificate=replace(good.certificate, within_5pct=0.4, within_10pct=0.4))
     command = ("train", *FAST, "--lut", table, "--max-latency", budget, "--quiet", "--out")
     for number, (spoilt, words) in enumerate(
         [

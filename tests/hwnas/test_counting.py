@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from hwnas.errors import RequestError
 from hwnas.search import AGENTS, HardLimits, Limit
@@ -53,7 +53,7 @@ def test_every_feasible_network_is_as_likely(quantile: float, second: float | No
 @pytest.mark.parametrize("name", ["fbnet-s", "ofa-mobilenetv3", "sgnas"])
 def test_one_in_100_000_is_found_at_once(name: str) -> None:
     space = make_space(small_spec(name))
-    model = LatencyModel(space, synthetic_table(space))
+    model = LatencyModel(space, bare_table(space))
     many = model.predict_ms(space.sample_many(200_000, np.random.default_rng(0)))
     maximum = min(float(many.min()), 0.5 * (model.extreme()[1] + float(np.quantile(many, 1e-4))))
     limits = HardLimits(limits=(Limit(name="latency_ms", cost=model.predict_ms, maximum=maximum),))

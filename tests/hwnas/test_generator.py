@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from hwnas.errors import RequestError
 from hwnas.search import Evaluation, GeneratorAgent, HardLimits, Limit
@@ -22,7 +22,7 @@ def space() -> SearchSpace:
 
 @pytest.fixture(scope="module")
 def limits(space: SearchSpace) -> HardLimits:
-    model = LatencyModel(space, synthetic_table(space))
+    model = LatencyModel(space, bare_table(space))
     maximum = 0.3 * model.extreme()[1] + 0.7 * model.extreme(slowest=True)[1]
     return HardLimits(limits=(Limit(name="latency_ms", cost=model.predict_ms, maximum=maximum),))
 

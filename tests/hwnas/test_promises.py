@@ -95,7 +95,7 @@ def test_poor_tables_widen_what_is_looked_at_by_their_own_error() -> None:
 
     def margin(**errors: float) -> float:
         table = synthetic_table(make_space(SPEC))
-        return searching_margin(replace(table, certificate=replace(certificate, **errors)))
+        return searching_margin(replace(table, certificate=replace(certificate, mape=3.0, **errors)))
 
     assert margin(bias=0.0, error_std=0.1) == pytest.approx(1.067, abs=1e-3)  # a quarter of those keep the budget
     assert margin(bias=0.05, error_std=0.1) == pytest.approx(1.117, abs=1e-3)  # predicted too slow

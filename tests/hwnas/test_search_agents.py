@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import SumConstraint, ToySpace, history_without_times, small_spec, synthetic_table
+from samples import SumConstraint, ToySpace, bare_table, history_without_times, small_spec
 
 from hwnas.errors import RequestError, RunError
 from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, SearchAgent
@@ -52,7 +52,7 @@ def test_proposals_are_feasible_canonical_and_new(make_agent, limit: int) -> Non
 
 def test_every_proposal_has_a_reason(make_agent) -> None:
     space = make_space(small_spec("nasbench-macro"))
-    model = LatencyModel(space, synthetic_table(space))
+    model = LatencyModel(space, bare_table(space))
     agent = make_agent(space, _latency_limit(model, model.extreme(slowest=True)[1]))
     history = drive(agent, 60)
     assert all(agent.reasons[e.architecture] for e in history)
@@ -79,7 +79,7 @@ def test_a_small_feasible_set_is_exhausted_and_then_nothing_is_proposed(make_age
 
 def test_one_feasible_architecture_in_thousands_is_found(make_agent) -> None:
     space = make_space(small_spec("fbnet-s"))
-    model = LatencyModel(space, synthetic_table(space))
+    model = LatencyModel(space, bare_table(space))
     fastest, fastest_ms = model.extreme()
     constraint = _latency_limit(model, fastest_ms * 1.0001)
     assert make_agent(space, constraint).ask(1) == [space.canonical(fastest)]
@@ -91,7 +91,7 @@ def test_no_feasible_architecture_is_an_error_that_quotes_the_nearest(make_agent
 
 
 def test_works_on_every_space_under_a_table(make_agent, space: SearchSpace) -> None:
-    model = LatencyModel(space, synthetic_table(space))
+    model = LatencyModel(space, bare_table(space))
     middle = 0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])
     constraint = _latency_limit(model, middle)
     history = drive(make_agent(space, constraint), 30)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from command_line import Outcome, run_cli
-from samples import synthetic_table
+from samples import bare_table, synthetic_table
 
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
-from hwnas.trust import describe_certificate, doubts, require_trust, shortfall
+from hwnas.trust import describe_certificate, doubts, require_own_certificate, require_trust, shortfall
 from lut import LatencyModel, LatencyTable, load_table, save_table
+from lut.build import finished
+from lut.networks import NetworkMeasurement
 from profilers import Measurement
 from profilers.pace import Pace
 from search_spaces import SpaceSpec, make_space
@@ -29,8 +31,8 @@ SLOWED = replace(
         visits=ROUNDS, wall_ns=(1550,) * 12, cpu_ns=(1550,) * 12, after_wall_ns=(1000,) * 6, after_cpu_ns=(1000,) * 6
     ),
 )
-POOR = replace(GOOD, certificate=replace(GOOD.certificate, within_10pct=0.14, mape=0.3))
-BARE = replace(GOOD, certificate=None)
+POOR = replace(GOOD, certificate=replace(GOOD.certificate, within_5pct=0.0, within_10pct=0.14, mape=0.3))
+BARE = bare_table(SPACE)
 EMULATED = replace(GOOD, provenance=replace(GOOD.provenance, is_emulated=True))
 FAILED = replace(GOOD, entries=(Measurement(key=GOOD.entries[0].key, error="it crashed"), *GOOD.entries[1:]))
 
@@ -61,9 +63,9 @@ def test_good_tables_raise_no_doubt() -> None:
 
 
 def test_a_table_that_is_not_believed_is_not_called_certified() -> None:
-    assert describe_certificate(GOOD).startswith("latency table: 30 held-out networks predicted with 1.0% mean error")
+    assert describe_certificate(GOOD).startswith("latency table: 7 held-out networks predicted with 0.")
     assert describe_certificate(SLOWED).startswith("latency table: not certified: the machine was slowed by 5")
-    assert "30 held-out networks" in describe_certificate(SLOWED)
+    assert "7 held-out networks" in describe_certificate(SLOWED)
 
 
 FLAGS = ("profile", "--space", SPEC.name, "--input-size", 8, "--width", 0.25)
@@ -176,3 +178,34 @@ def test_adapt_never_praises_a_table_that_is_off(tmp_path: Path) -> None:
     assert "little to gain" not in outcome.out
     last = outcome.out.splitlines()[-1]
     assert last.startswith("not usable: ") and last.endswith("profile this device whole, with hwnas profile")
+
+
+def test_a_forged_certificate_over_good_samples_is_found_out(tmp_path: Path) -> None:
+    assert GOOD.certificate is not None
+    require_own_certificate(GOOD, SPACE, name="t.json")
+    require_own_certificate(bare_table(SPACE), SPACE, name="t.json")
+    forged = replace(GOOD, certificate=replace(GOOD.certificate, mape=GOOD.certificate.mape * 1.1))
+    with pytest.raises(RequestError, match=r"not of its samples: it says 7 held-out .* hwnas lut refit t\.json"):
+        require_own_certificate(forged, SPACE, name="t.json")
+    spec = replace(SPEC, in_channels=1)
+    table = synthetic_table(make_space(spec))
+    save_table(replace(table, networks=_twice_as_slow(table)), tmp_path / "t.json")
+    flags = ("--space", spec.name, "--width", spec.width, "--max-latency", "60%", "--quiet", "--out", tmp_path / "run")
+    outcome = run_cli("train", "--data", "digits", *flags, "--lut", tmp_path / "t.json")
+    assert outcome.code == 2 and "not of its samples" in outcome.err, outcome.err
+
+
+def test_networks_that_were_measured_once_certify_nothing() -> None:
+    once = tuple(replace(n, measurement=_first_sample(n.measurement)) for n in GOOD.networks)
+    assert finished(replace(GOOD, networks=once, certificate=None), SPACE).certificate is None
+
+
+def _first_sample(m: Measurement) -> Measurement:
+    return replace(m, visits=m.visits[:1], wall_ns=m.wall_ns[:1], cpu_ns=m.cpu_ns[:1])
+
+
+def _twice_as_slow(table: LatencyTable) -> tuple[NetworkMeasurement, ...]:
+    return tuple(
+        replace(n, measurement=replace(n.measurement, wall_ns=tuple(2 * ns for ns in n.measurement.wall_ns)))
+        for n in table.networks
+    )

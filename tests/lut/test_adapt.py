@@ -70,11 +70,13 @@ def test_advice_weighs_the_error_against_the_floor() -> None:
     assert "give more networks" in advice(bare)
     sizes = dict.fromkeys(bare.latency_ms, BlockSize(weights_mb=0.0, activations_mb=0.0))
     alone = [{key: 1} for key in bare.latency_ms]
-    calibration = calibrate(bare.latency_ms, alone, list(bare.latency_ms.values()), sizes=sizes)
+    calibration = replace(
+        calibrate(bare.latency_ms, alone, list(bare.latency_ms.values()), sizes=sizes), num_networks=4
+    )
     table = replace(bare, calibration=calibration)
     assert "little to gain" in advice(table)
     assert "is worth its time" in advice(replace(table, certificate=replace(bare.certificate, mape=0.2)))
-    restless = replace(bare.certificate, mape=0.31, within_10pct=0.14, repeatability_mape=0.2)
+    restless = replace(bare.certificate, mape=0.31, within_5pct=0.1, within_10pct=0.14, repeatability_mape=0.2)
     assert "adapt again when nothing else runs" in advice(replace(table, certificate=restless))
     absurd = replace(calibration, factors=dict.fromkeys(calibration.factors, -0.126))
     assert "factor of -0.126, as if slower ones made networks faster" in advice(replace(table, calibration=absurd))

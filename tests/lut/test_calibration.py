@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from lut.build import block_counts, finished
 from lut.cache import BlockSize, CacheModel
@@ -44,7 +44,7 @@ def _measured(table: LatencyTable, space: SearchSpace, latency, num: int = 60, s
 
 def _quiet_table(space: SearchSpace) -> LatencyTable:
     """A table whose samples do not vary."""
-    table = synthetic_table(space)
+    table = bare_table(space)
     entries = tuple(replace(m, wall_ns=(m.wall_ns[0],) * m.num_samples) for m in table.entries)
     return replace(table, entries=entries)
 

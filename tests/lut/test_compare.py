@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from lut import TableError, build_table, plan_table
 from lut.compare import compare_tables, merge_tables
@@ -39,7 +39,7 @@ def _scaled(table: LatencyTable, factor: float) -> LatencyTable:
 
 
 def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> None:
-    table = synthetic_table(space)
+    table = bare_table(space)
     doubled = _scaled(table, 2.0)
     odd = doubled.entries[3]
     entries = tuple(replace(m, wall_ns=tuple(5 * t for t in m.wall_ns)) if m is odd else m for m in doubled.entries[1:])
@@ -54,13 +54,13 @@ def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> 
 
 
 def test_tables_without_a_common_block_do_not_compare() -> None:
-    one, other = (synthetic_table(make_space(small_spec("fbnet-s", input_size=size))) for size in (16, 72))
+    one, other = (bare_table(make_space(small_spec("fbnet-s", input_size=size))) for size in (16, 72))
     with pytest.raises(TableError, match="no block in common"):
         compare_tables(one, other)
 
 
 def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) -> None:
-    table = synthetic_table(space)
+    table = bare_table(space)
     half = len(table.entries) // 2
     broken = Measurement(key=table.entries[0].key, error="crashed")
     first = replace(table, entries=(broken, *table.entries[1 : half + 4]))
@@ -73,7 +73,7 @@ def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) 
 
 
 def test_merging_keeps_the_pace_of_all() -> None:
-    bare = synthetic_table(SPACE)
+    bare = bare_table(SPACE)
     pace = Pace(visits=(0, 17), wall_ns=(5, 6), cpu_ns=(5, 6), after_wall_ns=(4,), after_cpu_ns=(4,))
     told = replace(bare, pace=pace)
     both = merge_tables([told, told], SPACE).pace
@@ -86,7 +86,7 @@ def test_merging_keeps_the_pace_of_all() -> None:
 
 
 def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchSpace) -> None:
-    table = synthetic_table(space)
+    table = bare_table(space)
     half = len(table.entries) // 2
     first = replace(table, entries=table.entries[: half + 4])
     slower = _scaled(replace(table, entries=table.entries[half:]), 1.5)
@@ -96,12 +96,12 @@ def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchS
 
 
 def test_tables_of_different_origin_do_not_merge(space: SearchSpace) -> None:
-    table = synthetic_table(space)
+    table = bare_table(space)
     int8 = replace(table, provenance=replace(table.provenance, precision="int8"))
     with pytest.raises(TableError, match="differ in precision do not merge"):
         merge_tables([table, int8], space)
     with pytest.raises(TableError, match="different spaces"):
-        merge_tables([table, synthetic_table(make_space(small_spec(space.spec.name, input_size=20)))], space)
+        merge_tables([table, bare_table(make_space(small_spec(space.spec.name, input_size=20)))], space)
 
 
 def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from paced_machine import PacedMachine
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from lut import LatencyTable, build_table, load_table, plan_table
 from lut.build import journal_beside
@@ -87,7 +87,7 @@ def test_drift_is_that_of_networks_near_the_budget_else_of_blocks(
     assert references.drift(now) == pytest.approx(1.2)
     assert replace(references, networks=()).drift(now) == pytest.approx(2.0)
     assert references.drift({}) is None and References().drift(now) is None
-    imported = synthetic_table(SPACE)
+    imported = bare_table(SPACE)
     keys = spread_blocks(imported, 4)
     ordered = sorted(imported.latency_ms, key=lambda key: imported.latency_ms[key])
     assert {ordered[0], ordered[-1]} < keys and len(keys) == 4

@@ -67,7 +67,16 @@ def test_proxylessnas_imports_whole(benchmark_data: Path) -> None:
     ("text", "words"),
     [
         ("- a\n- b\n", "must map block names"),
-        ("Conv-input:224x224x3-output:112x112x32: {count: 1}\n", "'std'"),
+        ("Conv-input:224x224x3-output:112x112x32: {count: 1}\n", "mean: Field required"),
+        ("Conv-input:224x224x3-output:112x112x32: {count: 1, mean: 1}\n", "'std'"),
+        ("Conv-input:224x224x3-output:112x112x32: {mean: .nan, std: 0, count: 1}\n", "mean: Input should be a finite"),
+        ("Conv-input:224x224x3-output:112x112x32: {mean: 1, std: 0, count: .inf}\n", "count: Input should be"),
+        (
+            "Conv-input:224x224x3-output:112x112x32: {mean: '1', std: 0, count: 1}\n",
+            "mean: Input should be",
+        ),
+        ("Conv-input:224x224x3-output:112x112x32: {mean: 1, var: -1, count: 1}\n", "var: Input should be greater"),
+        ("Conv-input:9999999x3x3-output:112x112x32: {mean: 1, std: 0, count: 1}\n", "expected input:HxWxC"),
         ("Pool-input:7x7x3-output:1x1x3: {mean: 1, std: 0, count: 1}\n", "unknown kind of block 'Pool'"),
         ("Conv-input:7-output:1: {mean: 1, std: 0, count: 1}\n", "expected input:HxWxC"),
         ("Conv_1-input:7x7x32-output:7x7x64: {mean: 1, std: 0, count: 1}\n", "lacks the first convolution"),

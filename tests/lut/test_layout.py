@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from lut.build import block_counts, finished
 from lut.layout import TO_BLOCKED, TO_PLAIN, BlockLayout, LayoutWalk, Transition, block_layout
@@ -71,7 +71,7 @@ def test_residual_block_alone_and_after_each_layout() -> None:
 @pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "ofa-mobilenetv3"])
 def test_conversions_are_learnt_and_predicted(name: str) -> None:
     space = make_space(small_spec(name))
-    table = synthetic_table(space)
+    table = bare_table(space)
     spare = Transition(nodes=-2, elements=-100, gives_blocked=True)
     keep = Transition(nodes=0, elements=0, gives_blocked=False)
     layouts = {

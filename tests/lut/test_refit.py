@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import run_cli
-from samples import small_spec, synthetic_table
+from samples import bare_table, small_spec
 
 from lut import LatencyTable, load_table, save_table
 from lut.build import block_counts, finished
@@ -23,7 +23,7 @@ SPACE = make_space(small_spec("nasbench-macro"))
 @pytest.fixture
 def measured() -> LatencyTable:
     """A table with networks that take a tenth more than their blocks, neither calibrated nor certified."""
-    table = synthetic_table(SPACE)
+    table = bare_table(SPACE)
     networks = []
     for number, plan in enumerate(draw_networks(SPACE, 30, seed=0)):
         counts = block_counts(SPACE, plan.architecture)
@@ -57,7 +57,7 @@ def test_refit_certifies_from_the_stored_samples(measured: LatencyTable, tmp_pat
 
 def test_a_table_without_networks_cannot_be_refitted(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    save_table(synthetic_table(SPACE), path)
+    save_table(bare_table(SPACE), path)
     before = path.read_bytes()
     outcome = run_cli("lut", "refit", path)
     assert outcome.code == 2 and "cannot be calibrated" in outcome.err and "found 0 measured networks" in outcome.err

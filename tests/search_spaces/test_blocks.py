@@ -96,7 +96,10 @@ def test_grouped_mbconv_mixes_channels_between_groups() -> None:
     [
         (lambda: MBConv(in_channels=8, out_channels=8, input_size=8, kernel=4, expansion=3), "kernel must be one of"),
         (lambda: MBConv(in_channels=7, out_channels=8, input_size=8, kernel=3, expansion=1, groups=2), "do not divide"),
-        (lambda: ConvBnAct(in_channels=0, out_channels=8, input_size=8, kernel=3), "at least 1, got 0"),
+        (
+            lambda: ConvBnAct(in_channels=0, out_channels=8, input_size=8, kernel=3),
+            "at least 1 and at most .*, got 0",
+        ),
         (lambda: Head(in_channels=8, out_channels=8, input_size=8, hidden=8, act="gelu"), "act must be one of"),
     ],
 )

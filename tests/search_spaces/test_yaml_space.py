@@ -60,6 +60,18 @@ head: [{conv: {kernel: 1}, out: 64}, pool, classifier]
     assert space.decisions[0].choices == ("choice0", "choice1")
 
 
+HEADS = [
+    *((f"hidden: {value}", "head.hidden must be") for value in (-5, 0, 1.5, "x", "true", "1e30", 10**9, "[1]", "null")),
+    ("hidden: 8, act: 3", "head.act must be a text"),
+]
+BOTTLENECKS = [
+    *((f"expansion: 2, se_ratio: {value}", "mbconv.se_ratio must be") for value in (-1, 2, ".nan", "x", "true", "[1]")),
+    *((f"expansion: {value}", "mbconv.expansion must be") for value in (0, 2.5, "x", "true", 10**30)),
+    *((f"expansion: 2, groups: {value}", "mbconv.groups must be|do not divide") for value in (0, -1, "x", 3)),
+]
+KERNELS = [3, "x", [], [4], ["x"], [[3]], [True], [5, 3]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -73,6 +85,19 @@ head: [{conv: {kernel: 1}, out: 64}, pool, classifier]
         ("stem: [conv]\nlayers: [{out: 8, choices: [skip]}]", "conv needs its output channels"),
         ("layers: [{out: 8, choices: [skip, {mbconv: 3}]}]", "a block is its family with its fields"),
         ("layers: [{out: 8, choices: [skip], strides: 2}]", "strides: Unexpected keyword"),
+        ("layers: [{out: 8, choices: [skip]}]", "head: expected a block that gives the classes"),
+        ("layers: [{out: 8, choices: [skip]}]\nhead: [pool]", "head: expected a block that gives the classes"),
+        ("stem: [{conv: {kernel: 3}, out: 8, early_stride: x}]\nlayers: [{out: 8, choices: [skip]}]", "early_stride: "),
+        ("stem: [{conv: {kernel: 3}, out: 8, stride: true}]\nlayers: [{out: 8, choices: [skip]}]", "stride: "),
+        ("stem: [{conv: {kernel: 3}, out: '8'}]\nlayers: [{out: 8, choices: [skip]}]", "out: Input should be"),
+        ("stem: [{conv: {kernel: 3}, out: -8}]\nlayers: [{out: 8, choices: [skip]}]", "out: Input should be"),
+        (
+            "layers: [{out: 8, choices: [skip], repeat: 256}" + ", {out: 8, choices: [skip], repeat: 256}" * 3 + "]",
+            "most",
+        ),
+        *((f"layers: [{{out: 8, choices: [skip]}}]\nhead: [{{head: {{{f}}}}}]", w) for f, w in HEADS),
+        *((f"layers: [{{out: 8, choices: [{{mbconv: {{kernel: 3, {f}}}}}]}}]", w) for f, w in BOTTLENECKS),
+        *((f"layers: [{{out: 8, choices: [{{mixconv: {{kernels: {k}}}}}]}}]", "mixconv.kernels") for k in KERNELS),
         ("layers: [", "is not YAML"),
         ("layers: [{out: 8, choices: [skip, pool]}]", r"blocks do not fit|must be one of"),
     ],

@@ -1,0 +1,45 @@
+"""What files of a run's folder say, checked against what they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from hwnas.errors import RunError
+from safe_files import FileError, read_json
+
+_Record = TypeVar("_Record")
+
+
+def read_record(kind: type[_Record], path: Path, *, remedy: str = "remove it to make it again") -> _Record:
+    """The record in a JSON file.
+
+    Raises:
+        RunError: the file cannot be read, or says something else than a record of that kind.
+    """
+    try:
+        content = read_json(path)
+    except FileError as error:
+        raise RunError(f"{error}; {remedy}") from error
+    record: _Record = as_record(kind, content, path, remedy=remedy)
+    return record
+
+
+def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = "remove it to make it again") -> Any:
+    """The record that a file's content describes; text is no number, and neither is true.
+
+    Raises:
+        RunError: it describes another.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(
+            f"{path} is damaged or of another version: {where}: {first['msg']}, got {str(first['input'])[:80]!r}; "
+            f"{remedy}"
+        ) from error
