@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from lut import LatencyTable, build_table
-from lut.build import TablePlan
+from lut.build import TablePlan, require_writable
 from lut.precision import Precision
 from lut.references import References
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
+from safe_files import explaining, forget_drafts
 from search_spaces import SearchSpace
 
 UNTUNED = (
@@ -33,8 +35,35 @@ NOTABLE_DRIFT = 0.03
 
 
 def onnx_cache() -> Path:
-    """Where exported blocks are kept between runs."""
-    return user_cache_path("hwnas") / "onnx"
+    """Where exported blocks are kept between runs; what killed processes left unfinished there is removed."""
+    folder = user_cache_path("hwnas") / "onnx"
+    forget_drafts(folder)
+    return folder
+
+
+@contextmanager
+def making_table(path: Path) -> Iterator[None]:
+    """Make a table at `path` meanwhile; no other process may make one there.
+
+    Raises:
+        RequestError: another process does, or the folder cannot be written to.
+        WriteError: there is no room.
+    """
+    require_writable(path)
+    lock_path = path.with_name(f".{path.name}.lock")
+    lock = FileLock(lock_path, timeout=0)
+    try:
+        with explaining(lock_path):
+            lock.acquire()
+    except Timeout as error:
+        raise RequestError(f"another process makes the table {path}; wait for it or give another output") from error
+    try:
+        forget_drafts(path.parent, of=path.name)
+        yield
+    finally:
+        with suppress(OSError):
+            lock_path.unlink()  # while it is held: who opened it meanwhile finds that out, and makes it anew
+        lock.release()
 
 
 def known_precision(name: str) -> Precision:

@@ -26,7 +26,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import adjusted, find_device
-from safe_files import write_text
+from safe_files import forget_all_drafts, is_full, refusal, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 CONFIG_FILE = "config.yaml"
@@ -74,18 +74,25 @@ class Run:
     def opened(self) -> Iterator[None]:
         """Make the folder, or check that it holds this very run; no other process may work in it meanwhile.
 
+        What a process that was killed left unfinished in there is removed.
+
         Raises:
             RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
+            WriteError: there is no room.
         """
-        lock = FileLock(self.folder / ".lock", timeout=0)
+        lock_path = self.folder / ".lock"
+        lock = FileLock(lock_path, timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
         except OSError as error:
+            if is_full(error):
+                raise refusal(error, lock_path) or error from error
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
+            forget_all_drafts(self.folder)
             self._require_same_settings()
             yield
         finally:

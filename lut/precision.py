@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
+from safe_files import drafting, explaining
 from search_spaces import ExportError
 
 Precision = Literal["fp32", "int8"]
@@ -65,8 +65,9 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     CalibrationDataReader.register(_RandomInputs)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder:
-        prepared, draft = Path(folder) / "prepared.onnx", Path(folder) / "draft.onnx"
+    with explaining(target), drafting(target) as folder:
+        folder.mkdir()
+        prepared, draft = folder / "prepared.onnx", folder / "draft.onnx"
         try:
             quant_pre_process(path, prepared, skip_symbolic_shape=True)
             quantize_static(

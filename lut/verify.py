@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
@@ -47,7 +48,7 @@ def verify_table(
     Args:
         profiler: on the table's device.
         seed: of the networks; they differ from those of the table whatever it is.
-        onnx_folder: where exported models are kept; the journal is made anew there.
+        onnx_folder: where exported models are kept.
 
     Raises:
         TableError: the table was measured on another device.
@@ -68,10 +69,8 @@ def verify_table(
         Model(key=n, path=in_precision(export_network(space, a, onnx_folder, batch=batch), precision, is_part=False))
         for a, n in names.items()
     ]
-    journal = onnx_folder / "verify.journal"
-    journal.unlink(missing_ok=True)
-    measurements = profiler.measure(models, journal).measurements
-    journal.unlink()
+    with TemporaryDirectory() as scratch:
+        measurements = profiler.measure(models, Path(scratch) / "verify.journal").measurements
     now_ms = estimate_ms(measurements)
     drift = (references.drift(now_ms) or 1.0) - 1
     usable = [a for a, name in names.items() if name in now_ms]

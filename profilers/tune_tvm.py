@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from safe_files.writing import JsonLines, read_json_lines
+
 DONE = "tuned.jsonl"
 
 
@@ -38,20 +40,15 @@ def main() -> int:
                 event |= {"event": "failed", "message": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
             else:
                 event["seconds"] = time.monotonic() - started
-                with (folder / DONE).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"key": key, "trials": job["trials"]}) + "\n")
+                with JsonLines(folder / DONE) as lines:
+                    lines.append({"key": key, "trials": job["trials"]})
         os.write(protocol, (json.dumps(event) + "\n").encode())
     return 0
 
 
 def tuned_trials(folder: Path) -> dict[str, int]:
     """How many trials each model has had."""
-    try:
-        lines = (folder / DONE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    records = [json.loads(line) for line in lines if line.endswith("}")]
-    return {record["key"]: record["trials"] for record in records}
+    return {record["key"]: record["trials"] for record in read_json_lines(folder / DONE)}
 
 
 def tune(path: Path, folder: Path, job: dict[str, Any]) -> None:

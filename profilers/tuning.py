@@ -6,16 +6,19 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from profilers.device import Device
 from profilers.errors import DeviceError, MeasurementError
 from profilers.measurement import Model
 from profilers.tune_tvm import tuned_trials
+from safe_files import explaining
 
 SECONDS_PER_TRIAL = 8.0
 """Building and measuring one schedule, on two cores."""
@@ -40,7 +43,7 @@ def tune(
     Gives the errors of models that could not be tuned, by key; the others are tuned.
 
     Raises:
-        DeviceError: the device is not TVM's, or is a board without a tracker.
+        DeviceError: the device is not TVM's, is a board without a tracker, or another process tunes for its target.
         MeasurementError: the tuner ended before it was done.
     """
     if device.runtime != "tvm":
@@ -63,7 +66,7 @@ def tune(
     errors: dict[str, str] = {}
     log = folder / "tuner.log"
     num = 0
-    with log.open("w", encoding="utf-8") as stderr:
+    with _alone_in(folder), log.open("w", encoding="utf-8") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "profilers.tune_tvm", json.dumps(job)],
             stdout=subprocess.PIPE,
@@ -88,6 +91,20 @@ def tune(
             "the same command continues"
         )
     return errors
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with explaining(folder / ".lock"):
+            lock.acquire()
+    except Timeout as error:
+        raise DeviceError("another process tunes schedules for this target; wait for it") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def tuning_folder(device: Device) -> Path:

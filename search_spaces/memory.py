@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
+from safe_files import write_text
 from search_spaces.errors import SpaceError
 from search_spaces.onnx_export import EXPORT_VERSION, export_block
 from search_spaces.space import SearchSpace
@@ -123,9 +124,7 @@ def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str
                 graph_memory(onnx.load(export_block(block, folder, batch=batch)))
             )
     if not found.keys() <= known.keys():
-        draft = cache.with_suffix(".draft")
-        draft.write_text(json.dumps({"header": header, "blocks": {**known, **found}}), encoding="utf-8")
-        draft.replace(cache)
+        write_text(cache, json.dumps({"header": header, "blocks": {**known, **found}}))
     return {key: GraphMemory(**fields) for key, fields in found.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnx
 import torch
 from torch import nn
 
+from safe_files import replacing
 from search_spaces.block import Block
 from search_spaces.errors import ExportError
 from search_spaces.space import Architecture, SearchSpace
@@ -46,11 +46,11 @@ def export_module(
 
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
+        WriteError: there is no room for the file, or nothing may be written there.
     """
     frozen = copy.deepcopy(module).cpu().eval()
     axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if dynamic_batch else None
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        draft = Path(folder) / path.name
+    with replacing(path) as draft:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
@@ -67,7 +67,6 @@ def export_module(
             onnx.checker.check_model(str(draft), full_check=True)
         except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
             raise ExportError(f"cannot export {type(module).__name__} to {path.name}: {error}") from error
-        draft.replace(path)
 
 
 def export_block(block: Block, folder: Path, *, batch: int = 1) -> Path:

@@ -168,7 +168,6 @@ def export(
         raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.export.bundle import write_bundle
     from hwnas.progress import Reporter
-    from hwnas.report import write_report
     from hwnas.run import Run
     from hwnas.stages import run_stages
 
@@ -176,7 +175,6 @@ def export(
     summary = run_stages(run)
     assert summary is not None
     deployment = write_bundle(run, summary, output, int8=int8, fp16=fp16, max_drop=max_drop / 100)
-    write_report(run)
     if as_json:
         print_json(deployment)
     else:
