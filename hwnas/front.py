@@ -71,7 +71,7 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
         color="#1f6feb",
         label="front",
     )
-    axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=str(run.space.spec))
+    axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=str(run.spec))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     try:

@@ -24,13 +24,13 @@ from hwnas.export.pixels import with_preprocessing
 from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
+from hwnas.kept_table import kept_table
 from hwnas.profiling import Measured, measure_networks
 from hwnas.report import write_report
-from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
+from hwnas.run import DEPLOYMENT, Run
 from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
-from lut import load_table
 from profilers import Device
 from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, write_text
 
@@ -125,7 +125,7 @@ class _Bundle:
     def __init__(self, run: Run, summary: Mapping[str, Any], folder: Path) -> None:
         self._run, self._summary, self._folder = run, summary, folder
         self._mean, self._std = summary["mean"], summary["std"]
-        self._table = run.given_table or load_table(run.folder / OWN_TABLE)
+        self._table = kept_table(run)
 
     def write(self, *, int8: bool, fp16: bool, max_drop: float) -> dict[str, Any]:
         run, folder = self._run, self._folder

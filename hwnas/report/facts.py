@@ -12,11 +12,13 @@ import numpy as np
 
 from hwnas.errors import RequestError, RunError
 from hwnas.front import load_front, load_history
-from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
+from hwnas.kept_table import kept_table
+from hwnas.run import DEPLOYMENT, Run
 from hwnas.search import Evaluation
+from hwnas.summary_file import read_summary
 from hwnas.training.checkpoint import load_checkpoint
 from hwnas.training.trainer import EpochRecord, epoch_records
-from lut import LatencyTable, TableError, load_table
+from lut import LatencyTable, TableError
 from lut.model import predict_ms
 
 
@@ -51,7 +53,7 @@ def gather(run: Run) -> Facts:
     table = _table(run)
     return Facts(
         run=run,
-        summary=_json(run.folder / "summary.json"),
+        summary=read_summary(run),
         deployment=_json(run.folder / DEPLOYMENT),
         history=history,
         front=front,
@@ -78,8 +80,8 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 def _table(run: Run) -> LatencyTable | None:
     try:
-        return run.given_table or load_table(run.folder / OWN_TABLE)
-    except TableError:
+        return kept_table(run)
+    except (TableError, RequestError):
         return None
 
 

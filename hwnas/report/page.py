@@ -40,7 +40,7 @@ def _render(facts: Facts, *, refresh_s: int | None) -> str:
     template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
     figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}
     parts = {
-        "$TITLE": escape(f"{run.config.space.name} on {run.device.name}"),
+        "$TITLE": escape(f"{run.spec.name} on {run.device_name}"),
         "$REFRESH": f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
         "$ANSWER": _answer(facts),
         "$STRIP": _strip(facts),
@@ -166,7 +166,7 @@ def _artefacts(facts: Facts) -> str:
 
 
 def _environment(facts: Facts) -> str:
-    rows = [("search space", str(facts.run.space.spec)), ("data", facts.run.config.data.name)]
+    rows = [("search space", str(facts.run.spec)), ("data", facts.run.config.data.name)]
     rows += [("seed", str(facts.run.config.seed)), ("training strategy", facts.run.config.supernet.strategy)]
     rows += [("search agent", facts.run.config.search.agent)]
     if facts.table is not None:

@@ -27,12 +27,13 @@ BLOCKS = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--ne
 ROOM = 64 << 20
 
 
-@pytest.fixture(autouse=True)
-def _little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
-    for stage in ("finalists", "export"):
-        monkeypatch.setattr(f"hwnas.stages.{stage}.ROUNDS", 4)
-    monkeypatch.setattr("hwnas.export.bundle.ROUNDS", 4)
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_do() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
+        for place in ("hwnas.stages.finalists", "hwnas.stages.export", "hwnas.export.bundle"):
+            patched.setattr(f"{place}.ROUNDS", 4)
+        yield
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
         "--quiet",
     )
     command = ("search", *SETTINGS, *flags, "--out")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
-        outcome = run_cli(*command, folder / "run")
+    outcome = run_cli(*command, folder / "run")
     assert outcome.code == 0, outcome.err
     yield Undisturbed(command, folder / "run", _deterministic(outcome))
     shutil.rmtree(folder)
@@ -95,8 +94,8 @@ def _assert_ends_as(undisturbed: Undisturbed, run: Path) -> None:
     outcome = run_cli(*undisturbed.command, run)
     assert outcome.code == 0, outcome.err
     assert _deterministic(outcome) == undisturbed.summary
-    for history in ("search/history.jsonl",):
-        assert history_without_times(run / history) == history_without_times(undisturbed.run / history)
+    history, expected = (history_without_times(r / "search" / "history.jsonl") for r in (run, undisturbed.run))
+    assert history == expected
     assert (run / "export" / "model.onnx").read_bytes() == (undisturbed.run / "export" / "model.onnx").read_bytes()
     assert _names(run) == _names(undisturbed.run)
 
@@ -205,7 +204,7 @@ def test_int8_copies_in_a_full_cache_are_no_failed_blocks(tmp_path: Path, monkey
         disk.resize(ROOM)
         assert run_cli(*command).code == 0
         assert not load_table(tmp_path / "int8.json").failures
-        assert not list(disk.folder.rglob(".*"))
+        assert not list(disk.folder.rglob("*.tmp"))
 
 
 def test_pictures_parts_and_tables_on_a_full_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
