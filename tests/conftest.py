@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line has it, before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # sums depend on it, and processes may be kept to one core
 
 from pathlib import Path
 
