@@ -81,14 +81,12 @@ class Inputs:
     Attributes:
         space: the fields of its spec, under the name that its latency table has it.
         device: the name of the device.
-        table_sha256: of the file of a table that was given; None where the run made its own.
-        files: SHA-256 of the files of code, spaces and benchmarks, by setting.
+        files: SHA-256 of the files that settings name, by setting: tables, devices, code, spaces, benchmarks.
         data: what its data are recognised by.
     """
 
     space: dict[str, str | int | float]
     device: str
-    table_sha256: str | None
     files: dict[str, str]
     data: DataMark
 
@@ -142,8 +140,16 @@ def mark_of(dataset: Dataset) -> DataMark:
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """SHA-256 of the files that settings name, by setting; of those that are there."""
-    named = {name: file_of(value) for name in REFERENCES if isinstance(value := setting(config, name), str)}
+    named = {name: file_named(config, name) for name in (*REFERENCES, "lut", "devices")}
     return {name: file_hash(path) for name, path in named.items() if path is not None and path.is_file()}
+
+
+def file_named(config: RunConfig, name: str) -> Path | None:
+    """The file that a setting names, if it names one."""
+    if name not in (*REFERENCES, *PATHS):
+        return None
+    value = setting(config, name)
+    return file_of(value) if isinstance(value, str) else value
 
 
 def file_hash(path: Path) -> str:

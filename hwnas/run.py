@@ -22,16 +22,15 @@ from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
 from hwnas.inputs import (
     INPUTS,
-    REFERENCES,
     Inputs,
     file_hash,
     file_hashes,
+    file_named,
     file_of,
     inputs_as_json,
     mark_of,
     may_have_moved,
     read_inputs,
-    setting,
     with_absolute_paths,
 )
 from hwnas.parts import find
@@ -135,7 +134,6 @@ class Run:
             made = Inputs(
                 space=self.spec.as_dict(),
                 device=self.device.name,
-                table_sha256=None if self.config.lut is None else file_hash(self.folder / OWN_TABLE),
                 files=file_hashes(self.config),
                 data=mark_of(self._whole_dataset),
             )
@@ -271,7 +269,7 @@ class Run:
         if inputs is None:
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
-        if path.is_file() and file_hash(path) != inputs.table_sha256:
+        if path.is_file() and file_hash(path) != inputs.files.get("lut"):
             raise RequestError(
                 f"{path} is not the table that {self.folder} was begun with: restore a copy of {kept}, "
                 "or give that table with --lut"
@@ -381,9 +379,10 @@ class Run:
         begun = with_absolute_paths(load_config(path, {}))
         differing = set(differing_settings(begun, self.config)) - changeable_settings(self.folder)
         if self.inputs is not None:
-            differing -= {name for name in differing if may_have_moved(begun, self.config, name)}
-        if not self._is_resumed:  # what has its own copies, whatever became of the files
-            self.require_same_files(("space.name", "lut"))
+            moved = {name for name in differing if may_have_moved(begun, self.config, name)}
+            differing -= moved
+            # What is resumed has its own copies, whatever became of the files.
+            self.require_same_files(moved if self._is_resumed else {*moved, "space.name", "lut"})
         if differing:
             raise RequestError(
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
@@ -400,10 +399,7 @@ class Run:
         if inputs is None:
             return
         for name in names:
-            path, expected = self.config.lut, inputs.table_sha256
-            if name != "lut":
-                value = setting(self.config, name) if name in REFERENCES else None
-                path, expected = file_of(value or ""), inputs.files.get(name)
+            path, expected = file_named(self.config, name), inputs.files.get(name)
             if path is not None and path.is_file() and expected not in (None, file_hash(path)):
                 raise RequestError(
                     f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "

@@ -22,8 +22,8 @@ REPORT = "report.html"
 def write_report(run: Run) -> Path:
     """Write the run's report into its folder, as far as the run is, and TensorBoard's files beside it."""
     path, facts = run.folder / REPORT, gather(run)
-    write_text(path, _render(facts, refresh_s=None))
     write_events(facts)
+    write_text(path, _render(facts, refresh_s=None))  # the last file of a run
     return path
 
 

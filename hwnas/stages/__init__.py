@@ -95,6 +95,7 @@ def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None
         exported = export_networks(run, latency, found, retrained, exported_before(run))
         if not replace_missed(run, latency, constraint, found, exported):
             break
+    (run.folder / REPORT).unlink(missing_ok=True)  # of the run as it was before
     summary = summarise(run, found, retrained, exported)
     write_report(run)
     return summary
