@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
-from safe_files import FileError, read_text
+from safe_files import FileError, read_text, replacing
 from search_spaces import SpaceSpec
 from search_spaces.yaml_space import is_yaml_space
 
@@ -95,6 +96,32 @@ class Inputs:
         """The search space's."""
         return SpaceSpec(**self.space)  # type: ignore[arg-type]
 
+    def require_same_table(self, path: Path, *, run: Path) -> None:
+        """Make sure that the file of a table that was given is that of the table that the run was begun with.
+
+        Raises:
+            RequestError: it is another's.
+        """
+        if path.is_file() and file_hash(path) != self.files.get("lut"):
+            raise RequestError(
+                f"{path} is not the table that {run} was begun with: restore a copy of the one in there, "
+                "or give that table with --lut"
+            )
+
+    def require_same_data(self, dataset: Dataset, *, where: Path, run: Path) -> None:
+        """Make sure that data are those that the run was begun with.
+
+        Raises:
+            RequestError: they are others.
+        """
+        found = mark_of(dataset)
+        if not self.data.is_same(found):
+            but = "" if str(found) != str(self.data) else ", but others"
+            raise RequestError(
+                f"the data in {where} are not those that {run} was begun with: expected {self.data}, found "
+                f"{found}{but}; give those with --data-root, or begin another run"
+            )
+
 
 _ADAPTER = TypeAdapter(Inputs)
 
@@ -150,6 +177,12 @@ def file_named(config: RunConfig, name: str) -> Path | None:
         return None
     value = setting(config, name)
     return file_of(value) if isinstance(value, str) else value
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with replacing(target, needed_bytes=source.stat().st_size) as draft:
+        shutil.copyfile(source, draft)
 
 
 def file_hash(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from hwnas.errors import RequestError
 from hwnas.inputs import (
     INPUTS,
     Inputs,
+    copy_whole,
     file_hash,
     file_hashes,
     file_named,
@@ -40,7 +40,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import adjusted, find_device
-from safe_files import forget_all_drafts, is_full, refusal, replacing, write_text
+from safe_files import forget_all_drafts, is_full, refusal, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -128,9 +128,9 @@ class Run:
         """
         if self.inputs is None:
             if self.config.lut is not None:
-                _copy(self.config.lut, self.folder / OWN_TABLE)
+                copy_whole(self.config.lut, self.folder / OWN_TABLE)
             if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
-                _copy(space, self.folder / OWN_SPACE)
+                copy_whole(space, self.folder / OWN_SPACE)
             made = Inputs(
                 space=self.spec.as_dict(),
                 device=self.device.name,
@@ -178,12 +178,8 @@ class Run:
             if inputs is None or config.root.exists():
                 raise
             raise RequestError(f"{error}; where the data of {self.folder} have moved, give --data-root") from error
-        if inputs is not None and not inputs.data.is_same(found := mark_of(dataset)):
-            raise RequestError(
-                f"the data in {config.root} are not those that {self.folder} was begun with: expected {inputs.data}, "
-                f"found {found}{'' if str(found) != str(inputs.data) else ', but others'}; "
-                "give those with --data-root, or begin another run"
-            )
+        if inputs is not None:
+            inputs.require_same_data(dataset, where=config.root, run=self.folder)
         for remark in dataset.remarks:
             self.reporter.line(remark)
         return dataset
@@ -269,11 +265,7 @@ class Run:
         if inputs is None:
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
-        if path.is_file() and file_hash(path) != inputs.files.get("lut"):
-            raise RequestError(
-                f"{path} is not the table that {self.folder} was begun with: restore a copy of {kept}, "
-                "or give that table with --lut"
-            )
+        inputs.require_same_table(path, run=self.folder)
         return path
 
     @property
@@ -405,8 +397,3 @@ class Run:
                     f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "
                     "give that one, --resume alone to continue with the run's own copy, or another --out"
                 )
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing(target, needed_bytes=source.stat().st_size) as draft:
-        shutil.copyfile(source, draft)
