@@ -229,6 +229,17 @@ def test_pictures_parts_and_tables_on_a_full_disk(undisturbed: Undisturbed, tmp_
             assert [path.name for path in disk.folder.iterdir()] == ["other"], command
 
 
+def test_temporary_files_on_a_full_disk(
+    undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", PAGE) as disk:
+        (disk.folder / "other").write_bytes(b"x" * PAGE)
+        monkeypatch.setattr("tempfile.tempdir", str(disk.folder))
+        _assert_refused(run_cli(*undisturbed.command, tmp_path / "run"), "the disk is full", str(disk.folder))
+        assert [path.name for path in disk.folder.iterdir()] == ["other"]
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_standard_output_on_a_full_disk(undisturbed: Undisturbed) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
