@@ -8,6 +8,7 @@ from hwnas.errors import RequestError
 from hwnas.run import Run
 from hwnas.search import Evaluation, pareto_front
 from hwnas.search.history import read_history
+from safe_files import WriteError, replacing
 
 
 def load_history(run: Run) -> list[Evaluation]:
@@ -47,7 +48,8 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
     """Write a picture of every evaluation, with the front drawn through.
 
     Raises:
-        RequestError: the picture cannot be written.
+        RequestError: the picture cannot be of that kind, or its folder is not there.
+        WriteError: there is no room for the picture, or nothing may be written there.
     """
     from matplotlib.figure import Figure
 
@@ -69,10 +71,13 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
         color="#1f6feb",
         label="front",
     )
-    axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=str(run.space.spec))
+    axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=str(run.spec))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     try:
-        figure.savefig(path, dpi=120)
+        with replacing(path) as draft:
+            figure.savefig(draft, dpi=120, format=path.suffix.removeprefix(".") or "png")
+    except WriteError:
+        raise
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot write the picture {path}: {error}") from error

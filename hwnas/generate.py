@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwnas.errors import RequestError
 from hwnas.parts import KINDS
-from safe_files import write_text
+from safe_files import is_full, refusal, write_text
 
 
 def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
@@ -22,7 +22,8 @@ def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
         The file and its test.
 
     Raises:
-        RequestError: there is no such kind, the name is no name, or a file is there already.
+        RequestError: there is no such kind, the name is no name, a file is there already, or none can be there.
+        WriteError: there is no room.
     """
     if kind not in KINDS:
         raise RequestError(f"unknown kind of part {kind!r}; there are: {', '.join(KINDS)}")
@@ -47,5 +48,7 @@ def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
                 text = text.replace(word, value)
             write_text(target, text)
     except OSError as error:
+        if is_full(error):
+            raise refusal(error, path) or error from error
         raise RequestError(f"cannot write to {folder}: {error.strerror}; give another --folder") from error
     return path, test

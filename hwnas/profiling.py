@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import (
@@ -16,6 +16,7 @@ from typing import (
 )
 
 import numpy as np
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -23,11 +24,12 @@ from typing_extensions import TypedDict
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from lut import LatencyTable, build_table
-from lut.build import TablePlan
+from lut.build import TablePlan, require_writable
 from lut.precision import Precision
 from lut.references import References
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
+from safe_files import explaining, forget_drafts
 from search_spaces import SearchSpace
 
 UNTUNED = (
@@ -44,6 +46,8 @@ NOTABLE_DRIFT = 0.03
 def onnx_cache() -> Path:
     """Return the folder where exported blocks are kept between runs; it is made where it is not there.
 
+    What killed processes left unfinished there is removed.
+
     Raises:
         RunError: it cannot be made or written to.
     """
@@ -57,7 +61,33 @@ def onnx_cache() -> Path:
             f"expected a folder for exported blocks that can be written to, found {folder}: {error.strerror}; "
             "name another place with XDG_CACHE_HOME"
         ) from error
+    forget_drafts(folder)
     return folder
+
+
+@contextmanager
+def making_table(path: Path) -> Iterator[None]:
+    """Make a table at `path` meanwhile; no other process may make one there.
+
+    Raises:
+        RequestError: another process does, or the folder cannot be written to.
+        WriteError: there is no room.
+    """
+    require_writable(path)
+    lock_path = path.with_name(f".{path.name}.lock")
+    lock = FileLock(lock_path, timeout=0)
+    try:
+        with explaining(lock_path):
+            lock.acquire()
+    except Timeout as error:
+        raise RequestError(f"another process makes the table {path}; wait for it or give another output") from error
+    try:
+        forget_drafts(path.parent, of=path.name)
+        yield
+    finally:
+        with suppress(OSError):
+            lock_path.unlink()  # while it is held: who opened it meanwhile finds that out, and makes it anew
+        lock.release()
 
 
 def known_precision(name: str) -> Precision:

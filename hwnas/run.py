@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +19,20 @@ from hwnas.config import RunConfig, TrainingConfig, config_as_yaml, differing_se
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
+from hwnas.inputs import (
+    INPUTS,
+    Inputs,
+    copy_whole,
+    file_hash,
+    file_hashes,
+    file_named,
+    file_of,
+    inputs_as_json,
+    mark_of,
+    may_have_moved,
+    read_inputs,
+    with_absolute_paths,
+)
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.records import read_record
@@ -27,13 +41,17 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import write_text
+from safe_files import forget_all_drafts, is_full, refusal, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.yaml_space import is_yaml_space
 
 CONFIG_FILE = "config.yaml"
 
+OWN_SPACE = "space.yaml"
+"""The run's copy of a search space that is a YAML file."""
+
 OWN_TABLE = "lut.json"
-"""The latency table that a run makes for itself where none is given."""
+"""The latency table that a run makes for itself, or its copy of the one that was given."""
 
 DEPLOYMENT = "export/deployment.json"
 """What the last bundle says of itself."""
@@ -50,14 +68,16 @@ class Run:
 
     Attributes:
         folder: everything the run keeps.
-        config: the resolved configuration.
+        config: the resolved configuration, with absolute paths.
         reporter: where progress goes.
     """
 
     def __init__(self, config: RunConfig, reporter: Reporter) -> None:
         self.folder = config.out
-        self.config = config
+        self.config = with_absolute_paths(config)
         self.reporter = reporter
+        self._asked_space = config.space.name
+        self._is_resumed = False
 
     @classmethod
     def from_folder(cls, folder: Path, reporter: Reporter, overrides: Mapping[str, Any] | None = None) -> Run:
@@ -66,35 +86,70 @@ class Run:
         Raises:
             RequestError: it holds none, or such settings cannot be.
         """
-        path = folder / CONFIG_FILE
+        path, given = folder / CONFIG_FILE, {n: v for n, v in (overrides or {}).items() if v is not None}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
-        return cls(replace(load_config(path, overrides or {}), out=folder), reporter)
+        run = cls(replace(load_config(path, given), out=folder), reporter)
+        run._is_resumed = True
+        run.require_same_files(given)
+        return run
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Make the folder, or check that it holds this very run; no other process may work in it meanwhile.
 
+        What a process that was killed left unfinished in there is removed.
+
         Raises:
             RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
+            WriteError: there is no room.
         """
-        lock = FileLock(self.folder / ".lock", timeout=0)
+        lock_path = self.folder / ".lock"
+        lock = FileLock(lock_path, timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
         except OSError as error:
+            if is_full(error):
+                raise refusal(error, lock_path) or error from error
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
-            self._require_same_settings()
+            forget_all_drafts(self.folder)
+            self.require_same_settings()
             yield
         finally:
             lock.release()
 
     def keep_settings(self) -> None:
-        """Write the settings down, once they have proved to be possible: from now on the folder is theirs."""
+        """Write the settings down, once they have proved to be possible: from now on the folder is theirs.
+
+        What they name is kept too, a table and a space, or what it is recognised by.
+        """
+        if self.inputs is None:
+            if self.config.lut is not None:
+                copy_whole(self.config.lut, self.folder / OWN_TABLE)
+            if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
+                copy_whole(space, self.folder / OWN_SPACE)
+            made = Inputs(
+                space=self.spec.as_dict(),
+                device=self.device.name,
+                files=file_hashes(self.config),
+                data=mark_of(self._whole_dataset),
+            )
+            write_text(self.folder / INPUTS, inputs_as_json(made))
         write_text(self.folder / CONFIG_FILE, config_as_yaml(self.config))
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """What the run was begun with; None where it has not begun, or an earlier version did not write that down."""
+        return read_inputs(self.folder) if self.has_begun else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder holds a run: its settings proved to be possible."""
+        return (self.folder / CONFIG_FILE).is_file()
 
     def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The JSON object in a file of the run, made and written first where it is not there yet."""
@@ -105,17 +160,30 @@ class Run:
         return read_record(dict[str, Any], path)
 
     @cached_property
-    def dataset(self) -> Dataset:
-        """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
-        config = self.config.data
-        dataset = load_dataset(
-            config.name,
-            config.root,
-            input_size=self.config.space.input_size,
-            skip_broken_images=config.skip_broken_images,
-        )
+    def _whole_dataset(self) -> Dataset:
+        """The data as they were read; of a run that has begun, those that it was begun with."""
+        config, inputs = self.config.data, self.inputs
+        try:
+            dataset = load_dataset(
+                config.name,
+                config.root,
+                input_size=self.config.space.input_size,
+                skip_broken_images=config.skip_broken_images,
+            )
+        except RequestError as error:
+            if inputs is None or config.root.exists():
+                raise
+            raise RequestError(f"{error}; where the data of {self.folder} have moved, give --data-root") from error
+        if inputs is not None:
+            inputs.require_same_data(dataset, where=config.root, run=self.folder)
         for remark in dataset.remarks:
             self.reporter.line(remark)
+        return dataset
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
+        config, dataset = self.config.data, self._whole_dataset
         if config.augmentation is not None:
             dataset = replace(dataset, augmentation=config.augmentation)
         for split in (dataset.test, dataset.validation):
@@ -154,22 +222,52 @@ class Run:
         return (whole.divided_by_class if self.task.holds_out_classes else whole.divided)(first_portion, rng)
 
     @cached_property
-    def space(self) -> SearchSpace:
-        """The search space, fitted to the data."""
-        return make_space(
-            SpaceSpec(
-                name=self.config.space.name,
-                input_size=self.dataset.input_size,
-                in_channels=self.dataset.in_channels,
-                num_classes=self.config.space.outputs or self.task.num_outputs(self.dataset),
-                width=self.config.space.width,
-            )
+    def spec(self) -> SpaceSpec:
+        """The search space's, fitted to the data; under the name that it was asked for by, as its table has it."""
+        if (inputs := self.inputs) is not None:
+            return inputs.spec
+        return SpaceSpec(
+            name=self._asked_space,
+            input_size=self.dataset.input_size,
+            in_channels=self.dataset.in_channels,
+            num_classes=self.config.space.outputs or self.task.num_outputs(self.dataset),
+            width=self.config.space.width,
         )
 
     @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, fitted to the data."""
+        name, kept = self.config.space.name, self.folder / OWN_SPACE
+        if self.inputs is not None and kept.is_file():
+            name = str(kept)
+        space = make_space(replace(self.spec, name=name))
+        space.spec = self.spec
+        return space
+
+    @cached_property
     def given_table(self) -> LatencyTable | None:
-        """The table that the configuration names, if it names one."""
-        return load_table(self.config.lut) if self.config.lut else None
+        """The table that the configuration names, if it names one: once the run has begun, its own copy of it.
+
+        Raises:
+            TableError: it cannot be read.
+            RequestError: it is another than the run was begun with.
+        """
+        return None if self.config.lut is None else load_table(self._place_of_given_table)
+
+    @cached_property
+    def _place_of_given_table(self) -> Path:
+        assert self.config.lut is not None
+        inputs, kept = self.inputs, self.folder / OWN_TABLE
+        if inputs is None:
+            return self.config.lut
+        path = kept if kept.is_file() else self.config.lut
+        inputs.require_same_table(path, run=self.folder)
+        return path
+
+    @property
+    def table_name(self) -> str:
+        """What the table is called in messages: where it is read from."""
+        return str(self.folder / OWN_TABLE if self.config.lut is None else self._place_of_given_table)
 
     @cached_property
     def device(self) -> Device:
@@ -194,6 +292,12 @@ class Run:
             )
         # Networks are measured as the table's blocks were, whatever the devices file says by now.
         return adjusted(device, threads=settings["threads"], batch=settings["batch"], tuning=settings.get("tuning"))
+
+    @property
+    def device_name(self) -> str:
+        """Its name, which needs no devices file once the run has begun."""
+        inputs = self.inputs
+        return self.device.name if inputs is None else inputs.device
 
     @property
     def needs_supernet(self) -> bool:
@@ -255,15 +359,43 @@ class Run:
                 f"the epoch of the retraining; leave out {' and '.join(given)}"
             )
 
-    def _require_same_settings(self) -> None:
-        """The settings that the folder's run was begun with, but for the pace of a training that diverged."""
+    def require_same_settings(self) -> None:
+        """The settings that the folder's run was begun with, but for the pace of a training that diverged.
+
+        Files and folders may have moved: what is in them tells whether they are the same.
+
+        Raises:
+            RequestError: others.
+        """
         path = self.folder / CONFIG_FILE
         if not path.exists():
             return
-        changeable = changeable_settings(self.folder)
-        differing = [n for n in differing_settings(load_config(path, {}), self.config) if n not in changeable]
+        begun = with_absolute_paths(load_config(path, {}))
+        differing = set(differing_settings(begun, self.config)) - changeable_settings(self.folder)
+        if self.inputs is not None:
+            moved = {name for name in differing if may_have_moved(begun, self.config, name)}
+            differing -= moved
+            # What is resumed has its own copies, whatever became of the files.
+            self.require_same_files(moved if self._is_resumed else {*moved, "space.name", "lut"})
         if differing:
             raise RequestError(
-                f"{self.folder} holds a run with other settings ({', '.join(differing)}); "
+                f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
                 "give another --out, or --resume alone to continue that run"
             )
+
+    def require_same_files(self, names: Iterable[str]) -> None:
+        """Make sure that the files that settings name are those that the run was begun with, where they are there.
+
+        Raises:
+            RequestError: one of them is another.
+        """
+        inputs = self.inputs
+        if inputs is None:
+            return
+        for name in names:
+            path, expected = file_named(self.config, name), inputs.files.get(name)
+            if path is not None and path.is_file() and expected not in (None, file_hash(path)):
+                raise RequestError(
+                    f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "
+                    "give that one, --resume alone to continue with the run's own copy, or another --out"
+                )

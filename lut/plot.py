@@ -10,6 +10,7 @@ from lut.errors import TableError
 from lut.model import predict_ms
 from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
+from safe_files import WriteError, replacing
 from search_spaces import SearchSpace
 
 _LABELS = {"held_out": "held out", "calibration": "used for calibration"}
@@ -26,7 +27,8 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     Plain sums of what blocks take alone are shown beside, where blocks were measured.
 
     Raises:
-        TableError: the table has no networks, or the picture cannot be written.
+        TableError: the table has no networks, or the picture cannot be of that kind.
+        WriteError: there is no room for the picture, or nothing may be written there.
     """
     from matplotlib.figure import Figure
 
@@ -61,6 +63,9 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     )
     axes.legend(loc="upper left")
     try:
-        figure.savefig(path, dpi=120)
+        with replacing(path) as draft:
+            figure.savefig(draft, dpi=120, format=path.suffix.removeprefix(".") or "png")
+    except WriteError:
+        raise
     except (OSError, ValueError) as error:
         raise TableError(f"cannot write the picture {path}: {error}") from error

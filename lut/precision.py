@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from safe_files import FileError, cached
+from safe_files import FileError, cached, drafting, explaining
 from safe_files.cached import sha256_of
 from search_spaces import ExportError
 
@@ -73,8 +72,9 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     CalibrationDataReader.register(_RandomInputs)
-    with tempfile.TemporaryDirectory(prefix="hwnas-int8-") as folder:
-        prepared, draft = Path(folder) / "prepared.onnx", Path(folder) / "draft.onnx"
+    with explaining(target), drafting(target) as folder:
+        folder.mkdir()
+        prepared, draft = folder / "prepared.onnx", folder / "draft.onnx"
         try:
             quant_pre_process(path, prepared, skip_symbolic_shape=True)
             quantize_static(
@@ -91,7 +91,7 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
             onnx.checker.check_model(str(draft))
         except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
             raise ExportError(f"cannot quantize {path.name}: {error}") from error
-        target.write_bytes(draft.read_bytes())
+        draft.replace(target)
 
 
 def without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,7 +24,7 @@ from profilers import Device, Measurement
 from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
-from safe_files import FileError, read_json, write_text
+from safe_files import FileError, WriteError, read_json, write_text
 from search_spaces import Block, SearchSpace, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
@@ -238,12 +238,15 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
     """Write the table, whole or not at all.
 
     Raises:
-        TableError: the folder cannot be written to.
+        TableError: there can be no file of that name.
+        WriteError: there is no room for it, or nothing may be written there.
     """
     content = _canonical(_ADAPTER.dump_python(table, mode="json"))
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
         write_text(Path(path), text)
+    except WriteError:
+        raise
     except OSError as error:
         raise TableError(f"cannot write {path}: {error.strerror}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def verify_table(
     Args:
         profiler: on the table's device.
         seed: of the networks; they differ from those of the table whatever it is.
-        onnx_folder: where exported models are kept; the journal is made anew there.
+        onnx_folder: where exported models are kept.
 
     Raises:
         TableError: the table was measured on another device.
@@ -72,10 +73,8 @@ def verify_table(
         )
         for a, n in names.items()
     ]
-    journal = onnx_folder / "verify.journal"
-    journal.unlink(missing_ok=True)
-    measurements = profiler.measure(models, journal).measurements
-    journal.unlink()
+    with TemporaryDirectory() as scratch:
+        measurements = profiler.measure(models, Path(scratch) / "verify.journal").measurements
     halves = split_half_errors(measurements)
     usable = [a for a, name in names.items() if name in halves]
     if len(usable) < 2:

@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from safe_files import FileError, read_bytes
+from safe_files.writing import JsonLines
 
 DONE = "tuned.jsonl"
 
@@ -58,8 +59,8 @@ def main() -> int:
                 event["error"] = f"{type(error).__name__}: {str(error).strip()[-300:]}"
             else:
                 event["seconds"] = time.monotonic() - started
-                with (folder / DONE).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"key": key, "trials": job["trials"]}) + "\n")
+                with JsonLines(folder / DONE) as lines:
+                    lines.append({"key": key, "trials": job["trials"]})
         os.write(protocol, (json.dumps(event) + "\n").encode())
     return 0
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from profilers.connection import Connection
@@ -16,6 +18,7 @@ from profilers.errors import DeviceError, MeasurementError, WorkerLostError
 from profilers.events import Tuned, parse_event
 from profilers.measurement import Model
 from profilers.tune_tvm import tuned_trials
+from safe_files import explaining
 
 SECONDS_PER_TRIAL = 8.0
 """Building and measuring one schedule, on two cores."""
@@ -44,7 +47,7 @@ def tune(
     Gives the errors of models that could not be tuned, by key; the others are tuned.
 
     Raises:
-        DeviceError: the device is not TVM's, or is a board without a tracker.
+        DeviceError: the device is not TVM's, is a board without a tracker, or another process tunes for its target.
         MeasurementError: the tuner ended before it was done.
     """
     require_tunable(device)
@@ -62,7 +65,7 @@ def tune(
     errors: dict[str, str] = {}
     num = 0
     try:
-        with Connection([sys.executable, "-m", "profilers.tune_tvm"]) as tuner:
+        with _alone_in(folder), Connection([sys.executable, "-m", "profilers.tune_tvm"]) as tuner:
             tuner.send(job)
             for num, model in enumerate(models):
                 event = parse_event(tuner.receive(START_S + TRIAL_S * trials))
@@ -86,6 +89,20 @@ def require_tunable(device: Device) -> None:
         raise DeviceError(
             f"tuning on {device.name} needs a TVM tracker: set rpc.tracker and rpc.key in its description"
         )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with explaining(folder / ".lock"):
+            lock.acquire()
+    except Timeout as error:
+        raise DeviceError("another process tunes schedules for this target; wait for it") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def tuning_folder(device: Device) -> Path:

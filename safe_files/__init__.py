@@ -1,26 +1,36 @@
 """Files that survive a crash and readers that survive a file; knows nothing of the other packages."""
 
 from safe_files.cached import cached, is_as_made
+from safe_files.drafts import drafting, forget_all_drafts, forget_drafts
 from safe_files.errors import FileError, WriteError
 from safe_files.paths import expanded
 from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text
-from safe_files.writing import replacing, write_text
+from safe_files.refusals import explaining, is_full, refusal
+from safe_files.writing import put_folder, replacing, replacing_folder, write_text
 from safe_files.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "FileError",
     "WriteError",
     "cached",
+    "drafting",
     "dump_yaml",
     "expanded",
+    "forget_all_drafts",
+    "forget_drafts",
     "is_as_made",
+    "is_full",
     "open_regular",
     "parse_json",
     "parse_yaml",
+    "put_folder",
     "read_bytes",
     "read_json",
     "read_text",
     "read_yaml",
+    "refusal",
     "replacing",
+    "replacing_folder",
     "write_text",
+    "explaining",
 ]

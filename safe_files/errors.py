@@ -8,4 +8,16 @@ class FileError(ValueError):
 
 
 class WriteError(OSError):
-    """A file cannot be written; the message names the file, why, and what to do."""
+    """A file cannot be written; the message names the file, why, and what to do.
+
+    Attributes:
+        errno: the system's number of the reason.
+        strerror: the reason in words.
+    """
+
+    def __init__(self, message: str, *, errno: int | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.errno, self.strerror = errno, reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])

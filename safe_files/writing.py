@@ -2,32 +2,74 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from safe_files.drafts import drafting
 from safe_files.errors import FileError
 from safe_files.reading import parse_json, read_bytes
+from safe_files.refusals import explaining
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A draft path beside `path` to write to; takes the place of `path` when the block ends, vanishes if it fails."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+def replacing(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """A draft path beside `path` to write to; takes the place of `path` when the block ends, vanishes if it fails.
+
+    Args:
+        needed_bytes: what is to be written, where that is known.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    with explaining(path, needed_bytes=needed_bytes), drafting(path) as draft:
         yield draft
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A draft folder beside `path` to fill; takes the place of `path` when the block ends, vanishes if it fails.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    with explaining(path), drafting(path) as draft:
+        draft.mkdir()
+        yield draft
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileExistsError):  # another process has put one of its own there in between
+            put_folder(draft, path)
+
+
+def put_folder(draft: Path, path: Path) -> None:
+    """Move a folder to where none is.
+
+    Raises:
+        FileExistsError: one is.
+    """
+    try:
+        draft.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    """Write a text file whole or not at all.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    content = text.encode()
+    with replacing(path, needed_bytes=len(content)) as draft:
+        draft.write_bytes(content)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -52,23 +94,43 @@ class JsonLines:
 
     Raises:
         FileError: a whole line is not a JSON object.
+        WriteError: the file cannot be written to.
     """
 
     def __init__(self, path: Path) -> None:
         whole = _whole_lines(path)
         self.records: list[dict[str, Any]] = _records(whole, path)
-        self._file: IO[bytes] = path.open("ab")
-        self._file.truncate(len(whole))  # else the next record would be glued to the rest of the cut line
+        self._path, self._num_bytes = path, len(whole)
+        with explaining(path):
+            # Not buffered: what there was no room for must not be tried again as the file is closed.
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(len(whole))  # else the next record would be glued to the rest of the cut line
 
     def append(self, record: Mapping[str, object]) -> None:
-        """Add one record."""
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Add one record, whole or not at all.
+
+        Raises:
+            WriteError: there is no room, or nothing may be written there.
+        """
+        line = json.dumps(record).encode() + b"\n"
+        with explaining(self._path, needed_bytes=len(line)):
+            try:
+                self._write(line)
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(self._num_bytes)
+                raise
+        self._num_bytes += len(line)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        left = memoryview(line)
+        while left:
+            left = left[self._file.write(left) :]  # a disk that becomes full takes a part
+        os.fsync(self._file.fileno())
 
     def __enter__(self) -> JsonLines:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -54,37 +53,39 @@ def export_module(
 
     Raises:
         ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
+        WriteError: there is no room for the file, or nothing may be written there.
     """
-    model = _exported(module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset or OPSET)
     with replacing(path) as draft:
-        draft.write_bytes(model)
+        _write(draft, module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset or OPSET)
 
 
-def _exported(
-    module: nn.Module, name: str, input_shape: tuple[int, int, int, int], *, dynamic_batch: bool, opset: int
-) -> bytes:
-    """Return the content of a file of that name."""
+def _write(
+    draft: Path,
+    module: nn.Module,
+    name: str,
+    input_shape: tuple[int, int, int, int],
+    *,
+    dynamic_batch: bool = False,
+    opset: int,
+) -> None:
     frozen = copy.deepcopy(module).cpu().eval()
     axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if dynamic_batch else None
-    with tempfile.TemporaryDirectory(prefix="hwnas-export-") as folder:
-        draft = Path(folder) / name
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
-                torch.onnx.export(
-                    frozen,
-                    (torch.zeros(input_shape),),
-                    draft,
-                    dynamo=False,
-                    opset_version=opset,
-                    input_names=[INPUT_NAME],
-                    output_names=[OUTPUT_NAME],
-                    dynamic_axes=axes,
-                )
-            onnx.checker.check_model(str(draft), full_check=True)
-        except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
-            raise ExportError(f"cannot export {type(module).__name__} to {name}: {error}") from error
-        return draft.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
+            torch.onnx.export(
+                frozen,
+                (torch.zeros(input_shape),),
+                draft,
+                dynamo=False,
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_axes=axes,
+            )
+        onnx.checker.check_model(str(draft), full_check=True)
+    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
+        raise ExportError(f"cannot export {type(module).__name__} to {name}: {error}") from error
 
 
 def export_block(
@@ -141,6 +142,6 @@ def _cached(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(digest[:8], 16))
             module = build()
-        draft.write_bytes(_exported(module, path.name, input_shape, dynamic_batch=False, opset=opset))
+        _write(draft, module, path.name, input_shape, opset=opset)
 
     return cached(path, made_of, make, is_fresh=is_fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -13,37 +14,61 @@ SPINS = "2000"
 GNU's OpenMP takes, training was twice as slow beside a busy process as with this many; alone it is a seventh faster."""
 
 
+ENDED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""What ends a command in good order: drafts are removed, workers ended."""
+
+
 class Interruption(BaseException):
-    """Ctrl-C; unlike KeyboardInterrupt, the command-line library does not answer it itself."""
+    """Ctrl-C or a request to end; unlike KeyboardInterrupt, the command-line library does not answer it itself."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit code 2, failed work in exit code 1."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is imported
+    previous = {number: signal.signal(number, _interrupt) for number in ENDED_BY}
+    try:
+        _run()
+    except Interruption as end:
+        how = ENDED_BY[signal.Signals(end.number)]
+        print(f"{how}; the same command continues where this one stopped", file=sys.stderr)
+        sys.exit(128 + end.number)
+    except Exception as error:
+        from hwnas.cli.exit_codes import verdict
+        from search_spaces.importing import line_of_own_code
+
+        found, line = verdict(error), line_of_own_code(error)
+        if found is None and line is None:
+            raise
+        code, text = found or (1, f"{line}: {type(error).__name__}: {error}")
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(code)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _run() -> None:
     from hwnas.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may have what the terminal has not
-    previous = signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
-    except Interruption:
-        print("interrupted; the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        from hwnas.cli.exit_codes import exit_code
-        from search_spaces.importing import line_of_own_code
-
-        code, line = exit_code(error), line_of_own_code(error)
-        if code is None and line is None:
+    except SystemExit:
+        # What the output has no room for is said now, and not once Python ends.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise
-        text = str(error) if code is not None else f"{line}: {type(error).__name__}: {error}"
-        print(f"error: {text}", file=sys.stderr)
-        sys.exit(code or 1)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        raise
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise Interruption
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interruption(number)

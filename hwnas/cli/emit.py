@@ -13,9 +13,14 @@ from hwnas.cli.printing import print_json, print_table
 def emit(
     folder: Annotated[Path, typer.Argument(help="The run's folder; its search is finished.")],
     budgets: Annotated[list[str], typer.Argument(help="Latencies such as 5ms, or shares of the slowest such as 40%.")],
+    lut: Annotated[Path | None, typer.Option(help="The run's table, where an earlier version kept no copy.")] = None,
+    space: Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Name an architecture for each budget by what a run's search found out, without evaluating any more."""
+    """Name an architecture for each budget by what a run's search found out, without evaluating any more.
+
+    Nothing but the run's folder is needed, and the files of code of one's own.
+    """
     from hwnas.errors import RequestError
     from hwnas.front import load_history
     from hwnas.progress import Reporter
@@ -24,13 +29,13 @@ def emit(
     from hwnas.search import GeneratorAgent
     from hwnas.stages.latency import reachable_ms
     from hwnas.stages.search import hard_limits
-    from hwnas.stages.table import prepare_latency
+    from hwnas.stages.table import read_latency
     from hwnas.training.randomness import numpy_rng
 
-    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    run = Run.from_folder(folder, Reporter(is_quiet=True), {"lut": lut, "space.name": space})
     history = load_history(run)
     run.space.as_array([e.architecture for e in history])
-    latency = prepare_latency(run)
+    latency = read_latency(run)
     largest_ms = max([latency.max_ms, *latency.more_ms.values()])
     limits = hard_limits(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
     agent = GeneratorAgent(run.space, limits, numpy_rng(run.config.seed, "emit"))
@@ -52,7 +57,7 @@ def emit(
         print_json(found)
         return
     print_table(
-        f"{run.space.spec}: by {len(history)} evaluations",
+        f"{run.spec}: by {len(history)} evaluations",
         ["budget ms", "predicted ms", "architecture"],
         rows,
     )

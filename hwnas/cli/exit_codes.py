@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
 from hwnas.errors import RequestError, RunError
 from lut.errors import TableError
 from profilers.errors import DeviceError, JournalError, MeasurementError, WorkerLostError
-from safe_files import FileError, WriteError
+from safe_files import FileError, WriteError, is_full, refusal
+from safe_files.refusals import free_bytes
 from search_spaces.errors import ExportError, SpaceError
 from search_spaces.importing import ImportReferenceError
 
@@ -24,7 +30,34 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (WriteError, 1),
 )
 
+NO_ROOM_BYTES = 1_000_000
+"""A disk with less than this is taken to be full."""
 
-def exit_code(error: Exception) -> int | None:
-    """2 where the request was wrong, 1 where the work failed, None for a mistake of ours."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), None)
+
+def verdict(error: Exception) -> tuple[int, str] | None:
+    """The exit code and what to say: 2 where the request was wrong, 1 where the work failed; None for our mistake.
+
+    What the system refuses, a full disk above all, is failed work, whatever a library made of it.
+    """
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if code is not None:
+        return code, str(error)
+    if (refused := refusal(error)) is not None:
+        # A write that fails does not say where it was to go.
+        is_placed = refused is error or getattr(error, "filename", None)
+        return 1, str(refused) + (_full_places() if is_full(refused) and not is_placed else "")
+    return (1, _refused(error)) if isinstance(error, OSError) else None
+
+
+def _refused(error: OSError) -> str:
+    """What is no matter of room or permission: a folder where a file should be, no place for temporary files."""
+    if error.filename is None:
+        return f"{error.strerror or error}; give it other places, or space there (TMPDIR, XDG_CACHE_HOME)"
+    return f"cannot use {error.filename}: {error.strerror}; give another place, or make this one usable"
+
+
+def _full_places() -> str:
+    """The full ones among the places that everything is written to."""
+    places = (Path.cwd(), Path(os.environ.get("TMPDIR") or "/tmp"), user_cache_path("hwnas"))  # noqa: S108 - only asked for its room
+    full = [str(place) for place in places if (free_bytes(place) or 0) < NO_ROOM_BYTES]
+    return f" (full: {', '.join(full)})" if full else ""

@@ -219,6 +219,7 @@ def refit(
 ) -> None:
     """Calibrate and certify a table anew from its samples; nothing is measured."""
     from hwnas.errors import RequestError
+    from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.build import finished
     from search_spaces import make_space
@@ -231,7 +232,8 @@ def refit(
             f"{path} cannot be calibrated: expected four usable networks for calibration and two to certify with, "
             f"found {len(table.networks)} measured networks in all; profile with --networks 50"
         )
-    save_table(refitted, output or path)
+    with making_table(output or path):
+        save_table(refitted, output or path)
     print_table_summary(refitted, output or path, space)
 
 
@@ -242,6 +244,7 @@ def merge(
 ) -> None:
     """Join partial tables of one device into one."""
     from hwnas.errors import RequestError
+    from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.compare import merge_tables
     from search_spaces import make_space
@@ -251,7 +254,8 @@ def merge(
     loaded = [load_table(path) for path in tables]
     space = make_space(loaded[0].space)
     merged = merge_tables(loaded, space)
-    save_table(merged, output)
+    with making_table(output):
+        save_table(merged, output)
     print_table_summary(merged, output, space)
 
 
@@ -278,12 +282,14 @@ def import_(
     accept_table: Annotated[bool, typer.Option("--accept-table", help="Take it though it lacks blocks.")] = False,
 ) -> None:
     """Read a table that others published; it has no certificate."""
+    from hwnas.profiling import making_table
     from lut import save_table
     from lut.importers import import_table
     from search_spaces import make_space
 
-    table = import_table(format_name, path, may_be_partial=accept_table)
-    save_table(table, output)
+    with making_table(output):
+        table = import_table(format_name, path, may_be_partial=accept_table)
+        save_table(table, output)
     print_table_summary(table, output, make_space(table.space))
 
 
@@ -302,7 +308,7 @@ def adapt(
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""
-    from hwnas.profiling import known_precision, onnx_cache, shown
+    from hwnas.profiling import known_precision, making_table, onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import shortfall
     from lut import load_table, plan_table
@@ -322,7 +328,7 @@ def adapt(
         precision=known_precision(precision or table.provenance.precision),
         seed=seed,
     )
-    with shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
+    with making_table(output), shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
         adapted = adapt_table(
             table,
             space,

@@ -49,7 +49,7 @@ def profile(
     Ends with exit code 1 where search could not use the table; it is kept all the same.
     """
     from hwnas.cli.lut import print_table_summary
-    from hwnas.profiling import describe_plan, known_precision, profile_space
+    from hwnas.profiling import describe_plan, known_precision, making_table, profile_space
     from hwnas.progress import Reporter
     from hwnas.trust import shortfall
     from lut import load_table, plan_table
@@ -77,16 +77,18 @@ def profile(
     if dry_run:
         print(describe_plan(made, plan, profiler))
         return
-    if not resume:
-        output.unlink(missing_ok=True)
-        journal_beside(output).unlink(missing_ok=True)
-    if output.exists():
-        table = load_table(output)
-        table.require_origin(spec, chosen, precision=precision, name=str(output))
-        require_extent(table, made, networks=networks, seed=seed, rounds=rounds, name=str(output))
-        reporter.line(f"{output} is complete; --fresh measures it again")
-    else:
-        table = profile_space(made, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
+    with making_table(output):
+        if not resume:
+            output.unlink(missing_ok=True)
+            journal_beside(output).unlink(missing_ok=True)
+        if output.exists():
+            table = load_table(output)
+            table.require_origin(spec, chosen, precision=precision, name=str(output))
+            require_extent(table, made, networks=networks, seed=seed, rounds=rounds, name=str(output))
+            journal_beside(output).unlink(missing_ok=True)  # of a process that was killed before it could
+            reporter.line(f"{output} is complete; --fresh measures it again")
+        else:
+            table = profile_space(made, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
     print_table_summary(table, output, made)
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
         print(problem)

@@ -10,20 +10,22 @@ import typer
 from hwnas.cli.ranges import ranged
 
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+Space = Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")]
 
 
-def report(folder: Folder) -> None:
+def report(folder: Folder, space: Space = None) -> None:
     """Write a run's report.html again, as far as the run is."""
     from hwnas.progress import Reporter
     from hwnas.report import write_report
     from hwnas.run import Run
 
-    typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True))))
+    typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True), {"space.name": space})))
 
 
 def watch(
     folder: Folder,
     port: Annotated[int, ranged("port_or_any", "Port on this machine; 0 for a free one.")] = 8765,
+    space: Space = None,
 ) -> None:
     """Show a running run's report in the browser, on this machine only."""
     from hwnas.errors import RequestError
@@ -31,7 +33,7 @@ def watch(
     from hwnas.report.watch import make_server
     from hwnas.run import Run
 
-    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    run = Run.from_folder(folder, Reporter(is_quiet=True), {"space.name": space})
     try:
         server = make_server(run, "127.0.0.1", port)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,10 @@ from hwnas.cli.ranges import ranged
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
 Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Where the run's data are, where they have moved.")]
+Lut = Annotated[Path | None, typer.Option(help="The run's table, where an earlier version kept no copy.")]
+Devices = Annotated[Path | None, typer.Option(help="The devices file, where it has moved.")]
+Space = Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")]
 
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
@@ -151,9 +155,17 @@ def command(last: str) -> Callable[..., None]:
     return run_command
 
 
-def retrain(folder: Folder, quiet: Quiet = False) -> None:
+def retrain(
+    folder: Folder,
+    data_root: DataRoot = None,
+    lut: Lut = None,
+    devices: Devices = None,
+    space: Space = None,
+    quiet: Quiet = False,
+) -> None:
     """Work through a run up to the retrained networks."""
-    _continue(folder, "retrain", as_json=False, quiet=quiet)
+    moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}
+    _continue(folder, "retrain", moved, as_json=False, quiet=quiet)
 
 
 def export(
@@ -164,6 +176,10 @@ def export(
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None,
     max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None,
+    data_root: DataRoot = None,
+    lut: Lut = None,
+    devices: Devices = None,
+    space: Space = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -171,13 +187,14 @@ def export(
     from hwnas.cli.arguments import refuse_without
     from hwnas.errors import RequestError
 
+    moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}
     if output is None:
         wanted = {
             "no-int8" if int8 is False else "int8": int8 is not None,
             "no-fp16" if fp16 is False else "fp16": fp16 is not None,
         }
         refuse_without("--output", **wanted, max_drop=max_drop)
-        _continue(folder, "export", as_json=as_json, quiet=quiet)
+        _continue(folder, "export", moved, as_json=as_json, quiet=quiet)
         return
     if int8 is False:
         refuse_without("--int8", max_drop=max_drop)
@@ -185,11 +202,10 @@ def export(
         raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.export.bundle import write_bundle
     from hwnas.progress import Reporter
-    from hwnas.report import write_report
     from hwnas.run import Run
     from hwnas.stages import run_stages
 
-    run = Run.from_folder(folder, Reporter(is_quiet=quiet))
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved)
     summary = run_stages(run)
     assert summary is not None
     deployment = write_bundle(
@@ -200,18 +216,17 @@ def export(
         fp16=fp16,
         max_drop=(DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100,
     )
-    write_report(run)
     if as_json:
         print_json(deployment)
     else:
         print_models(output, deployment)
 
 
-def _continue(folder: Path, last: str, *, as_json: bool, quiet: bool) -> None:
+def _continue(folder: Path, last: str, moved: Mapping[str, object], *, as_json: bool, quiet: bool) -> None:
     from hwnas.progress import Reporter
     from hwnas.run import Run
 
-    _work(Run.from_folder(folder, Reporter(is_quiet=quiet)), last, as_json=as_json)
+    _work(Run.from_folder(folder, Reporter(is_quiet=quiet), moved), last, as_json=as_json)
 
 
 def _work(run: object, last: str, *, as_json: bool) -> None:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from platformdirs import user_cache_path
 
 from hwnas.dataflow.files import require_regular
 from hwnas.errors import RequestError, RunError
+from safe_files import replacing
 
 MOST_IN_MEMORY = 2**30
 """Bytes of images beyond which they are mapped from a file."""
@@ -213,15 +213,13 @@ def _write(
     # A mapped file that outgrows the disk while it is filled would end the process with a signal.
     if (free := shutil.disk_usage(target.parent).free) < size_bytes:
         raise OSError(f"only {free / 2**30:.1f} GiB are free")
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".draft-", delete=False) as draft:
-        pass
-    try:
-        images = np.memmap(draft.name, np.uint8, "w+", shape=shape)
+    with replacing(target, needed_bytes=size_bytes) as draft:
+        with draft.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):  # others may take the room meanwhile
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+        images = np.memmap(draft, np.uint8, "r+" if draft.stat().st_size else "w+", shape=shape)
         broken = fill(images)
         images.flush()
-        with Path(draft.name).open("ab") as file:
+        with draft.open("ab") as file:
             file.write(json.dumps(broken).encode())
-        Path(draft.name).replace(target)
-    finally:
-        Path(draft.name).unlink(missing_ok=True)
     return broken

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +57,8 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         local: dict[str, Any] = {} if address else here
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or ray hides GPUs and says so at length
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            with _own_answer_to_sigterm():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
     try:
@@ -63,6 +66,17 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
     finally:
         if not was_running:
             ray.shutdown()
+
+
+@contextmanager
+def _own_answer_to_sigterm() -> Iterator[None]:
+    """Keep this process's own: ray puts one there that ends it with exit code 15 and without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Replica:

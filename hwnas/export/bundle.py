@@ -24,14 +24,15 @@ from hwnas.export.pixels import with_preprocessing
 from hwnas.export.quantize import Quantization, quantize_network
 from hwnas.export.session import OnnxNetwork, operations
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
+from hwnas.kept_table import kept_table
 from hwnas.profiling import Measured, measure_networks
-from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
+from hwnas.report import write_report
+from hwnas.run import DEPLOYMENT, Run
 from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
-from lut import load_table
 from profilers import Device
-from safe_files import write_text
+from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, write_text
 
 SCHEMA_VERSION = 1
 
@@ -62,7 +63,8 @@ def write_bundle(
 ) -> dict[str, Any]:
     """Write a run's winner to a new folder, with everything needed to run it and to trust it.
 
-    The folder appears whole or not at all; where a proof fails, what was written is kept beside it as evidence.
+    The folder appears whole or not at all, after everything else that is written, so that the same command can be given
+    again; where a proof fails, what was written is kept beside it as evidence.
 
     Args:
         summary: of the finished run.
@@ -76,37 +78,54 @@ def write_bundle(
     Raises:
         RequestError: the folder is there already, or cannot be written to.
         RunError: a model does not do what the trained network does.
+        WriteError: there is no room.
     """
     if folder.exists():
-        raise RequestError(f"{folder} is there already; give another folder with -o")
+        raise _there_already(folder)
+    with drafting(folder) as draft:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            forget_drafts(folder.parent, of=folder.name)
+            draft.mkdir()
+        except OSError as error:
+            if is_full(error):
+                raise refusal(error, folder) or error from error
+            raise RequestError(
+                f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o"
+            ) from error
+        with explaining(folder):
+            return _filled(run, summary, draft, folder, int8=int8, fp16=fp16, max_drop=max_drop)
+
+
+def _filled(
+    run: Run, summary: Mapping[str, Any], draft: Path, folder: Path, *, int8: bool, fp16: bool | None, max_drop: float
+) -> dict[str, Any]:
+    with_fp16 = _computes_in_fp16(run.device) if fp16 is None else fp16
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise RequestError(f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o") from error
-    try:
-        deployment = _Bundle(run, summary, draft).write(
-            int8=int8, fp16=_computes_in_fp16(run.device) if fp16 is None else fp16, max_drop=max_drop
-        )
+        deployment = _Bundle(run, summary, draft).write(int8=int8, fp16=with_fp16, max_drop=max_drop)
     except RunError as error:
         evidence = folder.with_name(folder.name + ".failed")
         shutil.rmtree(evidence, ignore_errors=True)
         draft.replace(evidence)
         raise RunError(f"no bundle was written: {error}; what there is of it is in {evidence}") from error
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    draft.chmod(0o755)
-    draft.replace(folder)
     write_text(run.folder / DEPLOYMENT, json.dumps(deployment, indent=1) + "\n")
+    write_report(run)
+    try:
+        put_folder(draft, folder)
+    except FileExistsError as error:  # by another process, meanwhile
+        raise _there_already(folder) from error
     return deployment
+
+
+def _there_already(folder: Path) -> RequestError:
+    return RequestError(f"{folder} is there already; give another folder with -o")
 
 
 class _Bundle:
     def __init__(self, run: Run, summary: Mapping[str, Any], folder: Path) -> None:
         self._run, self._summary, self._folder = run, summary, folder
         self._mean, self._std = summary["mean"], summary["std"]
-        self._table = run.given_table or load_table(run.folder / OWN_TABLE)
+        self._table = kept_table(run)
 
     def write(self, *, int8: bool, fp16: bool, max_drop: float) -> dict[str, Any]:
         run, folder = self._run, self._folder

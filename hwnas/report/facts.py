@@ -11,12 +11,14 @@ import numpy as np
 
 from hwnas.errors import RequestError, RunError
 from hwnas.front import load_front, load_history
+from hwnas.kept_table import kept_table
 from hwnas.records import read_record
-from hwnas.report.written import Deployment, Summary
-from hwnas.run import DEPLOYMENT, OWN_TABLE, Run
+from hwnas.report.written import Deployment
+from hwnas.run import DEPLOYMENT, Run
 from hwnas.search import Evaluation
+from hwnas.summary_file import read_summary
 from hwnas.training.trainer import EpochRecord, epochs_of
-from lut import LatencyTable, TableError, load_table
+from lut import LatencyTable, TableError
 from lut.model import predict_ms
 
 
@@ -55,7 +57,7 @@ def gather(run: Run) -> Facts:
     table = _table(run)
     return Facts(
         run=run,
-        summary=_written(Summary, run.folder / "summary.json"),
+        summary=read_summary(run),
         deployment=_written(Deployment, run.folder / DEPLOYMENT),
         history=history,
         front=front,
@@ -81,8 +83,8 @@ def _written(kind: type[Any], path: Path) -> dict[str, Any] | None:
 
 def _table(run: Run) -> LatencyTable | None:
     try:
-        return run.given_table or load_table(run.folder / OWN_TABLE)
-    except TableError:
+        return kept_table(run)
+    except (TableError, RequestError):
         return None
 
 

@@ -25,8 +25,8 @@ KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
 def write_report(run: Run) -> Path:
     """Write the run's report into its folder, as far as the run is, and TensorBoard's files beside it."""
     path, facts = run.folder / REPORT, gather(run)
-    write_text(path, _render(facts, refresh_s=None))
     write_events(facts)
+    write_text(path, _render(facts, refresh_s=None))  # the last file of a run
     return path
 
 
@@ -43,7 +43,7 @@ def _render(facts: Facts, *, refresh_s: int | None) -> str:
     template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
     figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}
     parts = {
-        "$TITLE": escape(f"{run.config.space.name} on {run.device.name}"),
+        "$TITLE": escape(f"{run.spec.name} on {run.device_name}"),
         "$REFRESH": f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
         "$ANSWER": _answer(facts),
         "$STRIP": _strip(facts),
@@ -173,7 +173,7 @@ def _artefacts(facts: Facts) -> str:
 
 
 def _environment(facts: Facts) -> str:
-    rows = [("search space", str(facts.run.space.spec)), ("data", facts.run.config.data.name)]
+    rows = [("search space", str(facts.run.spec)), ("data", facts.run.config.data.name)]
     rows += [("seed", str(facts.run.config.seed)), ("training strategy", facts.run.config.supernet.strategy)]
     rows += [("search agent", facts.run.config.search.agent)]
     if facts.table is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from hwnas.report.facts import Facts
+from safe_files import replacing_folder
 
 EVENTS = "tensorboard"
 
@@ -17,25 +18,38 @@ def write_events(facts: Facts) -> Path:
     Each training has a folder of its own with loss, learning rate, images per second and, where it was judged, score by
     epoch; `search` has score, best score and predicted latency by evaluation.
     """
-    from tensorboardX import SummaryWriter
-
     target = facts.run.folder / EVENTS
-    draft = Path(tempfile.mkdtemp(prefix=".tensorboard-", dir=facts.run.folder))
-    for name, rows in facts.curves.items():
-        with SummaryWriter(str(draft / name.replace(" ", "-"))) as writer:
-            for row in rows:
-                for title in ("loss", "learning_rate", "images_per_s", "score"):
-                    if (value := getattr(row, title)) is not None:
-                        writer.add_scalar(title, value, row.epoch + 1)
-    if facts.history:
-        with SummaryWriter(str(draft / "search")) as writer:
-            best = float("-inf")
-            for number, evaluation in enumerate(facts.history, start=1):
-                best = max(best, evaluation.score)
-                writer.add_scalar("score", evaluation.score, number)
-                writer.add_scalar("best_score", best, number)
-                writer.add_scalar("latency_ms", evaluation.costs["latency_ms"], number)
-    shutil.rmtree(target, ignore_errors=True)
-    draft.chmod(0o755)
-    draft.replace(target)
+    with replacing_folder(target) as draft:
+        for name, rows in facts.curves.items():
+            titles = ("loss", "learning_rate", "images_per_s", "score")
+            scalars = [(title, getattr(row, title), row.epoch + 1) for row in rows for title in titles]
+            _write(
+                draft / name.replace(" ", "-"), [(t, value, step) for t, value, step in scalars if value is not None]
+            )
+        if facts.history:
+            _write(draft / "search", _search_scalars(facts))
     return target
+
+
+def _search_scalars(facts: Facts) -> Iterable[tuple[str, float, int]]:
+    best = float("-inf")
+    for number, evaluation in enumerate(facts.history, start=1):
+        best = max(best, evaluation.score)
+        yield "score", evaluation.score, number
+        yield "best_score", best, number
+        yield "latency_ms", evaluation.costs["latency_ms"], number
+
+
+def _write(folder: Path, scalars: Iterable[tuple[str, float, int]]) -> None:
+    """One file of events; in this thread, since tensorboardX's own writer waits for ever once the disk is full."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    folder.mkdir()
+    writer = EventsWriter(str(folder / "events"))
+    try:
+        for title, value, step in scalars:
+            writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(title, value)))
+    finally:
+        writer.close()

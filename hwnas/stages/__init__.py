@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from hwnas.errors import RequestError
+import os
+
+from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import TABULAR
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.report import write_report
+from hwnas.report.page import REPORT
 from hwnas.run import Run
 from hwnas.search import HardLimits
 from hwnas.search.tabular import load_tabular
-from hwnas.stages.attempts import current_networks, exported_before, replace_missed
+from hwnas.stages.attempts import current_networks, exported_before, is_settled, replace_missed
 from hwnas.stages.export import export_networks
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
 from hwnas.stages.summary import summarise
 from hwnas.stages.supernet import train_supernet
 from hwnas.stages.table import prepare_latency
+from hwnas.summary_file import read_summary
 from hwnas.training.group import Group, started_group
 from hwnas.training.trainer import training_device
 
@@ -46,12 +50,17 @@ def require_possible(run: Run) -> None:
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     """Work through the stages up to the last one asked for; stages already done are only read.
 
+    Of a finished run nothing but its folder is needed.
+
     Under torchrun all processes train the supernet together; the first does everything else.
 
     Returns:
         The summary of a complete run, else None.
     """
     assert last in STAGES
+    run.require_same_settings()
+    if last == "export" and _is_finished(run):
+        return read_summary(run) if os.environ.get("RANK", "0") == "0" else None
     require_possible(run)
     with started_group(run.config.supernet.accelerator) as group:
         if group.rank:
@@ -59,6 +68,15 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
             return None
         with run.opened():
             return _work_through(run, last, group)
+
+
+def _is_finished(run: Run) -> bool:
+    """Whether nothing is left to be done; the report is written last."""
+    has_all = all((run.folder / name).exists() for name in ("search/result.json", REPORT))
+    try:
+        return has_all and is_settled(run) and read_summary(run) is not None
+    except RunError:
+        return False  # a damaged summary is written again
 
 
 def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None:
@@ -80,6 +98,7 @@ def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None
         exported = export_networks(run, latency, found, retrained, exported_before(run))
         if not replace_missed(run, latency, constraint, found, exported):
             break
+    (run.folder / REPORT).unlink(missing_ok=True)  # of the run as it was before
     summary = summarise(run, found, retrained, exported)
     write_report(run)
     return summary

@@ -13,11 +13,12 @@ from hwnas.quantities import ceil_ms, format_ms
 from hwnas.records import read_record
 from hwnas.run import Run
 from hwnas.search import HardLimits, RandomAgent
-from hwnas.stages.export import DYNAMIC_MODEL, JOURNAL, RESULT, SECOND_JOURNAL, Exported, exported_from, model_of
+from hwnas.stages.export import JOURNAL, RESULT, SECOND_JOURNAL, Exported, exported_from
 from hwnas.stages.finalists import Finalists, ranked, search_limits
 from hwnas.stages.latency import Latency
 from hwnas.stages.retrain import checkpoint_of, metrics_of
 from hwnas.stages.search import FoundNetwork, described, networks_of
+from hwnas.summary_file import DYNAMIC_MODEL, model_of
 from hwnas.training.randomness import numpy_rng
 from search_spaces.cost import GraphCosts
 
@@ -29,6 +30,12 @@ MISSED = "missed"
 
 NUM_SAMPLED = 200
 """Networks among which the one nearest to a budget is sought; each costs a table look-up only."""
+
+
+def is_settled(run: Run) -> bool:
+    """Whether the last export stands: every budget is kept, or nothing is left to be tried."""
+    pending = run.folder / NEXT
+    return (run.folder / RESULT).exists() and not (pending.exists() and networks_of(run, _read(pending), pending))
 
 
 def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:

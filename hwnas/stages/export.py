@@ -18,13 +18,10 @@ from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.search import REFERENCES, FoundNetwork
 from hwnas.stages.speed import references_of
 from hwnas.stages.table import ROUNDS
+from hwnas.summary_file import DYNAMIC_MODEL, model_of
 from lut.precision import in_precision
 from search_spaces import Architecture
 from search_spaces.onnx_export import export_module
-
-MODEL = "export/model.onnx"
-DYNAMIC_MODEL = "export/model.dynamic.onnx"
-
 
 JOURNAL, SECOND_JOURNAL = "export/measure.journal", "export/measure-again.journal"
 
@@ -75,11 +72,6 @@ class Exported:
 
     parity: Mapping[str, Mapping[str, Any]]
     networks: Mapping[str, ExportedNetwork]
-
-
-def model_of(name: str) -> str:
-    """Where a network's model is kept in a run's folder."""
-    return MODEL if name == "winner" else f"export/{name}.onnx"
 
 
 def export_networks(

@@ -8,9 +8,10 @@ from typing import Any
 
 from hwnas.run import Run
 from hwnas.stages.attempts import advice, missed_winners
-from hwnas.stages.export import DYNAMIC_MODEL, MODEL, Exported, ExportedNetwork, model_of
+from hwnas.stages.export import Exported, ExportedNetwork
 from hwnas.stages.retrain import RetrainedNetwork
 from hwnas.stages.search import REFERENCES, FoundNetwork
+from hwnas.summary_file import MODEL, SUMMARY, located
 from safe_files import write_text
 
 
@@ -34,8 +35,6 @@ def summarise(
     mean, std = run.dataset.channel_statistics()
     summary = {
         **rows["winner"],
-        "onnx": str(run.folder / MODEL),
-        "onnx_dynamic_batch": str(run.folder / DYNAMIC_MODEL),
         "parity": exported.parity[MODEL],
         "device": run.device.name,
         "space": run.space.spec.as_dict(),
@@ -44,13 +43,10 @@ def summarise(
         "std": std.tolist(),
         "seed": run.config.seed,
         "references": {name: rows[name] for name in REFERENCES if name in rows},
-        "winners": {
-            name: {**row, "onnx": str(run.folder / model_of(name))}
-            for name, row in rows.items()
-            if name.startswith("winner-")
-        },
+        "winners": {name: row for name, row in rows.items() if name.startswith("winner-")},
     }
-    write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    summary = located(run, summary)
+    write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
 
 

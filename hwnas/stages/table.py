@@ -7,22 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Annotated
 
-import numpy as np
-from pydantic import Field
-from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
-
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import RequestError
+from hwnas.kept_table import SPEED, identity, kept_table, speed_record
 from hwnas.profiling import measure_networks, onnx_cache, profile_space, shown
 from hwnas.quantities import Budget, format_ms
-from hwnas.records import read_record
 from hwnas.run import OWN_TABLE, Run
 from hwnas.stages.latency import CurrentModel, Latency, confident_margin, reachable_ms, searching_margin
 from hwnas.stages.speed import Speed, time_references
 from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_certificate, require_trust
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
-from lut.build import TablePlan
+from lut.build import TablePlan, journal_beside
 from lut.extend import extend_table, extension_plan, forget_extensions
 from lut.precision import in_precision
 from profilers import MeasurementError, Profiler
@@ -42,9 +37,6 @@ EXTRA_NETWORKS = 40
 OUT_OF_REACH = 1.5
 """A few rounds are enough to tell that a network takes so many times the budget."""
 
-SPEED = "speed.json"
-"""What timing the table's references gave, and of which table: what was measured before the search, once."""
-
 
 def prepare_latency(run: Run) -> Latency:
     """Load the table, or profile the space on the device first where none is given, and see how fast the machine is.
@@ -60,10 +52,26 @@ def prepare_latency(run: Run) -> Latency:
         table = _improved(run, table)
     doubt = _doubts(run, table)
     _describe(run, table, doubt)
-    then = LatencyModel(run.space, table, name=str(config.lut or run.folder / OWN_TABLE))
-    budget = Budget.parse(config.max_latency)
+    then = LatencyModel(run.space, table, name=run.table_name)
     if speed is None:
+        budget = Budget.parse(config.max_latency)
         speed = _timed(run, table, budget.resolve_ms(then.extreme(slowest=True)[1]))
+    return _latency(run, then, speed, doubt)
+
+
+def read_latency(run: Run) -> Latency:
+    """What a run that has searched predicts latencies by; nothing is measured, and nothing but its folder is needed.
+
+    Raises:
+        RequestError: its table is not there, or is another than it was begun with.
+    """
+    table = kept_table(run)
+    then = LatencyModel(run.space, table, name=run.table_name)
+    return _latency(run, then, known_speed(run, table) or Speed(), _doubts(run, table))
+
+
+def _latency(run: Run, then: LatencyModel, speed: Speed, doubt: str | None) -> Latency:
+    table, config = then.table, run.config
     model = CurrentModel(then=then, slow_down=speed.slow_down)
     margin = confident_margin(table, config.search.confidence)
     widened = searching_margin(table) if doubt and config.search.confidence is None else margin
@@ -74,7 +82,7 @@ def prepare_latency(run: Run) -> Latency:
     return Latency(
         model=model,
         speed=speed,
-        max_ms=reachable(budget),
+        max_ms=reachable(Budget.parse(config.max_latency)),
         more_ms={text: reachable(Budget.parse(text)) for text in config.budgets},
         margin=margin,
         search_margin=widened,
@@ -83,14 +91,13 @@ def prepare_latency(run: Run) -> Latency:
 
 
 def _given_table(run: Run) -> LatencyTable:
-    table, config = run.given_table, run.config
-    assert table is not None
-    require_trust(table, config.trust, name=str(config.lut))
+    table, config = kept_table(run), run.config
+    require_trust(table, config.trust, name=run.table_name)
     if not config.trust.accept_any:
-        require_own_certificate(table, run.space, name=str(config.lut))
+        require_own_certificate(table, run.space, name=run.table_name)
     if table.provenance.precision != config.precision:
         raise RequestError(
-            f"{config.lut} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
+            f"{run.table_name} holds {table.provenance.precision} latencies, but --precision is {config.precision}"
         )
     return table
 
@@ -123,6 +130,9 @@ def _doubts(run: Run, table: LatencyTable) -> str | None:
 def _own_table(run: Run) -> LatencyTable:
     """The table made for this run; made now unless it is there already."""
     path = run.folder / OWN_TABLE
+    if run.inputs is not None and path.exists():
+        journal_beside(path).unlink(missing_ok=True)  # of a process that was killed before it could
+        return load_table(path)
     if path.exists():
         try:
             table = load_table(path)
@@ -217,30 +227,14 @@ def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
     except MeasurementError as error:
         run.reporter.warn(f"cannot tell how fast {run.device.name} is now: {error}")
         return Speed()
-    write_text(run.folder / SPEED, json.dumps({"table": _identity(table), **asdict(speed)}) + "\n")
+    write_text(run.folder / SPEED, json.dumps({"table": identity(table), **asdict(speed)}) + "\n")
     return speed
-
-
-class _Timed(TypedDict):
-    """What timing gave, and of which table."""
-
-    table: str
-    drift: Annotated[float, Field(gt=0)] | None
 
 
 def known_speed(run: Run, table: LatencyTable) -> Speed | None:
     """What was measured before; None where nothing was, or of another table."""
-    try:
-        record: _Timed = read_record(_Timed, run.folder / SPEED)
-        if record["table"] == _identity(table):
-            return Speed(drift=record["drift"])
-    except RunError:
-        pass
+    record = speed_record(run)
+    if record is not None and record["table"] == identity(table):
+        return Speed(drift=record["drift"])
     # Runs of earlier versions did not measure it; theirs are over, and nothing is measured to look at them.
     return Speed() if (run.folder / "search" / "result.json").exists() else None
-
-
-def _identity(table: LatencyTable) -> str:
-    """Tells tables apart."""
-    total_ms = float(np.sum(list(table.estimates_ms.values())))
-    return f"{table.provenance.date}, {len(table.estimates_ms)} models of {total_ms:.9g} ms"

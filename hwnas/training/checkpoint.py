@@ -17,9 +17,14 @@ from safe_files import open_regular, parse_json, replacing
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
-    """Write tensors by name and a JSON record in the same file."""
+    """Write tensors by name and a JSON record in the same file.
+
+    Raises:
+        WriteError: there is no room for them; the checkpoint before stays.
+    """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as draft:
+    needed_bytes = sum(tensor.nbytes for tensor in contiguous.values())
+    with replacing(path, needed_bytes=needed_bytes) as draft:
         safetensors.torch.save_file(contiguous, draft, metadata={"record": json.dumps(record)})
 
 

@@ -243,8 +243,8 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
         kinds = [k for k in vars(module).values() if isinstance(k, type) and issubclass(k, Exception)]
         assert kinds
         for kind in kinds:
-            assert exit_codes.exit_code(kind("x")) == (2 if issubclass(kind, ValueError) else 1), kind
-    assert exit_codes.exit_code(KeyError("a mistake of ours")) is None
+            assert exit_codes.verdict(kind("x")) == (2 if issubclass(kind, ValueError) else 1, "x"), kind
+    assert exit_codes.verdict(KeyError("a mistake of ours")) is None
 
 
 def test_help_imports_nothing_heavy() -> None:

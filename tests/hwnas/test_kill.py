@@ -1,91 +1,62 @@
-"""`kill -9` in every stage, then the same command again: the result is that of an undisturbed run."""
+"""Commands that are killed at any instant, then given again: the result is that of an undisturbed one."""
 
 from __future__ import annotations
 
 import json
+import random
 import signal
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import torch
 from command_line import kill_when, num_lines, run_cli, start_cli
+from marked_processes import orphans, start_marked
 from samples import history_without_times, synthetic_table
+from simulated_machine import ZEN1
+from simulated_worker import write_devices
 
+from hwnas.training.checkpoint import load_checkpoint
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-SETTINGS = ("--width", 0.25, "--epochs", 25, "--evaluations", 40, "--retrain-epochs", 25, "--train-images", 256)
+SETTINGS = ("--width", 0.25, "--train-images", 256, "--set", "search.finalists=2", "--quiet", "--json")
+QUICK = ("--epochs", 4, "--evaluations", 10, "--retrain-epochs", 8)
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SEED = 16
 
 
-def test_search_killed_in_every_stage_ends_as_undisturbed(tmp_path: Path) -> None:
-    table = tmp_path / "table.json"
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """A table by which every network keeps the budget, and the budget."""
+    table = tmp_path_factory.mktemp("given") / "table.json"
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), table)
     model = LatencyModel(make_space(SPEC), load_table(table))
-    budget = f"{0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])}ms"
-    command = ("search", *SETTINGS, "--lut", table, "--max-latency", budget, "--json", "--quiet", "--out")
+    budget_ms = 0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])
+    return ("--lut", table, "--max-latency", f"{budget_ms}ms")
 
-    whole = run_cli(*command, tmp_path / "whole")
-    assert whole.code == 0, whole.err
+
+def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, ...], tmp_path: Path) -> None:
+    command = ("search", *SETTINGS, *QUICK, *given, "--out")
+    assert run_cli(*command, tmp_path / "whole").code == 0
     run = tmp_path / "killed"
-    moments: tuple[Callable[[], bool], ...] = (
-        (run / "supernet" / "checkpoint.safetensors").exists,
-        lambda: num_lines(run / "search" / "history.jsonl") >= 13,
-        lambda: num_lines(run / "search" / "finalists" / "0.journal") >= 5,
-        (run / "retrain" / "winner.safetensors").exists,
-        (run / "retrain" / "largest.safetensors").exists,
-        lambda: num_lines(run / "export" / "measure.journal") >= 5,
-    )
-    for moment in moments:
-        kill_when(start_cli(*command, run), moment)
-    done = run_cli(*command, run)
-    assert done.code == 0, done.err
-
-    expected, found = (_deterministic(json.loads(o.out)) for o in (whole, done))
-    assert found == expected
-    history = history_without_times(tmp_path / "whole" / "search" / "history.jsonl")
-    assert history_without_times(run / "search" / "history.jsonl") == history
-    for name in ("winner", "largest", "random"):
-        assert (run / "export" / f"{name}.onnx").exists() == (name != "winner")
-    assert (run / "export" / "model.onnx").read_bytes() == (tmp_path / "whole" / "export" / "model.onnx").read_bytes()
-
-
-def _deterministic(summary: dict[str, object]) -> dict[str, object]:
-    """A summary without what was measured and where it was saved."""
-    rows = {"winner": summary, **summary["references"]}  # type: ignore[dict-item]
-    names = ("architecture", "params", "macs", "supernet_score", "test_accuracy", "predicted_ms")
-    return {row: {name: fields[name] for name in names} for row, fields in rows.items()} | {"parity": summary["parity"]}
-
-
-def test_profile_killed_twice_ends_with_the_same_blocks_and_rounds(tmp_path: Path) -> None:
-    path = tmp_path / "t.json"
-    command = (
-        "profile",
-        "--space",
-        "fbnet-s",
-        "--input-size",
-        32,
-        "--rounds",
-        40,
-        "--networks",
-        0,
-        "-o",
-        path,
-        "--quiet",
-    )
-    journal = tmp_path / "t.json.journal"
-    kill_when(start_cli(*command), lambda: num_lines(journal) >= 4)
-    kill_when(start_cli(*command), lambda: num_lines(journal) >= 12)
-    assert not path.exists()
-    run_cli(*command)  # whether it is usable depends on what else runs here
-    table = load_table(path)
-    assert len(table.entries) == 104 and not table.failures
-    assert all(m.num_samples == 40 for m in table.entries)
-    assert not journal.exists()
+    kill_when(start_cli(*command, run), lambda: num_lines(run / "search" / "history.jsonl") >= 3)
+    ended = start_cli(*command, run)
+    kill_when(ended, (run / "retrain" / "winner.safetensors").exists, number=signal.SIGTERM)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert run_cli(*command, run).code == 0
+    _assert_same_search(tmp_path / "whole", run)
 
 
 def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    command = ("profile", "--space", "nasbench-macro", "--networks", 0, "--rounds", 60, "-o", path, "--quiet")
+    space = ("--space", SPEC.name, "--input-size", 8, "--width", 0.25, "--networks", 0, "--quiet")
+    command = ("profile", *space, "--rounds", 300, "-o", path)
     journal = tmp_path / "t.json.journal"
     process = start_cli(*command)
     kill_when(process, lambda: num_lines(journal) >= 4, number=signal.SIGINT)
@@ -93,4 +64,152 @@ def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
     rounds_before = num_lines(journal)
     assert rounds_before >= 4 and not path.exists()
     run_cli(*command)
-    assert all(m.num_samples == 60 for m in load_table(path).entries)
+    assert all(m.num_samples == 300 for m in load_table(path).entries)
+    assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
+
+
+def _summary(run: Path) -> dict[str, object]:
+    """Without what was measured and where it was saved."""
+    summary = json.loads((run / "summary.json").read_text())
+    rows = {"winner": summary, **summary["references"]}
+    names = ("architecture", "params", "macs", "supernet_score", "test_accuracy", "epoch", "predicted_ms")
+    return {row: {name: fields[name] for name in names} for row, fields in rows.items()} | {"parity": summary["parity"]}
+
+
+def _names(folder: Path) -> set[str]:
+    """Of all files; those of TensorBoard have the time in their names."""
+    return {str(path.relative_to(folder)).partition(".tfevents.")[0] for path in folder.rglob("*")}
+
+
+def _assert_same_search(whole: Path, run: Path) -> None:
+    assert _summary(run) == _summary(whole)
+    history, expected = (history_without_times(r / "search" / "history.jsonl") for r in (run, whole))
+    assert history == expected
+    for name in ("model", "largest", "random"):
+        assert (run / "export" / f"{name}.onnx").read_bytes() == (whole / "export" / f"{name}.onnx").read_bytes()
+    assert _names(run) == _names(whole)
+
+
+def _assert_same_supernet(whole: Path, run: Path) -> None:
+    paths = (folder / "supernet" / "checkpoint.safetensors" for folder in (run, whole))
+    (tensors, record), (expected, about) = map(load_checkpoint, paths)
+    assert [row[:3] for row in record["epochs"]] == [row[:3] for row in about["epochs"]]
+    assert tensors.keys() == expected.keys() and all(torch.equal(tensors[n], expected[n]) for n in tensors)
+    assert _names(run) == _names(whole)
+
+
+def _assert_same_bundle(whole: Path, bundle: Path) -> None:
+    assert _names(bundle) == _names(whole)
+    for path in whole.glob("*.onnx"):
+        assert (bundle / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def _assert_valid_table(whole: Path, path: Path) -> None:
+    """What is promised of a profile: samples and rounds differ, and so does what is worked out from them."""
+    expected, table = load_table(whole), load_table(path)
+    assert sorted(table.latency_ms) == sorted(expected.latency_ms) and not table.failures
+    assert [n.architecture for n in table.networks] == [n.architecture for n in expected.networks]
+    certificates = (expected.certificate, table.certificate)
+    assert all(c is not None and c.within_10pct >= 0.8 for c in certificates)
+    LatencyModel(make_space(SPEC), table)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command whose last argument is where its result goes, and what the result must be like."""
+
+    command: tuple[object, ...]
+    assert_same: Callable[[Path, Path], None]
+    num_kills: int
+
+
+def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
+    search = ("search", *SETTINGS, *QUICK, *given)
+    searches = {
+        "ema and judge": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
+        "inherit": ("--inherit",),
+        "distillation": ("--set", "retrain.distillation=1.0"),
+        "ray": ("--executor", "ray", "--actors", 1),
+    }
+    if name in searches:
+        kills = {"ema and judge": 9, "inherit": 8, "distillation": 6, "ray": 3}[name]
+        return Scenario((*search, *searches[name], "--out"), _assert_same_search, kills)
+    if name == "train":
+        flags = (*SETTINGS, "--epochs", 40, *given)
+        return Scenario(("train", *flags, "--out"), _assert_same_supernet, 4)
+    if name == "export":
+        assert run_cli(*search, "--out", folder / "run").code == 0
+        return Scenario(("export", folder / "run", "--quiet", "-o"), _assert_same_bundle, 4)
+    assert name == "profile"
+    write_devices(folder / "devices.yaml", sim=ZEN1)
+    space = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25)
+    where = ("--device", "sim", "--devices", folder / "devices.yaml", "--networks", 20, "--rounds", 40, "--quiet")
+    return Scenario(("profile", *space, *where, "-o"), _assert_valid_table, 6)
+
+
+def _set_aside() -> tuple[str, str]:
+    """A tenth of the training images judges every epoch."""
+    return ("--set", "retrain.validation_portion=0.1")
+
+
+@dataclass
+class Killer:
+    """Kills commands at random instants, and looks at what they leave.
+
+    Attributes:
+        longest_s: what the undisturbed command takes.
+    """
+
+    rng: random.Random
+    longest_s: float
+    num_killed: int = 0
+
+    def kill_one(self, *command: object) -> bool:
+        """Whether the command was killed before it was done."""
+        number = SIGNALS[self.num_killed % len(SIGNALS)]
+        process, mark = start_marked(*command)
+        try:
+            process.wait(timeout=self.rng.uniform(0.3, 1.0) * self.longest_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert orphans(mark) == [], (number, err)
+        assert b"Traceback" not in err, err.decode()
+        is_killed = process.returncode in (-number, 128 + number)
+        assert is_killed or process.returncode == 0, (process.returncode, err)
+        self.num_killed += is_killed
+        return is_killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["ema and judge", "inherit", "distillation", "ray", "train", "export", "profile"])
+def test_killed_at_random_instants(
+    name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty kills in all."""
+    if name == "ray":
+        pytest.importorskip("ray")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    scenario = _scenario(name, given, tmp_path)
+    started = time.monotonic()
+    process, mark = start_marked(*scenario.command, tmp_path / "whole")
+    _, err = process.communicate()
+    assert process.returncode == 0 and orphans(mark) == [], err.decode()
+    killer = Killer(random.Random(f"{SEED} {name}"), time.monotonic() - started)
+    for place in _places(tmp_path):
+        is_done = False
+        while killer.num_killed < scenario.num_kills and not is_done:
+            is_done = not killer.kill_one(*scenario.command, place)
+        if not is_done:
+            assert run_cli(*scenario.command, place).code == 0
+        scenario.assert_same(tmp_path / "whole", place)
+        if killer.num_killed == scenario.num_kills:
+            break
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Where results go, one after the other: once one is done there is nothing left to be killed."""
+    return (folder / f"killed{number}" for number in range(100))

@@ -61,6 +61,13 @@ def kill_when(
     process: subprocess.Popen[bytes], condition: Callable[[], bool], *, number: signal.Signals = signal.SIGKILL
 ) -> None:
     """Send a signal to the process as soon as the condition holds and wait for its end; fail where it never holds."""
+    wait_until(process, condition)
+    os.kill(process.pid, number)
+    process.communicate()
+
+
+def wait_until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    """Fail where the condition does not hold before the process ends."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "the moment to kill never came"
@@ -68,8 +75,6 @@ def kill_when(
             _, err = process.communicate()
             raise AssertionError(f"ended before it could be killed: {err.decode()[-2000:]}")
         time.sleep(0.002)
-    os.kill(process.pid, number)
-    process.communicate()
 
 
 def num_lines(path: Path) -> int:
