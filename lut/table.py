@@ -262,7 +262,9 @@ def load_table(path: Path | str) -> LatencyTable:
     try:
         document = read_json(Path(path))
     except FileError as error:
-        raise TableError(f"no latency table: {error}; profile again or restore a copy") from error
+        if isinstance(error.__cause__, OSError):
+            raise TableError(f"cannot read the latency table {path}: {error.__cause__.strerror}") from error
+        raise TableError(f"{path} is damaged or no latency table ({error}); profile again or restore a copy") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TableError(f'{path} is no latency table: expected "format": "{FORMAT}"')
     version, content = document.get("version"), document.get("table")
