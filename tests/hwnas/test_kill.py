@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import kill_when, num_lines, run_cli, start_cli
-from marked_processes import orphans, start_marked
+from marked_processes import orphans, started_marked
 from samples import history_without_times, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
@@ -167,13 +167,13 @@ class Killer:
     def kill_one(self, *command: object) -> bool:
         """Whether the command was killed before it was done."""
         number = SIGNALS[self.num_killed % len(SIGNALS)]
-        process, mark = start_marked(*command)
-        try:
-            process.wait(timeout=self.rng.uniform(0.3, 1.0) * self.longest_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-        _, err = process.communicate(timeout=120)
-        assert orphans(mark) == [], (number, err)
+        with started_marked(*command) as (process, mark):
+            try:
+                process.wait(timeout=self.rng.uniform(0.3, 1.0) * self.longest_s)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+            _, err = process.communicate(timeout=120)
+            assert orphans(mark) == [], (number, err)
         assert b"Traceback" not in err, err.decode()
         is_killed = process.returncode in (-number, 128 + number)
         assert is_killed or process.returncode == 0, (process.returncode, err)
@@ -193,9 +193,9 @@ def test_killed_at_random_instants(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     scenario = _scenario(name, given, tmp_path)
     started = time.monotonic()
-    process, mark = start_marked(*scenario.command, tmp_path / "whole")
-    _, err = process.communicate()
-    assert process.returncode == 0 and orphans(mark) == [], err.decode()
+    with started_marked(*scenario.command, tmp_path / "whole") as (process, mark):
+        _, err = process.communicate()
+        assert process.returncode == 0 and orphans(mark) == [], err.decode()
     killer = Killer(random.Random(f"{SEED} {name}"), time.monotonic() - started)
     for place in _places(tmp_path):
         is_done = False

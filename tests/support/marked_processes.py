@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MARK = "HWNAS_TEST_MARK"
 
 
-def start_marked(*arguments: object) -> tuple[subprocess.Popen[bytes], str]:
-    """A command in a process of its own, and its mark."""
+@contextmanager
+def started_marked(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A command in a process of its own, and its mark; it is ended with the block."""
     mark = uuid.uuid4().hex
     command = [sys.executable, "-m", "hwnas", *map(str, arguments)]
     process = subprocess.Popen(
@@ -23,7 +26,11 @@ def start_marked(*arguments: object) -> tuple[subprocess.Popen[bytes], str]:
         start_new_session=True,
         env={**os.environ, MARK: mark},
     )
-    return process, mark
+    try:
+        yield process, mark
+    finally:
+        process.kill()
+        process.wait()
 
 
 def orphans(mark: str, *, within_s: float = 20.0) -> list[str]:
