@@ -80,13 +80,25 @@ class Run:
         self._is_resumed = False
 
     @classmethod
-    def from_folder(cls, folder: Path, reporter: Reporter, overrides: Mapping[str, Any] | None = None) -> Run:
+    def from_folder(
+        cls,
+        folder: Path,
+        reporter: Reporter,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        moved: Mapping[str, Path | str | None] | None = None,
+    ) -> Run:
         """The run that a folder holds, with other settings laid over its own; `opened` says which may differ.
+
+        Args:
+            overrides: values by dotted name.
+            moved: where files are now, by dotted name; None where they are as the run says.
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
         """
-        path, given = folder / CONFIG_FILE, {n: v for n, v in (overrides or {}).items() if v is not None}
+        path = folder / CONFIG_FILE
+        given = {**(overrides or {}), **{name: place for name, place in (moved or {}).items() if place is not None}}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
         run = cls(replace(load_config(path, given), out=folder), reporter)

@@ -32,7 +32,7 @@ def emit(
     from hwnas.stages.table import read_latency
     from hwnas.training.randomness import numpy_rng
 
-    run = Run.from_folder(folder, Reporter(is_quiet=True), {"lut": lut, "space.name": space})
+    run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"lut": lut, "space.name": space})
     history = load_history(run)
     run.space.as_array([e.architecture for e in history])
     latency = read_latency(run)

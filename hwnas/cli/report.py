@@ -19,7 +19,7 @@ def report(folder: Folder, space: Space = None) -> None:
     from hwnas.report import write_report
     from hwnas.run import Run
 
-    typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True), {"space.name": space})))
+    typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True), moved={"space.name": space})))
 
 
 def watch(
@@ -33,7 +33,7 @@ def watch(
     from hwnas.report.watch import make_server
     from hwnas.run import Run
 
-    run = Run.from_folder(folder, Reporter(is_quiet=True), {"space.name": space})
+    run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"space.name": space})
     try:
         server = make_server(run, "127.0.0.1", port)
     except OSError as error:

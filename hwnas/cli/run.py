@@ -205,7 +205,7 @@ def export(
     from hwnas.run import Run
     from hwnas.stages import run_stages
 
-    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
     summary = run_stages(run)
     assert summary is not None
     deployment = write_bundle(
@@ -222,11 +222,11 @@ def export(
         print_models(output, deployment)
 
 
-def _continue(folder: Path, last: str, moved: Mapping[str, object], *, as_json: bool, quiet: bool) -> None:
+def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *, as_json: bool, quiet: bool) -> None:
     from hwnas.progress import Reporter
     from hwnas.run import Run
 
-    _work(Run.from_folder(folder, Reporter(is_quiet=quiet), moved), last, as_json=as_json)
+    _work(Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved), last, as_json=as_json)
 
 
 def _work(run: object, last: str, *, as_json: bool) -> None:

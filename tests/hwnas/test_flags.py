@@ -110,15 +110,15 @@ SETTINGS = {
     "--input-size": Case(16, "input_size: 16"),
     "--width": Case(0.5, "width: 0.5"),
     "--data": Case("cifar10", "name: cifar10"),
-    "--data-root": Case("there", "root: there", beside=("--data", "cifar10")),
+    "--data-root": Case("there", "/home/there", beside=("--data", "cifar10")),
     "--train-images": Case(96, "train_images: 96"),
     "--validation-images": Case(32, "validation_images: 32"),
     "--skip-broken-images": Case(None, "skip_broken_images: true"),
-    "--lut": Case("t.json", "lut: t.json"),
+    "--lut": Case("t.json", "/home/t.json"),
     "--accept-table": Case(None, "accept_any: true"),
     "--precision": Case("int8", "precision: int8"),
     "--device": Case("rpi4", "device: rpi4"),
-    "--devices": Case("d.yaml", "devices: d.yaml"),
+    "--devices": Case("d.yaml", "/home/d.yaml"),
     "--max-latency": Case("60%", "max_latency: 60%"),
     "--budgets": Case("3ms,4ms", "- 3ms\n- 4ms"),
     "--confidence": Case(0.9, "confidence: 0.9"),
@@ -148,6 +148,14 @@ OUTPUT = {
     "--quiet": Case(None, gone="news of the run"),
 }
 
+MOVED = {
+    "--data-root": Case("there", "/home/there"),
+    "--lut": Case("u.json", "/home/u.json"),
+    "--devices": Case("d.yaml", "/home/d.yaml"),
+    "--space": Case("spos", "name: spos"),
+}
+"""Of the commands that go on with a run: where what it was begun with is now."""
+
 CASES: dict[str, dict[str, Case]] = {
     "search": {
         **SETTINGS,
@@ -162,8 +170,9 @@ CASES: dict[str, dict[str, Case]] = {
         "--out": Case("other", "out: other"),
         "--resume": Case(None, "seed: 99", beside=("--out", "run", "--max-latency", "50%")),
     },
-    "retrain": {"--quiet": OUTPUT["--quiet"]},
+    "retrain": {**MOVED, "--quiet": OUTPUT["--quiet"]},
     "export": {
+        **MOVED,
         "--quiet": OUTPUT["--quiet"],
         "--json": Case(None, '"test_accuracy": 0.5'),
         "--output": Case("bundle", "bundle"),
@@ -222,9 +231,9 @@ CASES: dict[str, dict[str, Case]] = {
         "--quiet": Case(None, gone="about"),
     },
     "front": {"--plot": Case("front.png", "front.png"), "--json": Case(None, '"architecture"')},
-    "emit": {"--json": Case(None, '"budget_ms"')},
-    "report": {},
-    "watch": {"--port": Case(7777, "port 7777")},
+    "emit": {"--lut": Case("u.json", "u.json"), "--space": Case("spos", "spos"), "--json": Case(None, '"budget_ms"')},
+    "report": {"--space": Case("spos", "spos")},
+    "watch": {"--space": Case("spos", "spos"), "--port": Case(7777, "port 7777")},
     "spaces": {
         "--input-size": Case(16, "at 3x16x16"),
         "--classes": Case(7, "7 classes"),
@@ -356,9 +365,9 @@ def _stopped(*found: object, **named: object) -> None:
     raise RunError(f"{found} {named}")
 
 
-def _profiled(space: Any, path: Path, plan: Any, *, profiler: Any, reporter: Any) -> None:
+def _profiled(space: Any, path: Path, plan: Any, *, profiler: Any, reporter: Any, is_fresh: bool) -> None:
     reporter.line("news of the run")
-    raise RunError(f"{space.spec}: {path} is there: {path.exists()}, {_planned(plan)}, {profiler}")
+    raise RunError(f"{space.spec}: {path} is there: {path.exists()}, {_planned(plan)}, {profiler}, {is_fresh}")
 
 
 def _adapted(table: LatencyTable, _: object, path: Path, plan: Any, *, profiler: object, **__: object) -> LatencyTable:
@@ -395,7 +404,7 @@ def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         "hwnas.export.bundle.write_bundle": _stopped,
         "hwnas.export.compare.compare_models": _compared,
         "hwnas.profiling.profile_space": _profiled,
-        "hwnas.report.watch.make_server": lambda _, host, port: _stopped(f"port {port}"),
+        "hwnas.report.watch.make_server": lambda run, _, port: _stopped(f"port {port}", run.config.space.name),
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
         "lut.compare.merge_tables": lambda *_: None,
