@@ -90,7 +90,8 @@ def _opened(path: Path) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which would try the same once more and print why.
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise RequestError(f"{path} is no ONNX model that can be opened: {why}") from error
