@@ -90,10 +90,14 @@ def _opened(path: Path) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which would try the same once more and print why.
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        for node in (*session.get_inputs(), *session.get_outputs()):
+            str((node.name, node.type, node.shape))  # names that are no text end here
     except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise RequestError(f"{path} is no ONNX model that can be opened: {why}") from error
+    return session
 
 
 def _of_unknown_rank(path: Path) -> set[str]:

@@ -84,9 +84,7 @@ def _distort(owner: Any, place: Any, random: Random) -> None:
             value = [value]
         owner[place] = value
     elif kind == "number" and isinstance(value, int | float):
-        owner[place] = random.choice(
-            (-value, value + 1, value * 1e9, value / 1e9, str(value), int(value), float(value))
-        )
+        owner[place] = random.choice((-value, value + 1, 1000 * value, value / 1000, str(value), bool(value)))
     elif kind == "rename" and isinstance(owner, dict):
         owner[random.choice(("", "x", "1", *owner))] = owner.pop(place)
     elif kind == "repeat" and isinstance(owner, list):
