@@ -33,7 +33,7 @@ def started_marked(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes]
         process.wait()
 
 
-def orphans(mark: str, *, within_s: float = 20.0) -> list[str]:
+def orphans(mark: str, *, within_s: float = 90.0) -> list[str]:
     """Commands of the marked processes that are still there after that long; none where all have ended."""
     deadline = time.monotonic() + within_s
     while (found := _marked(mark)) and time.monotonic() < deadline:
