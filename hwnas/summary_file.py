@@ -11,8 +11,10 @@ from typing import (
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from hwnas.records import read_record
+from hwnas.errors import RunError
+from hwnas.records import as_record
 from hwnas.run import Run
+from safe_files import FileError, read_json
 
 SUMMARY = "summary.json"
 MODEL = "export/model.onnx"
@@ -29,11 +31,11 @@ class NetworkRow(TypedDict):
     """A network's figures."""
 
     test_accuracy: float
-    measured_ms: _Number
+    measured_ms: _Number | None
     measured_table_ms: NotRequired[float | None]
     predicted_ms: _Number
     max_latency_ms: _Number
-    budget_kept: bool
+    budget_kept: bool | None
     advice: NotRequired[str | None]
     params: _Count
     macs: _Count
@@ -76,7 +78,12 @@ def read_summary(run: Run) -> dict[str, Any] | None:
     path = run.folder / SUMMARY
     if not path.exists():
         return None
-    summary: Any = read_record(Summary, path, remedy="remove it; hwnas search --resume makes it again")
+    remedy = "remove it; hwnas search --resume makes it again"
+    try:
+        summary = read_json(path)
+    except FileError as error:
+        raise RunError(f"{error}; {remedy}") from error
+    as_record(Summary, summary, path, remedy=remedy)
     return located(run, summary)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safe_files.errors import FileError, WriteError
 from safe_files.reading import open_regular, read_json
+from safe_files.refusals import explaining
 from safe_files.writing import replacing, write_text
 
 
@@ -28,16 +29,16 @@ def cached(path: Path, made_of: str, make: Callable[[Path], None], *, is_fresh: 
     if not is_fresh and is_as_made(path, made_of):
         return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explaining(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as draft:
             make(draft)
             note = {"made_of": made_of, "sha256": sha256_of(draft)}
         write_text(note_of(path), json.dumps(note))
-    except OSError as error:
-        raise WriteError(
-            f"cannot write {path}: {error.strerror or error}; make room there, or give another folder (that of the "
-            "cache with XDG_CACHE_HOME)"
-        ) from error
+    except WriteError:
+        raise
+    except OSError as error:  # a file where the folder should be, and the like
+        raise WriteError(f"cannot write {path}: {error.strerror or error}; give another folder") from error
     return path
 
 

@@ -91,7 +91,7 @@ def load_tabular(path: Path) -> TabularBenchmark:
         return _macro(path) if path.suffix == ".json" else _nasbench201(path)
     except (FileError, ValueError, KeyError, ArrayError) as error:
         raise RequestError(
-            f"cannot read the benchmark {path}: {type(error).__name__} {error}; expected NAS-Bench-Macro's JSON, or an "
+            f"cannot read the benchmark {path}: {error}; expected NAS-Bench-Macro's JSON, or an "
             "npz of NAS-Bench-201 with arch and accuracies"
         ) from error
 

@@ -143,7 +143,7 @@ def test_listings_name_everything() -> None:
         (["--strategy", "magic"], ["unknown training strategy 'magic'", "uniform"]),
         (["--agent", "007"], ["unknown search agent '007'", "evolution"]),
         (["--max-latency", "soon"], ["expected a duration such as 20ms"]),
-        (["--set", "supernet.epochs=0"], ["supernet.epochs", "greater than or equal to 1"]),
+        (["--set", "supernet.batch_size=0"], ["supernet.batch_size", "greater than or equal to 1"]),
         (["--set", "space.input_size=2"], ["space.input_size", "got 2"]),
         (["--lut", "/nowhere.json"], ["cannot read the latency table /nowhere.json"]),
         (["--devices", "/nowhere.yaml"], ["cannot read /nowhere.yaml"]),
@@ -333,4 +333,4 @@ def test_a_cache_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     flags = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "--rounds", 2)
     outcome = run_cli("profile", *flags, "-o", tmp_path / "t.json")
     assert outcome.code == 1
-    assert "cannot keep exported blocks in" in outcome.err and "XDG_CACHE_HOME" in outcome.err
+    assert "expected a folder for exported blocks" in outcome.err and "XDG_CACHE_HOME" in outcome.err

@@ -228,7 +228,6 @@ def _space_file(tmp_path: Path) -> Path:
         ("lut", "plot", "t.json", "-o", "p.png"),
         ("lut", "merge", "t.json", "t.json", "-o", "m.json"),
         ("lut", "adapt", "t.json", "-o", "a.json"),
-        ("front", "run"),
         ("report", "run"),
         ("retrain", "run"),
         ("export", "run"),

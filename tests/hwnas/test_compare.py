@@ -152,7 +152,7 @@ def test_several_inputs_and_outputs_are_measured_and_one_output_judged(tmp_path:
     assert 0 <= judged["accuracy"] <= 1
     assert "64 outputs" in compared(path, *ON_DIGITS, "--output", "flat")[0]["missing"]["accuracy"]
     assert "no model has an output 'z'; there are:" in refused(path, *ON_DIGITS, "--output", "z")
-    assert "give --data too" in refused(path, *FAST, "--output", "y")
+    assert "expected --data too" in refused(path, *FAST, "--output", "y")
 
 
 def test_what_cannot_be_measured_is_refused_in_words(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
     ):
         outcome = run_cli(*arguments)
         (finding,) = json.loads(outcome.out)
-        assert outcome.code == 1 and finding["step"] == "threads" and "fewer" in finding["remedy"]
+        assert outcome.code == 1 and finding["step"] == "device" and "fewer" in finding["remedy"]
     elsewhere = f"mine: {{runtime: onnxruntime, threads: 4096, command: [env, {sys.executable}]}}\n"
     (tmp_path / "d.yaml").write_text(elsewhere.replace("4096", "1024"))
     (_, finding) = json.loads(run_cli(*arguments).out)

@@ -16,10 +16,10 @@ from fuzzed_kinds import KINDS, NETWORK
 
 from hwnas.errors import RequestError, RunError
 from hwnas.records import read_record
-from hwnas.report.written import Summary
 from hwnas.search.columns import ArrayError, read_columns
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.export import exported_from
+from hwnas.summary_file import Summary
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.trainer import epochs_of
 

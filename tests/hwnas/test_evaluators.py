@@ -113,7 +113,7 @@ def test_wrong_evaluators_are_refused(table: Path, tmp_path: Path) -> None:
     common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--out", tmp_path / "run")
     for name, words in (
         ("magic", "unknown evaluator 'magic'; there are: gradient-norm"),
-        ("tabular:none.json", "cannot read the benchmark none.json"),
+        ("tabular:none.json", "none.json: No such file"),
     ):
         outcome = run_cli(*common, "--evaluator", name)
         assert outcome.code == 2 and words in outcome.err, outcome.err

@@ -23,7 +23,7 @@ from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, Stric
 from hwnas.training.checkpoint import load_checkpoint
 from hwnas.training.randomness import numpy_rng, torch_rng
 from hwnas.training.strategy import Moment, TaskLoss, distillation_of, steps_of
-from hwnas.training.trainer import Judge, best_epoch, epoch_records, learning_rate
+from hwnas.training.trainer import Judge, best_epoch, epoch_records, epochs_of, learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
 from search_spaces.cost import GraphCosts
@@ -112,7 +112,7 @@ SCORES = [0.5, 0.9, 0.9, 0.7]
 def _judged(trainer: Trainer) -> list[dict[str, torch.Tensor]]:
     """Have the trainer judged by SCORES; gives the weights that were judged, as they come."""
     seen: list[dict[str, torch.Tensor]] = []
-    first = len(epoch_records(load_checkpoint(trainer.checkpoint)[1])) if trainer.checkpoint.exists() else 0
+    first = len(epochs_of(trainer.checkpoint)) if trainer.checkpoint.exists() else 0
 
     def judge() -> float:
         assert not trainer.module.training
@@ -138,7 +138,7 @@ def test_the_best_epoch_is_kept_beside_the_last(ema_decay: float | None, tmp_pat
     assert _equal(seen[3], _state(plain)), "averages are judged where there are any"
     tensors, record = load_checkpoint(judged.checkpoint)
     last, _ = load_checkpoint(plain.checkpoint)
-    assert epoch_records(record) == records
+    assert epoch_records(record, judged.checkpoint) == records
     assert all(torch.equal(tensors[name], tensor) for name, tensor in last.items())
     read = _trainer(tmp_path, config)
     read.judge = lambda: pytest.fail("judged again")

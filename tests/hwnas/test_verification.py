@@ -23,8 +23,7 @@ from hwnas.dataflow import load_dataset
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from hwnas.run import Run
-from hwnas.training.checkpoint import load_checkpoint
-from hwnas.training.trainer import epoch_records
+from hwnas.training.trainer import epochs_of
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -103,7 +102,7 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(summary["onnx"], providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 32]
     assert run_cli("export", out, "--json").out == outcome.out
-    records = epoch_records(load_checkpoint(out / "retrain" / "winner.safetensors")[1])
+    records = epochs_of(out / "retrain" / "winner.safetensors")
     best = max(records, key=lambda r: r.score or 0.0)
     assert (summary["epoch"], summary["validation_score"]) == (best.epoch + 1, best.score)
     train, validation = (set(s.targets_N.tolist()) for s in Run.from_folder(out, Reporter()).retrain_splits if s)

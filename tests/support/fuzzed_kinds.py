@@ -21,7 +21,6 @@ from image_folders import fill_classes
 from mutations import as_text, damaged, distorted
 from onnx import TensorProto, helper
 from samples import small_spec, synthetic_table
-from search_spaces.code_trust import code_limited_to
 
 from hwnas.config import load_config
 from hwnas.dataflow import load_dataset
@@ -29,10 +28,11 @@ from hwnas.dataflow.pairs import read_pairs
 from hwnas.errors import RequestError, RunError
 from hwnas.export.binding import Sizes, bind
 from hwnas.records import read_record
-from hwnas.report.written import Deployment, Summary
+from hwnas.report.written import Deployment
 from hwnas.search.history import read_history
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.export import exported_from
+from hwnas.summary_file import Summary
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.trainer import epochs_of
 from lut import LatencyModel, TableError, load_table, save_table
@@ -42,9 +42,11 @@ from lut.machine import describe_machine
 from lut.overview import describe_table
 from profilers import Model
 from profilers.device import load_devices
-from profilers.errors import DeviceError, JournalError
+from profilers.errors import DeviceError, JournalError, WorkerLostError
+from profilers.events import parse_event
 from profilers.journal import Journal
 from profilers.session import collect
+from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
 
 Change = Callable[[bytes, Random], bytes]
@@ -134,6 +136,8 @@ def _read_journal(folder: Path) -> object:
     try:
         journal = Journal(folder / "copy", IDENTITY, groups=[[0, 1]])
         journal.close()
+        if not journal.rounds:
+            return None  # nothing is collected before something is measured
         return collect([Model(key=key, path=folder / key) for key in "ab"], journal)
     finally:
         (folder / "copy").unlink()
@@ -318,12 +322,27 @@ def _writer(name: str, text: str) -> Callable[[Path], None]:
     return write
 
 
+WORKER = (
+    '{"event": "started", "worker": "onnxruntime", "runtime": "1.32", "health": {"temperature_c": 40.0}}\n'
+    '{"event": "opened", "index": 0, "outputs": [[0.5, -1.0, null]]}\n'
+    '{"event": "visiting", "index": 0}\n'
+    '{"event": "round", "order": [0], "wall_ns": [100], "cpu_ns": [90], "pace": [5, 5], "first_ns": [200]}\n'
+    '{"event": "pace", "wall_ns": [5, 6], "cpu_ns": [5, 6]}\n'
+    '{"event": "failed", "index": 0, "message": "crashed"}\n'
+)
+
+
+def _read_worker(folder: Path) -> object:
+    return [parse_event(line) for line in (folder / "answers").read_bytes().splitlines()]
+
+
 REQUEST = (RequestError,)
 
 KINDS = {
     "table": Kind(make=_make_table, read=_read_table, errors=(TableError,), is_sealed=True),
     "signed table": Kind(make=_make_table, read=_read_table, errors=(TableError, SpaceError), change=_signed),
     "journal": Kind(make=_make_journal, read=_read_journal, errors=(JournalError,), change=_lines),
+    "worker": Kind(make=_writer("answers", WORKER), read=_read_worker, errors=(WorkerLostError,), change=_lines),
     "config": Kind(
         make=_make_config, read=lambda f: load_config(f / "c.yaml", {}), errors=REQUEST, change=_text_or_bytes
     ),
@@ -336,13 +355,13 @@ KINDS = {
     "space": Kind(make=_writer("s.yaml", YAML_SPACE), read=_read_space, errors=(SpaceError,), change=_text_or_bytes),
     "once-for-all": Kind(
         make=_writer("p.yaml", _published("once-for-all")),
-        read=lambda f: import_table("once-for-all", f / "p.yaml"),
+        read=lambda f: import_table("once-for-all", f / "p.yaml", may_be_partial=True),
         errors=(TableError,),
         change=_text_or_bytes,
     ),
     "proxylessnas": Kind(
         make=_writer("p.yaml", _published("proxylessnas")),
-        read=lambda f: import_table("proxylessnas", f / "p.yaml"),
+        read=lambda f: import_table("proxylessnas", f / "p.yaml", may_be_partial=True),
         errors=(TableError,),
         change=_text_or_bytes,
     ),
