@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
-from safe_files import FileError, read_text, replacing
+from safe_files import FileError, read_text, replacing, sha256_of
 from search_spaces import SpaceSpec
 from search_spaces.yaml_space import is_yaml_space
 
@@ -102,7 +102,7 @@ class Inputs:
         Raises:
             RequestError: it is another's.
         """
-        if path.is_file() and file_hash(path) != self.files.get("lut"):
+        if path.is_file() and sha256_of(path) != self.files.get("lut"):
             raise RequestError(
                 f"{path} is not the table that {run} was begun with: restore a copy of the one in there, "
                 "or give that table with --lut"
@@ -168,7 +168,7 @@ def mark_of(dataset: Dataset) -> DataMark:
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """SHA-256 of the files that settings name, by setting; of those that are there."""
     named = {name: file_named(config, name) for name in (*REFERENCES, "lut", "devices")}
-    return {name: file_hash(path) for name, path in named.items() if path is not None and path.is_file()}
+    return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}
 
 
 def file_named(config: RunConfig, name: str) -> Path | None:
@@ -183,12 +183,6 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     with replacing(target, needed_bytes=source.stat().st_size) as draft:
         shutil.copyfile(source, draft)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_of(reference: str) -> Path | None:

@@ -23,7 +23,6 @@ from hwnas.inputs import (
     INPUTS,
     Inputs,
     copy_whole,
-    file_hash,
     file_hashes,
     file_named,
     file_of,
@@ -41,7 +40,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import forget_all_drafts, is_full, refusal, write_text
+from safe_files import forget_all_drafts, is_full, refusal, sha256_of, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -406,7 +405,7 @@ class Run:
             return
         for name in names:
             path, expected = file_named(self.config, name), inputs.files.get(name)
-            if path is not None and path.is_file() and expected not in (None, file_hash(path)):
+            if path is not None and path.is_file() and expected not in (None, sha256_of(path)):
                 raise RequestError(
                     f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "
                     "give that one, --resume alone to continue with the run's own copy, or another --out"

@@ -12,8 +12,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from safe_files import FileError, cached, drafting, explaining
-from safe_files.cached import sha256_of
+from safe_files import FileError, cached, drafting, explaining, sha256_of
 from search_spaces import ExportError
 
 Precision = Literal["fp32", "int8"]

@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import uses_external_data
 
+from safe_files import sha256_of
+
 
 def external_files(path: Path) -> list[Path]:
     """The files that hold weights of a model; none of what is no ONNX file.
@@ -28,7 +30,7 @@ def size_bytes(path: Path) -> int:
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a model's file; where it has weights elsewhere, of the hashes of all its files."""
-    hashes = [_sha256(file) for file in (path, *external_files(path))]
+    hashes = [sha256_of(file) for file in (path, *external_files(path))]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
@@ -57,12 +59,7 @@ def parcel(path: Path, scratch: Path) -> dict[str, Path]:
 def _travelling_name(path: Path) -> str:
     # Names of weights come from a file that somebody made; these go through the shells of boards.
     suffix = path.suffix if re.fullmatch(r"\.[A-Za-z0-9_]+", path.suffix) else ""
-    return f"{_sha256(path)[:24]}{suffix}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{sha256_of(path)[:24]}{suffix}"
 
 
 def _parsed(path: Path) -> ModelProto:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from safe_files import cached
+from safe_files import cached, sha256_of
 
 PR_SET_PDEATHSIG = 1
 """From Linux's sys/prctl.h."""
@@ -176,7 +176,7 @@ class Worker:
 
         text = json.dumps(
             [
-                hashlib.sha256(path.read_bytes()).hexdigest(),
+                sha256_of(path),
                 str(self.target),
                 self.cross_compiler,
                 tvm.__version__,

@@ -4,7 +4,7 @@ from safe_files.cached import cached, is_as_made
 from safe_files.drafts import drafting, forget_all_drafts, forget_drafts
 from safe_files.errors import FileError, WriteError
 from safe_files.paths import expanded
-from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text
+from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text, sha256_of
 from safe_files.refusals import explaining, is_full, refusal
 from safe_files.writing import put_folder, replacing, replacing_folder, write_text
 from safe_files.yaml_text import dump_yaml, parse_yaml, read_yaml
@@ -16,6 +16,7 @@ __all__ = [
     "drafting",
     "dump_yaml",
     "expanded",
+    "explaining",
     "forget_all_drafts",
     "forget_drafts",
     "is_as_made",
@@ -31,6 +32,6 @@ __all__ = [
     "refusal",
     "replacing",
     "replacing_folder",
+    "sha256_of",
     "write_text",
-    "explaining",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -49,6 +50,16 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
             return file.read(max_bytes)
         except OSError as error:
             raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a regular file's content.
+
+    Raises:
+        FileError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:

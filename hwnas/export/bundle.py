@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -32,7 +31,7 @@ from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
 from profilers import Device
-from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, write_text
+from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, sha256_of, write_text
 
 SCHEMA_VERSION = 1
 
@@ -241,7 +240,7 @@ class _Bundle:
             network = OnnxNetwork(self._folder / name)
             models[name] = {
                 "purpose": PURPOSES[name],
-                "sha256": hashlib.sha256((self._folder / name).read_bytes()).hexdigest(),
+                "sha256": sha256_of(self._folder / name),
                 "size_bytes": (self._folder / name).stat().st_size,
                 "input": network.input.name,
                 "input_shape": network.input.shape,
