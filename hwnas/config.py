@@ -35,6 +35,9 @@ _Name = Annotated[str, AfterValidator(expanded)]
 """Of a part or of a file that says what it is."""
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+TABULAR = "tabular:"
+"""What stands before the file of a benchmark where that is the evaluator."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SpaceConfig:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hwnas.config import RunConfig
+from hwnas.config import TABULAR, RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from safe_files import FileError, read_text, replacing, sha256_of
@@ -34,8 +34,6 @@ REFERENCES = (
     "search.evaluator",
 )
 """Settings that may name a file: of code, of a space, of a benchmark."""
-
-TABULAR = "tabular:"
 
 PATHS = ("data.root", "lut", "devices")
 """Settings that are one."""

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from hwnas.agents import TrainingAgent
-from hwnas.config import RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
+from hwnas.config import TABULAR, RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
@@ -40,7 +40,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import forget_all_drafts, is_full, refusal, sha256_of, write_text
+from safe_files import forget_all_drafts, raise_if_full, sha256_of, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -123,8 +123,7 @@ class Run:
         except Timeout as error:
             raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
         except OSError as error:
-            if is_full(error):
-                raise refusal(error, lock_path) or error from error
+            raise_if_full(error, lock_path)
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
             forget_all_drafts(self.folder)
@@ -321,7 +320,7 @@ class Run:
     @property
     def tabular_path(self) -> Path:
         """The benchmark's file, where accuracies are looked up."""
-        return Path(self.config.search.evaluator.partition(":")[2])
+        return Path(self.config.search.evaluator.removeprefix(TABULAR))
 
     @cached_property
     def task(self) -> type[TrainingAgent]:

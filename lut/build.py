@@ -23,7 +23,7 @@ from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
 from profilers.session import SITTING
-from safe_files import is_full, refusal
+from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
 from search_spaces.cost import GraphCosts, block_cost
 from search_spaces.onnx_export import export_block, export_network
@@ -348,6 +348,5 @@ def require_writable(path: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        if is_full(error):
-            raise refusal(error, path) or error from error
+        raise_if_full(error, path)
         raise TableError(f"cannot write to {path.parent}: {error.strerror}; give another folder") from error

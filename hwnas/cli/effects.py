@@ -37,7 +37,8 @@ _SUPERNET = Condition(
 
 def _is_built_in(evaluator: str) -> bool:
     """Whether it is known what an evaluator reads."""
-    from hwnas.evaluators import EVALUATORS, TABULAR
+    from hwnas.config import TABULAR
+    from hwnas.evaluators import EVALUATORS
 
     return evaluator in EVALUATORS or evaluator.startswith(TABULAR)
 

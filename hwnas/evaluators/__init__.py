@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from hwnas.config import TABULAR
 from hwnas.dataflow import Batches
 from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
@@ -71,8 +72,6 @@ EVALUATORS: dict[str, Callable[[Run, Supernet], Evaluator]] = {
 }
 """Evaluators by name; `tabular:FILE` is another, which looks accuracies up."""
 
-TABULAR = "tabular:"
-
 
 def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
     """The evaluator that the run's configuration names.
@@ -87,4 +86,4 @@ def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
     return evaluator
 
 
-__all__ = ["EVALUATORS", "TABULAR", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]
+__all__ = ["EVALUATORS", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]

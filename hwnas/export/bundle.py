@@ -31,7 +31,7 @@ from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
 from profilers import Device
-from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, sha256_of, write_text
+from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
 SCHEMA_VERSION = 1
 
@@ -87,8 +87,7 @@ def write_bundle(
             forget_drafts(folder.parent, of=folder.name)
             draft.mkdir()
         except OSError as error:
-            if is_full(error):
-                raise refusal(error, folder) or error from error
+            raise_if_full(error, folder)
             raise RequestError(
                 f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o"
             ) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hwnas.config import TABULAR
 from hwnas.errors import RequestError, RunError
-from hwnas.evaluators import TABULAR
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.report import write_report

@@ -7,7 +7,6 @@ expansion as a ratio, Once-for-All as a number of channels; only the latter has 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -20,14 +19,14 @@ from typing import (
     NotRequired,  # pydantic reads Python's own from 3.12 on only
 )
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from lut.errors import TableError
-from lut.provenance import Count, Latency, NotNegative, Provenance
+from lut.provenance import STRICT, Count, Latency, NotNegative, Provenance
 from lut.table import IMPORTED, LatencyTable, ReportedLatency
 from profilers.device import UNKNOWN
-from safe_files import FileError, read_bytes, read_yaml
+from safe_files import FileError, read_yaml, sha256_of
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
@@ -159,7 +158,7 @@ def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> La
         space=_matching_space(path, space_name, blocks),
         provenance=Provenance(
             device={"name": path.stem, "runtime": UNKNOWN, "threads": 1, "cores": None, "batch": 1},
-            worker={"source": path.name, "source_sha256": hashlib.sha256(read_bytes(path)).hexdigest()},
+            worker={"source": path.name, "source_sha256": sha256_of(path)},
             precision="fp32",
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             rounds=0,
@@ -204,7 +203,7 @@ def _parse(text: str) -> _Name:
     return _Name(kind=kind, fields=fields)
 
 
-@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+@with_config(STRICT)
 class _Row(TypedDict):
     """What is said of a block, in milliseconds; the spread is the one or the other."""
 
