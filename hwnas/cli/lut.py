@@ -28,7 +28,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
-    from hwnas.cli.arguments import refuse_beside
+    from hwnas.cli.idle_flags import refuse_beside
     from lut import load_table
     from lut.overview import describe_table
     from search_spaces import SpaceError, make_space
@@ -184,7 +184,7 @@ def diff(
     """Compare two tables: runtimes, threads, precisions, dates."""
     from dataclasses import asdict
 
-    from hwnas.cli.arguments import refuse_beside
+    from hwnas.cli.idle_flags import refuse_beside
     from lut import load_table
     from lut.compare import compare_tables
 
