@@ -9,12 +9,13 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from hwnas.records import STRICT
 from safe_files import FileError, dump_yaml, expanded, parse_yaml, read_yaml
 
 
@@ -33,13 +34,11 @@ _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
 """Of a part or of a file that says what it is."""
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
 TABULAR = "tabular:"
 """What stands before the file of a benchmark where that is the evaluator."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SpaceConfig:
     """Which networks there are: a built-in space, a YAML file, or `./file.py:Name`.
 
@@ -53,7 +52,7 @@ class SpaceConfig:
     outputs: _Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
     """What is learnt. `train_portion` of the training images train the supernet, the others drive the search.
 
@@ -70,7 +69,7 @@ class DataConfig:
     skip_broken_images: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
     """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
 
@@ -97,14 +96,14 @@ class TrainingConfig:
     mixed_precision: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SupernetConfig(TrainingConfig):
     """How the supernet is trained."""
 
     strategy: _Name = "uniform"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RetrainConfig(TrainingConfig):
     """How the winner and its references are trained; `inherit` starts from the supernet's weights.
 
@@ -122,7 +121,7 @@ class RetrainConfig(TrainingConfig):
     validation_portion: _Fraction | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SearchConfig:
     """How the supernet is searched.
 
@@ -154,7 +153,7 @@ class SearchConfig:
     early_stopping: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrustConfig:
     """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
 
@@ -168,7 +167,7 @@ class TrustConfig:
     accept_any: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RunConfig:
     """Everything a run depends on.
 

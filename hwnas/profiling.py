@@ -18,11 +18,12 @@ from typing import (
 import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from pydantic import ConfigDict, Field, with_config
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
+from hwnas.records import OPEN
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
 from lut.precision import Precision
@@ -139,7 +140,7 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
     )
 
 
-@with_config(ConfigDict(extra="allow", allow_inf_nan=False))
+@with_config(OPEN)
 class MeasuredFields(TypedDict):
     """A measured latency as it is written to files, on the table's terms too."""
 

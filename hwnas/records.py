@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwnas.errors import RunError
 from safe_files import FileError, read_json
 
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
+"""Of records that have all their fields here, and of those of which only some are read."""
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+MAKE_AGAIN = "remove it to make it again"
+"""What to do about most damaged files."""
+
 _Record = TypeVar("_Record")
 
 
-def read_record(kind: type[_Record], path: Path, *, remedy: str = "remove it to make it again") -> _Record:
+def read_record(kind: type[_Record], path: Path, *, remedy: str = MAKE_AGAIN) -> _Record:
     """The record in a JSON file.
 
     Raises:
@@ -28,7 +37,7 @@ def read_record(kind: type[_Record], path: Path, *, remedy: str = "remove it to 
     return record
 
 
-def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = "remove it to make it again") -> Any:
+def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = MAKE_AGAIN) -> Any:
     """The record that a file's content describes; text is no number, and neither is true.
 
     Raises:

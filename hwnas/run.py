@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -19,19 +19,8 @@ from hwnas.config import TABULAR, RunConfig, TrainingConfig, config_as_yaml, dif
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
-from hwnas.inputs import (
-    INPUTS,
-    Inputs,
-    copy_whole,
-    file_hashes,
-    file_named,
-    file_of,
-    inputs_as_json,
-    mark_of,
-    may_have_moved,
-    read_inputs,
-    with_absolute_paths,
-)
+from hwnas.file_settings import file_of, may_have_moved, with_absolute_paths
+from hwnas.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.records import read_record
@@ -40,7 +29,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import forget_all_drafts, raise_if_full, sha256_of, write_text
+from safe_files import copy_whole, forget_all_drafts, raise_if_full, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -51,9 +40,6 @@ OWN_SPACE = "space.yaml"
 
 OWN_TABLE = "lut.json"
 """The latency table that a run makes for itself, or its copy of the one that was given."""
-
-DEPLOYMENT = "export/deployment.json"
-"""What the last bundle says of itself."""
 
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is judged on classes not trained on."""
@@ -102,7 +88,8 @@ class Run:
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
-        run.require_same_files(given)
+        if (inputs := run.inputs) is not None:
+            inputs.require_same_files(run.config, given, run=folder)
         return run
 
     @contextmanager
@@ -146,9 +133,9 @@ class Run:
                 space=self.spec.as_dict(),
                 device=self.device.name,
                 files=file_hashes(self.config),
-                data=mark_of(self._whole_dataset),
+                data=fingerprint_of(self._whole_dataset),
             )
-            write_text(self.folder / INPUTS, inputs_as_json(made))
+            write_inputs(made, self.folder)
         write_text(self.folder / CONFIG_FILE, config_as_yaml(self.config))
 
     @property
@@ -382,30 +369,14 @@ class Run:
             return
         begun = with_absolute_paths(load_config(path, {}))
         differing = set(differing_settings(begun, self.config)) - changeable_settings(self.folder)
-        if self.inputs is not None:
+        if (inputs := self.inputs) is not None:
             moved = {name for name in differing if may_have_moved(begun, self.config, name)}
             differing -= moved
             # What is resumed has its own copies, whatever became of the files.
-            self.require_same_files(moved if self._is_resumed else {*moved, "space.name", "lut"})
+            named = moved if self._is_resumed else {*moved, "space.name", "lut"}
+            inputs.require_same_files(self.config, named, run=self.folder)
         if differing:
             raise RequestError(
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
                 "give another --out, or --resume alone to continue that run"
             )
-
-    def require_same_files(self, names: Iterable[str]) -> None:
-        """Make sure that the files that settings name are those that the run was begun with, where they are there.
-
-        Raises:
-            RequestError: one of them is another.
-        """
-        inputs = self.inputs
-        if inputs is None:
-            return
-        for name in names:
-            path, expected = file_named(self.config, name), inputs.files.get(name)
-            if path is not None and path.is_file() and expected not in (None, sha256_of(path)):
-                raise RequestError(
-                    f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "
-                    "give that one, --resume alone to continue with the run's own copy, or another --out"
-                )

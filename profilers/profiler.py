@@ -10,10 +10,10 @@ from pathlib import Path
 from profilers.device import Device, remedy, require_measurable
 from profilers.errors import MeasurementError, WorkerLostError
 from profilers.events import Inspected
+from profilers.host_names import require_resolved, ssh_host
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
 from profilers.pace import Pace
-from profilers.reach import require_resolved, ssh_host
 from profilers.session import MAX_LOSSES, Session, collect, collect_pace
 from profilers.transport import Transport, transport_for, worker_file
 

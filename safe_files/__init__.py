@@ -6,13 +6,14 @@ from safe_files.errors import FileError, WriteError
 from safe_files.paths import expanded
 from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text, sha256_of
 from safe_files.refusals import explaining, is_full, raise_if_full, refusal
-from safe_files.writing import put_folder, replacing, replacing_folder, write_text
+from safe_files.writing import copy_whole, put_folder, replacing, replacing_folder, write_text
 from safe_files.yaml_text import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "FileError",
     "WriteError",
     "cached",
+    "copy_whole",
     "drafting",
     "dump_yaml",
     "expanded",

@@ -72,6 +72,16 @@ def write_text(path: Path, text: str) -> None:
         draft.write_bytes(content)
 
 
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    with replacing(target, needed_bytes=source.stat().st_size) as draft:
+        shutil.copyfile(source, draft)
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file of JSON lines, none where there is no file; it may be being written, and stays as it is.
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from hwnas.dataflow import Batches
+from hwnas.deployment_file import DEPLOYMENT
 from hwnas.errors import RequestError, RunError
 from hwnas.export.half_precision import write_half_precision
 from hwnas.export.pixels import with_preprocessing
@@ -26,7 +27,7 @@ from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.kept_table import kept_table
 from hwnas.profiling import Measured, measure_networks
 from hwnas.report import write_report
-from hwnas.run import DEPLOYMENT, Run
+from hwnas.run import Run
 from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng

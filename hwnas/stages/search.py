@@ -20,7 +20,7 @@ from hwnas.parts import find
 from hwnas.profiling import Measured, MeasuredFields, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
-from hwnas.records import as_record
+from hwnas.records import MAKE_AGAIN, as_record
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.judgement import Judgement
@@ -90,7 +90,7 @@ def require_architecture(run: Run, architecture: Architecture, path: Path) -> No
     try:
         run.space.validated(architecture)
     except SpaceError as error:
-        raise RunError(f"{path} is damaged: {error}; remove it to make it again") from error
+        raise RunError(f"{path} is damaged: {error}; {MAKE_AGAIN}") from error
 
 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
