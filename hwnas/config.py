@@ -20,7 +20,7 @@ from safe_files import FileError, dump_yaml, expanded, parse_yaml, read_yaml
 
 
 def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
-    """Texts that the parser takes, kept as they were written."""
+    """Return a validator that takes the texts that the parser takes, and keeps them as they were written."""
 
     def check(text: str | float) -> str:
         parse(text)
@@ -203,7 +203,7 @@ _ADAPTER = TypeAdapter(RunConfig)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a YAML file with flags laid over it, or of flags alone.
+    """Return the configuration of a YAML file with flags laid over it, or of flags alone.
 
     Args:
         path: the file, or None.
@@ -226,7 +226,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`retrain.ema_decay=0.99` as dotted name and value, which is written as in YAML.
+    """Return the dotted name and the value of a setting such as `retrain.ema_decay=0.99`, written as in YAML.
 
     Raises:
         RequestError: it is not of that form.
@@ -242,12 +242,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def config_as_yaml(config: RunConfig) -> str:
-    """The resolved configuration as YAML; `load_config` gives it back."""
+    """Return the resolved configuration as YAML; `load_config` gives it back."""
     return dump_yaml(_ADAPTER.dump_python(config, mode="json"))
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
-    """Dotted names of the settings in which two configurations differ, where they are saved excepted."""
+    """Return the dotted names of the settings in which two configurations differ, but for where they are saved."""
     flat_one, flat_other = (_flatten(_ADAPTER.dump_python(c, mode="json")) for c in (one, other))
     return sorted(k for k in flat_one if flat_one[k] != flat_other[k] and k != "out")
 

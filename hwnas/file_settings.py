@@ -27,7 +27,7 @@ PATH_SETTINGS = ("data.root", "lut", "devices")
 
 
 def file_named(config: RunConfig, name: str) -> Path | None:
-    """The file that a setting names, if it names one."""
+    """Return the file that a setting names, if it names one."""
     if name not in (*PART_SETTINGS, *PATH_SETTINGS):
         return None
     value = _setting(config, name)
@@ -35,13 +35,13 @@ def file_named(config: RunConfig, name: str) -> Path | None:
 
 
 def file_of(reference: str) -> Path | None:
-    """The file that a setting names; None where it names a built-in or a module."""
+    """Return the file that a setting names; None where it names a built-in or a module."""
     _, path, _ = _parts(reference)
     return None if path is None else Path(path)
 
 
 def _parts(reference: str) -> tuple[str, str | None, str]:
-    """What stands before the name of a file, the name, and what stands behind it."""
+    """Return what stands before a file's name, the name, and what stands behind it."""
     if is_yaml_space(reference):
         return "", reference, ""
     if reference.startswith(TABULAR):
@@ -51,7 +51,7 @@ def _parts(reference: str) -> tuple[str, str | None, str]:
 
 
 def _setting(config: RunConfig, name: str) -> Any:
-    """The value of a setting by its dotted name."""
+    """Return the value of a setting by its dotted name."""
     value: Any = config
     for part in name.split("."):
         value = getattr(value, part)
@@ -59,7 +59,7 @@ def _setting(config: RunConfig, name: str) -> Any:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The same settings, wherever they are read."""
+    """Return the settings with absolute paths, so that they mean the same in every folder."""
     changes: dict[str, object] = {}
     for name in PATH_SETTINGS:
         if (path := _setting(config, name)) is not None:
@@ -75,7 +75,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
-    """Whether two values of a setting can be the same thing in another place; what is there tells whether they are."""
+    """Return whether two values of a setting can be one thing in two places; what is there tells whether they are."""
     one, other = _setting(begun, name), _setting(now, name)
     if name in PATH_SETTINGS:
         return one is not None and other is not None
@@ -86,7 +86,7 @@ def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
 
 
 def _replaced(record: Any, changes: Mapping[str, object], prefix: str = "") -> Any:
-    """A record of records with other values under dotted names."""
+    """Return a record of records with other values under dotted names."""
     found: dict[str, object] = {}
     for field in fields(record):
         name, value = f"{prefix}{field.name}", getattr(record, field.name)

@@ -44,7 +44,7 @@ class Fingerprint:
     brightness: dict[str, float]
 
     def is_same(self, other: Fingerprint) -> bool:
-        """Whether the data are the same as far as this tells."""
+        """Return whether the data are the same as far as this tells."""
         return (
             self.num_images == other.num_images
             and self.labels_sha256 == other.labels_sha256
@@ -152,7 +152,7 @@ def write_inputs(inputs: Inputs, folder: Path) -> None:
 
 
 def fingerprint_of(dataset: Dataset) -> Fingerprint:
-    """What these data are recognised by, wherever they lie and whatever version decodes them."""
+    """Return what data are recognised by, wherever they lie and whatever version decodes them."""
     parts = {"train": dataset.train, "validate": dataset.validation, "test": dataset.test}
     digest = hashlib.sha256(json.dumps(dataset.classes).encode())
     num_images, brightness = {}, {}
@@ -167,6 +167,6 @@ def fingerprint_of(dataset: Dataset) -> Fingerprint:
 
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of the files that settings name, by setting; of those that are there."""
+    """Return the SHA-256 of the files that settings name, by setting; files that are not there are left out."""
     named = {name: file_named(config, name) for name in (*PART_SETTINGS, "lut", "devices")}
     return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}

@@ -92,7 +92,7 @@ def making_table(path: Path) -> Iterator[None]:
 
 
 def known_precision(name: str) -> Precision:
-    """The precision of that name.
+    """Return the precision of that name.
 
     Raises:
         RequestError: there is none.
@@ -130,7 +130,7 @@ def profile_space(
 
 
 def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> str:
-    """One line on the work ahead."""
+    """Return one line on the work ahead."""
     minutes = plan.estimated_s / 60
     return (
         f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
@@ -176,11 +176,11 @@ class Measured:
         return None if self.drift is None else self.latency_ms / self.drift
 
     def slower_by(self, before: Measured) -> float:
-        """How many times as slow the machine was as for another measurement; 1 where that cannot be told."""
+        """Return how many times as slow the machine was as for another measurement; 1 where that cannot be told."""
         return 1.0 if self.drift is None or before.drift is None else self.drift / before.drift
 
     def as_dict(self) -> MeasuredFields:
-        """As it is written to files."""
+        """Return the fields as they are written to files."""
         return {
             "measured_ms": self.latency_ms,
             "measured_table_ms": self.table_ms,
@@ -190,7 +190,7 @@ class Measured:
 
     @classmethod
     def from_dict(cls, record: MeasuredFields) -> Measured:
-        """As it was written."""
+        """Return the measurement whose fields were written."""
         return cls(latency_ms=record["measured_ms"], repeatability=record["repeatability"], drift=record["drift"])
 
 
@@ -204,7 +204,7 @@ def measure_networks(
     reporter: Reporter,
     references: References = NO_REFERENCES,
 ) -> dict[str, Measured]:
-    """Whole networks measured interleaved with each other, and with a table's references where there are any.
+    """Measure whole networks interleaved with each other, and with a table's references where there are any.
 
     Says where the machine is faster or slower than when the table was made.
 
@@ -229,13 +229,13 @@ def measure_networks(
 
 
 def describe_drift(drift: float) -> str:
-    """How many per cent slower or faster."""
+    """Return how many per cent slower or faster the machine is, in words."""
     return f"{drift - 1:.0%} slower" if drift > 1 else f"{1 - drift:.0%} faster"
 
 
 @contextmanager
 def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over the rounds, which says what is prepared before they begin."""
+    """Show a bar over the rounds meanwhile, which says what is prepared before they begin."""
     with reporter.task(name, rounds) as task:
         rounds_done = 0
 

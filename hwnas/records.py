@@ -24,7 +24,7 @@ _Record = TypeVar("_Record")
 
 
 def read_record(kind: type[_Record], path: Path, *, remedy: str = MAKE_AGAIN) -> _Record:
-    """The record in a JSON file.
+    """Return the record in a JSON file.
 
     Raises:
         RunError: the file cannot be read, or says something else than a record of that kind.
@@ -38,7 +38,7 @@ def read_record(kind: type[_Record], path: Path, *, remedy: str = MAKE_AGAIN) ->
 
 
 def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = MAKE_AGAIN) -> Any:
-    """The record that a file's content describes; text is no number, and neither is true.
+    """Return the record that a file's content describes; text is no number, and neither is true.
 
     Raises:
         RunError: it describes another.

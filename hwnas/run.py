@@ -73,7 +73,7 @@ class Run:
         *,
         moved: Mapping[str, Path | str | None] | None = None,
     ) -> Run:
-        """The run that a folder holds, with other settings laid over its own; `opened` says which may differ.
+        """Return the run that a folder holds, with other settings laid over its own; `opened` says which may differ.
 
         Args:
             overrides: values by dotted name.
@@ -149,7 +149,7 @@ class Run:
         return (self.folder / CONFIG_FILE).is_file()
 
     def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """The JSON object in a file of the run, made and written first where it is not there yet."""
+        """Return the JSON object in a file of the run, made and written first where it is not there yet."""
         path = self.folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ class Run:
         return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
 
     def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
-        """The training images in two parts: of different classes where the task is judged on unseen ones."""
+        """Return the training images in two parts, of different classes where the task is judged on unseen ones."""
         whole = self.dataset.train
         return (whole.divided_by_class if self.task.holds_out_classes else whole.divided)(first_portion, rng)
 
@@ -329,7 +329,7 @@ class Run:
         return self.agent if pairs is None or judging is None else judging(pairs)
 
     def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
-        """What trains on a split: the agent with its criterion, and batches; classes are numbered without gaps."""
+        """Return what trains on a split: the agent, its criterion, and batches; classes are numbered without gaps."""
         if self.task.holds_out_classes:
             split = split.numbered_anew()
         spec = CriterionSpec(
@@ -357,7 +357,7 @@ class Run:
             )
 
     def require_same_settings(self) -> None:
-        """The settings that the folder's run was begun with, but for the pace of a training that diverged.
+        """Make sure that the folder's run has these settings, but for the pace of a training that diverged.
 
         Files and folders may have moved: what is in them tells whether they are the same.
 

@@ -60,7 +60,7 @@ class Summary(NetworkRow):
 
 
 def model_of(name: str) -> str:
-    """Where a network's model is kept in a run's folder."""
+    """Return where a network's model is kept in a run's folder."""
     return MODEL if name == "winner" else f"export/{name}.onnx"
 
 
@@ -80,7 +80,7 @@ def read_summary(run: Run) -> dict[str, Any] | None:
 
 
 def located(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the paths of the models in the run's folder."""
+    """Return a summary with the paths of the models in the run's folder."""
     winners = {
         name: {**row, "onnx": str(run.folder / model_of(name))} for name, row in summary.get("winners", {}).items()
     }

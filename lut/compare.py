@@ -44,7 +44,7 @@ class Difference:
 
 
 def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
-    """How the blocks of two tables differ, by their isolated latencies.
+    """Compare the blocks of two tables by their isolated latencies.
 
     Raises:
         TableError: they have no block in common.
@@ -72,7 +72,7 @@ def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
 
 
 def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyTable:
-    """One table with the entries and networks of all, calibrated and certified anew.
+    """Join the entries and networks of all tables into one, calibrated and certified anew.
 
     A block that several tables measured keeps all its samples, as sessions of their own: such blocks tell how fast the
     device was each time.

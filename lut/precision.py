@@ -27,7 +27,7 @@ VERSION = f"2;onnxruntime={onnxruntime.__version__}"
 
 
 def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: bool = False) -> Path:
-    """The model's file in a precision, made beside the float file unless it is there, unchanged and of the same floats.
+    """Return the model's file in a precision, made beside the float file unless it is there as it was made.
 
     int8 is static quantization in QDQ form, per-channel weights, by onnxruntime. A part of a network (`is_part`) takes
     and gives quantized tensors, as it does between its neighbours; a whole network takes and gives floats.
@@ -62,7 +62,7 @@ class _RandomInputs:
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input by name, None after the last."""
+        """Return the next input by name, None after the last."""
         return next(self._batches, None)
 
 
@@ -106,7 +106,7 @@ def without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the quantization of its input and the dequantization of its output."""
+    """Return the model without the quantization of its input and the dequantization of its output."""
     graph = model.graph
     (graph_input,), (graph_output,) = graph.input, graph.output
     first = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph_input.name), None)

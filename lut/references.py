@@ -41,7 +41,7 @@ class References:
         return self.blocks + self.networks
 
     def drift(self, now_ms: Mapping[str, float]) -> float | None:
-        """How many times as long they take now: the median, of networks where there are some, else of blocks.
+        """Return how many times as long they take now: the median of networks where there are some, else of blocks.
 
         None where none of them was measured.
         """
@@ -52,7 +52,7 @@ class References:
 
 
 def is_plausible(drift: float) -> bool:
-    """Whether the same machine may have become so many times slower."""
+    """Return whether the same machine may have become so many times slower."""
     return 1 / MOST_DRIFT <= drift <= MOST_DRIFT
 
 
@@ -65,7 +65,7 @@ def choose_references(
     num_blocks: int = NUM_BLOCKS,
     num_networks: int = NUM_NETWORKS,
 ) -> References:
-    """Blocks spread over the range of latencies, and the measured networks that take closest to `near_ms`.
+    """Choose blocks spread over the range of latencies, and the measured networks that take closest to `near_ms`.
 
     Only what the table has samples of: carried over or imported latencies are nobody's measurement. Exported where
     they are not in `onnx_folder` yet.
@@ -101,7 +101,7 @@ def choose_references(
 
 
 def spread_blocks(table: LatencyTable, num: int) -> set[str]:
-    """Keys of so many measured blocks, from the fastest to the slowest."""
+    """Return the keys of so many measured blocks, from the fastest to the slowest."""
     ranked = sorted(table.latency_ms.keys() & table.by_key.keys(), key=lambda key: (table.latency_ms[key], key))
     if not ranked:
         return set()

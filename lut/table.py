@@ -148,7 +148,7 @@ class LatencyTable:
         return found if found.keys() >= self.latency_ms.keys() else {}
 
     def block_ms(self, key: str) -> float:
-        """What a block adds to a network: its isolated latency, calibrated where the table is."""
+        """Return what a block adds to a network: its isolated latency, calibrated where the table is."""
         isolated = self.latency_ms[key]
         return isolated if self.calibration is None else self.calibration.block_ms(key, isolated)
 
@@ -207,7 +207,7 @@ class LatencyTable:
             )
 
     def missing(self, space: SearchSpace) -> list[str]:
-        """Keys of the blocks of a space that the table has no latency of, in the order of the space."""
+        """Return the keys of the blocks of a space that the table has no latency of, in the order of the space."""
         return [key for key in block_keys(space) if key not in self.latency_ms]
 
     @property
@@ -227,7 +227,7 @@ class LatencyTable:
 
 
 def block_keys(space: SearchSpace) -> list[str]:
-    """Keys of the distinct blocks of a space that take time, in order."""
+    """Return the keys of the distinct blocks of a space that take time, in order."""
     return list(dict.fromkeys(b.key for b in space.candidates if not b.is_identity))
 
 
@@ -252,7 +252,7 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
 
 
 def load_table(path: Path | str) -> LatencyTable:
-    """The table in a file.
+    """Read the table in a file.
 
     Raises:
         TableError: the file is missing, cut, changed since it was written, not a table of this version, or says what

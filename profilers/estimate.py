@@ -28,7 +28,7 @@ PREEMPTED_NS = 2_000
 
 
 def estimate_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Latency of every successfully measured model in milliseconds per forward pass.
+    """Return the latency of every successfully measured model in milliseconds per forward pass.
 
     All models were visited in interleaved rounds, so a slow stretch of the machine shows in neighbouring visits of
     different models alike. Each sample's ratio to its model's median is divided by the running median of that ratio
@@ -55,7 +55,7 @@ def first_run_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
 
 
 def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.float64]]:
-    """Each measurement's samples in nanoseconds, with what disturbed all models at the time divided out.
+    """Return each measurement's samples in nanoseconds, with what disturbed all models at the time divided out.
 
     Samples during which the thread lost its core count with their CPU time.
     """
@@ -66,7 +66,7 @@ def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.f
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
-    """Mean relative difference between estimates from two halves of the samples: the repeatability of the estimates.
+    """Return the mean relative difference between estimates from two halves of the samples.
 
     Over the models whose keys are in `of`, all of them for None; NaN where none of them has two samples.
     """
@@ -75,7 +75,7 @@ def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str]
 
 
 def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Relative difference between estimates from two halves, of every model with two samples or more.
+    """Return the relative difference between estimates from two halves, of models with two samples or more.
 
     The halves are odd and even sittings, so that what changes with opening a model shows; of one sitting, odd and even
     samples.
@@ -111,22 +111,22 @@ class Pool:
         self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
 
     def split(self, row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """A row of all samples as one array per model."""
+        """Return a row of all samples as one array per model."""
         return np.split(row, np.cumsum(self.lengths)[:-1])
 
     def typical_ns(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Its model's median, for every sample."""
+        """Return for every sample the median of its model."""
         return np.repeat([np.median(samples) for samples in self.split(row)], self.lengths)
 
     def _does_all_work(self) -> bool:
-        """Whether the timing thread takes as much CPU time when it is interrupted: others do not go on meanwhile."""
+        """Return whether the timing thread takes as much CPU time when it is interrupted: no other goes on then."""
         kept = np.where(self.is_preempted, np.nan, self.wall_ns)
         typical_ns = [np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in self.split(kept)]
         ratio = (self.cpu_ns / np.repeat(typical_ns, self.lengths))[self.is_preempted]
         return not np.nanmedian(ratio) < OWN_WORK if np.isfinite(ratio).any() else True
 
     def session_level(self) -> NDArray[np.float64]:
-        """How slow the machine was in each sample's session, by the models that were in every session."""
+        """Return how slow the machine was in each sample's sitting, by the models that were in every sitting."""
         sessions = self.visits // SESSION_STRIDE
         names = np.unique(sessions)
         level = np.ones_like(self.time_ns)
@@ -142,7 +142,7 @@ class Pool:
         return level
 
     def common_mode(self) -> NDArray[np.float64]:
-        """Running median over neighbouring visits of the samples' ratio to what is typical of their model."""
+        """Return the running median over neighbouring visits of the ratio to what is typical of the model."""
         levelled = self.time_ns / self.session_level()
         order = np.argsort(self.visits, kind="stable")
         ratio = (levelled / self.typical_ns(levelled))[order]
@@ -152,6 +152,6 @@ class Pool:
         return mode
 
     def disturbance(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """In time order, the visits and how much slower than at the speed of the estimates the machine was then."""
+        """Return the visits in time order, and how much slower than the estimates' speed the machine was then."""
         order = np.argsort(self.visits, kind="stable")
         return self.visits[order], (self.session_level() * self.common_mode())[order]

@@ -115,12 +115,12 @@ _Record = TypeVar("_Record")
 
 
 def is_yaml_space(name: str) -> bool:
-    """Whether a space's name is a YAML file's."""
+    """Return whether a space's name is a YAML file's."""
     return name.endswith((".yaml", ".yml"))
 
 
 def yaml_space(spec: SpaceSpec) -> ChainSpace:
-    """The space that the file named by the spec describes.
+    """Read the space that the file named by the spec describes.
 
     Raises:
         SpaceError: the file cannot be read, or does not describe a space.
@@ -139,7 +139,7 @@ def yaml_space(spec: SpaceSpec) -> ChainSpace:
 
 
 def _strictly(record: type[_Record], content: object, name: str) -> _Record:
-    """The record that a mapping describes.
+    """Return the record that a mapping describes.
 
     Raises:
         SpaceError: it describes another.

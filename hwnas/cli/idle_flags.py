@@ -36,7 +36,7 @@ _SUPERNET = Condition(
 
 
 def _is_built_in(evaluator: str) -> bool:
-    """Whether it is known what an evaluator reads."""
+    """Return whether it is known what an evaluator reads."""
     from hwnas.config import TABULAR
     from hwnas.evaluators import EVALUATORS
 

@@ -63,7 +63,7 @@ def show(
 
 
 def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
-    """A few lines on what a table is, and on how fast the networks of its space are where that is given."""
+    """Print what a table is, and how fast the networks of its space are where the space is given."""
     from hwnas.quantities import format_ms
     from hwnas.trust import describe_certificate
     from lut.machine import describe_machine
@@ -104,7 +104,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
 
 
 def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
-    """What the samples tell of how disturbed the machine was; what they do not tell is left out."""
+    """Yield what the samples tell of how disturbed the machine was."""
     if about["repeatability"] is not None:
         spread = (
             "" if about["median_spread"] is None else f"median spread of the samples {about['median_spread']:.1%}, "

@@ -21,7 +21,7 @@ DEFAULT_MAX_DROP = 1.0
 
 
 def command(last: str) -> Callable[..., None]:
-    """The command that works through a run up to that stage; its flags override the YAML file's settings."""
+    """Return the command that works through a run up to that stage; its flags override the YAML file's settings."""
 
     def run_command(
         config: Annotated[Path | None, typer.Argument(help="YAML file with settings; flags override it.")] = None,

@@ -24,7 +24,7 @@ class Evaluator(Protocol):
     """Scores architectures one at a time; the same architecture always gets the same score."""
 
     def score(self, architecture: Architecture) -> float:
-        """Higher is better."""
+        """Return the score; higher is better."""
         ...
 
 
@@ -33,7 +33,7 @@ class PartwiseEvaluator(Evaluator, Protocol):
     """Looks at images part by part, and need not go on to the last."""
 
     def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-        """Complete, with the same score as `score`; or given up as soon as it will not reach its rival."""
+        """Return a complete judgement, with the score of `score`, or one given up once it will not reach its rival."""
         ...
 
 
@@ -74,7 +74,7 @@ EVALUATORS: dict[str, Callable[[Run, Supernet], Evaluator]] = {
 
 
 def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
-    """The evaluator that the run's configuration names.
+    """Return the evaluator that the run's configuration names.
 
     Raises:
         RequestError: a benchmark's file cannot be read, or is of another space.

@@ -184,7 +184,7 @@ class _Bundle:
         return self._run.test_agent.metrics(outputs, network.test_batches(self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
-        """Float models must predict what the trained network was tested to, but for rounding at ties."""
+        """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
         expected = float(self._summary["test_accuracy"])
         for name in names:
             found = next(iter(metrics[name].values()))
@@ -193,7 +193,7 @@ class _Bundle:
                 raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
     def _compare_with_tvm(self) -> dict[str, Any]:
-        """The comparison, or why there is none: what TVM cannot compile may be right all the same."""
+        """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
         run = self._run
         run.reporter.line("comparing with TVM, for five minutes at most")
         batches = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size).in_order()

@@ -68,7 +68,7 @@ def gather(run: Run) -> Facts:
 
 
 def missed_budgets(summary: Mapping[str, Any]) -> list[str]:
-    """What to do about each winner of a run's summary that does not keep its budget."""
+    """Return what to do about each winner of a run's summary that does not keep its budget."""
     winners = [summary, *summary["winners"].values()]
     return [row["advice"] for row in winners if row.get("advice")]
 

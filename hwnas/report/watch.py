@@ -56,7 +56,7 @@ def make_server(run: Run, host: str, port: int) -> ThreadingHTTPServer:
             self.wfile.write(page)
 
         def log_message(self, *_: object) -> None:
-            """One line per request would hide the address."""
+            """Print nothing: one line per request would hide the address."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:

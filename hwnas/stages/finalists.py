@@ -56,7 +56,7 @@ class Finalists:
     def best(
         self, *, now: Measured | None = None, room: float = 1.0, without: Collection[Architecture] = ()
     ) -> Finalist | None:
-        """The one of the highest score that keeps the budget, if there is one.
+        """Return the finalist of the highest score that keeps the budget; None where none does.
 
         It leaves a margin for what repeats of its measurement differ by, unless none of all does.
 
@@ -86,11 +86,11 @@ class Finalists:
         return finalist
 
     def best_by_prediction(self) -> Evaluation:
-        """The one of the highest score that keeps the budget as far as the table tells."""
+        """Return the evaluation of the highest score that keeps the budget as far as the table tells."""
         return next(e for e in self._left if e.costs["latency_ms"] <= self._max_ms)
 
     def add(self, evaluation: Evaluation) -> None:
-        """One more candidate."""
+        """Add one more candidate."""
         self._left.append(evaluation)
 
     @property
@@ -112,7 +112,7 @@ class Finalists:
         return float(np.median(ratios)) if ratios else 1.0
 
     def _hopeful(self) -> list[Evaluation]:
-        """Those that may keep the budget where the others were as far off as what was measured so far."""
+        """Return the evaluations that may keep the budget if they are as far off as those measured so far."""
         if not self.measured:
             return self._left
         least = self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))
@@ -128,13 +128,13 @@ class Finalists:
 
 
 def ranked(run: Run, limits: HardLimits) -> tuple[Evaluation, ...]:
-    """What the run's searches found within the limits, best first."""
+    """Return what the run's searches found within the limits, best first."""
     among = tuple(e for e in load_history(run) if limits.is_met(e.architecture))
     return SearchResult(history=among, seed=run.config.seed).ranked
 
 
 def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
-    """What a network must keep by prediction to be worth evaluating under a budget."""
+    """Return what a network must keep by prediction to be worth evaluating under a budget."""
     return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
 
 

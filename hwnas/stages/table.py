@@ -60,7 +60,7 @@ def prepare_latency(run: Run) -> Latency:
 
 
 def read_latency(run: Run) -> Latency:
-    """What a run that has searched predicts latencies by; nothing is measured, and nothing but its folder is needed.
+    """Return what a run that has searched predicts latencies by; nothing but its folder is needed.
 
     Raises:
         RequestError: its table is not there, or is another than it was begun with.
@@ -117,18 +117,18 @@ def _describe(run: Run, table: LatencyTable, doubt: str | None) -> None:
 
 
 def num_finalists(run: Run, doubt: str | None) -> int:
-    """How many networks are measured at a time: twice as many as asked for where the table is poor."""
+    """Return how many networks are measured at a time: twice as many as asked for where the table is poor."""
     return run.config.search.finalists * (1 if doubt is None else 2)
 
 
 def _doubts(run: Run, table: LatencyTable) -> str | None:
-    """Why a table of the run's own is poor, as what follows its name; a given one is good enough, or was accepted."""
+    """Return why a table of the run's own is poor, as what follows its name; None for one that was given."""
     trust = run.config.trust
     return None if run.given_table is not None or trust.accept_any else doubts(table, trust)
 
 
 def _own_table(run: Run) -> LatencyTable:
-    """The table made for this run; made now unless it is there already."""
+    """Return the table made for this run; made now unless it is there already."""
     path = run.folder / OWN_TABLE
     if run.inputs is not None and path.exists():
         journal_beside(path).unlink(missing_ok=True)  # of a process that was killed before it could
@@ -188,7 +188,7 @@ def _require_in_reach(run: Run) -> None:
 
 
 def _improved(run: Run, table: LatencyTable) -> LatencyTable:
-    """The run's own table, measured on as long as it is not good enough and the time for it lasts."""
+    """Measure the run's own table on as long as it is not good enough and the time for it lasts."""
     path, trust = run.folder / OWN_TABLE, run.config.trust
     deadline = monotonic() + 60 * trust.extra_minutes
     for seed in range(run.config.seed + 1, run.config.seed + 1 + MOST_EXTENSIONS):
@@ -221,7 +221,7 @@ def _extended(run: Run, table: LatencyTable, plan: TablePlan, minutes: float) ->
 
 
 def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
-    """How fast the machine is, written down; a device that cannot be reached is no obstacle yet."""
+    """Measure how fast the machine is and write it down; a device that cannot be reached is no obstacle yet."""
     try:
         speed = time_references(run, table, near_ms)
     except MeasurementError as error:
@@ -232,7 +232,7 @@ def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
 
 
 def known_speed(run: Run, table: LatencyTable) -> Speed | None:
-    """What was measured before; None where nothing was, or of another table."""
+    """Return the speed that was measured before; None where none was, or that of another table."""
     record = speed_record(run)
     if record is not None and record["table"] == identity(table):
         return Speed(drift=record["drift"])

@@ -50,7 +50,7 @@ NN_METER_KERNELS = {
 
 
 def read_once_for_all(path: Path) -> LatencyTable:
-    """A table of Once-for-All's, for `ofa-mobilenetv3` of the width that its channels tell.
+    """Read a table of Once-for-All's, for `ofa-mobilenetv3` of the width that its channels tell.
 
     Raises:
         TableError: the file is not such a table.
@@ -59,7 +59,7 @@ def read_once_for_all(path: Path) -> LatencyTable:
 
 
 def read_proxylessnas(path: Path) -> LatencyTable:
-    """A table of ProxylessNAS's, for `proxylessnas`.
+    """Read a table of ProxylessNAS's, for `proxylessnas`.
 
     Raises:
         TableError: the file is not such a table.
@@ -93,11 +93,11 @@ class _Name:
         return [int(n) for n in self.fields[name].split("x")]
 
     def shape(self) -> dict[str, Any]:
-        """Channels and input size, as blocks take them."""
+        """Return channels and input size, as blocks take them."""
         return {"in_channels": self.in_channels, "out_channels": self.out_channels, "input_size": self.input_size}
 
     def conv_shape(self) -> dict[str, Any]:
-        """Of convolutions, the stride too."""
+        """Return what convolutions take: the stride and the kernel too."""
         return {**self.shape(), "stride": self.number("stride"), "kernel": self.number("kernel")}
 
 
@@ -226,7 +226,7 @@ def _reported(key: str, content: object) -> ReportedLatency:
 
 
 def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block]]) -> SpaceSpec:
-    """The space that most of the blocks belong to."""
+    """Return the space that most of the blocks belong to."""
     keys = {block.key for _, block in blocks}
     try:
         first = next(name for name, _ in blocks if name.kind == "Conv")
