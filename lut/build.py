@@ -22,6 +22,7 @@ from lut.table import LatencyTable, save_table
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
+from profilers.profiler import ProfileResult
 from profilers.session import SITTING
 from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
@@ -192,19 +193,7 @@ def measure_plan(
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
     return LatencyTable(
         space=space.spec,
-        provenance=Provenance(
-            device=profiler.device.settings(),
-            worker=result.worker,
-            precision=plan.precision,
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            rounds=result.num_rounds,
-            stopped_by=result.stopped_by,
-            num_groups=result.num_groups,
-            throttled_rounds=result.num_throttled,
-            is_emulated=profiler.device.emulated,
-            seed=plan.seed,
-            onnx_sha256={m.key: m.sha256 for m in models},
-        ),
+        provenance=_provenance(plan, profiler.device, models, result),
         entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
         networks=tuple(
             NetworkMeasurement(
@@ -220,6 +209,22 @@ def measure_plan(
         },
         pace=result.pace,
         energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},
+    )
+
+
+def _provenance(plan: TablePlan, device: Device, models: Sequence[Model], result: ProfileResult) -> Provenance:
+    return Provenance(
+        device=device.settings(),
+        worker=result.worker,
+        precision=plan.precision,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        rounds=result.num_rounds,
+        stopped_by=result.stopped_by,
+        num_groups=result.num_groups,
+        throttled_rounds=result.num_throttled,
+        is_emulated=device.emulated,
+        seed=plan.seed,
+        onnx_sha256={m.key: m.sha256 for m in models},
     )
 
 

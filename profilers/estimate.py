@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from profilers.measurement import SESSION_STRIDE, Measurement
+from profilers.measurement import SITTING_STRIDE, Measurement
 
 NEIGHBOURS = 10
 """Visits on either side whose median ratio is the disturbance of a visit."""
@@ -62,7 +62,7 @@ def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.f
     if not measurements:
         return []
     pool = Pool(measurements)
-    return pool.split(pool.time_ns / pool.session_level() / pool.common_mode())
+    return pool.split(pool.time_ns / pool.sitting_level() / pool.common_mode())
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
@@ -83,7 +83,7 @@ def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
     measured = [m for m in measurements if m.num_samples >= 2]
     errors = {}
     for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
-        _, sitting = np.unique(np.asarray(measurement.visits) // SESSION_STRIDE, return_inverse=True)
+        _, sitting = np.unique(np.asarray(measurement.visits) // SITTING_STRIDE, return_inverse=True)
         is_odd = (sitting if sitting.any() else np.arange(len(samples))) % 2 == 1
         odd, even = np.median(samples[is_odd]), np.median(samples[~is_odd])
         errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
@@ -125,9 +125,9 @@ class Pool:
         ratio = (self.cpu_ns / np.repeat(typical_ns, self.lengths))[self.is_preempted]
         return not np.nanmedian(ratio) < OWN_WORK if np.isfinite(ratio).any() else True
 
-    def session_level(self) -> NDArray[np.float64]:
+    def sitting_level(self) -> NDArray[np.float64]:
         """Return how slow the machine was in each sample's sitting, by the models that were in every sitting."""
-        sessions = self.visits // SESSION_STRIDE
+        sessions = self.visits // SITTING_STRIDE
         names = np.unique(sessions)
         level = np.ones_like(self.time_ns)
         if len(names) == 1:
@@ -143,7 +143,7 @@ class Pool:
 
     def common_mode(self) -> NDArray[np.float64]:
         """Return the running median over neighbouring visits of the ratio to what is typical of the model."""
-        levelled = self.time_ns / self.session_level()
+        levelled = self.time_ns / self.sitting_level()
         order = np.argsort(self.visits, kind="stable")
         ratio = (levelled / self.typical_ns(levelled))[order]
         window = min(2 * NEIGHBOURS + 1, len(ratio))
@@ -154,4 +154,4 @@ class Pool:
     def disturbance(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the visits in time order, and how much slower than the estimates' speed the machine was then."""
         order = np.argsort(self.visits, kind="stable")
-        return self.visits[order], (self.session_level() * self.common_mode())[order]
+        return self.visits[order], (self.sitting_level() * self.common_mode())[order]

@@ -16,7 +16,7 @@ from profilers.events import Failed, Opened, Round
 from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal, RoundRecord
-from profilers.measurement import SESSION_STRIDE, Measurement, Model
+from profilers.measurement import SITTING_STRIDE, Measurement, Model
 from profilers.pace import Pace
 from profilers.reference import Reference
 from profilers.transport import transport_for, worker_file
@@ -345,7 +345,7 @@ def _numbered(journal: Journal) -> Iterator[tuple[int, RoundRecord]]:
     visit, sitting = 0, None
     for record in journal.rounds:
         if sitting is not None and record.sitting != sitting:
-            visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
+            visit = (visit // SITTING_STRIDE + 1) * SITTING_STRIDE
         sitting = record.sitting
         yield visit, record
         visit += len(record.order)
