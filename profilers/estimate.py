@@ -127,18 +127,18 @@ class Pool:
 
     def sitting_level(self) -> NDArray[np.float64]:
         """Return how slow the machine was in each sample's sitting, by the models that were in every sitting."""
-        sessions = self.visits // SITTING_STRIDE
-        names = np.unique(sessions)
+        sittings = self.visits // SITTING_STRIDE
+        names = np.unique(sittings)
         level = np.ones_like(self.time_ns)
         if len(names) == 1:
             return level
         models = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        is_anchor = np.array([len(np.unique(sessions[models == m])) == len(names) for m in range(len(self.lengths))])
+        is_anchor = np.array([len(np.unique(sittings[models == m])) == len(names) for m in range(len(self.lengths))])
         ratio = self.time_ns / self.typical_ns(self.time_ns)
         for name in names:
-            chosen = (sessions == name) & is_anchor[models]
+            chosen = (sittings == name) & is_anchor[models]
             if chosen.any():
-                level[sessions == name] = np.median(ratio[chosen])
+                level[sittings == name] = np.median(ratio[chosen])
         return level
 
     def common_mode(self) -> NDArray[np.float64]:

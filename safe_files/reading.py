@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from safe_files.errors import FileError
 
@@ -19,7 +20,7 @@ MAX_DEPTH = 100
 """Levels of lists and objects within each other; our own files have fewer than 12."""
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> io.BufferedReader:
     """Return the open file; never waits, as opening a named pipe without a writer would.
 
     Raises:
