@@ -17,7 +17,7 @@ from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from hwnas.file_settings import PART_SETTINGS, file_named
 from hwnas.records import STRICT
-from safe_files import FileError, read_text, sha256_of, write_text
+from safe_files import FileError, first_fault, read_text, sha256_of, write_text
 from search_spaces import SpaceSpec
 
 INPUTS = "inputs.json"
@@ -137,9 +137,7 @@ def read_inputs(folder: Path) -> Inputs | None:
     except FileError as error:
         raise RequestError(f"{error}; restore a copy of {path}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{path} is damaged: {where}: {first['msg']}; restore a copy of it") from error
+        raise RequestError(f"{path} is damaged: {first_fault(error)[0]}; restore a copy of it") from error
 
 
 def write_inputs(inputs: Inputs, folder: Path) -> None:

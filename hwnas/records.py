@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwnas.errors import RunError
-from safe_files import FileError, read_json
+from safe_files import FileError, first_fault, read_json
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
@@ -46,9 +46,7 @@ def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str =
     try:
         return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        fault, found = first_fault(error)
         raise RunError(
-            f"{path} is damaged or of another version: {where}: {first['msg']}, got {str(first['input'])[:80]!r}; "
-            f"{remedy}"
+            f"{path} is damaged or of another version: {fault}, got {str(found)[:80]!r}; {remedy}"
         ) from error

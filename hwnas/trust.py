@@ -79,15 +79,14 @@ def _remedy(table: LatencyTable) -> str:
         return "profile the device itself"
     if table.is_imported:
         return "hwnas lut adapt makes a table with one from it, for a device that is here"
-    is_adapted = table.provenance.stopped_by == "adapted"
-    again = "adapt again" if is_adapted else "profile again with --fresh"
+    again = "adapt again" if table.is_adapted else "profile again with --fresh"
     if not table.slowdown.is_believed:
         return f"{again} when nothing else runs on the device"
     if table.certificate is None and table.networks:
         return "hwnas lut refit makes one from its samples, where an older version made the table"
     if table.certificate is None:
         return f"{again} and --networks 50"
-    if is_adapted:
+    if table.is_adapted:
         return "profile this device whole, with hwnas profile"
     return f"{again} when less runs beside it, with more to learn from: --networks 100 --rounds 160"
 

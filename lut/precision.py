@@ -13,7 +13,8 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from safe_files import FileError, cached, drafting, explaining, sha256_of
-from search_spaces import ExportError
+from search_spaces import Architecture, ExportError, SearchSpace
+from search_spaces.onnx_export import export_network
 
 Precision = Literal["fp32", "int8"]
 
@@ -48,6 +49,19 @@ def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: b
     except FileError as error:
         raise ExportError(f"cannot quantize {path.name}: {error}") from error
     return cached(quantized, made_of, lambda draft: _quantize(path, draft, is_part=is_part), is_fresh=is_fresh)
+
+
+def network_in_precision(
+    space: SearchSpace, architecture: Architecture, folder: Path, precision: Precision, *, batch: int, opset: int | None
+) -> Path:
+    """Return the file of a whole network in a precision, exported into `folder` unless it is there as it was made.
+
+    Raises:
+        ExportError: it cannot be expressed in ONNX, or not be quantized.
+        WriteError: the folder cannot be written to.
+    """
+    exported = export_network(space, architecture, folder, batch=batch, opset=opset)
+    return in_precision(exported, precision, is_part=False)
 
 
 class _RandomInputs:

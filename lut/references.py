@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lut.networks import NetworkMeasurement
-from lut.precision import in_precision
+from lut.precision import in_precision, network_in_precision
 from lut.table import LatencyTable
 from profilers import Model
 from search_spaces import SearchSpace
-from search_spaces.onnx_export import export_block, export_network
+from search_spaces.onnx_export import export_block
 
 NUM_BLOCKS = 6
 NUM_NETWORKS = 4
@@ -88,11 +88,7 @@ def choose_references(
         networks=tuple(
             Model(
                 key=n.measurement.key,
-                path=in_precision(
-                    export_network(space, n.architecture, onnx_folder, batch=batch, opset=opset),
-                    precision,
-                    is_part=False,
-                ),
+                path=network_in_precision(space, n.architecture, onnx_folder, precision, batch=batch, opset=opset),
             )
             for n in networks
         ),

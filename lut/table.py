@@ -19,19 +19,16 @@ from lut.certificate import Certificate
 from lut.errors import TableError
 from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
-from lut.provenance import STRICT, Count, Latency, NotNegative, Provenance
+from lut.provenance import ADAPTED, IMPORTED, STRICT, Count, Latency, NotNegative, Provenance
 from profilers import Device, Measurement
 from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
-from safe_files import FileError, WriteError, read_json, write_text
+from safe_files import FileError, WriteError, first_fault, read_json, write_text
 from search_spaces import Block, SearchSpace, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
 VERSION = 2
-
-IMPORTED = "imported"
-"""What ended the measuring of tables that others published."""
 
 UNCALIBRATED_VERSION = 1
 """Tables of this version are read without their calibration, whose numbers meant something else, and their
@@ -216,6 +213,11 @@ class LatencyTable:
         return self.provenance.stopped_by == IMPORTED
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether it was made from another table and a few measured networks."""
+        return self.provenance.stopped_by == ADAPTED
+
+    @property
     def batch(self) -> int:
         """Images per forward pass."""
         return self.provenance.device["batch"]
@@ -278,9 +280,9 @@ def load_table(path: Path | str) -> LatencyTable:
         # As JSON: there a list may be a tuple, and yet true is no number and "1" neither.
         return _ADAPTER.validate_json(_canonical(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise TableError(f"{path} does not follow the table schema: {where}: {first['msg']}; profile again") from error
+        raise TableError(
+            f"{path} does not follow the table schema: {first_fault(error, whole='the table')[0]}; profile again"
+        ) from error
 
 
 def _canonical(content: object) -> str:

@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
-from safe_files import FileError, expanded, read_yaml
+from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
 UNKNOWN = "unknown"
@@ -261,9 +261,8 @@ def _parse(name: str, settings: object, path: Path) -> Device:
     try:
         return TypeAdapter(Device).validate_json(json.dumps({**settings, "name": name}), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise DeviceError(f"device {name!r} in {path}: {where}: {first['msg']}, got {first['input']!r}") from error
+        fault, found = first_fault(error, whole="settings")
+        raise DeviceError(f"device {name!r} in {path}: {fault}, got {found!r}") from error
 
 
 def _shipped_file() -> Path:

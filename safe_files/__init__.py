@@ -6,6 +6,7 @@ from safe_files.errors import FileError, WriteError
 from safe_files.paths import expanded
 from safe_files.reading import open_regular, parse_json, read_bytes, read_json, read_text, sha256_of
 from safe_files.refusals import explaining, is_full, raise_if_full, refusal
+from safe_files.validation import first_fault
 from safe_files.writing import copy_whole, put_folder, replacing, replacing_folder, write_text
 from safe_files.yaml_text import dump_yaml, parse_yaml, read_yaml
 
@@ -18,6 +19,7 @@ __all__ = [
     "dump_yaml",
     "expanded",
     "explaining",
+    "first_fault",
     "forget_all_drafts",
     "forget_drafts",
     "is_as_made",

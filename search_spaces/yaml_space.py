@@ -25,7 +25,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from safe_files import FileError, expanded, read_yaml
+from safe_files import FileError, expanded, first_fault, read_yaml
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
@@ -148,9 +148,8 @@ def _strictly(record: type[_Record], content: object, name: str) -> _Record:
         # As JSON: there true is no number and "1" neither.
         return TypeAdapter(record).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or name
-        raise SpaceError(f"{where}: {first['msg']}, got {str(first['input'])[:200]!r}") from error
+        fault, found = first_fault(error, whole=name)
+        raise SpaceError(f"{fault}, got {str(found)[:200]!r}") from error
 
 
 class _Reader:

@@ -83,7 +83,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
             f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
             f"(ended by {about['stopped_by']}), {about['date']}"
         )
-    if about["stopped_by"] == "adapted":
+    if table.is_adapted:
         print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
     print(f"  energy: {about['energy']}")
     if about["is_emulated"]:

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12
 
 from hwnas.errors import RequestError
 from hwnas.search.npz_columns import ArrayError, read_columns
-from safe_files import FileError, read_bytes
+from safe_files import FileError, first_fault, read_bytes
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.nasbench201 import NasBench201
 
@@ -102,8 +102,7 @@ def _macro(path: Path) -> TabularBenchmark:
     try:
         table = TypeAdapter(dict[str, _MacroRow]).validate_json(read_bytes(path, max_bytes=MAX_BYTES), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}") from error
+        raise ValueError(first_fault(error)[0][:200]) from error
     rows = [table["".join(map(str, np.unravel_index(i, (3,) * 8)))] for i in range(3**8)]
     mean = np.array([row["mean_acc"] for row in rows])
     costs = {"macs": np.array([row["flops"] for row in rows]), "params": np.array([row["params"] for row in rows])}

@@ -15,9 +15,8 @@ from hwnas.search import Evaluation, HardLimits, SearchResult
 from hwnas.stages.latency import Latency
 from hwnas.stages.speed import references_of
 from hwnas.stages.table import ROUNDS, num_finalists
-from lut.precision import in_precision
+from lut.precision import network_in_precision
 from search_spaces import Architecture
-from search_spaces.onnx_export import export_network
 
 LEAST_SLACK = 0.02
 """Predictions are never trusted to less than this when a network is passed over."""
@@ -142,10 +141,13 @@ def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, labe
     folder = run.folder / "search" / "finalists"
     folder.mkdir(exist_ok=True)
     paths = {
-        "-".join(map(str, e.architecture)): in_precision(
-            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch, opset=run.device.opset),
+        "-".join(map(str, e.architecture)): network_in_precision(
+            run.space,
+            e.architecture,
+            onnx_cache(),
             run.config.precision,
-            is_part=False,
+            batch=run.device.batch,
+            opset=run.device.opset,
         )
         for e in group
     }

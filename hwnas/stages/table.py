@@ -19,12 +19,11 @@ from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_cert
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
 from lut.build import TablePlan, journal_beside
 from lut.extend import extend_table, extension_plan, forget_extensions
-from lut.precision import in_precision
+from lut.precision import network_in_precision
 from profilers import MeasurementError, Profiler
 from profilers.session import SITTING
 from safe_files import write_text
 from search_spaces.cost import GraphCosts
-from search_spaces.onnx_export import export_network
 from search_spaces.overview import extreme_architecture
 
 ROUNDS = 80
@@ -170,10 +169,12 @@ def _require_in_reach(run: Run) -> None:
     smallest = run.space.canonical(extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False))
     if not run.space.depends_on_input(smallest):
         return
-    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch, opset=run.device.opset)
+    path = network_in_precision(
+        run.space, smallest, onnx_cache(), run.config.precision, batch=run.device.batch, opset=run.device.opset
+    )
     with TemporaryDirectory() as scratch:
         takes_ms = measure_networks(
-            {"smallest": in_precision(path, run.config.precision, is_part=False)},
+            {"smallest": path},
             run.device,
             Path(scratch) / "smallest.journal",
             rounds=SITTING,

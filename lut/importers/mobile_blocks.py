@@ -23,10 +23,10 @@ from pydantic import TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from lut.errors import TableError
-from lut.provenance import STRICT, Count, Latency, NotNegative, Provenance
-from lut.table import IMPORTED, LatencyTable, ReportedLatency
+from lut.provenance import IMPORTED, STRICT, Count, Latency, NotNegative, Provenance
+from lut.table import LatencyTable, ReportedLatency
 from profilers.device import UNKNOWN
-from safe_files import FileError, read_yaml, sha256_of
+from safe_files import FileError, first_fault, read_yaml, sha256_of
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
@@ -217,10 +217,8 @@ def _reported(key: str, content: object) -> ReportedLatency:
     try:
         row = TypeAdapter(_Row).validate_python(content, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {str(first['input'])[:80]}"
-        ) from error
+        fault, found = first_fault(error, whole="the block")
+        raise ValueError(f"{fault}, got {str(found)[:80]}") from error
     std_ms = math.sqrt(row["var"]) if "var" in row else row["std"]
     return ReportedLatency(key=key, mean_ms=row["mean"], std_ms=std_ms, count=row["count"])
 
