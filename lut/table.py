@@ -262,7 +262,7 @@ def load_table(path: Path | str) -> LatencyTable:
     """
     path = Path(path)
     try:
-        document = read_json(Path(path))
+        document = read_json(path)
     except FileError as error:
         if isinstance(error.__cause__, OSError):
             raise TableError(f"cannot read the latency table {path}: {error.__cause__.strerror}") from error

@@ -12,9 +12,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
+from hwnas.dataflow.files import require_regular
 from hwnas.errors import RequestError
 from profilers.external_data import external_files
-from safe_files import FileError, open_regular
 
 Shape = tuple[int | str | None, ...]
 """Sizes of a tensor; the name, or None, of what the model leaves free."""
@@ -82,10 +82,7 @@ def _opened(path: Path) -> Any:
 
     if not path.exists():
         raise RequestError(f"no file {path}")
-    try:
-        open_regular(path).close()
-    except FileError as error:
-        raise RequestError(str(error)) from error
+    require_regular(path)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
