@@ -73,7 +73,7 @@ class Inputs:
 
     @property
     def spec(self) -> SpaceSpec:
-        """The search space's."""
+        """The spec of the search space."""
         return SpaceSpec(**self.space)  # type: ignore[arg-type]
 
     def require_same_table(self, path: Path, *, run: Path) -> None:

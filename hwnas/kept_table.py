@@ -1,4 +1,4 @@
-"""The table that a run was begun with, whatever lies where it came from."""
+"""The table that a run was begun with, and how fast the machine was by it."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ class Run:
 
     @cached_property
     def spec(self) -> SpaceSpec:
-        """The search space's, fitted to the data; under the name that it was asked for by, as its table has it."""
+        """The spec of the search space, fitted to the data, under the name that it was asked for by, as its table has it."""
         if (inputs := self.inputs) is not None:
             return inputs.spec
         return SpaceSpec(
@@ -292,7 +292,7 @@ class Run:
 
     @property
     def device_name(self) -> str:
-        """Its name, which needs no devices file once the run has begun."""
+        """The device's name, which needs no devices file once the run has begun."""
         inputs = self.inputs
         return self.device.name if inputs is None else inputs.device
 

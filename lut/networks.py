@@ -57,7 +57,7 @@ class NetworkPlan:
 
     @property
     def key(self) -> str:
-        """Its name among the models that are measured."""
+        """The network's name among the models that are measured."""
         return network_key(self.architecture, self.role)
 
 

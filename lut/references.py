@@ -37,7 +37,7 @@ class References:
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """All of them, to be measured."""
+        """All blocks and networks, to be measured."""
         return self.blocks + self.networks
 
     def drift(self, now_ms: Mapping[str, float]) -> float | None:

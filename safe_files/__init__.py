@@ -1,4 +1,4 @@
-"""Files that survive a crash and readers that survive a file; knows nothing of the other packages."""
+"""Files that survive a crash, and bounded readers of files that others wrote; imports none of the other packages."""
 
 from safe_files.cached import cached, is_as_made
 from safe_files.drafts import drafting, forget_all_drafts, forget_drafts

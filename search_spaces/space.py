@@ -58,7 +58,7 @@ class SpaceSpec:
 
     @property
     def early_stride(self) -> int:
-        """Of the stem and of the first strided stage, in spaces that were made for large inputs."""
+        """Stride of the stem and of the first strided stage, in spaces that were made for large inputs."""
         return 1 if self.input_size <= SMALL_INPUT else 2
 
     def as_dict(self) -> dict[str, str | int | float]:

@@ -23,7 +23,7 @@ from lut.model import predict_ms
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """Parts that do not exist yet are None or empty.
+    """What a run's folder tells; parts that do not exist yet are None or empty.
 
     Attributes:
         deployment: what the last bundle's deployment.json says.

@@ -31,7 +31,7 @@ class Finalist:
 
     @property
     def architecture(self) -> Architecture:
-        """Its choices."""
+        """The network's choices."""
         return self.evaluation.architecture
 
 
