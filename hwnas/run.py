@@ -220,7 +220,7 @@ class Run:
 
     @cached_property
     def spec(self) -> SpaceSpec:
-        """The spec of the search space, fitted to the data, under the name that it was asked for by, as its table has it."""
+        """The spec of the search space, fitted to the data, under the name that its table has for it."""
         if (inputs := self.inputs) is not None:
             return inputs.spec
         return SpaceSpec(
