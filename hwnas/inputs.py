@@ -9,15 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
-from hwnas.errors import RequestError
+from hwnas.errors import RequestError, RunError
 from hwnas.file_settings import PART_SETTINGS, file_named
-from hwnas.records import STRICT
-from safe_files import FileError, first_fault, read_text, sha256_of, write_text
+from hwnas.records import STRICT, read_record
+from safe_files import sha256_of, write_text
 from search_spaces import SpaceSpec
 
 INPUTS = "inputs.json"
@@ -120,9 +119,6 @@ class Inputs:
             )
 
 
-_ADAPTER = TypeAdapter(Inputs)
-
-
 def read_inputs(folder: Path) -> Inputs | None:
     """Return what a run was begun with; None where an earlier version began it, which did not write that down.
 
@@ -133,11 +129,9 @@ def read_inputs(folder: Path) -> Inputs | None:
     if not path.exists():
         return None
     try:
-        return _ADAPTER.validate_json(read_text(path), strict=True)
-    except FileError as error:
-        raise RequestError(f"{error}; restore a copy of {path}") from error
-    except ValidationError as error:
-        raise RequestError(f"{path} is damaged: {first_fault(error)[0]}; restore a copy of it") from error
+        return read_record(Inputs, path, remedy="restore a copy of it")
+    except RunError as error:
+        raise RequestError(str(error)) from error
 
 
 def write_inputs(inputs: Inputs, folder: Path) -> None:
