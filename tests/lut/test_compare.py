@@ -106,10 +106,10 @@ def test_tables_of_different_origin_do_not_merge(space: SearchSpace) -> None:
 
 def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, tmp_path: Path) -> None:
     profiler = Profiler(device=find_device("cpu"), rounds=10)
-    slower = _scaled(real_table, 0.25)  # as if the device had been four times as fast then
+    slower = _scaled(real_table, 0.01)  # as if the device had been a hundred times as fast then
     result = verify_table(slower, SPACE, profiler=profiler, num_networks=10, seed=5, onnx_folder=tmp_path)
     assert result.certificate.num_networks == 10
-    assert result.drift > 1.5
+    assert result.drift > 10
     assert result.without_drift.mape < result.certificate.mape
     with pytest.raises(TableError, match="other settings"):
         other = Profiler(device=find_device("cpu-2threads"), rounds=10)
