@@ -24,8 +24,8 @@ from hwnas.dataflow import Batches
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
 from hwnas.run import Run
-from hwnas.stages.export import MODEL
 from hwnas.stages.table import ROUNDS
+from hwnas.summary_file import MODEL
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
 from safe_files import write_text

@@ -9,17 +9,18 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hwnas.dataflow.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from hwnas.records import STRICT
 from safe_files import FileError, dump_yaml, expanded, parse_yaml, read_yaml
 
 
 def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
-    """Texts that the parser takes, kept as they were written."""
+    """Return a validator that takes the texts that the parser takes, and keeps them as they were written."""
 
     def check(text: str | float) -> str:
         parse(text)
@@ -33,10 +34,11 @@ _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
 """Of a part or of a file that says what it is."""
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+TABULAR = "tabular:"
+"""What stands before the file of a benchmark where that is the evaluator."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SpaceConfig:
     """Which networks there are: a built-in space, a YAML file, or `./file.py:Name`.
 
@@ -50,7 +52,7 @@ class SpaceConfig:
     outputs: _Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
     """What is learnt. `train_portion` of the training images train the supernet, the others drive the search.
 
@@ -67,7 +69,7 @@ class DataConfig:
     skip_broken_images: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
     """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
 
@@ -94,14 +96,14 @@ class TrainingConfig:
     mixed_precision: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SupernetConfig(TrainingConfig):
     """How the supernet is trained."""
 
     strategy: _Name = "uniform"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RetrainConfig(TrainingConfig):
     """How the winner and its references are trained; `inherit` starts from the supernet's weights.
 
@@ -119,7 +121,7 @@ class RetrainConfig(TrainingConfig):
     validation_portion: _Fraction | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SearchConfig:
     """How the supernet is searched.
 
@@ -151,7 +153,7 @@ class SearchConfig:
     early_stopping: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrustConfig:
     """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
 
@@ -165,7 +167,7 @@ class TrustConfig:
     accept_any: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RunConfig:
     """Everything a run depends on.
 
@@ -201,7 +203,7 @@ _ADAPTER = TypeAdapter(RunConfig)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a YAML file with flags laid over it, or of flags alone.
+    """Return the configuration of a YAML file with flags laid over it, or of flags alone.
 
     Args:
         path: the file, or None.
@@ -224,7 +226,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`retrain.ema_decay=0.99` as dotted name and value, which is written as in YAML.
+    """Return the dotted name and the value of a setting such as `retrain.ema_decay=0.99`, written as in YAML.
 
     Raises:
         RequestError: it is not of that form.
@@ -240,12 +242,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def config_as_yaml(config: RunConfig) -> str:
-    """The resolved configuration as YAML; `load_config` gives it back."""
+    """Return the resolved configuration as YAML; `load_config` gives it back."""
     return dump_yaml(_ADAPTER.dump_python(config, mode="json"))
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
-    """Dotted names of the settings in which two configurations differ, where they are saved excepted."""
+    """Return the dotted names of the settings in which two configurations differ, but for where they are saved."""
     flat_one, flat_other = (_flatten(_ADAPTER.dump_python(c, mode="json")) for c in (one, other))
     return sorted(k for k in flat_one if flat_one[k] != flat_other[k] and k != "out")
 

@@ -12,7 +12,7 @@ from safe_files import WriteError, replacing
 
 
 def load_history(run: Run) -> list[Evaluation]:
-    """Every evaluation of a run, searches of all budgets after one another, each network once.
+    """Return every evaluation of a run, searches of all budgets after one another, each network once.
 
     The search may be under way: nothing is written, and an evaluation that is being written is left out.
 
@@ -32,7 +32,7 @@ def load_history(run: Run) -> list[Evaluation]:
 
 
 def load_front(run: Run) -> list[Evaluation]:
-    """The evaluations that no other beats in both score and latency, fastest first.
+    """Return the evaluations that no other beats in both score and latency, fastest first.
 
     Raises:
         RequestError: the run has not searched yet.

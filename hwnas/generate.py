@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwnas.errors import RequestError
 from hwnas.parts import KINDS
-from safe_files import is_full, refusal, write_text
+from safe_files import raise_if_full, write_text
 
 
 def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
@@ -48,7 +48,6 @@ def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
                 text = text.replace(word, value)
             write_text(target, text)
     except OSError as error:
-        if is_full(error):
-            raise refusal(error, path) or error from error
+        raise_if_full(error, path)
         raise RequestError(f"cannot write to {folder}: {error.strerror}; give another --folder") from error
     return path, test

@@ -1,4 +1,4 @@
-"""The table that a run was begun with, whatever lies where it came from."""
+"""The table that a run was begun with, and how fast the machine was by it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Timed(TypedDict):
 
 
 def kept_table(run: Run) -> LatencyTable:
-    """The table of a run: of one that has begun the table that it was begun with.
+    """Return the table of a run; of one that has begun, the table that it was begun with.
 
     Raises:
         RequestError: it is another than the run was begun with.
@@ -52,6 +52,6 @@ def speed_record(run: Run) -> Timed | None:
 
 
 def identity(table: LatencyTable) -> str:
-    """Tells tables apart."""
+    """Return a text that tells tables apart."""
     total_ms = float(np.sum(list(table.estimates_ms.values())))
     return f"{table.provenance.date}, {len(table.estimates_ms)} models of {total_ms:.9g} ms"

@@ -18,11 +18,12 @@ from typing import (
 import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from pydantic import ConfigDict, Field, with_config
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
+from hwnas.records import OPEN
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
 from lut.precision import Precision
@@ -91,7 +92,7 @@ def making_table(path: Path) -> Iterator[None]:
 
 
 def known_precision(name: str) -> Precision:
-    """The precision of that name.
+    """Return the precision of that name.
 
     Raises:
         RequestError: there is none.
@@ -129,7 +130,7 @@ def profile_space(
 
 
 def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> str:
-    """One line on the work ahead."""
+    """Return one line on the work ahead."""
     minutes = plan.estimated_s / 60
     return (
         f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
@@ -139,7 +140,7 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
     )
 
 
-@with_config(ConfigDict(extra="allow", allow_inf_nan=False))
+@with_config(OPEN)
 class MeasuredFields(TypedDict):
     """A measured latency as it is written to files, on the table's terms too."""
 
@@ -175,11 +176,11 @@ class Measured:
         return None if self.drift is None else self.latency_ms / self.drift
 
     def slower_by(self, before: Measured) -> float:
-        """How many times as slow the machine was as for another measurement; 1 where that cannot be told."""
+        """Return how many times as slow the machine was as for another measurement; 1 where that cannot be told."""
         return 1.0 if self.drift is None or before.drift is None else self.drift / before.drift
 
     def as_dict(self) -> MeasuredFields:
-        """As it is written to files."""
+        """Return the fields as they are written to files."""
         return {
             "measured_ms": self.latency_ms,
             "measured_table_ms": self.table_ms,
@@ -189,7 +190,7 @@ class Measured:
 
     @classmethod
     def from_dict(cls, record: MeasuredFields) -> Measured:
-        """As it was written."""
+        """Return the measurement whose fields were written."""
         return cls(latency_ms=record["measured_ms"], repeatability=record["repeatability"], drift=record["drift"])
 
 
@@ -203,7 +204,7 @@ def measure_networks(
     reporter: Reporter,
     references: References = NO_REFERENCES,
 ) -> dict[str, Measured]:
-    """Whole networks measured interleaved with each other, and with a table's references where there are any.
+    """Measure whole networks interleaved with each other, and with a table's references where there are any.
 
     Says where the machine is faster or slower than when the table was made.
 
@@ -228,13 +229,13 @@ def measure_networks(
 
 
 def describe_drift(drift: float) -> str:
-    """How many per cent slower or faster."""
+    """Return how many per cent slower or faster the machine is, in words."""
     return f"{drift - 1:.0%} slower" if drift > 1 else f"{1 - drift:.0%} faster"
 
 
 @contextmanager
 def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over the rounds, which says what is prepared before they begin."""
+    """Show a bar over the rounds meanwhile, which says what is prepared before they begin."""
     with reporter.task(name, rounds) as task:
         rounds_done = 0
 

@@ -11,7 +11,7 @@ from hwnas.errors import RequestError
 
 
 def parse_ms(text: str | float) -> float:
-    """Milliseconds from "20ms", "0.5 s" or "800us".
+    """Return the milliseconds in "20ms", "0.5 s" or "800us".
 
     Raises:
         RequestError: it is none of these, has no unit, or is not positive.
@@ -23,7 +23,7 @@ def parse_ms(text: str | float) -> float:
 
 
 def parse_count(text: str | float) -> float:
-    """A number from "3M", "600k", "1.5G" or a plain number, in steps of 1000.
+    """Return the number in "3M", "600k", "1.5G" or a plain number, in steps of 1000.
 
     Raises:
         RequestError: it is none of these, or not positive.
@@ -32,7 +32,7 @@ def parse_count(text: str | float) -> float:
 
 
 def parse_bytes(text: str | float) -> float:
-    """Bytes from "64MB", "512 KiB" or a plain number of bytes; MB are 1000 and MiB 1024 steps.
+    """Return the bytes in "64MB", "512 KiB" or a plain number of bytes; MB are 1000 and MiB 1024 steps.
 
     Raises:
         RequestError: it is none of these, or not positive.
@@ -42,7 +42,7 @@ def parse_bytes(text: str | float) -> float:
 
 
 def parse_mj(text: str | float) -> float:
-    """Millijoules from "5mJ", "0.1 J", "800uJ" or a plain number of millijoules.
+    """Return the millijoules in "5mJ", "0.1 J", "800uJ" or a plain number of millijoules.
 
     Raises:
         RequestError: it is none of these, or not positive.
@@ -55,7 +55,7 @@ BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}
 
 
 def share(part: float, whole: float) -> float:
-    """How much of the whole the part is, in 0 to 1: accuracies and the like."""
+    """Return how much of the whole the part is, in 0 to 1: accuracies and the like."""
     assert 0 <= part <= whole and whole > 0, f"expected a part of {whole}, got {part}"
     return part / whole
 
@@ -89,7 +89,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:
-        """The budget written as 20ms, 0.5s, 800us or 60%.
+        """Return the budget written as 20ms, 0.5s, 800us or 60%.
 
         Raises:
             ValueError: it is none of these.
@@ -98,7 +98,7 @@ class Budget:
         return cls(share=float(match[1]) / 100) if match else cls(milliseconds=parse_ms(text))
 
     def resolve_ms(self, slowest_ms: float) -> float:
-        """The limit in milliseconds for a space whose slowest architecture takes that long."""
+        """Return the limit in milliseconds for a space whose slowest architecture takes that long."""
         if self.milliseconds is not None:
             return self.milliseconds
         assert self.share is not None
@@ -106,11 +106,11 @@ class Budget:
 
 
 def format_ms(milliseconds: float) -> str:
-    """Milliseconds with three significant digits."""
+    """Return milliseconds with three significant digits, as a text."""
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 
 def ceil_ms(milliseconds: float) -> float:
-    """Milliseconds rounded up to two significant digits."""
+    """Return milliseconds rounded up to two significant digits."""
     step = 10.0 ** (math.floor(math.log10(milliseconds)) - 1)
     return math.ceil(milliseconds / step) * step

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwnas.errors import RunError
-from safe_files import FileError, read_json
+from safe_files import FileError, first_fault, read_json
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
+"""Of records that have all their fields here, and of those of which only some are read."""
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+MAKE_AGAIN = "remove it to make it again"
+"""What to do about most damaged files."""
 
 _Record = TypeVar("_Record")
 
 
-def read_record(kind: type[_Record], path: Path, *, remedy: str = "remove it to make it again") -> _Record:
-    """The record in a JSON file.
+def read_record(kind: type[_Record], path: Path, *, remedy: str = MAKE_AGAIN) -> _Record:
+    """Return the record in a JSON file.
 
     Raises:
         RunError: the file cannot be read, or says something else than a record of that kind.
@@ -28,8 +37,8 @@ def read_record(kind: type[_Record], path: Path, *, remedy: str = "remove it to 
     return record
 
 
-def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = "remove it to make it again") -> Any:
-    """The record that a file's content describes; text is no number, and neither is true.
+def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str = MAKE_AGAIN) -> Any:
+    """Return the record that a file's content describes; text is no number, and neither is true.
 
     Raises:
         RunError: it describes another.
@@ -37,9 +46,7 @@ def as_record(kind: type[_Record], content: object, path: Path, *, remedy: str =
     try:
         return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        fault, found = first_fault(error)
         raise RunError(
-            f"{path} is damaged or of another version: {where}: {first['msg']}, got {str(first['input'])[:80]!r}; "
-            f"{remedy}"
+            f"{path} is damaged or of another version: {fault}, got {str(found)[:80]!r}; {remedy}"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -15,24 +15,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from hwnas.agents import TrainingAgent
-from hwnas.config import RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
+from hwnas.config import TABULAR, RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split, load_dataset
 from hwnas.errors import RequestError
-from hwnas.inputs import (
-    INPUTS,
-    Inputs,
-    copy_whole,
-    file_hash,
-    file_hashes,
-    file_named,
-    file_of,
-    inputs_as_json,
-    mark_of,
-    may_have_moved,
-    read_inputs,
-    with_absolute_paths,
-)
+from hwnas.file_settings import file_of, may_have_moved, with_absolute_paths
+from hwnas.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.records import read_record
@@ -41,7 +29,7 @@ from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import forget_all_drafts, is_full, refusal, write_text
+from safe_files import copy_whole, forget_all_drafts, raise_if_full, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -52,9 +40,6 @@ OWN_SPACE = "space.yaml"
 
 OWN_TABLE = "lut.json"
 """The latency table that a run makes for itself, or its copy of the one that was given."""
-
-DEPLOYMENT = "export/deployment.json"
-"""What the last bundle says of itself."""
 
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is judged on classes not trained on."""
@@ -88,7 +73,7 @@ class Run:
         *,
         moved: Mapping[str, Path | str | None] | None = None,
     ) -> Run:
-        """The run that a folder holds, with other settings laid over its own; `opened` says which may differ.
+        """Return the run that a folder holds, with other settings laid over its own; `opened` says which may differ.
 
         Args:
             overrides: values by dotted name.
@@ -103,7 +88,8 @@ class Run:
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
-        run.require_same_files(given)
+        if (inputs := run.inputs) is not None:
+            inputs.require_same_files(run.config, given, run=folder)
         return run
 
     @contextmanager
@@ -124,8 +110,7 @@ class Run:
         except Timeout as error:
             raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
         except OSError as error:
-            if is_full(error):
-                raise refusal(error, lock_path) or error from error
+            raise_if_full(error, lock_path)
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
             forget_all_drafts(self.folder)
@@ -148,9 +133,9 @@ class Run:
                 space=self.spec.as_dict(),
                 device=self.device.name,
                 files=file_hashes(self.config),
-                data=mark_of(self._whole_dataset),
+                data=fingerprint_of(self._whole_dataset),
             )
-            write_text(self.folder / INPUTS, inputs_as_json(made))
+            write_inputs(made, self.folder)
         write_text(self.folder / CONFIG_FILE, config_as_yaml(self.config))
 
     @property
@@ -164,7 +149,7 @@ class Run:
         return (self.folder / CONFIG_FILE).is_file()
 
     def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """The JSON object in a file of the run, made and written first where it is not there yet."""
+        """Return the JSON object in a file of the run, made and written first where it is not there yet."""
         path = self.folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,13 +214,13 @@ class Run:
         return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
 
     def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
-        """The training images in two parts: of different classes where the task is judged on unseen ones."""
+        """Return the training images in two parts, of different classes where the task is judged on unseen ones."""
         whole = self.dataset.train
         return (whole.divided_by_class if self.task.holds_out_classes else whole.divided)(first_portion, rng)
 
     @cached_property
     def spec(self) -> SpaceSpec:
-        """The search space's, fitted to the data; under the name that it was asked for by, as its table has it."""
+        """The spec of the search space, fitted to the data, under the name that its table has for it."""
         if (inputs := self.inputs) is not None:
             return inputs.spec
         return SpaceSpec(
@@ -307,7 +292,7 @@ class Run:
 
     @property
     def device_name(self) -> str:
-        """Its name, which needs no devices file once the run has begun."""
+        """The device's name, which needs no devices file once the run has begun."""
         inputs = self.inputs
         return self.device.name if inputs is None else inputs.device
 
@@ -322,7 +307,7 @@ class Run:
     @property
     def tabular_path(self) -> Path:
         """The benchmark's file, where accuracies are looked up."""
-        return Path(self.config.search.evaluator.partition(":")[2])
+        return Path(self.config.search.evaluator.removeprefix(TABULAR))
 
     @cached_property
     def task(self) -> type[TrainingAgent]:
@@ -344,7 +329,7 @@ class Run:
         return self.agent if pairs is None or judging is None else judging(pairs)
 
     def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
-        """What trains on a split: the agent with its criterion, and batches; classes are numbered without gaps."""
+        """Return what trains on a split: the agent, its criterion, and batches; classes are numbered without gaps."""
         if self.task.holds_out_classes:
             split = split.numbered_anew()
         spec = CriterionSpec(
@@ -372,7 +357,7 @@ class Run:
             )
 
     def require_same_settings(self) -> None:
-        """The settings that the folder's run was begun with, but for the pace of a training that diverged.
+        """Make sure that the folder's run has these settings, but for the pace of a training that diverged.
 
         Files and folders may have moved: what is in them tells whether they are the same.
 
@@ -384,30 +369,14 @@ class Run:
             return
         begun = with_absolute_paths(load_config(path, {}))
         differing = set(differing_settings(begun, self.config)) - changeable_settings(self.folder)
-        if self.inputs is not None:
+        if (inputs := self.inputs) is not None:
             moved = {name for name in differing if may_have_moved(begun, self.config, name)}
             differing -= moved
             # What is resumed has its own copies, whatever became of the files.
-            self.require_same_files(moved if self._is_resumed else {*moved, "space.name", "lut"})
+            named = moved if self._is_resumed else {*moved, "space.name", "lut"}
+            inputs.require_same_files(self.config, named, run=self.folder)
         if differing:
             raise RequestError(
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
                 "give another --out, or --resume alone to continue that run"
             )
-
-    def require_same_files(self, names: Iterable[str]) -> None:
-        """Make sure that the files that settings name are those that the run was begun with, where they are there.
-
-        Raises:
-            RequestError: one of them is another.
-        """
-        inputs = self.inputs
-        if inputs is None:
-            return
-        for name in names:
-            path, expected = file_named(self.config, name), inputs.files.get(name)
-            if path is not None and path.is_file() and expected not in (None, file_hash(path)):
-                raise RequestError(
-                    f"{path} is not what {self.folder} was begun with ({name}): it has changed, or is another; "
-                    "give that one, --resume alone to continue with the run's own copy, or another --out"
-                )

@@ -8,25 +8,20 @@ from typing import (
     NotRequired,  # pydantic reads Python's own from 3.12 on only
 )
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from hwnas.errors import RunError
-from hwnas.records import as_record
+from hwnas.records import OPEN, Count, as_record, read_record
 from hwnas.run import Run
-from safe_files import FileError, read_json
 
 SUMMARY = "summary.json"
 MODEL = "export/model.onnx"
 DYNAMIC_MODEL = "export/model.dynamic.onnx"
 
-
 _Number = Annotated[float, Field(ge=0)]
-_Count = Annotated[int, Field(ge=0, lt=2**53)]
-_OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class NetworkRow(TypedDict):
     """A network's figures."""
 
@@ -37,20 +32,20 @@ class NetworkRow(TypedDict):
     max_latency_ms: _Number
     budget_kept: bool | None
     advice: NotRequired[str | None]
-    params: _Count
-    macs: _Count
+    params: Count
+    macs: Count
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class Parity(TypedDict):
     """How far the exported model is from the trained network."""
 
     max_abs_difference: float
     equal_predictions: float
-    num_images: _Count
+    num_images: Count
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class Summary(NetworkRow):
     """summary.json."""
 
@@ -65,7 +60,7 @@ class Summary(NetworkRow):
 
 
 def model_of(name: str) -> str:
-    """Where a network's model is kept in a run's folder."""
+    """Return where a network's model is kept in a run's folder."""
     return MODEL if name == "winner" else f"export/{name}.onnx"
 
 
@@ -79,16 +74,13 @@ def read_summary(run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     remedy = "remove it; hwnas search --resume makes it again"
-    try:
-        summary = read_json(path)
-    except FileError as error:
-        raise RunError(f"{error}; {remedy}") from error
+    summary = read_record(dict[str, Any], path, remedy=remedy)
     as_record(Summary, summary, path, remedy=remedy)
     return located(run, summary)
 
 
 def located(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the paths of the models in the run's folder."""
+    """Return a summary with the paths of the models in the run's folder."""
     winners = {
         name: {**row, "onnx": str(run.folder / model_of(name))} for name, row in summary.get("winners", {}).items()
     }

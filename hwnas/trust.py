@@ -34,7 +34,7 @@ def require_own_certificate(table: LatencyTable, space: SearchSpace, *, name: st
 
 
 def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
-    """Why a table is not good enough to search by, as what follows its name; None where it is.
+    """Return why a table is not good enough to search by, as what follows its name; None where it is.
 
     It was made under an emulator, its milliseconds are not to be believed, it has no certificate, or one below the
     threshold.
@@ -58,7 +58,7 @@ def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
 
 
 def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_certificate: bool = False) -> str | None:
-    """What is wrong with a table that was just made and what to do about it, in one line; None where it is usable.
+    """Return in one line what is wrong with a table that was just made and what to do; None where it is usable.
 
     Args:
         name: of the table's file.
@@ -79,21 +79,20 @@ def _remedy(table: LatencyTable) -> str:
         return "profile the device itself"
     if table.is_imported:
         return "hwnas lut adapt makes a table with one from it, for a device that is here"
-    is_adapted = table.provenance.stopped_by == "adapted"
-    again = "adapt again" if is_adapted else "profile again with --fresh"
+    again = "adapt again" if table.is_adapted else "profile again with --fresh"
     if not table.slowdown.is_believed:
         return f"{again} when nothing else runs on the device"
     if table.certificate is None and table.networks:
         return "hwnas lut refit makes one from its samples, where an older version made the table"
     if table.certificate is None:
         return f"{again} and --networks 50"
-    if is_adapted:
+    if table.is_adapted:
         return "profile this device whole, with hwnas profile"
     return f"{again} when less runs beside it, with more to learn from: --networks 100 --rounds 160"
 
 
 def describe_certificate(table: LatencyTable) -> str:
-    """One line on how far a table's predictions are off, or why that says nothing."""
+    """Return one line on how far a table's predictions are off, or why that says nothing."""
     figures = describe(table.certificate) if table.certificate else "no certificate"
     if not table.slowdown.is_believed:
         return f"latency table: not certified: {table.slowdown.sentence()} (among themselves: {figures})"
@@ -101,7 +100,7 @@ def describe_certificate(table: LatencyTable) -> str:
 
 
 def describe(certificate: Certificate) -> str:
-    """A certificate in one line."""
+    """Return a certificate in one line."""
     twins = "" if certificate.twins_mape is None else f", twins {certificate.twins_mape:.1%}"
     return (
         f"{certificate.num_networks} held-out networks predicted with {certificate.mape:.1%} mean error "

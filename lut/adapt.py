@@ -10,6 +10,7 @@ import numpy as np
 from lut.build import TablePlan, finished, journal_beside, measure_plan
 from lut.errors import TableError
 from lut.model import predict_ms
+from lut.provenance import ADAPTED
 from lut.table import LatencyTable, ReportedLatency, save_table
 from profilers import Profiler
 from search_spaces import SearchSpace
@@ -60,7 +61,7 @@ def adapt_table(
             layouts=base.layouts,
             provenance=replace(
                 measured.provenance,
-                stopped_by="adapted",
+                stopped_by=ADAPTED,
                 worker={**measured.provenance.worker, "adapted_from": _origin(base), "adapted_scale": scale},
             ),
         ),

@@ -22,8 +22,9 @@ from lut.table import LatencyTable, save_table
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
+from profilers.profiler import ProfileResult
 from profilers.session import SITTING
-from safe_files import is_full, refusal
+from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
 from search_spaces.cost import GraphCosts, block_cost
 from search_spaces.onnx_export import export_block, export_network
@@ -74,7 +75,7 @@ def plan_table(
     precision: Precision = "fp32",
     seed: int = 0,
 ) -> TablePlan:
-    """The distinct blocks of a space by key, random networks, and about how long measuring them takes.
+    """Plan the distinct blocks of a space and random networks, and estimate how long measuring them takes.
 
     Raises:
         TableError: there are too few networks to calibrate and certify with.
@@ -176,7 +177,7 @@ def measure_plan(
     on_export: Callable[[int, int], None] = lambda *_: None,
     is_fresh: bool = False,
 ) -> LatencyTable:
-    """What measuring a plan gives, neither calibrated nor saved: the journal beside `path` is still there.
+    """Measure a plan into a table that is neither calibrated nor saved; the journal beside `path` stays.
 
     Raises as `build_table` does.
     """
@@ -192,19 +193,7 @@ def measure_plan(
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
     return LatencyTable(
         space=space.spec,
-        provenance=Provenance(
-            device=profiler.device.settings(),
-            worker=result.worker,
-            precision=plan.precision,
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            rounds=result.num_rounds,
-            stopped_by=result.stopped_by,
-            num_groups=result.num_groups,
-            throttled_rounds=result.num_throttled,
-            is_emulated=profiler.device.emulated,
-            seed=plan.seed,
-            onnx_sha256={m.key: m.sha256 for m in models},
-        ),
+        provenance=_provenance(plan, profiler.device, models, result),
         entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
         networks=tuple(
             NetworkMeasurement(
@@ -223,8 +212,24 @@ def measure_plan(
     )
 
 
+def _provenance(plan: TablePlan, device: Device, models: Sequence[Model], result: ProfileResult) -> Provenance:
+    return Provenance(
+        device=device.settings(),
+        worker=result.worker,
+        precision=plan.precision,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        rounds=result.num_rounds,
+        stopped_by=result.stopped_by,
+        num_groups=result.num_groups,
+        throttled_rounds=result.num_throttled,
+        is_emulated=device.emulated,
+        seed=plan.seed,
+        onnx_sha256={m.key: m.sha256 for m in models},
+    )
+
+
 def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
-    """The table with calibration and certificate from its networks, or without both where there are too few.
+    """Return the table with calibration and certificate from its networks, or without both where there are too few.
 
     Networks that failed, that were measured only once, or that contain a block that failed, say nothing.
 
@@ -249,7 +254,7 @@ def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
 
 
 def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, int]:
-    """How often each block, by key, is in a network."""
+    """Return how often each block, by key, is in a network."""
     counts: dict[str, int] = {}
     for block in space.blocks(architecture):
         if not block.is_identity:
@@ -258,7 +263,7 @@ def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, in
 
 
 def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
-    """Whether odd and even sittings agree about the networks; never without networks."""
+    """Return whether odd and even sittings agree about the networks; never without networks."""
     chosen = [m for m in measurements if m.key in networks and m.error is None]
     if not chosen:
         return False
@@ -268,7 +273,7 @@ def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, Net
 
 
 def certificate_of(table: LatencyTable, space: SearchSpace) -> Certificate | None:
-    """How wrong the table's predictions are by its own held-out networks; None where those are fewer than two.
+    """Return how wrong the table's predictions are by its held-out networks; None where those are fewer than two.
 
     Raises:
         SpaceError: a network of the table is none of the space.
@@ -309,7 +314,7 @@ def _export(
     *,
     is_fresh: bool,
 ) -> tuple[list[Model], dict[str, str]]:
-    """The models of a plan, and what could not be exported."""
+    """Return the models of a plan, and what could not be exported."""
 
     def export_planned(planned: Block | NetworkPlan) -> Path:
         if isinstance(planned, Block):
@@ -331,7 +336,7 @@ def _export(
 
 
 def journal_beside(path: Path) -> Path:
-    """Where the samples of an unfinished table are."""
+    """Return where the samples of an unfinished table are."""
     return path.with_name(path.name + ".journal")
 
 
@@ -348,6 +353,5 @@ def require_writable(path: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        if is_full(error):
-            raise refusal(error, path) or error from error
+        raise_if_full(error, path)
         raise TableError(f"cannot write to {path.parent}: {error.strerror}; give another folder") from error

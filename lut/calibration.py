@@ -291,8 +291,10 @@ class _Problem:
         return total
 
     def _of_properties(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Milliseconds that networks spend in blocks of each property, and how many those are in typical blocks' time;
-        [num_networks, num_properties] each."""
+        """Return the milliseconds that networks spend in blocks of each property, and how many such blocks they have.
+
+        The number is in milliseconds of a typical block; both are [num_networks, num_properties].
+        """
         typical_ms = float(np.median(self.block_ms))
         return (self.counts * self.block_ms) @ self.properties, typical_ms * self.counts @ self.properties
 
@@ -319,7 +321,7 @@ def _log_evidence(covariances: NDArray[np.float64], residual: NDArray[np.float64
 
 
 def _properties(keys: Sequence[str]) -> NDArray[np.float64]:
-    """[num_keys, num_properties] which of the properties that keys spell out each block has, channels left out."""
+    """Return which of the properties that keys spell out each block has, [num_keys, num_properties]; not channels."""
     properties = []
     for key in keys:
         family, _, fields = key.partition("(")

@@ -58,7 +58,7 @@ class Certificate:
         return self
 
     def is_close_to(self, other: Certificate) -> bool:
-        """Whether both have the same figures, but for rounding."""
+        """Return whether both have the same figures, but for rounding."""
         mine, others = asdict(self), asdict(other)
         return all(mine[name] == others[name] or _is_close(mine[name], others[name]) for name in mine)
 
@@ -74,7 +74,7 @@ def certify(
     repeatability_mape: float,
     twins_mape: float | None = None,
 ) -> Certificate:
-    """The certificate of predictions for networks that were never used to make them.
+    """Return the certificate of predictions for networks that were never used to make them.
 
     Raises:
         ValueError: there are fewer than two networks.

@@ -14,7 +14,7 @@ from lut.errors import TableError
 from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
 from profilers import Measurement
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.pace import Pace
 from search_spaces import SearchSpace
 
@@ -44,7 +44,7 @@ class Difference:
 
 
 def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
-    """How the blocks of two tables differ, by their isolated latencies.
+    """Compare the blocks of two tables by their isolated latencies.
 
     Raises:
         TableError: they have no block in common.
@@ -72,9 +72,9 @@ def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
 
 
 def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyTable:
-    """One table with the entries and networks of all, calibrated and certified anew.
+    """Join the entries and networks of all tables into one, calibrated and certified anew.
 
-    A block that several tables measured keeps all its samples, as sessions of their own: such blocks tell how fast the
+    A block that several tables measured keeps all its samples, as sittings of their own: such blocks tell how fast the
     device was each time.
 
     Raises:
@@ -89,7 +89,7 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
         if differing:
             raise TableError(f"tables that differ in {', '.join(differing)} do not merge: measurements never mix")
         visits = [v for m in (*merged.entries, *(n.measurement for n in merged.networks)) for v in m.visits]
-        shift = (max(visits, default=0) // SESSION_STRIDE + 1) * SESSION_STRIDE
+        shift = (max(visits, default=0) // SITTING_STRIDE + 1) * SITTING_STRIDE
         mine, theirs = merged.by_key, {m.key: _shifted(m, shift) for m in table.entries}
         networks = {n.measurement.key: n for n in merged.networks}
         for network in table.networks:

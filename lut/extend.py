@@ -18,7 +18,7 @@ TOLERATED = 0.05
 
 
 def extension_plan(table: LatencyTable, space: SearchSpace, *, num_networks: int, seed: int) -> TablePlan | None:
-    """Everything in the table once more, and networks for calibration that it lacks; None where it lacks none of them.
+    """Plan all of the table once more, and networks for calibration that it lacks; None where it lacks none.
 
     Args:
         num_networks: drawn by the seed; those that the table has are not drawn again, so there can be fewer.
@@ -49,7 +49,7 @@ def extend_table(
     onnx_folder: Path,
     on_export: Callable[[int, int], None] = lambda *_: None,
 ) -> LatencyTable:
-    """Measure the plan and join its samples with the table's, as sessions of their own; calibrate and certify anew.
+    """Measure the plan and join its samples with the table's, as sittings of their own; calibrate and certify anew.
 
     Blocks and networks that were measured before tell how fast the machine was each time; where it was slowed then and
     is less so now, only the new samples count. An interrupted call is continued by the next. The better table is at
@@ -67,7 +67,7 @@ def extend_table(
 
 
 def extension_beside(path: Path, seed: int) -> Path:
-    """What an extension of the table would be called; only its journal ever exists."""
+    """Return the path of an extension of the table; only its journal ever exists."""
     return path.with_name(f"{path.stem}.extension-{seed}{path.suffix}")
 
 
@@ -78,7 +78,7 @@ def forget_extensions(path: Path) -> None:
 
 
 def _better(table: LatencyTable, measured: LatencyTable, space: SearchSpace) -> LatencyTable:
-    """Both joined, unless that is worse; of a table that is not to be believed nothing is worth keeping."""
+    """Return both joined, unless that is worse; the new one alone where the table is not to be believed."""
     if not table.slowdown.is_believed:
         return finished(measured, space) if measured.slowdown.by < table.slowdown.by else table
     joined = merge_tables([table, measured], space)

@@ -51,7 +51,7 @@ class BlockLayout:
 
 
 def block_layout(block: Block, operations: Sequence[str]) -> BlockLayout:
-    """What the block's conversions become in a network.
+    """Return what the block's conversions become in a network.
 
     Args:
         operations: of the optimised graph of the block alone, in the order they run.
@@ -105,7 +105,7 @@ class LayoutWalk:
                     self.gives[state, i] = transition.gives_blocked
 
     def total(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Sum over each network's blocks of a value per candidate and layout of its input.
+        """Sum a value per candidate and layout of its input over each network's blocks.
 
         Args:
             values: [2, num_candidates] after a plain and after a blocked input.
@@ -128,7 +128,7 @@ class LayoutWalk:
         return sums
 
     def changes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures, 2] operations and elements that networks have more than their blocks alone."""
+        """Return the operations and elements that networks have more than their blocks, [num_architectures, 2]."""
         return np.stack([self.total(v, architectures) for v in (self.nodes, self.elements)], axis=1)
 
 

@@ -47,7 +47,7 @@ class LatencyModel:
         self._costs = _Costs(table, space)
 
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Predicted latency of each architecture, in milliseconds per forward pass.
+        """Predict the latency of each architecture, in milliseconds per forward pass.
 
         Sums the (calibrated) latencies of the chosen blocks, and what their neighbours change about them. Assumes the
         table's batch size, precision and threads.
@@ -64,11 +64,11 @@ class LatencyModel:
         return self._costs.total_ms(self.space.as_array(architectures))
 
     def predict_one_ms(self, architecture: Architecture) -> float:
-        """Predicted latency of one architecture, in milliseconds per forward pass."""
+        """Predict the latency of one architecture, in milliseconds per forward pass."""
         return float(self.predict_ms(np.array([architecture]))[0])
 
     def extreme(self, *, slowest: bool = False) -> tuple[Architecture, float]:
-        """The fastest (or slowest) architecture and its predicted milliseconds.
+        """Return the fastest (or slowest) architecture and its predicted milliseconds.
 
         Found segment by segment, see `extreme_architecture`; what neighbours change about blocks can hide a little.
         """
@@ -77,7 +77,7 @@ class LatencyModel:
 
 
 def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Predicted latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing.
+    """Predict the latency of architectures, [num_architectures] milliseconds; NaN where an entry is missing.
 
     Raises:
         SpaceError: an architecture has another number of decisions, or a choice that does not exist.
@@ -125,7 +125,7 @@ class _Costs:
 
 
 def energy_mj(table: LatencyTable, space: SearchSpace, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-    """[num_architectures] millijoules of one forward pass: the sum over the blocks.
+    """Return the millijoules of one forward pass, [num_architectures]: the sum over the blocks.
 
     Raises:
         TableError: the table has no energy of a block, since its device has no counter that may be read.
@@ -140,7 +140,7 @@ def energy_mj(table: LatencyTable, space: SearchSpace, architectures: NDArray[np
 
 
 def _fitting_flags(spec: SpaceSpec) -> str:
-    """What makes a search fit a published table; the data's classes may be fewer than the outputs."""
+    """Return the flags that make a search fit a published table; the data's classes may be fewer than the outputs."""
     return (
         f"Search what was published: --space {spec.name} --input-size {spec.input_size} --width {spec.width:g} "
         f"--set space.outputs={spec.num_classes}, with images of {spec.in_channels} channels"
@@ -148,7 +148,7 @@ def _fitting_flags(spec: SpaceSpec) -> str:
 
 
 def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
-    """The command that builds a table for a space on the device and in the precision of another table."""
+    """Return the command that builds a table for a space on the device and in the precision of another table."""
     device, precision = like.provenance.device, like.provenance.precision
     return (
         f"hwnas profile --space {spec.name} --input-size {spec.input_size} --channels {spec.in_channels} "

@@ -57,17 +57,17 @@ class NetworkPlan:
 
     @property
     def key(self) -> str:
-        """Its name among the models that are measured."""
+        """The network's name among the models that are measured."""
         return network_key(self.architecture, self.role)
 
 
 def network_key(architecture: Architecture, role: Role) -> str:
-    """A network's name among the models that are measured."""
+    """Return a network's name among the models that are measured."""
     return f"{role}({'-'.join(map(str, architecture))})"
 
 
 def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPlan]:
-    """Distinct random networks spread over the range of multiply-accumulates, 40 % for calibration; some twins on top.
+    """Draw distinct networks spread over the range of multiply-accumulates, 40 % for calibration; some twins on top.
 
     Uniform choices would crowd all networks into the middle of the range, so a pool is drawn in which some networks
     prefer few choices, and the networks are taken from equal slices of the pool's range. Networks for calibration are
@@ -101,7 +101,7 @@ def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPla
 
 
 def _spread(num: int, num_chosen: int) -> NDArray[np.int64]:
-    """Positions spread evenly over `num` places, the first and the last among them."""
+    """Return positions spread evenly over `num` places, the first and the last among them."""
     return np.linspace(0, num - 1, num_chosen).round().astype(np.int64)
 
 

@@ -12,9 +12,9 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from safe_files import FileError, cached, drafting, explaining
-from safe_files.cached import sha256_of
-from search_spaces import ExportError
+from safe_files import FileError, cached, drafting, explaining, sha256_of
+from search_spaces import Architecture, ExportError, SearchSpace
+from search_spaces.onnx_export import export_network
 
 Precision = Literal["fp32", "int8"]
 
@@ -28,7 +28,7 @@ VERSION = f"2;onnxruntime={onnxruntime.__version__}"
 
 
 def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: bool = False) -> Path:
-    """The model's file in a precision, made beside the float file unless it is there, unchanged and of the same floats.
+    """Return the model's file in a precision, made beside the float file unless it is there as it was made.
 
     int8 is static quantization in QDQ form, per-channel weights, by onnxruntime. A part of a network (`is_part`) takes
     and gives quantized tensors, as it does between its neighbours; a whole network takes and gives floats.
@@ -51,6 +51,19 @@ def in_precision(path: Path, precision: Precision, *, is_part: bool, is_fresh: b
     return cached(quantized, made_of, lambda draft: _quantize(path, draft, is_part=is_part), is_fresh=is_fresh)
 
 
+def network_in_precision(
+    space: SearchSpace, architecture: Architecture, folder: Path, precision: Precision, *, batch: int, opset: int | None
+) -> Path:
+    """Return the file of a whole network in a precision, exported into `folder` unless it is there as it was made.
+
+    Raises:
+        ExportError: it cannot be expressed in ONNX, or not be quantized.
+        WriteError: the folder cannot be written to.
+    """
+    exported = export_network(space, architecture, folder, batch=batch, opset=opset)
+    return in_precision(exported, precision, is_part=False)
+
+
 class _RandomInputs:
     """Standard normal inputs: what BatchNorm lets through on average."""
 
@@ -63,7 +76,7 @@ class _RandomInputs:
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input by name, None after the last."""
+        """Return the next input by name, None after the last."""
         return next(self._batches, None)
 
 
@@ -107,7 +120,7 @@ def without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the quantization of its input and the dequantization of its output."""
+    """Return the model without the quantization of its input and the dequantization of its output."""
     graph = model.graph
     (graph_input,), (graph_output,) = graph.input, graph.output
     first = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph_input.name), None)

@@ -26,9 +26,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+IMPORTED, ADAPTED = "imported", "adapted"
+"""What stands for the end of measuring in tables that others published, and in those made from another table."""
+
 TOLD: Mapping[str, Mapping[str, type]] = {
-    "imported": {"source": str},
-    "adapted": {"adapted_from": str, "adapted_scale": float},
+    IMPORTED: {"source": str},
+    ADAPTED: {"adapted_from": str, "adapted_scale": float},
 }
 """What tables that were not measured say of their origin."""
 

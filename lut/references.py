@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lut.networks import NetworkMeasurement
-from lut.precision import in_precision
+from lut.precision import in_precision, network_in_precision
 from lut.table import LatencyTable
 from profilers import Model
 from search_spaces import SearchSpace
-from search_spaces.onnx_export import export_block, export_network
+from search_spaces.onnx_export import export_block
 
 NUM_BLOCKS = 6
 NUM_NETWORKS = 4
@@ -37,11 +37,11 @@ class References:
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """All of them, to be measured."""
+        """All blocks and networks, to be measured."""
         return self.blocks + self.networks
 
     def drift(self, now_ms: Mapping[str, float]) -> float | None:
-        """How many times as long they take now: the median, of networks where there are some, else of blocks.
+        """Return how many times as long they take now: the median of networks where there are some, else of blocks.
 
         None where none of them was measured.
         """
@@ -52,7 +52,7 @@ class References:
 
 
 def is_plausible(drift: float) -> bool:
-    """Whether the same machine may have become so many times slower."""
+    """Return whether the same machine may have become so many times slower."""
     return 1 / MOST_DRIFT <= drift <= MOST_DRIFT
 
 
@@ -65,7 +65,7 @@ def choose_references(
     num_blocks: int = NUM_BLOCKS,
     num_networks: int = NUM_NETWORKS,
 ) -> References:
-    """Blocks spread over the range of latencies, and the measured networks that take closest to `near_ms`.
+    """Choose blocks spread over the range of latencies, and the measured networks that take closest to `near_ms`.
 
     Only what the table has samples of: carried over or imported latencies are nobody's measurement. Exported where
     they are not in `onnx_folder` yet.
@@ -88,11 +88,7 @@ def choose_references(
         networks=tuple(
             Model(
                 key=n.measurement.key,
-                path=in_precision(
-                    export_network(space, n.architecture, onnx_folder, batch=batch, opset=opset),
-                    precision,
-                    is_part=False,
-                ),
+                path=network_in_precision(space, n.architecture, onnx_folder, precision, batch=batch, opset=opset),
             )
             for n in networks
         ),
@@ -101,7 +97,7 @@ def choose_references(
 
 
 def spread_blocks(table: LatencyTable, num: int) -> set[str]:
-    """Keys of so many measured blocks, from the fastest to the slowest."""
+    """Return the keys of so many measured blocks, from the fastest to the slowest."""
     ranked = sorted(table.latency_ms.keys() & table.by_key.keys(), key=lambda key: (table.latency_ms[key], key))
     if not ranked:
         return set()

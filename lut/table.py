@@ -19,19 +19,16 @@ from lut.certificate import Certificate
 from lut.errors import TableError
 from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
-from lut.provenance import STRICT, Count, Latency, NotNegative, Provenance
+from lut.provenance import ADAPTED, IMPORTED, STRICT, Count, Latency, NotNegative, Provenance
 from profilers import Device, Measurement
 from profilers.estimate import estimate_ms, first_run_ms, split_half_errors
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
-from safe_files import FileError, WriteError, read_json, write_text
+from safe_files import FileError, WriteError, first_fault, read_json, write_text
 from search_spaces import Block, SearchSpace, SpaceSpec
 
 FORMAT = "hwnas-latency-table"
 VERSION = 2
-
-IMPORTED = "imported"
-"""What ended the measuring of tables that others published."""
 
 UNCALIBRATED_VERSION = 1
 """Tables of this version are read without their calibration, whose numbers meant something else, and their
@@ -148,7 +145,7 @@ class LatencyTable:
         return found if found.keys() >= self.latency_ms.keys() else {}
 
     def block_ms(self, key: str) -> float:
-        """What a block adds to a network: its isolated latency, calibrated where the table is."""
+        """Return what a block adds to a network: its isolated latency, calibrated where the table is."""
         isolated = self.latency_ms[key]
         return isolated if self.calibration is None else self.calibration.block_ms(key, isolated)
 
@@ -207,13 +204,18 @@ class LatencyTable:
             )
 
     def missing(self, space: SearchSpace) -> list[str]:
-        """Keys of the blocks of a space that the table has no latency of, in the order of the space."""
+        """Return the keys of the blocks of a space that the table has no latency of, in the order of the space."""
         return [key for key in block_keys(space) if key not in self.latency_ms]
 
     @property
     def is_imported(self) -> bool:
         """Whether others published it, for a device that need not be at hand."""
         return self.provenance.stopped_by == IMPORTED
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether it was made from another table and a few measured networks."""
+        return self.provenance.stopped_by == ADAPTED
 
     @property
     def batch(self) -> int:
@@ -227,7 +229,7 @@ class LatencyTable:
 
 
 def block_keys(space: SearchSpace) -> list[str]:
-    """Keys of the distinct blocks of a space that take time, in order."""
+    """Return the keys of the distinct blocks of a space that take time, in order."""
     return list(dict.fromkeys(b.key for b in space.candidates if not b.is_identity))
 
 
@@ -252,7 +254,7 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
 
 
 def load_table(path: Path | str) -> LatencyTable:
-    """The table in a file.
+    """Read the table in a file.
 
     Raises:
         TableError: the file is missing, cut, changed since it was written, not a table of this version, or says what
@@ -260,7 +262,7 @@ def load_table(path: Path | str) -> LatencyTable:
     """
     path = Path(path)
     try:
-        document = read_json(Path(path))
+        document = read_json(path)
     except FileError as error:
         if isinstance(error.__cause__, OSError):
             raise TableError(f"cannot read the latency table {path}: {error.__cause__.strerror}") from error
@@ -278,9 +280,9 @@ def load_table(path: Path | str) -> LatencyTable:
         # As JSON: there a list may be a tuple, and yet true is no number and "1" neither.
         return _ADAPTER.validate_json(_canonical(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise TableError(f"{path} does not follow the table schema: {where}: {first['msg']}; profile again") from error
+        raise TableError(
+            f"{path} does not follow the table schema: {first_fault(error, whole='the table')[0]}; profile again"
+        ) from error
 
 
 def _canonical(content: object) -> str:

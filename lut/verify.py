@@ -12,13 +12,12 @@ from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.model import predict_ms
 from lut.networks import draw_networks
-from lut.precision import in_precision
+from lut.precision import network_in_precision
 from lut.references import choose_references
 from lut.table import LatencyTable
 from profilers import Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
 from search_spaces import SearchSpace
-from search_spaces.onnx_export import export_network
 
 NUM_BLOCKS = 12
 """Blocks measured again, to tell drift of the device from error of the model."""
@@ -65,12 +64,7 @@ def verify_table(
     models = list(references.models)
     names = {a: f"network({'-'.join(map(str, a))})" for a in fresh}
     models += [
-        Model(
-            key=n,
-            path=in_precision(
-                export_network(space, a, onnx_folder, batch=batch, opset=opset), precision, is_part=False
-            ),
-        )
+        Model(key=n, path=network_in_precision(space, a, onnx_folder, precision, batch=batch, opset=opset))
         for a, n in names.items()
     ]
     with TemporaryDirectory() as scratch:

@@ -16,7 +16,7 @@ from profilers.profiler import Profiler
 STEP_TIMEOUT_S = 5.0
 """Deadline of each of the few steps."""
 
-STEADY = "latencies are steadier with: sudo cpupower frequency-set -g performance"
+STEADY = "latencies are steadier with: cpupower frequency-set -g performance"
 
 HOT_C = 80.0
 """Above this, processors of boards begin to slow themselves down."""
@@ -88,9 +88,7 @@ def _machine(about: Mapping[str, Any]) -> Iterator[Finding]:
             step="clock",
             is_good=True,
             text=f"governor {governor}",
-            remedy=""
-            if governor == "performance"
-            else "latencies are steadier with: cpupower frequency-set -g performance",
+            remedy="" if governor == "performance" else STEADY,
         )
     if temperature is not None:
         yield Finding(

@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
-from safe_files import FileError, expanded, read_yaml
+from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
 UNKNOWN = "unknown"
@@ -156,7 +156,7 @@ class Device:
         return self.runtime != UNKNOWN
 
     def settings(self) -> DeviceSettings:
-        """What a measurement depends on: everything but the description, the way there and the deadlines."""
+        """Return what a measurement depends on: all but the description, the way there and the deadlines."""
         settings = DeviceSettings(
             name=self.name,
             runtime=self.runtime,
@@ -178,7 +178,7 @@ class Device:
 
 
 def load_devices(path: Path | None = None) -> dict[str, Device]:
-    """All devices of a file by name; of the shipped devices.yaml without one.
+    """Return all devices of a file by name; without a file, those of the shipped devices.yaml.
 
     Raises:
         DeviceError: the file cannot be read or says something else than devices.
@@ -196,7 +196,7 @@ def load_devices(path: Path | None = None) -> dict[str, Device]:
 
 
 def find_device(name: str, path: Path | None = None) -> Device:
-    """The device of that name.
+    """Return the device of that name.
 
     Raises:
         DeviceError: there is none, or its worker is a file of code that may not be run.
@@ -217,7 +217,7 @@ def find_device(name: str, path: Path | None = None) -> Device:
 def adjusted(
     device: Device, *, threads: int | None = None, batch: int | None = None, tuning: str | None = None
 ) -> Device:
-    """The device with other settings; fixed cores are given up where their number no longer fits.
+    """Return the device with other settings; fixed cores are given up where their number does not fit.
 
     Raises:
         DeviceError: a setting is out of range.
@@ -261,20 +261,19 @@ def _parse(name: str, settings: object, path: Path) -> Device:
     try:
         return TypeAdapter(Device).validate_json(json.dumps({**settings, "name": name}), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise DeviceError(f"device {name!r} in {path}: {where}: {first['msg']}, got {first['input']!r}") from error
+        fault, found = first_fault(error, whole="settings")
+        raise DeviceError(f"device {name!r} in {path}: {fault}, got {found!r}") from error
 
 
 def _shipped_file() -> Path:
-    """devices.yaml beside this module in an installed wheel, at the top of the tree in a checkout."""
+    """Return devices.yaml beside this module in an installed wheel, at the top of the tree in a checkout."""
     here = Path(__file__).resolve().parent
     inside = here / "devices.yaml"
     return inside if inside.exists() else here.parent / "devices.yaml"
 
 
 def remedy(device: Device) -> str:
-    """What to do about a device that does not answer."""
+    """Return what to do about a device that does not answer."""
     if device.emulated:
         return "start it: hwnas device emulate rpi4"
     if device.rpc is not None and device.rpc.tracker:

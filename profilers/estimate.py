@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from profilers.measurement import SESSION_STRIDE, Measurement
+from profilers.measurement import SITTING_STRIDE, Measurement
 
 NEIGHBOURS = 10
 """Visits on either side whose median ratio is the disturbance of a visit."""
@@ -28,7 +28,7 @@ PREEMPTED_NS = 2_000
 
 
 def estimate_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Latency of every successfully measured model in milliseconds per forward pass.
+    """Return the latency of every successfully measured model in milliseconds per forward pass.
 
     All models were visited in interleaved rounds, so a slow stretch of the machine shows in neighbouring visits of
     different models alike. Each sample's ratio to its model's median is divided by the running median of that ratio
@@ -55,18 +55,18 @@ def first_run_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
 
 
 def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.float64]]:
-    """Each measurement's samples in nanoseconds, with what disturbed all models at the time divided out.
+    """Return each measurement's samples in nanoseconds, with what disturbed all models at the time divided out.
 
     Samples during which the thread lost its core count with their CPU time.
     """
     if not measurements:
         return []
     pool = Pool(measurements)
-    return pool.split(pool.time_ns / pool.session_level() / pool.common_mode())
+    return pool.split(pool.time_ns / pool.sitting_level() / pool.common_mode())
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
-    """Mean relative difference between estimates from two halves of the samples: the repeatability of the estimates.
+    """Return the mean relative difference between estimates from two halves of the samples.
 
     Over the models whose keys are in `of`, all of them for None; NaN where none of them has two samples.
     """
@@ -75,7 +75,7 @@ def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str]
 
 
 def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Relative difference between estimates from two halves, of every model with two samples or more.
+    """Return the relative difference between estimates from two halves, of models with two samples or more.
 
     The halves are odd and even sittings, so that what changes with opening a model shows; of one sitting, odd and even
     samples.
@@ -83,7 +83,7 @@ def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
     measured = [m for m in measurements if m.num_samples >= 2]
     errors = {}
     for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
-        _, sitting = np.unique(np.asarray(measurement.visits) // SESSION_STRIDE, return_inverse=True)
+        _, sitting = np.unique(np.asarray(measurement.visits) // SITTING_STRIDE, return_inverse=True)
         is_odd = (sitting if sitting.any() else np.arange(len(samples))) % 2 == 1
         odd, even = np.median(samples[is_odd]), np.median(samples[~is_odd])
         errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
@@ -111,39 +111,39 @@ class Pool:
         self.time_ns = np.where(self.is_preempted & self.is_busy, cpu_ns, wall_ns)
 
     def split(self, row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """A row of all samples as one array per model."""
+        """Return a row of all samples as one array per model."""
         return np.split(row, np.cumsum(self.lengths)[:-1])
 
     def typical_ns(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Its model's median, for every sample."""
+        """Return for every sample the median of its model."""
         return np.repeat([np.median(samples) for samples in self.split(row)], self.lengths)
 
     def _does_all_work(self) -> bool:
-        """Whether the timing thread takes as much CPU time when it is interrupted: others do not go on meanwhile."""
+        """Return whether the timing thread takes as much CPU time when it is interrupted: no other goes on then."""
         kept = np.where(self.is_preempted, np.nan, self.wall_ns)
         typical_ns = [np.nanmedian(row) if np.isfinite(row).any() else np.nan for row in self.split(kept)]
         ratio = (self.cpu_ns / np.repeat(typical_ns, self.lengths))[self.is_preempted]
         return not np.nanmedian(ratio) < OWN_WORK if np.isfinite(ratio).any() else True
 
-    def session_level(self) -> NDArray[np.float64]:
-        """How slow the machine was in each sample's session, by the models that were in every session."""
-        sessions = self.visits // SESSION_STRIDE
-        names = np.unique(sessions)
+    def sitting_level(self) -> NDArray[np.float64]:
+        """Return how slow the machine was in each sample's sitting, by the models that were in every sitting."""
+        sittings = self.visits // SITTING_STRIDE
+        names = np.unique(sittings)
         level = np.ones_like(self.time_ns)
         if len(names) == 1:
             return level
         models = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        is_anchor = np.array([len(np.unique(sessions[models == m])) == len(names) for m in range(len(self.lengths))])
+        is_anchor = np.array([len(np.unique(sittings[models == m])) == len(names) for m in range(len(self.lengths))])
         ratio = self.time_ns / self.typical_ns(self.time_ns)
         for name in names:
-            chosen = (sessions == name) & is_anchor[models]
+            chosen = (sittings == name) & is_anchor[models]
             if chosen.any():
-                level[sessions == name] = np.median(ratio[chosen])
+                level[sittings == name] = np.median(ratio[chosen])
         return level
 
     def common_mode(self) -> NDArray[np.float64]:
-        """Running median over neighbouring visits of the samples' ratio to what is typical of their model."""
-        levelled = self.time_ns / self.session_level()
+        """Return the running median over neighbouring visits of the ratio to what is typical of the model."""
+        levelled = self.time_ns / self.sitting_level()
         order = np.argsort(self.visits, kind="stable")
         ratio = (levelled / self.typical_ns(levelled))[order]
         window = min(2 * NEIGHBOURS + 1, len(ratio))
@@ -152,6 +152,6 @@ class Pool:
         return mode
 
     def disturbance(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """In time order, the visits and how much slower than at the speed of the estimates the machine was then."""
+        """Return the visits in time order, and how much slower than the estimates' speed the machine was then."""
         order = np.argsort(self.visits, kind="stable")
-        return self.visits[order], (self.session_level() * self.common_mode())[order]
+        return self.visits[order], (self.sitting_level() * self.common_mode())[order]

@@ -14,15 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from pydantic.dataclasses import dataclass
 
 from profilers.errors import WorkerLostError
+from profilers.measurement import DAY_NS
 from profilers.quoting import printable, quoted
-
-DAY_NS = 86_400 * 10**9
-"""No run of a model and no opening takes longer."""
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-WallNs = Annotated[int, Field(ge=1, le=DAY_NS)]
-CpuNs = Annotated[int, Field(ge=0, le=DAY_NS)]
+WallNs = Annotated[int, Field(ge=1, lt=DAY_NS)]
+CpuNs = Annotated[int, Field(ge=0, lt=DAY_NS)]
 """Clocks of threads may stand still during a short run."""
 
 Index = Annotated[int, Field(ge=0, le=10**9)]

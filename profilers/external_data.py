@@ -12,9 +12,11 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import uses_external_data
 
+from safe_files import sha256_of
+
 
 def external_files(path: Path) -> list[Path]:
-    """The files that hold weights of a model; none of what is no ONNX file.
+    """Return the files that hold weights of a model; none of what is no ONNX file.
 
     Files that are not in the model's folder are left out: runtimes refuse them, and they are nobody's to copy.
     """
@@ -22,18 +24,18 @@ def external_files(path: Path) -> list[Path]:
 
 
 def size_bytes(path: Path) -> int:
-    """Bytes of a model's file and of those that hold its weights."""
+    """Return bytes of a model's file and of those that hold its weights."""
     return sum(file.stat().st_size for file in (path, *external_files(path)))
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a model's file; where it has weights elsewhere, of the hashes of all its files."""
-    hashes = [_sha256(file) for file in (path, *external_files(path))]
+    """Return SHA-256 of a model's file; where it has weights elsewhere, of the hashes of all its files."""
+    hashes = [sha256_of(file) for file in (path, *external_files(path))]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def parcel(path: Path, scratch: Path) -> dict[str, Path]:
-    """What to copy for a file to be opened elsewhere, by names to copy it under; the file itself comes last.
+    """Return what to copy for a file to be opened elsewhere, by names to copy it under; the file itself comes last.
 
     Names tell the content, so that files of one name from different folders can lie side by side, and what is there
     already can be found. A model with weights in other files is written anew, to look for them under those names.
@@ -57,16 +59,11 @@ def parcel(path: Path, scratch: Path) -> dict[str, Path]:
 def _travelling_name(path: Path) -> str:
     # Names of weights come from a file that somebody made; these go through the shells of boards.
     suffix = path.suffix if re.fullmatch(r"\.[A-Za-z0-9_]+", path.suffix) else ""
-    return f"{_sha256(path)[:24]}{suffix}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{sha256_of(path)[:24]}{suffix}"
 
 
 def _parsed(path: Path) -> ModelProto:
-    """The model without its weights in other files; an empty one of what is no ONNX file."""
+    """Return the model without its weights in other files; an empty one of what is no ONNX file."""
     try:
         return onnx.load(path, load_external_data=False)
     except DecodeError:
@@ -74,7 +71,7 @@ def _parsed(path: Path) -> ModelProto:
 
 
 def _references(path: Path, model: ModelProto) -> Iterator[tuple[TensorProto, Path]]:
-    """The tensors that lie in other files, and those files."""
+    """Yield the tensors that lie in other files, and those files."""
     folder = path.resolve().parent
     functions = (node for function in model.functions for node in function.node)
     for tensor in (*_tensors(model.graph), *_constants(functions)):
@@ -93,7 +90,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _constants(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    """The tensors among the attributes of nodes, and those of the graphs there."""
+    """Yield the tensors among the attributes of nodes, and those of the graphs there."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:

@@ -226,7 +226,7 @@ def _parsed(kind: TypeAdapter[_RecordT], record: object) -> _RecordT:
 
 
 def _parsed_groups(found: object, groups: list[list[int]]) -> list[list[int]]:
-    """The groups of the journal: memory may have been another when it was begun, the models are the same."""
+    """Return the groups of the journal, which was begun with the same models and perhaps with other memory."""
     parsed = _GROUPS.validate_json(json.dumps(found), strict=True)
     expected = {index for members in groups for index in members}
     if {index for members in parsed for index in members} != expected or not all(parsed):

@@ -11,7 +11,7 @@ import numpy as np
 
 from profilers.external_data import content_hash
 
-SESSION_STRIDE = 1_000_000
+SITTING_STRIDE = 1_000_000
 """Visits of models opened anew are numbered from the next multiple of this."""
 
 MAX_VISIT = 2**53
@@ -28,7 +28,7 @@ class Measurement:
     Attributes:
         key: the model's name in the pool.
         visits: position of each sample in the sequence of visits over all models; time order. Divided by
-            SESSION_STRIDE it tells which sitting, between opening the models and ending the worker, the sample is of.
+            SITTING_STRIDE it tells which sitting, between opening the models and ending the worker, the sample is of.
         wall_ns: wall-clock nanoseconds of each sample.
         cpu_ns: CPU nanoseconds of the timing thread during each sample.
         first_ns: wall-clock nanoseconds of the first run of each visit, after other models have had the caches; empty

@@ -11,7 +11,7 @@ from pathlib import Path
 from profilers.errors import MeasurementError
 from profilers.external_data import size_bytes
 from profilers.grouping import share_out
-from profilers.measurement import SESSION_STRIDE, Measurement, Model
+from profilers.measurement import SITTING_STRIDE, Measurement, Model
 from profilers.profiler import Profiler, ProfileResult
 
 
@@ -73,7 +73,7 @@ def _joined(models: Sequence[Model], results: Sequence[ProfileResult]) -> Profil
         for measurement in result.measurements:
             moved = replace(measurement, visits=tuple(v + shift for v in measurement.visits))
             found[moved.key] = found[moved.key].joined(moved) if moved.key in found else moved
-        shift += (latest // SESSION_STRIDE + 1) * SESSION_STRIDE
+        shift += (latest // SITTING_STRIDE + 1) * SITTING_STRIDE
     first = results[0]
     return replace(
         first,

@@ -10,10 +10,10 @@ from pathlib import Path
 from profilers.device import Device, remedy, require_measurable
 from profilers.errors import MeasurementError, WorkerLostError
 from profilers.events import Inspected
+from profilers.host_names import require_resolved, ssh_host
 from profilers.journal import Journal
 from profilers.measurement import Measurement, Model
 from profilers.pace import Pace
-from profilers.reach import require_resolved, ssh_host
 from profilers.session import MAX_LOSSES, Session, collect, collect_pace
 from profilers.transport import Transport, transport_for, worker_file
 
@@ -91,7 +91,7 @@ class Profiler:
     on_progress: Callable[[str, int, int], None] = lambda *_: None
 
     def measure(self, models: Sequence[Model], journal_path: Path) -> ProfileResult:
-        """Measurements of all models; continues the journal where there is one.
+        """Measure all models; continue the journal where there is one.
 
         A model that the runtime rejects, that crashes it or that does not answer in time becomes an entry with an
         error; the others are measured all the same.
@@ -170,7 +170,7 @@ class Profiler:
             raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
     def inspect(self, models: Sequence[Model]) -> dict[str, Inspection]:
-        """What the runtime makes of the models, by key.
+        """Return what the runtime makes of the models, by key.
 
         Models that the runtime rejects or that crash it are left out; where several in a row do, the rest is too.
 

@@ -16,7 +16,7 @@ from profilers.events import Failed, Opened, Round
 from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal, RoundRecord
-from profilers.measurement import SESSION_STRIDE, Measurement, Model
+from profilers.measurement import SITTING_STRIDE, Measurement, Model
 from profilers.pace import Pace
 from profilers.reference import Reference
 from profilers.transport import transport_for, worker_file
@@ -81,7 +81,7 @@ class Session:
         self.losses = 0
 
     def identity(self) -> dict[str, object]:
-        """What must agree for measurements to mix."""
+        """Return what must agree for measurements to mix."""
         return {
             "models": [[m.key, m.sha256] for m in self.models],
             "device": self.device.settings(),
@@ -90,7 +90,7 @@ class Session:
         }
 
     def rounds_done(self, journal: Journal) -> list[int]:
-        """Rounds measured of each group; a group of which nothing is left needs no more."""
+        """Return the rounds measured of each group; a group of which nothing is left needs no more."""
         groups = [record.group for record in journal.rounds]
         return [
             self.profiler.rounds if journal.failures.keys() >= set(members) else groups.count(number)
@@ -198,7 +198,7 @@ class Session:
             self.start_worker()
 
     def _begin_sitting(self, journal: Journal) -> None:
-        """Number the rounds of a worker that has measured none."""
+        """Give the rounds of a worker that has measured none a number."""
         if self.is_fresh:
             self.sitting = max((record.sitting for record in journal.rounds), default=-1) + 1
             self.is_fresh = False
@@ -224,7 +224,7 @@ class Session:
             self.profiler.on_progress("open", number, len(members))
 
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
-        """What is wrong with what another machine computed; None where it computed what this one does."""
+        """Return what is wrong with what another machine computed; None where it computed what this one does."""
         is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
         if self.device.runtime != "onnxruntime" or not is_elsewhere or index in self.verified:
             return None
@@ -266,7 +266,10 @@ class Session:
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
     def _one_round(self, order: list[int]) -> Round:
-        """One round's answer; the first one is announced visit by visit, which bounds every visit and times a round."""
+        """Return one round's answer.
+
+        The first is announced visit by visit, which bounds every visit and times a round.
+        """
         assert self.client is not None and self.open_group is not None
         expected_s = None if self.suspicious else self.round_s.get(self.open_group)
         started = monotonic()
@@ -295,7 +298,7 @@ class _CulpritError(Exception):
 
 
 def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
-    """What the journal holds, in the order of the models."""
+    """Return what the journal holds, in the order of the models."""
     columns: list[dict[str, list[int]]] = [{name: [] for name in _COLUMNS} for _ in models]
     for first_visit, record in _numbered(journal):
         for place, index in enumerate(record.order):
@@ -322,7 +325,7 @@ def _measurement(key: str, columns: Mapping[str, list[int]]) -> Measurement:
 
 
 def collect_pace(journal: Journal) -> Pace | None:
-    """The pace of the rounds and after them; None where the worker tells none."""
+    """Return the pace of the rounds and after them; None where the worker tells none."""
     told = [(first_visit, *record.pace) for first_visit, record in _numbered(journal) if record.pace is not None]
     if not told:
         return None
@@ -338,18 +341,18 @@ def collect_pace(journal: Journal) -> Pace | None:
 
 
 def _numbered(journal: Journal) -> Iterator[tuple[int, RoundRecord]]:
-    """The rounds, each with the number of its first visit."""
+    """Yield the rounds, each with the number of its first visit."""
     visit, sitting = 0, None
     for record in journal.rounds:
         if sitting is not None and record.sitting != sitting:
-            visit = (visit // SESSION_STRIDE + 1) * SESSION_STRIDE
+            visit = (visit // SITTING_STRIDE + 1) * SITTING_STRIDE
         sitting = record.sitting
         yield visit, record
         visit += len(record.order)
 
 
 def worker_options(device: Device) -> dict[str, object]:
-    """What a worker needs to know of the device besides threads and cores."""
+    """Return what a worker needs to know of the device besides threads and cores."""
     if device.runtime == "onnxruntime":
         return {"provider": device.provider}
     cache = user_cache_path("hwnas")

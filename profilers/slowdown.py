@@ -65,7 +65,7 @@ class Slowdown:
         return self.by <= TOLERATED
 
     def sentence(self) -> str:
-        """What it means for people who would go by the milliseconds."""
+        """Return what it means for people who would go by the milliseconds."""
         if self.is_believed:
             is_known = (self.by_samples, self.by_pace, self.by_waiting) != (None, None, None)
             return (
@@ -80,7 +80,7 @@ class Slowdown:
 
 
 def slowdown(measurements: Sequence[Measurement], pace: Pace | None = None, *, is_single: bool = True) -> Slowdown:
-    """How much the machine was slowed at the speed that the estimates of those measurements stand for.
+    """Return how much the machine was slowed at the speed that the estimates of those measurements stand for.
 
     Args:
         is_single: the thread that takes the time does all the work itself, so that its CPU time tells when it waited.

@@ -24,7 +24,7 @@ WORKERS = {
 
 
 def worker_file(runtime: str) -> Path:
-    """The file of a built-in runtime, or the runtime itself where it is the path of one's own worker."""
+    """Return the file of a built-in runtime, or the runtime itself where it is the path of one's own worker."""
     return WORKERS.get(runtime) or Path(runtime).resolve()
 
 
@@ -32,7 +32,7 @@ class Transport(Protocol):
     """Starts worker processes somewhere."""
 
     def start(self, worker: Path) -> Connection:
-        """A connection to a fresh worker process of that file.
+        """Start a fresh worker process of that file.
 
         Raises:
             WorkerLostError: the place cannot be reached.
@@ -40,7 +40,7 @@ class Transport(Protocol):
         ...
 
     def place(self, paths: Sequence[Path]) -> list[str]:
-        """Bring files to where workers run, unless they are there; what workers know them by.
+        """Bring files to where workers run, unless they are there; return what workers know them by.
 
         Raises:
             WorkerLostError: the place cannot be reached.
@@ -49,7 +49,7 @@ class Transport(Protocol):
 
 
 def transport_for(device: Device) -> Transport:
-    """The way to a device's workers."""
+    """Return the way to a device's workers."""
     if device.ssh is not None:
         return SshTransport(device.ssh, timeout_s=device.start_timeout_s)
     if device.command is not None:
@@ -61,11 +61,11 @@ class LocalTransport:
     """Workers as subprocesses of this one, with the same Python."""
 
     def start(self, worker: Path) -> Connection:
-        """A connection to a fresh worker process of that file."""
+        """Start a fresh worker process of that file."""
         return Connection([sys.executable, "-u", str(worker)])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
-        """Files are here already."""
+        """Return the paths as they are: files are here already."""
         return [str(path) for path in paths]
 
 
@@ -86,7 +86,7 @@ class CommandTransport:
         self._placed: dict[Path, str] = {}
 
     def start(self, worker: Path) -> Connection:
-        """A connection to a fresh worker process of that file."""
+        """Start a fresh worker process of that file."""
         (remote,) = self.place([worker])
         return Connection([*self._command, "-u", remote])
 
@@ -129,7 +129,7 @@ class SshTransport:
         self._there: set[str] | None = None
 
     def start(self, worker: Path) -> Connection:
-        """A connection to a fresh worker process of that file."""
+        """Start a fresh worker process of that file."""
         (remote,) = self.place([worker])
         return Connection(
             ["ssh", *self._options, self._ssh.host, f"exec {shlex.quote(self._ssh.python)} -u {shlex.quote(remote)}"]

@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def tuned_trials(folder: Path) -> dict[str, int]:
-    """How many trials each model has had; what cannot be read there was never tuned."""
+    """Return how many trials each model has had; unreadable notes count as none."""
     try:
         lines = read_bytes(folder / DONE).splitlines()
     except FileError:

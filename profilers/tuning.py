@@ -29,7 +29,7 @@ TRIAL_S = 120.0
 
 
 def estimated_s(models: Sequence[Model], device: Device, trials: int) -> float:
-    """About how long tuning what is not tuned yet will take, in seconds."""
+    """Return about how long tuning what is not tuned yet will take, in seconds."""
     done = tuned_trials(tuning_folder(device))
     return SECONDS_PER_TRIAL * trials * sum(done.get(m.key, 0) < trials for m in models)
 
@@ -106,6 +106,6 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def tuning_folder(device: Device) -> Path:
-    """Where the tuning database of a device's target is kept."""
+    """Return where the tuning database of a device's target is kept."""
     digest = hashlib.sha256(f"{device.target};{device.threads}".encode()).hexdigest()[:12]
     return user_cache_path("hwnas") / "tuning" / digest

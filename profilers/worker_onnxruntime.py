@@ -157,17 +157,17 @@ def start(threads: int, cores: list[int] | None, provider: str) -> tuple[onnxrun
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def health() -> dict[str, object]:
-    """Temperature and free memory of the machine, None where the system does not tell."""
+    """Return temperature and free memory of the machine, None where the system does not tell."""
     return {"temperature_c": _number("/sys/class/thermal/thermal_zone0/temp", 1e-3), "free_mb": free_mb()}
 
 
 def free_mb() -> float | None:
-    """Memory that new programs may take."""
+    """Return the memory that new programs may take."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable"):
@@ -186,7 +186,7 @@ class Throttling:
         self._before = self._count()
 
     def has_happened(self) -> bool:
-        """Whether it has, now or since the last call."""
+        """Return whether the processor was slowed down, now or since the last call."""
         count, before = self._count(), self._before
         self._before = count
         return count > before or self._is_now()
@@ -210,7 +210,7 @@ def _number(path: str, factor: float) -> float | None:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.lower().startswith(("model name", "hardware")):
@@ -221,7 +221,7 @@ def cpu_model() -> str:
 
 
 def governor(cores: list[int] | None) -> str | None:
-    """The frequency governor of the first core; None where the system does not tell."""
+    """Return the frequency governor of the first core; None where the system does not tell."""
     path = Path(f"/sys/devices/system/cpu/cpu{(cores or [0])[0]}/cpufreq/scaling_governor")
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -253,7 +253,10 @@ def open_model(
 
 
 def place_for(node: onnxruntime.NodeArg) -> onnxruntime.OrtValue | None:
-    """Where an output goes; None where the runtime has to tell each time how large it is, or has a type of its own."""
+    """Return where an output goes.
+
+    None where the runtime has to tell each time how large it is, or has a type of its own.
+    """
     if node.type not in DTYPES or not node.shape or not all(isinstance(size, int) for size in node.shape):
         return None
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(node.shape, dtype=DTYPES[node.type]))
@@ -282,7 +285,7 @@ def bound(
 
 
 def sampled(values: np.ndarray) -> list[float | None]:
-    """Up to twice NUM_SAMPLED values, evenly spread: enough to tell whether two machines compute the same.
+    """Return up to twice NUM_SAMPLED values, evenly spread: enough to tell whether two machines compute the same.
 
     None stands for infinity and for what is no number, which JSON has not.
     """
@@ -292,7 +295,7 @@ def sampled(values: np.ndarray) -> list[float | None]:
 
 
 def inspect(path: str, threads: int, provider: str) -> dict[str, object]:
-    """The operations that a model comes to once it is optimised, in the order they run, and what energy a run takes."""
+    """Return the operations of a model once it is optimised, in the order they run, and what energy a run takes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -317,7 +320,7 @@ def inspect(path: str, threads: int, provider: str) -> dict[str, object]:
 
 
 def energy_of(run: Callable[[], object], root: Path = POWERCAP, min_s: float = ENERGY_S) -> float | None:
-    """Millijoules of one call, by the processor's own counters; None where the system shows none.
+    """Return the millijoules of one call, by the processor's own counters; None where the system shows none.
 
     The counters tick about once a millisecond and count everything that the processor does, so calls are repeated.
     """
@@ -336,7 +339,7 @@ def energy_of(run: Callable[[], object], root: Path = POWERCAP, min_s: float = E
 
 
 def energy_counters(root: Path) -> dict[str, tuple[int, int]]:
-    """Microjoules so far of each processor package, and where the count starts over."""
+    """Return the microjoules so far of each processor package, and where the count starts over."""
     found = {}
     for folder in sorted(root.glob("*-rapl:[0-9]")):
         try:
@@ -350,7 +353,7 @@ def energy_counters(root: Path) -> dict[str, tuple[int, int]]:
 
 
 def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np.ndarray:
-    """Standard normal floats, or integers over their whole range; of 32 bits and more, zeros and ones.
+    """Return standard normal floats, or integers over their whole range; of 32 bits and more, zeros and ones.
 
     Wide integers number something, words of a vocabulary or places in a tensor: others than these may not be there.
     """
@@ -363,7 +366,7 @@ def random_values(rng: np.random.Generator, shape: list[int], dtype: type) -> np
 
 
 def fastest_pace() -> tuple[int, int]:
-    """Wall-clock and CPU nanoseconds that a fixed piece of work takes, the fastest of a few times."""
+    """Time a fixed piece of work; return wall-clock and CPU nanoseconds, the fastest of a few times."""
     left, right = (np.full((PACE_SIZE, PACE_SIZE), 0.5, dtype=np.float32) for _ in range(2))
     product = np.empty_like(left)
     found = []
@@ -377,7 +380,7 @@ def fastest_pace() -> tuple[int, int]:
 
 
 def paces(repeats: int, pause_s: float) -> dict[str, object]:
-    """The fixed piece of work again and again, with pauses in between."""
+    """Time the fixed piece of work again and again, with pauses in between."""
     found = []
     for _ in range(repeats):
         time.sleep(pause_s)

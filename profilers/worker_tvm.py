@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from safe_files import cached
+from safe_files import cached, sha256_of
 
 PR_SET_PDEATHSIG = 1
 """From Linux's sys/prctl.h."""
@@ -176,7 +176,7 @@ class Worker:
 
         text = json.dumps(
             [
-                hashlib.sha256(path.read_bytes()).hexdigest(),
+                sha256_of(path),
                 str(self.target),
                 self.cross_compiler,
                 tvm.__version__,
@@ -237,7 +237,7 @@ def build(path: Path, target: Any, library: Path, *, cross_compiler: str | None,
 
 
 def reference(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
-    """Random inputs, and what ONNX Runtime computes from them on this machine."""
+    """Return random inputs, and what ONNX Runtime computes from them on this machine."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -274,7 +274,7 @@ class _DeviceLostError(RuntimeError):
 
 
 def find_target(text: str) -> Any:
-    """TVM's target of a name: native, a tag, or JSON."""
+    """Return TVM's target of a name: native, a tag, or JSON."""
     import tvm
 
     if text == "native":
@@ -293,7 +293,7 @@ def find_target(text: str) -> Any:
 
 
 def _connect(rpc: dict[str, Any], session_timeout_s: float | None) -> Any:
-    """A session with the board, through its own server or through a tracker that knows a free one."""
+    """Connect to the board, through its own server or through a tracker that knows a free one."""
     from tvm import rpc as tvm_rpc
 
     timeout_s = int(session_timeout_s or 0)
@@ -310,7 +310,7 @@ def _connect(rpc: dict[str, Any], session_timeout_s: float | None) -> Any:
 
 
 def _with_retries(connect: Callable[[], Any]) -> Any:
-    """A server that was just restarted is not there at once."""
+    """Connect to a server that may not be there at once, since it was just restarted."""
     for attempt in range(RETRIES):
         try:
             return connect()

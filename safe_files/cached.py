@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from safe_files.errors import FileError, WriteError
-from safe_files.reading import open_regular, read_json
+from safe_files.reading import read_json, sha256_of
 from safe_files.refusals import explaining
 from safe_files.writing import replacing, write_text
 
@@ -54,16 +53,3 @@ def is_as_made(path: Path, made_of: str) -> bool:
 def note_of(path: Path) -> Path:
     """Return where it is noted what a file was made of."""
     return path.with_name(f".{path.name}.made")
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a regular file.
-
-    Raises:
-        FileError: it cannot be opened.
-    """
-    with open_regular(path) as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -33,7 +33,7 @@ _LIMIT = _Limit()
 
 @contextmanager
 def code_limited_to(arguments: Iterable[str]) -> Iterator[None]:
-    """Meanwhile run only code that one of these arguments names, alone or after `--option=` or `--set name=`."""
+    """Run only code that one of these arguments names meanwhile, alone or after `--option=` or `--set name=`."""
     values = {value for argument in arguments for value in (argument, argument.rpartition("=")[2])}
     before = _LIMIT.allowed
     _LIMIT.allowed = frozenset(_identity(value.rpartition(":")[0]) for value in values if ":" in value)
@@ -44,7 +44,7 @@ def code_limited_to(arguments: Iterable[str]) -> Iterator[None]:
 
 
 def is_file(where: str) -> bool:
-    """Whether a reference's first part is a file, rather than a module."""
+    """Return whether the first part of a reference is a file, rather than a module."""
     return where.endswith(".py")
 
 
@@ -66,7 +66,7 @@ def require_trusted(name: str, where: str) -> None:
 
 
 def is_standard(module: str) -> bool:
-    """Whether a module is Python's own."""
+    """Return whether a module is Python's own."""
     top = module.partition(".")[0]
     return top in sys.stdlib_module_names or top == "__main__"
 

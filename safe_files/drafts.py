@@ -23,7 +23,7 @@ OLD_S = 24 * 3600
 
 @contextmanager
 def drafting(path: Path) -> Iterator[Path]:
-    """A path beside `path` for a file or folder to be made; nothing is left of it when the block ends."""
+    """Yield a path beside `path` for a file or folder to be made; nothing is left of it when the block ends."""
     draft = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         yield draft

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from safe_files.errors import FileError
 
@@ -18,7 +20,7 @@ MAX_DEPTH = 100
 """Levels of lists and objects within each other; our own files have fewer than 12."""
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> io.BufferedReader:
     """Return the open file; never waits, as opening a named pipe without a writer would.
 
     Raises:
@@ -26,13 +28,13 @@ def open_regular(path: Path) -> IO[bytes]:
     """
     try:
         # O_NONBLOCK is without effect on regular files.
-        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise FileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise FileError(f"cannot read {path}: expected a regular file, found a pipe, device or socket")
-    return file
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileError(f"cannot read {path}: expected a regular file, found a folder, pipe, device or socket")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
@@ -49,6 +51,16 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
             return file.read(max_bytes)
         except OSError as error:
             raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a regular file's content.
+
+    Raises:
+        FileError: it cannot be opened.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -92,18 +104,18 @@ def parse_json(text: str | bytes) -> Any:
     return content
 
 
-def require_shallow(content: object, *, max_depth: int = MAX_DEPTH) -> None:
-    """Make sure that lists and mappings are no deeper within each other than `max_depth`.
+def require_shallow(content: object) -> None:
+    """Make sure that lists and mappings are no deeper within each other than `MAX_DEPTH`.
 
     Raises:
         FileError: they are; what walks through them would exhaust the stack.
     """
     level = [content]
-    for _ in range(max_depth):
+    for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inner(outer) if isinstance(inner, (dict, list))]
         if not level:
             return
-    raise FileError(f"expected at most {max_depth} levels within each other, found more")
+    raise FileError(f"expected at most {MAX_DEPTH} levels within each other, found more")
 
 
 def _inner(outer: object) -> list[object]:

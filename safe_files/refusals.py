@@ -68,8 +68,16 @@ def refusal(error: Exception, path: Path | None = None, *, needed_bytes: int | N
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there is no room now, in a place that may be written to otherwise."""
+    """Return whether an error says that there is no room now, in a place that may be written to otherwise."""
     return error.errno in FULL
+
+
+def raise_if_full(error: OSError, path: Path) -> None:
+    """Raise WriteError for an error that says that there is no room to write `path`; others are left to the caller."""
+    if is_full(error):
+        refused = refusal(error, path)
+        assert refused is not None
+        raise refused from error
 
 
 _WORDS = {**{os.strerror(code): code for code in (*FULL, *CLOSED)}, "Protobuf serialization failed": errno.ENOSPC}

@@ -19,7 +19,7 @@ from safe_files.refusals import explaining
 
 @contextmanager
 def replacing(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
-    """A draft path beside `path` to write to; takes the place of `path` when the block ends, vanishes if it fails.
+    """Yield a draft path beside `path`, which takes the place of `path` when the block ends, and vanishes if it fails.
 
     Args:
         needed_bytes: what is to be written, where that is known.
@@ -34,7 +34,7 @@ def replacing(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A draft folder beside `path` to fill; takes the place of `path` when the block ends, vanishes if it fails.
+    """Yield a draft folder beside `path`, which takes its place when the block ends, and vanishes if it fails.
 
     Raises:
         WriteError: there is no room, or nothing may be written there.
@@ -72,8 +72,18 @@ def write_text(path: Path, text: str) -> None:
         draft.write_bytes(content)
 
 
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    with replacing(target, needed_bytes=source.stat().st_size) as draft:
+        shutil.copyfile(source, draft)
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines, none where there is no file; it may be being written, and stays as it is.
+    """Return the records of a file of JSON lines, none where there is no file; the file stays as it is.
 
     A last line without its end is left out: it is still being written, or a crash cut it short.
 

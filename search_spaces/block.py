@@ -65,16 +65,16 @@ class Block(ABC):
 
     @abstractmethod
     def _key_fields(self) -> dict[str, int | str]:
-        """The family's own part of the key, short names in a fixed order."""
+        """Return the family's own part of the key, short names in a fixed order."""
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """A freshly initialised module mapping x_NCHW to the block's output."""
+        """Return a freshly initialised module mapping x_NCHW to the block's output."""
 
 
 @cache
 def _checked_fields(family: type[Block]) -> dict[str, tuple[str, Callable[[object], bool]]]:
-    """What a family's fields must be, in words, and whether they are it; types of one's own are left alone."""
+    """Return what a family's fields must be, in words, and a check of each; types of one's own are left alone."""
     hints = get_type_hints(family)
     return {f.name: _CHECKS[hints[f.name]] for f in fields(family) if hints[f.name] in _CHECKS}
 

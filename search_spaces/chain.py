@@ -68,14 +68,14 @@ class ChainSpace(SearchSpace):
         self._runs = _interchangeable_runs(free, identities)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
-        """[num_architectures, num_slots] indices into `candidates`."""
+        """Return indices into `candidates`, [num_architectures, num_slots]."""
         num = len(architectures)
         chosen = self._layer_indices[np.arange(len(self.decisions)), architectures]
         stem, head = (np.broadcast_to(fixed, (num, len(fixed))) for fixed in (self._stem_indices, self._head_indices))
         return np.concatenate([stem, chosen, head], axis=1)
 
     def block_sum(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Sums in one pass per layer over small tables, which stay in the first-level cache."""
+        """Sum in one pass per layer over small tables, which stay in the first-level cache."""
         per_layer = values[self._layer_indices]
         sums = np.full(len(architectures), values[self._stem_indices].sum() + values[self._head_indices].sum())
         for table, choices in zip(per_layer, np.asarray(architectures).T, strict=True):
@@ -83,7 +83,7 @@ class ChainSpace(SearchSpace):
         return sums
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """Identities move to the end of each run of layers that have the same candidates."""
+        """Return the form in which identities end each run of layers that have the same candidates."""
         form = list(self.validated(architecture))
         for start, stop, identity in self._runs:
             kept = [choice for choice in form[start:stop] if choice != identity]
@@ -91,7 +91,7 @@ class ChainSpace(SearchSpace):
         return tuple(form)
 
     def supernet(self) -> ChoiceSupernet:
-        """Separate weights for every candidate of every layer."""
+        """Return a supernet with separate weights for every candidate of every layer."""
         return ChoiceSupernet(*([[b.build() for b in slot] for slot in part] for part in self.slots))
 
 

@@ -36,7 +36,7 @@ class GraphCost:
 
 @lru_cache(maxsize=4096)
 def block_cost(block: Block) -> GraphCost:
-    """Cost of a block, counted on a module without memory."""
+    """Return the cost of a block, counted on a module without memory."""
     with torch.device("meta"):
         module = block.build()
         x_NCHW = torch.empty(1, block.in_channels, block.input_size, block.input_size)
@@ -44,7 +44,7 @@ def block_cost(block: Block) -> GraphCost:
 
 
 def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
-    """Cost of any module made of convolutions and linear layers, counted while it runs on `x_NCHW`."""
+    """Return the cost of a module of convolutions and linear layers, counted while it runs on `x_NCHW`."""
     macs = activations = 0
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -90,19 +90,19 @@ class GraphCosts:
         self._activations = np.array([c.activations for c in costs], dtype=np.float64)
 
     def params(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] parameter counts."""
+        """Return parameter counts, [num_architectures]."""
         return self._space.block_sum(self._params, architectures)
 
     def macs(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] multiply-accumulates of one forward pass at batch 1."""
+        """Return multiply-accumulates of one forward pass at batch 1, [num_architectures]."""
         return self._space.block_sum(self._macs, architectures)
 
     def activations(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] elements that convolutions and linear layers give at batch 1."""
+        """Return elements that convolutions and linear layers give at batch 1, [num_architectures]."""
         return self._space.block_sum(self._activations, architectures)
 
     def of(self, architecture: Architecture) -> GraphCost:
-        """All of them, for one architecture."""
+        """Return all costs of one architecture."""
         row = self._space.as_array([architecture])
         return GraphCost(
             params=int(self.params(row)[0]), macs=int(self.macs(row)[0]), activations=int(self.activations(row)[0])

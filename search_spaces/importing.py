@@ -50,11 +50,11 @@ class PartKind:
     has_own_arguments: bool = False
 
     def is_made_by(self, described: type) -> bool:
-        """Whether objects of that class are what the kind makes, as far as the class tells."""
+        """Return whether objects of that class are what the kind makes, as far as the class tells."""
         return self.unlike(described) is None
 
     def unlike(self, described: type) -> str | None:
-        """In what objects of that class are not what the kind makes; None where the class tells nothing."""
+        """Return in what objects of that class are not what the kind makes; None where the class tells nothing."""
         if self.base is not None and not issubclass(described, self.base):
             return f"is no {self.base.__name__}"
         if missing := self.missing(described):
@@ -65,7 +65,7 @@ class PartKind:
         return None
 
     def missing(self, described: type) -> list[str]:
-        """Members that objects of that class lack, as far as the class tells."""
+        """Return the members that objects of that class lack, as far as the class tells."""
         # What __init__ names may be set by it; a dataclass sets its fields.
         made_by = getattr(described, "__init__", None)
         set_later = {*getattr(getattr(made_by, "__code__", None), "co_names", ())}
@@ -73,18 +73,18 @@ class PartKind:
         return [m for m in self.members if m not in set_later and not any(m in vars(c) for c in described.__mro__)]
 
     def is_met_by(self, made: object) -> bool:
-        """Whether that is what the kind makes."""
+        """Return whether a made object is what the kind makes."""
         has_all = all(hasattr(made, name) for name in self.members)
         return has_all and (self.base is None or isinstance(made, self.base))
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name says where a part is, rather than which built-in it is."""
+    """Return whether a name says where a part is, rather than which built-in it is."""
     return ":" in name
 
 
 def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
-    """The built-in of that name, or what `package.module:Name` or `./file.py:Name` says.
+    """Return the built-in of that name, or what `package.module:Name` or `./file.py:Name` names.
 
     Importing runs the module's code, as naming one's own code has to; what it names is checked before it is called, and
     what that makes is checked as soon as it is made.
@@ -111,7 +111,7 @@ def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
 
 
 def line_of_own_code(error: BaseException) -> str | None:
-    """The last line of code of one's own that an error passed through; None where it passed through none."""
+    """Return the last line of code of one's own that an error passed through; None where it passed through none."""
     own = (module for module in _IMPORTED if module.__name__.partition(".")[0] not in OWN_PACKAGES)
     files = {path for module in own if (path := getattr(module, "__file__", None))}
     lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
@@ -157,7 +157,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _misfit(kind: PartKind, part: object, *, may_be_silent: bool) -> str | None:
-    """What is wrong with a part, in words; None where nothing can be told without calling it.
+    """Return what is wrong with a part, in words; None where nothing can be told without calling it.
 
     Args:
         may_be_silent: functions need not say what they return. Those of installed packages must: any of them could be

@@ -48,7 +48,7 @@ _BLOCKS = TypeAdapter(dict[str, GraphMemory])
 
 
 def graph_memory(model: ModelProto) -> GraphMemory:
-    """Memory of a graph whose nodes run one after the other, in their order in the file.
+    """Return the memory of a graph whose nodes run one after the other, in their order in the file.
 
     Raises:
         ValueError: the shape of a tensor is not known, or the graph branches or loops.
@@ -108,14 +108,14 @@ class MemoryModel:
         self._activations = np.array([memories[b.key].activation_bytes for b in space.candidates], dtype=np.float64)
 
     def peak_bytes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] bytes of weights and of activations at their peak."""
+        """Return bytes of weights and of activations at their peak, [num_architectures]."""
         peaks = self._activations[self._space.block_indices(architectures)].max(axis=1)
         total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures) + peaks
         return total
 
 
 def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str, GraphMemory]:
-    """By key; read back from the folder where they were found before."""
+    """Return the memory of every block by key; read it from the folder where it was found before."""
     cache = folder / f"memory-{batch}.json"
     made_of = f"memory;{FORMAT_VERSION};{EXPORT_VERSION}"
     known = _known_memories(cache, made_of)
@@ -132,7 +132,7 @@ def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str
 
 
 def _known_memories(cache: Path, made_of: str) -> Mapping[str, GraphMemory]:
-    """What was found before; nothing where the file is not as it was written, or of other versions."""
+    """Return what was found before; nothing where the file is not as it was written, or of other versions."""
     if not is_as_made(cache, made_of):
         return {}
     try:

@@ -76,7 +76,7 @@ class NasBench201(SearchSpace):
         self.segments = (Segment(decisions=range(len(EDGES)), slots=range(1, 1 + 3 * per_stage + 2)),)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
-        """[num_architectures, num_slots] indices into `candidates`.
+        """Return indices into `candidates`, [num_architectures, num_slots].
 
         Every edge of every cell and every addition there may be, identities included.
         """
@@ -97,7 +97,7 @@ class NasBench201(SearchSpace):
         return np.concatenate(columns, axis=1)
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """Operations without effect are none; of those that name the same graph, the first in lexical order.
+        """Return the form with operations without effect as none; of forms of one graph, the first in lexical order.
 
         Nodes 1 and 2 trade places where no edge joins them.
         """
@@ -108,16 +108,19 @@ class NasBench201(SearchSpace):
         return form
 
     def depends_on_input(self, architecture: Architecture) -> bool:
-        """Whether any path leads through the cells."""
+        """Return whether any path leads through the cells."""
         return any(choice != _NONE for choice in _used(self.validated(architecture)))
 
     def build(self, architecture: Architecture) -> nn.Sequential:
-        """The network on its own; its children are the stem, the cells, the blocks between stages, and the head."""
+        """Return the network on its own.
+
+        Its children are the stem, the cells, the blocks between stages, and the head.
+        """
         form = _used(self.validated(architecture))
         return nn.Sequential(*self._modules(lambda stage: _Cell(self._edge_modules(stage, form), form)))
 
     def supernet(self) -> CellSupernet:
-        """Weights of every operation on every edge of every cell."""
+        """Return a supernet with weights of every operation on every edge of every cell."""
         return CellSupernet(self)
 
     def _modules(self, make_cell) -> list[nn.Module]:  # type: ignore[no-untyped-def]
@@ -137,7 +140,7 @@ class NasBench201(SearchSpace):
 
     @staticmethod
     def parse(text: str) -> Architecture:
-        """The architecture of a benchmark string such as `|nor_conv_3x3~0|+|...`."""
+        """Return the architecture of a benchmark string such as `|nor_conv_3x3~0|+|...`."""
         names = [part.split("~")[0] for part in text.replace("+", "").split("|") if part]
         return tuple(OPERATIONS.index(name) for name in names)
 
@@ -197,7 +200,7 @@ class _Cell(nn.Module):
 
 @lru_cache(maxsize=5**6)
 def _left_operations(used: Architecture) -> tuple[Architecture, int]:
-    """Operations on the edges, and the number of additions, that a runtime is left with of those of a cell.
+    """Return the operations on the edges, and the number of additions, that a runtime is left with in a cell.
 
     Runtimes compute what is equal once: poolings of one tensor, of which all but the first become identities, and
     sums of the same two. They add within a convolution whose result goes nowhere else, in one pass. A test compares
@@ -224,13 +227,13 @@ def _left_operations(used: Architecture) -> tuple[Architecture, int]:
 
 
 def _is_added_within_convolution(used: Architecture, edge: int) -> bool:
-    """Whether what an edge brings to a node, or the only thing that was there before, is a convolution's result."""
+    """Return whether an edge brings a convolution's result to a node, or the only thing before it was one."""
     before = [e for e in _edges_to(used, EDGES[edge][1]) if e < edge]
     return _is_convolution(used, edge) or (len(before) == 1 and _is_convolution(used, before[0]))
 
 
 def _is_convolution(used: Architecture, edge: int) -> bool:
-    """Whether an edge brings the result of a convolution that nothing else reads."""
+    """Return whether an edge brings the result of a convolution that nothing else reads."""
     if used[edge] != _SKIP:
         return used[edge] in (_CONV1, _CONV3)
     source = EDGES[edge][0]
@@ -251,7 +254,7 @@ def _index(blocks: list[Block], block: Block) -> int:
 
 @lru_cache(maxsize=5**6)
 def _used(architecture: Architecture) -> Architecture:
-    """Operations that the input does not reach, or whose result the output does not see, become none."""
+    """Return the operations without effect as none: those that the input does not reach or the output does not see."""
     reached, seen = {0}, {3}
     for (source, target), choice in zip(EDGES, architecture, strict=True):
         if choice != _NONE and source in reached:
@@ -266,5 +269,5 @@ def _used(architecture: Architecture) -> Architecture:
 
 
 def every_cell() -> list[Architecture]:
-    """All 15,625 choices of operations."""
+    """Return all 15,625 choices of operations."""
     return list(product(range(len(OPERATIONS)), repeat=len(EDGES)))

@@ -93,7 +93,7 @@ class OfaMobileNetV3(SearchSpace):
         return math.prod(sum(len(_CHOICES) ** depth for depth in DEPTHS) for _ in _STAGES)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
-        """[num_architectures, num_slots] indices into `candidates`; identities where layers are left out."""
+        """Return indices into `candidates`, [num_architectures, num_slots]; identities where layers are left out."""
         num = len(architectures)
         columns = [np.full(num, i) for i in self._stem]
         for slot, layer in enumerate(self._layers):
@@ -106,7 +106,7 @@ class OfaMobileNetV3(SearchSpace):
         return np.stack(columns, axis=1)
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """Layers that are left out take their first choice."""
+        """Return the form in which layers that are left out take their first choice."""
         form = list(self.validated(architecture))
         for segment in self.segments:
             start = segment.decisions.start
@@ -116,7 +116,7 @@ class OfaMobileNetV3(SearchSpace):
         return tuple(form)
 
     def supernet(self) -> ElasticSupernet:
-        """The largest network, of which every architecture is a slice."""
+        """Return the largest network, of which every architecture is a slice."""
         stem, head = ([self.candidates[i] for i in part] for part in (self._stem, self._head))
         slots = [*stem, *self._largest, *head]
         is_elastic = [False] * len(stem) + [True] * len(self._largest) + [False] * len(head)

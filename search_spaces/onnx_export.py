@@ -24,7 +24,10 @@ OUTPUT_NAME = "output"
 
 
 def _version(opset: int) -> str:
-    """What changes whenever the same block would give other bytes; the first number is for this module's own code."""
+    """Return what changes whenever the same block would give other bytes.
+
+    The first number is for this module's code.
+    """
     return f"1;torch={torch.__version__};opset={opset}"
 
 
@@ -91,7 +94,7 @@ def _write(
 def export_block(
     block: Block, folder: Path, *, batch: int = 1, opset: int | None = None, is_fresh: bool = False
 ) -> Path:
-    """The block's ONNX file in `folder`, exported unless one of the same key, batch and versions is there unchanged.
+    """Export a block into `folder`, unless one of the same key, batch and versions is there unchanged.
 
     Weights are random but the same for the same key, so that files can be told apart by their hash.
 
@@ -115,7 +118,7 @@ def export_network(
     opset: int | None = None,
     is_fresh: bool = False,
 ) -> Path:
-    """The network's ONNX file in `folder`, with random weights; exported once like blocks are."""
+    """Export a network into `folder`, with random weights; once, like blocks."""
     blocks = space.blocks(architecture)
     spec = space.spec
     shape = (batch, spec.in_channels, spec.input_size, spec.input_size)

@@ -58,11 +58,11 @@ class SpaceSpec:
 
     @property
     def early_stride(self) -> int:
-        """Of the stem and of the first strided stage, in spaces that were made for large inputs."""
+        """Stride of the stem and of the first strided stage, in spaces that were made for large inputs."""
         return 1 if self.input_size <= SMALL_INPUT else 2
 
     def as_dict(self) -> dict[str, str | int | float]:
-        """The fields by name, for files."""
+        """Return the fields by name, for files."""
         return asdict(self)
 
 
@@ -110,7 +110,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Which candidate stands in each slot of each network.
+        """Return which candidate stands in each slot of each network.
 
         Args:
             architectures: [num_architectures, num_decisions] choice indices.
@@ -121,14 +121,14 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def canonical(self, architecture: Architecture) -> Architecture:
-        """The one form shared by all architectures that are the same network."""
+        """Return the one form shared by all architectures that are the same network."""
 
     @abstractmethod
     def supernet(self) -> Supernet:
-        """A weight-sharing network of every architecture, freshly initialised."""
+        """Return a weight-sharing network of every architecture, freshly initialised."""
 
     def depends_on_input(self, _architecture: Architecture) -> bool:
-        """Whether the network's output does; runtimes make a constant of one that does not, whatever its blocks are."""
+        """Return whether the network's output depends on its input; runtimes make a constant of one that does not."""
         return True
 
     @property
@@ -137,7 +137,7 @@ class SearchSpace(ABC):
         return int(np.prod([len(d.choices) for d in self.decisions], dtype=object))
 
     def block_sum(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Sum over each network's blocks of a value per candidate.
+        """Sum a value per candidate over each network's blocks.
 
         Args:
             values: [num_candidates] one number per entry of `candidates`.
@@ -150,28 +150,28 @@ class SearchSpace(ABC):
         return sums
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """An architecture drawn uniformly over choice combinations."""
+        """Return an architecture drawn uniformly over choice combinations."""
         return tuple(int(rng.integers(len(d.choices))) for d in self.decisions)
 
     def sample_many(self, num: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """[num, num_decisions] architectures drawn uniformly, in one call."""
+        """Return architectures drawn uniformly in one call, [num, num_decisions]."""
         return rng.integers([len(d.choices) for d in self.decisions], size=(num, len(self.decisions)))
 
     def blocks(self, architecture: Architecture) -> tuple[Block, ...]:
-        """Every block of the network in order, stem and head included."""
+        """Return every block of the network in order, stem and head included."""
         indices = self.block_indices(self.as_array([architecture]))[0]
         return tuple(self.candidates[i] for i in indices)
 
     def build(self, architecture: Architecture) -> nn.Sequential:
-        """The network on its own, freshly initialised; one child per entry of `blocks(architecture)`."""
+        """Return the network on its own, freshly initialised; one child per entry of `blocks(architecture)`."""
         return nn.Sequential(*(block.build() for block in self.blocks(architecture)))
 
     def describe(self, architecture: Architecture) -> tuple[str, ...]:
-        """The chosen option of every decision, by name."""
+        """Return the chosen option of every decision, by name."""
         return tuple(d.choices[c] for d, c in zip(self.decisions, self.validated(architecture), strict=True))
 
     def validated(self, architecture: Architecture) -> Architecture:
-        """The architecture as plain integers.
+        """Return the architecture as plain integers.
 
         Raises:
             SpaceError: it has another number of decisions, or a choice that does not exist.
@@ -179,7 +179,7 @@ class SearchSpace(ABC):
         return tuple(int(c) for c in self.as_array([architecture])[0])
 
     def as_array(self, architectures: ArrayLike) -> NDArray[np.int64]:
-        """[num_architectures, num_decisions] checked choice indices.
+        """Return checked choice indices, [num_architectures, num_decisions].
 
         Raises:
             SpaceError: an architecture has another number of decisions, or a choice that does not exist.

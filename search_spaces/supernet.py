@@ -22,19 +22,19 @@ class Supernet(nn.Module, ABC):
 
     @abstractmethod
     def path(self, architecture: Architecture) -> list[nn.Module]:
-        """The modules of a subnet in network order, with the supernet's weights.
+        """Return the modules of a subnet in network order, with the supernet's weights.
 
         They are the supernet's own where it keeps a block's weights as they are, and copies where it cuts them out of
         larger ones: for reading. Train with `forward`; take a `subnet` for whatever changes modules.
         """
 
     def subnet(self, architecture: Architecture) -> nn.Sequential:
-        """The subnet on its own, with copies of weights and statistics: nothing done to it reaches the supernet."""
+        """Return the subnet on its own, with copies of weights and statistics: the supernet stays as it is."""
         return copy.deepcopy(nn.Sequential(*self.path(architecture)))
 
     @abstractmethod
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
-        """What the subnet computes."""
+        """Compute what the subnet computes."""
 
 
 def require_choices(architecture: Architecture, num_choices: Sequence[int]) -> None:
@@ -47,7 +47,7 @@ def require_choices(architecture: Architecture, num_choices: Sequence[int]) -> N
 
 
 def with_weights(block: Block, state: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The block's module with copies of those weights."""
+    """Return the block's module with copies of those weights."""
     with torch.device("meta"):  # no memory, and no random numbers drawn
         module = block.build()
     module.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
@@ -86,7 +86,7 @@ class ChoiceSupernet(Supernet):
         return x
 
     def choice_logits(self) -> list[torch.Tensor]:
-        """Per layer [num_choices] what a training strategy learnt to choose, as logits.
+        """Return what a training strategy learnt to choose, as logits, [num_choices] per layer.
 
         They are `LOGIT_SCALE` times the parameters: gradients of choices are small beside those of weights, and both
         have one learning rate.
@@ -94,7 +94,7 @@ class ChoiceSupernet(Supernet):
         return [LOGIT_SCALE * each for each in self.decision_logits]
 
     def forward_mixed(self, x_NCHW: torch.Tensor, weights: Sequence[Mapping[int, torch.Tensor]]) -> torch.Tensor:
-        """What the network computes whose every layer is a weighted sum of its candidates.
+        """Compute the network whose every layer is a weighted sum of its candidates.
 
         Args:
             weights: per layer, by choice; candidates without a weight are not computed.

@@ -25,7 +25,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from safe_files import FileError, expanded, read_yaml
+from safe_files import FileError, expanded, first_fault, read_yaml
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
@@ -115,12 +115,12 @@ _Record = TypeVar("_Record")
 
 
 def is_yaml_space(name: str) -> bool:
-    """Whether a space's name is a YAML file's."""
+    """Return whether a space's name is a YAML file's."""
     return name.endswith((".yaml", ".yml"))
 
 
 def yaml_space(spec: SpaceSpec) -> ChainSpace:
-    """The space that the file named by the spec describes.
+    """Read the space that the file named by the spec describes.
 
     Raises:
         SpaceError: the file cannot be read, or does not describe a space.
@@ -139,7 +139,7 @@ def yaml_space(spec: SpaceSpec) -> ChainSpace:
 
 
 def _strictly(record: type[_Record], content: object, name: str) -> _Record:
-    """The record that a mapping describes.
+    """Return the record that a mapping describes.
 
     Raises:
         SpaceError: it describes another.
@@ -148,9 +148,8 @@ def _strictly(record: type[_Record], content: object, name: str) -> _Record:
         # As JSON: there true is no number and "1" neither.
         return TypeAdapter(record).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or name
-        raise SpaceError(f"{where}: {first['msg']}, got {str(first['input'])[:200]!r}") from error
+        fault, found = first_fault(error, whole=name)
+        raise SpaceError(f"{fault}, got {str(found)[:200]!r}") from error
 
 
 class _Reader:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import typer
+
+RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
+MovedData = Annotated[Path | None, typer.Option("--data-root", help="Where the run's data are, where they have moved.")]
+RunTable = Annotated[Path | None, typer.Option("--lut", help="The run's table, where an earlier version kept no copy.")]
+MovedDevices = Annotated[Path | None, typer.Option("--devices", help="The devices file, where it has moved.")]
+MovedSpace = Annotated[str | None, typer.Option("--space", help="The run's search space, where its code has moved.")]
 
 
 def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.models.CommandInfo]:
@@ -41,30 +48,3 @@ def _expanded(value: object) -> object:
         return expanded(value) if isinstance(value, str) and value.startswith("~/") else value
     except FileError as error:
         raise RequestError(str(error)) from error
-
-
-def refuse_without(needed: str, **flags: object) -> None:
-    """Raise RequestError for flags that were given though they do nothing without another one.
-
-    Args:
-        needed: the other flag, as it is written.
-        flags: values by parameter's name; None and False are those of flags that were not given.
-    """
-    from hwnas.errors import RequestError
-
-    if given := _given(flags):
-        raise RequestError(f"{given}: expected {needed} too, without which it does nothing")
-
-
-def refuse_beside(other: str, **flags: object) -> None:
-    """Raise RequestError for flags that were given though they do nothing beside another one."""
-    from hwnas.errors import RequestError
-
-    if given := _given(flags):
-        raise RequestError(f"{given}: expected no {other}, beside which it does nothing")
-
-
-def _given(flags: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None and value is not False
-    )

@@ -22,7 +22,7 @@ TrustCode = Annotated[
 
 
 def may_run_code(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with that flag; without it only files that its user named are run."""
+    """Return the command with the flag --trust-code; without it only files that its user named are run."""
     signature = inspect.signature(command, eval_str=True)
     flag = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=TrustCode)
 

@@ -29,8 +29,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
-    """Latency, accuracy, size and memory of any ONNX models, measured interleaved."""
-    from hwnas.cli.arguments import refuse_without
+    """Compare latency, accuracy, size and memory of any ONNX models, measured interleaved."""
+    from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
     from hwnas.progress import Reporter

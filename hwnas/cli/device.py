@@ -117,7 +117,7 @@ def emulate(
     """Set up an emulated board under QEMU, and run its TVM RPC server on loopback."""
     import subprocess
 
-    from hwnas.cli.arguments import refuse_beside
+    from hwnas.cli.idle_flags import refuse_beside
     from hwnas.errors import RequestError
     from hwnas.progress import Reporter
     from profilers import rpc_supervisor

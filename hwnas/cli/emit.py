@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import MovedSpace, RunTable
 from hwnas.cli.printing import print_json, print_table
 
 
 def emit(
     folder: Annotated[Path, typer.Argument(help="The run's folder; its search is finished.")],
     budgets: Annotated[list[str], typer.Argument(help="Latencies such as 5ms, or shares of the slowest such as 40%.")],
-    lut: Annotated[Path | None, typer.Option(help="The run's table, where an earlier version kept no copy.")] = None,
-    space: Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")] = None,
+    lut: RunTable = None,
+    space: MovedSpace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Name an architecture for each budget by what a run's search found out, without evaluating any more.

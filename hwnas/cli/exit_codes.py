@@ -35,7 +35,7 @@ NO_ROOM_BYTES = 1_000_000
 
 
 def verdict(error: Exception) -> tuple[int, str] | None:
-    """The exit code and what to say: 2 where the request was wrong, 1 where the work failed; None for our mistake.
+    """Return the exit code of an error and what to say: 2 for a wrong request, 1 for failed work; None for a bug.
 
     What the system refuses, a full disk above all, is failed work, whatever a library made of it.
     """
@@ -50,14 +50,14 @@ def verdict(error: Exception) -> tuple[int, str] | None:
 
 
 def _refused(error: OSError) -> str:
-    """What is no matter of room or permission: a folder where a file should be, no place for temporary files."""
+    """Return what to say where neither room nor permission is missing, such as a folder where a file should be."""
     if error.filename is None:
         return f"{error.strerror or error}; give it other places, or space there (TMPDIR, XDG_CACHE_HOME)"
     return f"cannot use {error.filename}: {error.strerror}; give another place, or make this one usable"
 
 
 def _full_places() -> str:
-    """The full ones among the places that everything is written to."""
+    """Return which of the places that everything is written to are full."""
     places = (Path.cwd(), Path(os.environ.get("TMPDIR") or "/tmp"), user_cache_path("hwnas"))  # noqa: S108 - only asked for its room
     full = [str(place) for place in places if (free_bytes(place) or 0) < NO_ROOM_BYTES]
     return f" (full: {', '.join(full)})" if full else ""

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import RunFolder
 from hwnas.cli.printing import print_json, print_table
 
 
 def front(
-    folder: Annotated[Path, typer.Argument(help="The run's folder.")],
+    folder: RunFolder,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture too, .png or .svg.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

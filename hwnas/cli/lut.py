@@ -28,7 +28,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
-    from hwnas.cli.arguments import refuse_beside
+    from hwnas.cli.idle_flags import refuse_beside
     from lut import load_table
     from lut.overview import describe_table
     from search_spaces import SpaceError, make_space
@@ -63,7 +63,7 @@ def show(
 
 
 def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
-    """A few lines on what a table is, and on how fast the networks of its space are where that is given."""
+    """Print what a table is, and how fast the networks of its space are where the space is given."""
     from hwnas.quantities import format_ms
     from hwnas.trust import describe_certificate
     from lut.machine import describe_machine
@@ -83,7 +83,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
             f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
             f"(ended by {about['stopped_by']}), {about['date']}"
         )
-    if about["stopped_by"] == "adapted":
+    if table.is_adapted:
         print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
     print(f"  energy: {about['energy']}")
     if about["is_emulated"]:
@@ -104,7 +104,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
 
 
 def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
-    """What the samples tell of how disturbed the machine was; what they do not tell is left out."""
+    """Yield what the samples tell of how disturbed the machine was."""
     if about["repeatability"] is not None:
         spread = (
             "" if about["median_spread"] is None else f"median spread of the samples {about['median_spread']:.1%}, "
@@ -184,7 +184,7 @@ def diff(
     """Compare two tables: runtimes, threads, precisions, dates."""
     from dataclasses import asdict
 
-    from hwnas.cli.arguments import refuse_beside
+    from hwnas.cli.idle_flags import refuse_beside
     from lut import load_table
     from lut.compare import compare_tables
 

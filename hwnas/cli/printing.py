@@ -14,12 +14,12 @@ WORTH_A_ROW = 0.01
 
 
 def print_json(content: object) -> None:
-    """One JSON object."""
+    """Print one JSON object."""
     print(json.dumps(content, indent=1))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; on something else than a terminal as wide as it needs to be."""
+    """Print a table; on anything but a terminal as wide as it needs to be."""
     from rich.console import Console
     from rich.table import Table
 
@@ -33,7 +33,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """The winner beside its references, and where the model is."""
+    """Print the winner beside its references, and where the model is."""
     networks = {"winner": summary, **summary["winners"], **summary["references"]}
     columns = ["", *networks]
     rows = [
@@ -56,7 +56,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def _at_the_tables_speed(networks: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """A row of what networks would take on the machine as it was when the table was made, where that is another."""
+    """Return a row of latencies at the speed that the machine had when the table was made.
+
+    There is none where it is the same.
+    """
     pairs = [(n["measured_ms"], n.get("measured_table_ms")) for n in networks]
     if not any(then and abs(now / then - 1) > WORTH_A_ROW for now, then in pairs):
         return []
@@ -64,7 +67,7 @@ def _at_the_tables_speed(networks: Iterable[Mapping[str, Any]]) -> list[list[str
 
 
 def print_models(folder: object, deployment: Mapping[str, Any]) -> None:
-    """The models of a bundle side by side, and what int8 cost."""
+    """Print the models of a bundle side by side, and what int8 cost."""
     print_table(
         str(folder),
         ["model", "score", "measured ms", "KiB", "what for"],

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import MovedSpace, RunFolder
 from hwnas.cli.ranges import ranged
 
-Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
-Space = Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")]
 
-
-def report(folder: Folder, space: Space = None) -> None:
+def report(folder: RunFolder, space: MovedSpace = None) -> None:
     """Write a run's report.html again, as far as the run is."""
     from hwnas.progress import Reporter
     from hwnas.report import write_report
@@ -23,9 +20,9 @@ def report(folder: Folder, space: Space = None) -> None:
 
 
 def watch(
-    folder: Folder,
+    folder: RunFolder,
     port: Annotated[int, ranged("port_or_any", "Port on this machine; 0 for a free one.")] = 8765,
-    space: Space = None,
+    space: MovedSpace = None,
 ) -> None:
     """Show a running run's report in the browser, on this machine only."""
     from hwnas.errors import RequestError

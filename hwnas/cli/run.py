@@ -9,23 +9,19 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import MovedData, MovedDevices, MovedSpace, RunFolder, RunTable
 from hwnas.cli.printing import print_json, print_models, print_summary
 from hwnas.cli.ranges import ranged
 
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
-Folder = Annotated[Path, typer.Argument(help="The run's folder.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Where the run's data are, where they have moved.")]
-Lut = Annotated[Path | None, typer.Option(help="The run's table, where an earlier version kept no copy.")]
-Devices = Annotated[Path | None, typer.Option(help="The devices file, where it has moved.")]
-Space = Annotated[str | None, typer.Option(help="The run's search space, where its code has moved.")]
 
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
 
 
 def command(last: str) -> Callable[..., None]:
-    """The command that works through a run up to that stage; its flags override the YAML file's settings."""
+    """Return the command that works through a run up to that stage; its flags override the YAML file's settings."""
 
     def run_command(
         config: Annotated[Path | None, typer.Argument(help="YAML file with settings; flags override it.")] = None,
@@ -91,7 +87,7 @@ def command(last: str) -> Callable[..., None]:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        from hwnas.cli.effects import require_effects
+        from hwnas.cli.idle_flags import refuse_idle
         from hwnas.config import load_config, parse_setting
         from hwnas.errors import RequestError
         from hwnas.progress import Reporter
@@ -149,18 +145,18 @@ def command(last: str) -> Callable[..., None]:
             run = Run.from_folder(out, reporter, overrides)
         else:
             run = Run(load_config(config, overrides), reporter)
-        require_effects(run, overrides)
+        refuse_idle(run, overrides)
         _work(run, last, as_json=as_json)
 
     return run_command
 
 
 def retrain(
-    folder: Folder,
-    data_root: DataRoot = None,
-    lut: Lut = None,
-    devices: Devices = None,
-    space: Space = None,
+    folder: RunFolder,
+    data_root: MovedData = None,
+    lut: RunTable = None,
+    devices: MovedDevices = None,
+    space: MovedSpace = None,
     quiet: Quiet = False,
 ) -> None:
     """Work through a run up to the retrained networks."""
@@ -169,22 +165,22 @@ def retrain(
 
 
 def export(
-    folder: Folder,
+    folder: RunFolder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
     int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None,
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None,
     max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None,
-    data_root: DataRoot = None,
-    lut: Lut = None,
-    devices: Devices = None,
-    space: Space = None,
+    data_root: MovedData = None,
+    lut: RunTable = None,
+    devices: MovedDevices = None,
+    space: MovedSpace = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Work through a run up to the exported model, and write it with proof and a program that runs it."""
-    from hwnas.cli.arguments import refuse_without
+    from hwnas.cli.idle_flags import refuse_without
     from hwnas.errors import RequestError
 
     moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}

@@ -52,7 +52,7 @@ class DecodedImages:
 
 
 def read_images(paths: Sequence[Path], size: int, *, skip_broken: bool) -> DecodedImages:
-    """All images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
+    """Return all images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
 
     Raises:
         RequestError: an image cannot be read, unless those are to be skipped.
@@ -72,7 +72,7 @@ def read_images(paths: Sequence[Path], size: int, *, skip_broken: bool) -> Decod
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """[size, size, 3] the central square of an image, upright; of several pictures in a file, the first.
+    """Return the central square of an image, upright, [size, size, 3]; of several pictures in a file, the first.
 
     Raises:
         RequestError: the file is none, or cannot be read; the message is the reason.
@@ -90,13 +90,13 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of the formats that this Pillow has."""
+    """Return those of the formats that this Pillow has."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:
-    """In eight bits a channel, scaled by what the mode means.
+    """Return the image in eight bits a channel, scaled by what its mode means.
 
     Raises:
         ValueError: the mode does not say which value is white.
@@ -163,7 +163,7 @@ def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: int, *, s
 def _mapped(
     paths: Sequence[Path], shape: tuple[int, int, int, int], *, skip_broken: bool
 ) -> tuple[torch.Tensor, dict[int, str]]:
-    """The images in a file named by what they are, written first where it is not there whole.
+    """Return the images mapped from a file that is named by what they are, and written first where it is not whole.
 
     What could not be read stands behind the images as JSON, which ends the file.
     """
@@ -185,7 +185,7 @@ def _mapped(
 
 
 def _identity(path: Path) -> list[str | int]:
-    """What changes with an image; links to nothing are found broken later."""
+    """Return what changes with an image's file; links to nothing are found broken later."""
     try:
         facts = path.stat()
         return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
@@ -194,7 +194,7 @@ def _identity(path: Path) -> list[str | int]:
 
 
 def _noted(target: Path, size_bytes: int) -> dict[int, str] | None:
-    """What the end of a file of images notes; None where it is cut short or not there."""
+    """Return the note at the end of a file of images; None where the file is cut short or not there."""
     try:
         with target.open("rb") as file:
             file.seek(size_bytes)

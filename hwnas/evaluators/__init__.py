@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from hwnas.config import TABULAR
 from hwnas.dataflow import Batches
 from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
@@ -23,7 +24,7 @@ class Evaluator(Protocol):
     """Scores architectures one at a time; the same architecture always gets the same score."""
 
     def score(self, architecture: Architecture) -> float:
-        """Higher is better."""
+        """Return the score; higher is better."""
         ...
 
 
@@ -32,7 +33,7 @@ class PartwiseEvaluator(Evaluator, Protocol):
     """Looks at images part by part, and need not go on to the last."""
 
     def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-        """Complete, with the same score as `score`; or given up as soon as it will not reach its rival."""
+        """Return a complete judgement, with the score of `score`, or one given up once it will not reach its rival."""
         ...
 
 
@@ -71,11 +72,9 @@ EVALUATORS: dict[str, Callable[[Run, Supernet], Evaluator]] = {
 }
 """Evaluators by name; `tabular:FILE` is another, which looks accuracies up."""
 
-TABULAR = "tabular:"
-
 
 def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
-    """The evaluator that the run's configuration names.
+    """Return the evaluator that the run's configuration names.
 
     Raises:
         RequestError: a benchmark's file cannot be read, or is of another space.
@@ -87,4 +86,4 @@ def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
     return evaluator
 
 
-__all__ = ["EVALUATORS", "TABULAR", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]
+__all__ = ["EVALUATORS", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]

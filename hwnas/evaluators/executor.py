@@ -21,14 +21,14 @@ MAX_LOSSES = 3
 
 
 def in_this_process(evaluator: Evaluator) -> Judge:
-    """One after the other."""
+    """Return a judge that evaluates one architecture after the other in this process."""
     return lambda architectures, rivals: (
         _judged(evaluator, architecture, rival) for architecture, rival in zip(architectures, rivals, strict=True)
     )
 
 
 def _judged(evaluator: Evaluator, architecture: Architecture, rival: Judgement | None) -> Judgement:
-    """By parts where the evaluator can."""
+    """Return an evaluator's judgement, by parts where the evaluator can."""
     if isinstance(evaluator, PartwiseEvaluator):
         return evaluator.judge(architecture, rival)
     return Judgement(score=evaluator.score(architecture))
@@ -36,7 +36,7 @@ def _judged(evaluator: Evaluator, architecture: Architecture, rival: Judgement |
 
 @contextmanager
 def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Judge]:
-    """On actors of a Ray cluster, each with a replica of the evaluator, one thread each.
+    """Yield a judge that evaluates on actors of a Ray cluster, each with a replica of the evaluator and one thread.
 
     The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
     Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on
@@ -70,7 +70,7 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
 
 @contextmanager
 def _own_answer_to_sigterm() -> Iterator[None]:
-    """Keep this process's own: ray puts one there that ends it with exit code 15 and without a word."""
+    """Keep this process's answer to SIGTERM: ray's own ends it with exit code 15 and without a word."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

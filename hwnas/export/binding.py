@@ -12,9 +12,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
+from hwnas.dataflow.files import require_regular
 from hwnas.errors import RequestError
 from profilers.external_data import external_files
-from safe_files import FileError, open_regular
 
 Shape = tuple[int | str | None, ...]
 """Sizes of a tensor; the name, or None, of what the model leaves free."""
@@ -82,10 +82,7 @@ def _opened(path: Path) -> Any:
 
     if not path.exists():
         raise RequestError(f"no file {path}")
-    try:
-        open_regular(path).close()
-    except FileError as error:
-        raise RequestError(str(error)) from error
+    require_regular(path)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -101,7 +98,7 @@ def _opened(path: Path) -> Any:
 
 
 def _of_unknown_rank(path: Path) -> set[str]:
-    """The inputs of which the file does not even tell the number of axes; the runtime takes them for scalars."""
+    """Return the inputs whose number of axes the file does not tell; the runtime takes them for scalars."""
     try:
         values = onnx.load(path, load_external_data=False).graph.input
     except DecodeError:
@@ -128,7 +125,7 @@ def _require_inputs(path: Path, nodes: Sequence[Any], *, of_unknown_rank: set[st
 def _fixed_shape(
     path: Path, name: str, shape: Shape, batches: set[int | str | None], sizes: Sizes, given: dict[str, int]
 ) -> tuple[int, ...]:
-    """The shape with sizes for what is free, which are written down in `given`."""
+    """Return the shape with sizes for what is free, which are noted in `given`."""
     fixed = []
     for axis, size in enumerate(shape):
         if isinstance(size, int):
@@ -151,7 +148,7 @@ def _fixed_shape(
 
 
 def _with_shapes(path: Path, scratch: Path, shapes: Mapping[str, Sequence[int]]) -> Path:
-    """A copy of the model that takes those shapes, with the weights that lie in other files."""
+    """Return a copy of the model that takes those shapes, with the weights that lie in other files."""
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
@@ -169,7 +166,7 @@ def _with_shapes(path: Path, scratch: Path, shapes: Mapping[str, Sequence[int]])
 
 
 def _linked(file: Path, target: Path) -> None:
-    """The file at another place too; copied where it cannot be linked. Runtimes refuse symbolic links."""
+    """Link a file to another place, or copy it where it cannot be linked; runtimes refuse symbolic links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file, target)

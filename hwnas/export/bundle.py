@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from hwnas.dataflow import Batches
+from hwnas.deployment_file import DEPLOYMENT
 from hwnas.errors import RequestError, RunError
 from hwnas.export.half_precision import write_half_precision
 from hwnas.export.pixels import with_preprocessing
@@ -27,12 +27,12 @@ from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.kept_table import kept_table
 from hwnas.profiling import Measured, measure_networks
 from hwnas.report import write_report
-from hwnas.run import DEPLOYMENT, Run
+from hwnas.run import Run
 from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
 from profilers import Device
-from safe_files import drafting, explaining, forget_drafts, is_full, put_folder, refusal, write_text
+from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
 SCHEMA_VERSION = 1
 
@@ -88,8 +88,7 @@ def write_bundle(
             forget_drafts(folder.parent, of=folder.name)
             draft.mkdir()
         except OSError as error:
-            if is_full(error):
-                raise refusal(error, folder) or error from error
+            raise_if_full(error, folder)
             raise RequestError(
                 f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o"
             ) from error
@@ -185,7 +184,7 @@ class _Bundle:
         return self._run.test_agent.metrics(outputs, network.test_batches(self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
-        """Float models must predict what the trained network was tested to, but for rounding at ties."""
+        """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
         expected = float(self._summary["test_accuracy"])
         for name in names:
             found = next(iter(metrics[name].values()))
@@ -194,7 +193,7 @@ class _Bundle:
                 raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
     def _compare_with_tvm(self) -> dict[str, Any]:
-        """The comparison, or why there is none: what TVM cannot compile may be right all the same."""
+        """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
         run = self._run
         run.reporter.line("comparing with TVM, for five minutes at most")
         batches = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size).in_order()
@@ -241,7 +240,7 @@ class _Bundle:
             network = OnnxNetwork(self._folder / name)
             models[name] = {
                 "purpose": PURPOSES[name],
-                "sha256": hashlib.sha256((self._folder / name).read_bytes()).hexdigest(),
+                "sha256": sha256_of(self._folder / name),
                 "size_bytes": (self._folder / name).stat().st_size,
                 "input": network.input.name,
                 "input_shape": network.input.shape,

@@ -68,7 +68,7 @@ def _input_shape(graph: onnx.GraphProto) -> list[int]:
 
 
 def _cropping(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProto]:
-    """Nodes that crop the central square."""
+    """Return nodes that crop the central square."""
     _integers(graph, crop_two=[2, 2], crop_axes=[2, 3], crop_start=[2], crop_end=[4])
     return [
         helper.make_node("Shape", [PIXELS], ["crop_shape"]),
@@ -82,7 +82,7 @@ def _cropping(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProt
 
 
 def _resizing(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProto]:
-    """Nodes that resize a square to the size of the graph's input: products from both sides with a matrix of weights.
+    """Return nodes that resize a square to the size of the graph's input, by a matrix of weights from both sides.
 
     The weight of pixel j for pixel i falls linearly with the distance of their centres, to nothing at one pixel of the
     coarser of the two images; the weights of each i add up to 1. ONNX's Resize averages over what it leaves out from

@@ -94,7 +94,7 @@ class _Reader:
         self._batches: Iterator[dict[str, np.ndarray]] = iter([{name: x.contiguous().numpy()} for x in images])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input by name, None after the last."""
+        """Return the next input by name, None after the last."""
         return next(self._batches, None)
 
 
@@ -145,7 +145,7 @@ class _Work:
         return draft
 
     def most_sensitive(self) -> list[str]:
-        """Layers by how much quantizing each alone changes the output, most first."""
+        """Return the layers by how much quantizing each alone changes the output, most first."""
         plain = OnnxNetwork(self._prepared)
         expected = [plain(x) for x in self._images[:16]]
         changes = {}

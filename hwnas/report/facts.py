@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.deployment_file import read_deployment
 from hwnas.errors import RequestError, RunError
 from hwnas.front import load_front, load_history
 from hwnas.kept_table import kept_table
-from hwnas.records import read_record
-from hwnas.report.written import Deployment
-from hwnas.run import DEPLOYMENT, Run
+from hwnas.run import Run
 from hwnas.search import Evaluation
 from hwnas.summary_file import read_summary
 from hwnas.training.trainer import EpochRecord, epochs_of
@@ -24,7 +23,7 @@ from lut.model import predict_ms
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """Parts that do not exist yet are None or empty.
+    """What a run's folder tells; parts that do not exist yet are None or empty.
 
     Attributes:
         deployment: what the last bundle's deployment.json says.
@@ -58,7 +57,7 @@ def gather(run: Run) -> Facts:
     return Facts(
         run=run,
         summary=read_summary(run),
-        deployment=_written(Deployment, run.folder / DEPLOYMENT),
+        deployment=read_deployment(run.folder),
         history=history,
         front=front,
         table=table,
@@ -69,16 +68,9 @@ def gather(run: Run) -> Facts:
 
 
 def missed_budgets(summary: Mapping[str, Any]) -> list[str]:
-    """What to do about each winner of a run's summary that does not keep its budget."""
+    """Return what to do about each winner of a run's summary that does not keep its budget."""
     winners = [summary, *summary["winners"].values()]
     return [row["advice"] for row in winners if row.get("advice")]
-
-
-def _written(kind: type[Any], path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    written: dict[str, Any] = read_record(kind, path, remedy="remove it; hwnas search --resume makes it again")
-    return written
 
 
 def _table(run: Run) -> LatencyTable | None:

@@ -31,7 +31,7 @@ def write_report(run: Run) -> Path:
 
 
 def render_report(run: Run, *, refresh_s: int | None = None) -> str:
-    """The page; one that reloads itself where `refresh_s` is given."""
+    """Return the page; it reloads itself where `refresh_s` is given."""
     return _render(gather(run), refresh_s=refresh_s)
 
 
@@ -154,7 +154,7 @@ def _networks(facts: Facts) -> str:
 
 
 def _artefacts(facts: Facts) -> str:
-    """The models of the last bundle."""
+    """Return a table of the models of the last bundle."""
     if facts.deployment is None:
         return ""
     rows = [

@@ -41,7 +41,7 @@ def _search_scalars(facts: Facts) -> Iterable[tuple[str, float, int]]:
 
 
 def _write(folder: Path, scalars: Iterable[tuple[str, float, int]]) -> None:
-    """One file of events; in this thread, since tensorboardX's own writer waits for ever once the disk is full."""
+    """Write one file of events, in this thread: tensorboardX's own writer waits for ever once the disk is full."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar

@@ -24,47 +24,56 @@ def make_server(run: Run, host: str, port: int) -> ThreadingHTTPServer:
     Args:
         port: 0 for a free one.
     """
+    return _Server(run, (host, port))
 
-    told: set[str] = set()
 
-    def tell(text: str) -> None:
-        if text not in told:
-            told.add(text)
-            run.reporter.warn(f"the report cannot be shown: {text}")
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one browser."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_TIMEOUT_S
+    server: _Server
+    timeout = REQUEST_TIMEOUT_S
 
-        def do_GET(self) -> None:  # the name that http.server looks for
-            if self.path != "/":
-                self.send_error(404)
-                return
-            try:
-                page = render_report(run, refresh_s=REFRESH_S)
-            except (ValueError, RuntimeError, OSError, LookupError, TypeError) as error:  # a run's files hold anything
-                tell(str(error))
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _failure(str(error)))
-                return
-            self._answer(HTTPStatus.OK, page)
+    def do_GET(self) -> None:  # the name that http.server looks for
+        if self.path != "/":
+            self.send_error(404)
+            return
+        try:
+            page = render_report(self.server.run, refresh_s=REFRESH_S)
+        except (ValueError, RuntimeError, OSError, LookupError, TypeError) as error:  # a run's files hold anything
+            self.server.tell(str(error))
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _failure(str(error)))
+            return
+        self._answer(HTTPStatus.OK, page)
 
-        def _answer(self, status: HTTPStatus, text: str) -> None:
-            page = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page)
+    def _answer(self, status: HTTPStatus, text: str) -> None:
+        page = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
 
-        def log_message(self, *_: object) -> None:
-            """One line per request would hide the address."""
+    def log_message(self, *_: object) -> None:
+        """Print nothing: one line per request would hide the address."""
 
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            error = sys.exception()
-            if not isinstance(error, OSError):  # a browser that went away is no news
-                tell(f"{type(error).__name__}: {error}")
 
-    return Server((host, port), Handler)
+class _Server(ThreadingHTTPServer):
+    """Tells each fault once."""
+
+    def __init__(self, run: Run, address: tuple[str, int]) -> None:
+        super().__init__(address, _Handler)
+        self.run = run
+        self._told: set[str] = set()
+
+    def tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.run.reporter.warn(f"the report cannot be shown: {text}")
+
+    def handle_error(self, *_: object) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):  # a browser that went away is no news
+            self.tell(f"{type(error).__name__}: {error}")
 
 
 def _failure(text: str) -> str:

@@ -64,11 +64,6 @@ class ArchitectureGenerator:
         self._network = self._untrained()
         self._posterior: Posterior | None = None
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether `train` was called."""
-        return self._posterior is not None
-
     def train(self, posterior: Posterior) -> None:
         """Start anew and learn to choose what the posterior expects most of, for budgets of every size.
 

@@ -17,7 +17,7 @@ MAX_CHOICES = 1_000_000
 
 
 def read_history(path: Path) -> list[tuple[Evaluation, bool]]:
-    """The evaluations in a history, oldest first, and whether each saw all images; else its score is an estimate.
+    """Return the evaluations in a history, oldest first, and whether each saw all images; else it is an estimate.
 
     The search may go on writing meanwhile.
 
@@ -35,7 +35,7 @@ def read_history(path: Path) -> list[tuple[Evaluation, bool]]:
 
 
 def open_history(path: Path) -> JsonLines:
-    """The history, to be continued by the process that holds the run's lock.
+    """Return the history, to be continued by the process that holds the run's lock.
 
     Raises:
         RunError: the file is damaged.
@@ -47,7 +47,7 @@ def open_history(path: Path) -> JsonLines:
 
 
 def evaluation_of(record: Mapping[str, Any], path: Path) -> Evaluation:
-    """The evaluation that a record tells of.
+    """Return the evaluation that a record tells of.
 
     Raises:
         RunError: it is none.
@@ -69,7 +69,7 @@ def evaluation_of(record: Mapping[str, Any], path: Path) -> Evaluation:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is one, infinities included; whole numbers too large for a float are not."""
+    """Return whether a value is a number, infinities included; integers too large for a float are none."""
     if type(value) is int:
         return abs(value) <= sys.float_info.max
     return isinstance(value, float) and not math.isnan(value)

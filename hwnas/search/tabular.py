@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
 from hwnas.errors import RequestError
-from hwnas.search.columns import ArrayError, read_columns
-from safe_files import FileError, read_bytes
+from hwnas.search.npz_columns import ArrayError, read_columns
+from safe_files import FileError, first_fault, read_bytes
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.nasbench201 import NasBench201
 
@@ -52,7 +52,7 @@ class TabularBenchmark:
     costs: Mapping[str, NDArray[np.float64]]
 
     def of_space(self, space: SearchSpace) -> TabularBenchmark:
-        """This benchmark, where it is of that space.
+        """Return this benchmark, where it is of that space.
 
         Raises:
             RequestError: it is of another.
@@ -62,7 +62,7 @@ class TabularBenchmark:
         return self
 
     def index(self, architectures: NDArray[np.integer]) -> NDArray[np.int64]:
-        """[num] rows of architectures."""
+        """Return the rows of architectures, [num]."""
         sizes = [len(d.choices) for d in self.space.decisions]
         rows: NDArray[np.int64] = np.ravel_multi_index(tuple(np.asarray(architectures).T), tuple(sizes)).astype(
             np.int64
@@ -70,17 +70,17 @@ class TabularBenchmark:
         return rows
 
     def score(self, architecture: Architecture) -> float:
-        """The validation accuracy, in 0 to 1."""
+        """Return the validation accuracy, in 0 to 1."""
         return float(self.validation[self.index(np.array([architecture]))[0]]) / 100
 
     def cost(self, name: str, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num] costs of that name."""
+        """Return the costs of that name, [num]."""
         found: NDArray[np.float64] = self.costs[name][self.index(architectures)]
         return found
 
 
 def load_tabular(path: Path) -> TabularBenchmark:
-    """NAS-Bench-Macro's JSON (Su et al. 2021), or NAS-Bench-201's accuracies and latencies as npz.
+    """Read NAS-Bench-Macro's JSON (Su et al. 2021), or NAS-Bench-201's accuracies and latencies as npz.
 
     NAS-Bench-Macro has one accuracy only, the mean of three trainings: it stands for both.
 
@@ -102,8 +102,7 @@ def _macro(path: Path) -> TabularBenchmark:
     try:
         table = TypeAdapter(dict[str, _MacroRow]).validate_json(read_bytes(path, max_bytes=MAX_BYTES), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}") from error
+        raise ValueError(first_fault(error)[0][:200]) from error
     rows = [table["".join(map(str, np.unravel_index(i, (3,) * 8)))] for i in range(3**8)]
     mean = np.array([row["mean_acc"] for row in rows])
     costs = {"macs": np.array([row["flops"] for row in rows]), "params": np.array([row["params"] for row in rows])}
@@ -137,7 +136,7 @@ def _nasbench201(path: Path) -> TabularBenchmark:
 
 
 def _cells(texts: NDArray[Any]) -> NDArray[np.int64]:
-    """[num, num_decisions] choices of the cells that texts describe."""
+    """Return the choices of the cells that texts describe, [num, num_decisions]."""
     if texts.dtype.kind != "U":
         raise ValueError(f"arch: expected texts, found {texts.dtype}")
     return np.array([NasBench201.parse(str(text)) for text in texts])

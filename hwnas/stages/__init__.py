@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hwnas.config import TABULAR
 from hwnas.errors import RequestError, RunError
-from hwnas.evaluators import TABULAR
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.report import write_report
@@ -71,7 +71,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
 
 
 def _is_finished(run: Run) -> bool:
-    """Whether nothing is left to be done; the report is written last."""
+    """Return whether nothing is left to be done; the report is written last."""
     has_all = all((run.folder / name).exists() for name in ("search/result.json", REPORT))
     try:
         return has_all and is_settled(run) and read_summary(run) is not None

@@ -33,13 +33,13 @@ NUM_SAMPLED = 200
 
 
 def is_settled(run: Run) -> bool:
-    """Whether the last export stands: every budget is kept, or nothing is left to be tried."""
+    """Return whether the last export stands: every budget is kept, or nothing is left to be tried."""
     pending = run.folder / NEXT
     return (run.folder / RESULT).exists() and not (pending.exists() and networks_of(run, _read(pending), pending))
 
 
 def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
-    """The networks of the attempt that the run is at: those found, with the winners that missed replaced."""
+    """Return the networks of the attempt that the run is at: those found, with the winners that missed replaced."""
     networks = dict(found)
     for path in _paths(run):
         networks |= networks_of(run, _read(path), path)
@@ -51,14 +51,14 @@ def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, F
 
 
 def exported_before(run: Run) -> Exported | None:
-    """What the last attempt that missed came to."""
+    """Return the result of the last attempt that missed; None where none did."""
     num = len(list(_paths(run)))
     path = run.folder / MISSED / str(num) / RESULT
     return None if num == 0 else exported_from(read_record(dict[str, Any], path), path)
 
 
 def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> list[str]:
-    """Names of the winners that take longer than their budgets as exported."""
+    """Return the names of the winners that take longer than their budgets as exported."""
     return [
         name
         for name, network in found.items()
@@ -69,7 +69,7 @@ def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> lis
 def replace_missed(
     run: Run, latency: Latency, constraint: HardLimits, found: Mapping[str, FoundNetwork], exported: Exported
 ) -> bool:
-    """Whether a winner that missed its budget is replaced by the next finalist, so that there is another attempt."""
+    """Return whether there is another attempt, the next finalist in place of a winner that missed its budget."""
     if not missed_winners(found, exported):
         return False
     record = run.stored(NEXT, lambda: _decide(run, latency, constraint, found, exported))
@@ -77,7 +77,7 @@ def replace_missed(
 
 
 def advice(run: Run, name: str, max_ms: float, exported: Exported) -> str:
-    """One line on a winner that missed its budget when nothing was left to be tried."""
+    """Return one line on a winner that missed its budget when nothing was left to be tried."""
     measured = exported.networks[name].measured
     nearest = _read(run.folder / NEXT)["nearest"][name]
     wanted = f"{ceil_ms(measured.at_worst_ms):g}ms"
@@ -127,7 +127,7 @@ def _decide(
 
 
 def _room(record: _Missed) -> float:
-    """How many times as long a network took as exported than as a finalist, besides what the machine is slower by.
+    """Return how many times as long a network took once exported, besides what the machine is slower by.
 
     Others will, too.
     """
@@ -138,7 +138,7 @@ def _room(record: _Missed) -> float:
 def _nearest(
     run: Run, latency: Latency, constraint: HardLimits, max_ms: float, slow_down: float
 ) -> dict[str, Any] | None:
-    """The slowest of a sample of the space that keeps the budget where all take so many times what is predicted."""
+    """Return the slowest of a sample of the space that keeps the budget on a machine slowed by `slow_down`."""
     limits = constraint.with_maximum("latency_ms", max_ms / slow_down)
     if not limits.is_met(latency.model.extreme()[0]):
         return None
@@ -148,7 +148,7 @@ def _nearest(
 
 
 def _records(run: Run) -> Iterator[_Decision]:
-    """What was decided about the attempts that were set aside, in order."""
+    """Yield what was decided about the attempts that were set aside, in order."""
     return map(_read, _paths(run))
 
 

@@ -48,12 +48,12 @@ class ExportedNetwork:
     first_ms: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is written to the run's folder."""
+        """Return the fields as they are written to the run's folder."""
         return {"architecture": list(self.architecture), "first_ms": self.first_ms, **self.measured.as_dict()}
 
     @classmethod
     def from_dict(cls, record: ExportedFields) -> ExportedNetwork:
-        """As it was written."""
+        """Return the network whose fields were written."""
         return cls(
             architecture=tuple(record["architecture"]),
             measured=Measured.from_dict(record),
@@ -99,7 +99,7 @@ def export_networks(
 
 
 def exported_from(content: Mapping[str, Any], path: Path) -> Exported:
-    """What was written to a file.
+    """Return the result that was written to a file.
 
     Raises:
         RunError: it is something else.
@@ -158,7 +158,7 @@ def _measured(
     architectures: Mapping[str, Architecture],
     known: Mapping[Architecture, ExportedNetwork],
 ) -> dict[Architecture, ExportedNetwork]:
-    """Every architecture's latency; those that are known are not measured again."""
+    """Return every architecture's latency; those that are known are not measured again."""
     names: dict[Architecture, str] = {}
     for name, architecture in architectures.items():
         names.setdefault(architecture, name)
@@ -205,7 +205,7 @@ def _write(run: Run, network: RetrainedNetwork, path: Path, *, is_dynamic: bool)
 
 
 def proof(run: Run, network: RetrainedNetwork, path: Path) -> dict[str, Any]:
-    """The comparison with torch on all test images.
+    """Compare a model with torch on all test images.
 
     Raises:
         RunError: they compute different things.

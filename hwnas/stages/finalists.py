@@ -15,9 +15,8 @@ from hwnas.search import Evaluation, HardLimits, SearchResult
 from hwnas.stages.latency import Latency
 from hwnas.stages.speed import references_of
 from hwnas.stages.table import ROUNDS, num_finalists
-from lut.precision import in_precision
+from lut.precision import network_in_precision
 from search_spaces import Architecture
-from search_spaces.onnx_export import export_network
 
 LEAST_SLACK = 0.02
 """Predictions are never trusted to less than this when a network is passed over."""
@@ -32,7 +31,7 @@ class Finalist:
 
     @property
     def architecture(self) -> Architecture:
-        """Its choices."""
+        """The network's choices."""
         return self.evaluation.architecture
 
 
@@ -56,7 +55,7 @@ class Finalists:
     def best(
         self, *, now: Measured | None = None, room: float = 1.0, without: Collection[Architecture] = ()
     ) -> Finalist | None:
-        """The one of the highest score that keeps the budget, if there is one.
+        """Return the finalist of the highest score that keeps the budget; None where none does.
 
         It leaves a margin for what repeats of its measurement differ by, unless none of all does.
 
@@ -86,11 +85,11 @@ class Finalists:
         return finalist
 
     def best_by_prediction(self) -> Evaluation:
-        """The one of the highest score that keeps the budget as far as the table tells."""
+        """Return the evaluation of the highest score that keeps the budget as far as the table tells."""
         return next(e for e in self._left if e.costs["latency_ms"] <= self._max_ms)
 
     def add(self, evaluation: Evaluation) -> None:
-        """One more candidate."""
+        """Add one more candidate."""
         self._left.append(evaluation)
 
     @property
@@ -112,7 +111,7 @@ class Finalists:
         return float(np.median(ratios)) if ratios else 1.0
 
     def _hopeful(self) -> list[Evaluation]:
-        """Those that may keep the budget where the others were as far off as what was measured so far."""
+        """Return the evaluations that may keep the budget if they are as far off as those measured so far."""
         if not self.measured:
             return self._left
         least = self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))
@@ -128,13 +127,13 @@ class Finalists:
 
 
 def ranked(run: Run, limits: HardLimits) -> tuple[Evaluation, ...]:
-    """What the run's searches found within the limits, best first."""
+    """Return what the run's searches found within the limits, best first."""
     among = tuple(e for e in load_history(run) if limits.is_met(e.architecture))
     return SearchResult(history=among, seed=run.config.seed).ranked
 
 
 def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
-    """What a network must keep by prediction to be worth evaluating under a budget."""
+    """Return what a network must keep by prediction to be worth evaluating under a budget."""
     return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
 
 
@@ -142,10 +141,13 @@ def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, labe
     folder = run.folder / "search" / "finalists"
     folder.mkdir(exist_ok=True)
     paths = {
-        "-".join(map(str, e.architecture)): in_precision(
-            export_network(run.space, e.architecture, onnx_cache(), batch=run.device.batch, opset=run.device.opset),
+        "-".join(map(str, e.architecture)): network_in_precision(
+            run.space,
+            e.architecture,
+            onnx_cache(),
             run.config.precision,
-            is_part=False,
+            batch=run.device.batch,
+            opset=run.device.opset,
         )
         for e in group
     }

@@ -49,12 +49,12 @@ _Metrics = Annotated[dict[str, float], Field(min_length=1)]
 
 
 def checkpoint_of(name: str) -> str:
-    """Where a network's training is kept in a run's folder."""
+    """Return where a network's training is kept in a run's folder."""
     return f"retrain/{name}.safetensors"
 
 
 def metrics_of(name: str) -> str:
-    """Where the metrics of a retrained network are kept in a run's folder."""
+    """Return where the metrics of a retrained network are kept in a run's folder."""
     return f"retrain/{name}.json"
 
 
@@ -133,7 +133,7 @@ def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> Re
 
 
 def _teacher(run: Run, supernet: Supernet) -> nn.Module:
-    """A copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
+    """Return a copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
     largest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=True)
     teacher = supernet.subnet(largest)
     train = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)

@@ -20,7 +20,7 @@ from hwnas.parts import find
 from hwnas.profiling import Measured, MeasuredFields, onnx_cache
 from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
-from hwnas.records import as_record
+from hwnas.records import MAKE_AGAIN, as_record
 from hwnas.run import Run
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
 from hwnas.search.judgement import Judgement
@@ -60,7 +60,7 @@ class FoundNetwork:
 
 
 def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
-    """The winner, two references under the same budget, and a winner for every further budget.
+    """Find the winner, two references under the same budget, and a winner for every further budget.
 
     The references are the largest network that fits, and a random one.
 
@@ -74,7 +74,7 @@ def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: 
 
 
 def networks_of(run: Run, record: Mapping[str, Any], path: Path) -> dict[str, FoundNetwork]:
-    """The networks that a file of the run's folder tells of, by name.
+    """Return the networks that a file of the run's folder tells of, by name.
 
     Raises:
         RunError: it tells of something else, or of networks of another space.
@@ -90,7 +90,7 @@ def require_architecture(run: Run, architecture: Architecture, path: Path) -> No
     try:
         run.space.validated(architecture)
     except SpaceError as error:
-        raise RunError(f"{path} is damaged: {error}; remove it to make it again") from error
+        raise RunError(f"{path} is damaged: {error}; {MAKE_AGAIN}") from error
 
 
 def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class _Remembering:
             yield judgement
 
     def scores(self, architectures: Sequence[Architecture]) -> list[float]:
-        """By all images."""
+        """Return the scores by all images."""
         return [j.score for j in self(architectures, [None] * len(architectures))]
 
 
@@ -174,7 +174,7 @@ def _find_by(
 def _winner(
     run: Run, finalists: Finalists, latency: Latency, limits: HardLimits, max_ms: float, judge: _Remembering
 ) -> tuple[Architecture, Measured | None]:
-    """The best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
+    """Return the best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
 
     Where nothing can be measured it is the best that keeps the budget by prediction.
     """
@@ -198,7 +198,7 @@ def _winner(
 
 
 def winner_names(more_ms: Mapping[str, float]) -> dict[str, float]:
-    """What the winners of further budgets are called in files, with their budgets."""
+    """Return what the winners of further budgets are called in files, with their budgets."""
     return {"winner-" + re.sub(r"[^\w.]+", "", text.replace("%", "pct")): ms for text, ms in more_ms.items()}
 
 
@@ -207,7 +207,7 @@ def _by_latency(evaluation: Evaluation) -> Evaluation:
 
 
 def hard_limits(run: Run, latency: Latency) -> HardLimits:
-    """Everything the configuration bounds, and the sizes of networks for the record."""
+    """Return everything that the configuration bounds, and the sizes of networks for the record."""
     config, costs = run.config, GraphCosts(run.space)
     limits = [
         Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.limit_ms),
@@ -241,7 +241,7 @@ class _Proxies(TypedDict):
 
 
 def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, object]:
-    """What the run's agent is made with besides what all are: most know only scores."""
+    """Return what the run's agent is made with besides what all agents are: most know only scores."""
     agent = find("search-agent", run.config.search.agent)
     extra: dict[str, object] = {}
     if getattr(agent, "reads_supernet", False):
@@ -257,7 +257,7 @@ def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> d
 
 
 def _computed_proxies(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
-    """Of a random sample of what keeps the budget."""
+    """Return what the proxies say of a random sample of the networks that keep the budget."""
     sampled = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "proxies")).ask(NUM_SAMPLES)
     evaluators = {name: find("evaluator", name)(run, supernet) for name in run.config.search.proxies}
     values: dict[str, list[float]] = {name: [] for name in evaluators}
@@ -278,7 +278,7 @@ def _search(
     *,
     known: Sequence[Evaluation],
 ) -> SearchResult:
-    """A search under one budget, which begins with what those under other budgets found out."""
+    """Search under one budget, beginning with what the searches under other budgets found out."""
     config = run.config.search
     made = find("search-agent", config.agent)
     place = "search" if name == "winner" else f"search-{name}"
@@ -312,7 +312,7 @@ def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
 
 
 def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architecture:
-    """The network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
+    """Return the network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
     agent = EvolutionAgent(run.space, constraint, numpy_rng(run.config.seed, "largest"))
     best: Evaluation | None = None
     for _ in range(SIZE_EVALUATIONS // 50):
@@ -334,7 +334,7 @@ def described(
     latency: Latency,
     max_ms: float,
 ) -> dict[str, Any]:
-    """The fields of a found network."""
+    """Return the fields of a found network."""
     cost = costs.of(architecture)
     return {
         "architecture": list(architecture),

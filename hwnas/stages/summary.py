@@ -21,7 +21,7 @@ def summarise(
     retrained: Mapping[str, RetrainedNetwork],
     exported: Exported,
 ) -> dict[str, object]:
-    """The winner's figures, those of its references under "references"; also written to summary.json."""
+    """Return the winner's figures, those of its references under "references", and write them to summary.json."""
     missed = missed_winners(found, exported)
     rows: dict[str, dict[str, Any]] = {
         name: {

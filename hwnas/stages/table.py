@@ -19,12 +19,11 @@ from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_cert
 from lut import LatencyModel, LatencyTable, TableError, load_table, plan_table
 from lut.build import TablePlan, journal_beside
 from lut.extend import extend_table, extension_plan, forget_extensions
-from lut.precision import in_precision
+from lut.precision import network_in_precision
 from profilers import MeasurementError, Profiler
 from profilers.session import SITTING
 from safe_files import write_text
 from search_spaces.cost import GraphCosts
-from search_spaces.onnx_export import export_network
 from search_spaces.overview import extreme_architecture
 
 ROUNDS = 80
@@ -60,7 +59,7 @@ def prepare_latency(run: Run) -> Latency:
 
 
 def read_latency(run: Run) -> Latency:
-    """What a run that has searched predicts latencies by; nothing is measured, and nothing but its folder is needed.
+    """Return what a run that has searched predicts latencies by; nothing but its folder is needed.
 
     Raises:
         RequestError: its table is not there, or is another than it was begun with.
@@ -117,18 +116,18 @@ def _describe(run: Run, table: LatencyTable, doubt: str | None) -> None:
 
 
 def num_finalists(run: Run, doubt: str | None) -> int:
-    """How many networks are measured at a time: twice as many as asked for where the table is poor."""
+    """Return how many networks are measured at a time: twice as many as asked for where the table is poor."""
     return run.config.search.finalists * (1 if doubt is None else 2)
 
 
 def _doubts(run: Run, table: LatencyTable) -> str | None:
-    """Why a table of the run's own is poor, as what follows its name; a given one is good enough, or was accepted."""
+    """Return why a table of the run's own is poor, as what follows its name; None for one that was given."""
     trust = run.config.trust
     return None if run.given_table is not None or trust.accept_any else doubts(table, trust)
 
 
 def _own_table(run: Run) -> LatencyTable:
-    """The table made for this run; made now unless it is there already."""
+    """Return the table made for this run; made now unless it is there already."""
     path = run.folder / OWN_TABLE
     if run.inputs is not None and path.exists():
         journal_beside(path).unlink(missing_ok=True)  # of a process that was killed before it could
@@ -170,10 +169,12 @@ def _require_in_reach(run: Run) -> None:
     smallest = run.space.canonical(extreme_architecture(run.space, GraphCosts(run.space).macs, largest=False))
     if not run.space.depends_on_input(smallest):
         return
-    path = export_network(run.space, smallest, onnx_cache(), batch=run.device.batch, opset=run.device.opset)
+    path = network_in_precision(
+        run.space, smallest, onnx_cache(), run.config.precision, batch=run.device.batch, opset=run.device.opset
+    )
     with TemporaryDirectory() as scratch:
         takes_ms = measure_networks(
-            {"smallest": in_precision(path, run.config.precision, is_part=False)},
+            {"smallest": path},
             run.device,
             Path(scratch) / "smallest.journal",
             rounds=SITTING,
@@ -188,7 +189,7 @@ def _require_in_reach(run: Run) -> None:
 
 
 def _improved(run: Run, table: LatencyTable) -> LatencyTable:
-    """The run's own table, measured on as long as it is not good enough and the time for it lasts."""
+    """Measure the run's own table on as long as it is not good enough and the time for it lasts."""
     path, trust = run.folder / OWN_TABLE, run.config.trust
     deadline = monotonic() + 60 * trust.extra_minutes
     for seed in range(run.config.seed + 1, run.config.seed + 1 + MOST_EXTENSIONS):
@@ -221,7 +222,7 @@ def _extended(run: Run, table: LatencyTable, plan: TablePlan, minutes: float) ->
 
 
 def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
-    """How fast the machine is, written down; a device that cannot be reached is no obstacle yet."""
+    """Measure how fast the machine is and write it down; a device that cannot be reached is no obstacle yet."""
     try:
         speed = time_references(run, table, near_ms)
     except MeasurementError as error:
@@ -232,7 +233,7 @@ def _timed(run: Run, table: LatencyTable, near_ms: float) -> Speed:
 
 
 def known_speed(run: Run, table: LatencyTable) -> Speed | None:
-    """What was measured before; None where nothing was, or of another table."""
+    """Return the speed that was measured before; None where none was, or that of another table."""
     record = speed_record(run)
     if record is not None and record["table"] == identity(table):
         return Speed(drift=record["drift"])

@@ -29,7 +29,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Map
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors and the record.
+    """Return the tensors and the record of a checkpoint.
 
     Raises:
         RunError: the file is damaged.
@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """The record alone.
+    """Return the record of a checkpoint alone.
 
     Raises:
         RunError: the file is damaged.
@@ -50,7 +50,7 @@ def load_record(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The open file; whatever is wrong with it is said."""
+    """Yield the open file; raise RunError for whatever is wrong with it."""
     try:
         open_regular(path).close()  # safetensors would wait for a pipe
         # A header of more than 100 MB, and sizes that the file has not, safetensors refuses itself.

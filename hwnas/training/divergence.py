@@ -29,7 +29,7 @@ class DivergedError(RunError):
 
 
 def is_finite(loss: float, module: nn.Module) -> bool:
-    """Whether a loss, and the weights and statistics after it, are numbers to go on with."""
+    """Return whether a loss, and the weights and statistics after it, are finite."""
     tensors = (t for t in module.state_dict().values() if t.is_floating_point())
     return math.isfinite(loss) and all(bool(torch.isfinite(t).all()) for t in tensors)
 
@@ -37,7 +37,7 @@ def is_finite(loss: float, module: nn.Module) -> bool:
 def diverged(
     *, name: str, settings: str, epoch: int, loss: float, num_kept: int, config: TrainingConfig
 ) -> DivergedError:
-    """The error that ends a training.
+    """Return the error that ends a training.
 
     Args:
         settings: under which name the configuration holds those of the training.
@@ -60,17 +60,17 @@ def diverged(
 
 
 def marker(checkpoint: Path) -> Path:
-    """The file that says that a training diverged after what its checkpoint holds."""
+    """Return the file that says that a training diverged after what its checkpoint holds."""
     return checkpoint.with_suffix(".diverged")
 
 
 def mark(checkpoint: Path, error: DivergedError) -> None:
-    """Say so, until the training is finished."""
+    """Write the file that says that a training diverged, which is there until the training is finished."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     write_text(marker(checkpoint), error.what + "\n")
 
 
 def changeable_settings(folder: Path) -> frozenset[str]:
-    """Dotted names of the settings that a run in that folder may change, since trainings by them diverged."""
+    """Return the dotted names of the settings that a run may change, since trainings by them diverged."""
     trainings = [s for s in ("supernet", "retrain") if any((folder / s).glob(f"*{marker(Path('x')).suffix}"))]
     return frozenset(f"{training}.{name}" for training in trainings for name in CHANGEABLE)

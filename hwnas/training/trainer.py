@@ -145,7 +145,7 @@ class Trainer:
         )
 
     def _require_finite(self, record: EpochRecord, num_kept: int) -> None:
-        """All processes of a group have the same losses, weights and statistics by now, and end alike."""
+        """Raise DivergedError in all processes of a group alike: they have the same losses and weights by now."""
         if not is_finite(record.loss, self.module):
             error = diverged(
                 name=self.name,
@@ -165,7 +165,7 @@ class Trainer:
         average: WeightAverage | None,
         best: dict[str, torch.Tensor],
     ) -> EpochRecord:
-        """The epoch with its score; its weights become the best ones where it is better than those before."""
+        """Return the epoch with its score; keep its weights where it is better than those before."""
         if self.judge is None:
             return record
         with average.applied() if average else nullcontext():
@@ -178,7 +178,7 @@ class Trainer:
     def _gradients(
         self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
     ) -> torch.Tensor:
-        """Those of the whole batch, part by part where asked for; every part takes the same paths."""
+        """Compute the whole batch's gradients, part by part where asked for; every part takes the same paths."""
         with torch.autocast(self.config.accelerator, dtype=torch.bfloat16, enabled=self.config.mixed_precision):
             return self._accumulated(batch, rng, moment)
 
@@ -198,7 +198,7 @@ class Trainer:
         return torch.stack(losses).mean()
 
     def _share(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """This process's part of a batch, where it is needed."""
+        """Return this process's part of a batch, on the device that trains."""
         x_NCHW, targets_N = batch
         if self.group.size > 1:
             x_NCHW, targets_N = (part[self.group.rank :: self.group.size] for part in batch)
@@ -207,7 +207,7 @@ class Trainer:
         return x_NCHW.to(device, non_blocking=True), targets_N.to(device, non_blocking=True)
 
     def _statistics(self) -> list[torch.Tensor]:
-        """What BatchNorm remembers: of its own share of the images in every process."""
+        """Return the statistics of BatchNorm, which are of each process's own share of the images."""
         return [b for name, b in self.module.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -279,7 +279,7 @@ class Trainer:
 
 
 def epochs_of(checkpoint: Path) -> list[EpochRecord]:
-    """The epochs that a checkpoint tells of.
+    """Return the epochs that a checkpoint tells of.
 
     Raises:
         RunError: the file is damaged.
@@ -288,7 +288,7 @@ def epochs_of(checkpoint: Path) -> list[EpochRecord]:
 
 
 def epoch_records(record: Mapping[str, Any], checkpoint: Path) -> list[EpochRecord]:
-    """The epochs that a checkpoint's record tells of.
+    """Return the epochs that a checkpoint's record tells of.
 
     Raises:
         RunError: it tells of something else.
@@ -303,13 +303,13 @@ def epoch_records(record: Mapping[str, Any], checkpoint: Path) -> list[EpochReco
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord | None:
-    """The one whose weights are kept: of the best score, the first of equals; the last where none was scored."""
+    """Return the epoch whose weights are kept: the best score, the first of equals; the last where none was scored."""
     scored = [r for r in records if r.score is not None]
     return max(scored, key=lambda r: r.score or 0.0) if scored else (records[-1] if records else None)
 
 
 def training_device(config: TrainingConfig) -> torch.device:
-    """Where a training runs.
+    """Return the device that a training runs on.
 
     Raises:
         RequestError: there is no such device here.
@@ -322,7 +322,11 @@ def training_device(config: TrainingConfig) -> torch.device:
 
 
 def learning_rate(config: TrainingConfig, epoch: float) -> float:
-    """Linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017); `epoch` may be between two."""
+    """Return the rate by linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017).
+
+    Args:
+        epoch: may be between two.
+    """
     warmup = min(config.warmup_epochs, config.epochs / 2)
     if epoch < warmup:
         return config.learning_rate * (epoch + 1e-2) / (warmup + 1e-2)
@@ -331,7 +335,7 @@ def learning_rate(config: TrainingConfig, epoch: float) -> float:
 
 
 def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD; BatchNorm parameters and biases are not decayed, as is usual (He et al. 2019, Bag of Tricks)."""
+    """Return SGD that decays neither BatchNorm nor biases, as is usual (He et al. 2019, Bag of Tricks)."""
     parameters = list(module.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -344,7 +348,7 @@ def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Op
 
 
 def with_criterion(network: nn.Module, criterion: object) -> nn.Module:
-    """What is to be trained: the network, and the criterion too where it has weights of its own."""
+    """Return what is to be trained: the network, and the criterion too where it has weights of its own."""
     if isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters()):
         return nn.ModuleDict({"network": network, "criterion": criterion})
     return network

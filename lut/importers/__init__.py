@@ -18,7 +18,7 @@ FORMATS: dict[str, Callable[[Path], LatencyTable]] = {
 
 
 def import_table(format_name: str, path: Path, *, may_be_partial: bool = False) -> LatencyTable:
-    """The table in a file of a published format: uncertified, mean and spread of each block kept.
+    """Read a table of a published format: uncertified, mean and spread of each block kept.
 
     Args:
         may_be_partial: take a table that lacks blocks of its space.

@@ -7,7 +7,6 @@ expansion as a ratio, Once-for-All as a number of channels; only the latter has 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -20,14 +19,14 @@ from typing import (
     NotRequired,  # pydantic reads Python's own from 3.12 on only
 )
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from lut.errors import TableError
-from lut.provenance import Count, Latency, NotNegative, Provenance
-from lut.table import IMPORTED, LatencyTable, ReportedLatency
+from lut.provenance import IMPORTED, STRICT, Count, Latency, NotNegative, Provenance
+from lut.table import LatencyTable, ReportedLatency
 from profilers.device import UNKNOWN
-from safe_files import FileError, read_bytes, read_yaml
+from safe_files import FileError, first_fault, read_yaml, sha256_of
 from search_spaces import Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
@@ -51,7 +50,7 @@ NN_METER_KERNELS = {
 
 
 def read_once_for_all(path: Path) -> LatencyTable:
-    """A table of Once-for-All's, for `ofa-mobilenetv3` of the width that its channels tell.
+    """Read a table of Once-for-All's, for `ofa-mobilenetv3` of the width that its channels tell.
 
     Raises:
         TableError: the file is not such a table.
@@ -60,7 +59,7 @@ def read_once_for_all(path: Path) -> LatencyTable:
 
 
 def read_proxylessnas(path: Path) -> LatencyTable:
-    """A table of ProxylessNAS's, for `proxylessnas`.
+    """Read a table of ProxylessNAS's, for `proxylessnas`.
 
     Raises:
         TableError: the file is not such a table.
@@ -94,11 +93,11 @@ class _Name:
         return [int(n) for n in self.fields[name].split("x")]
 
     def shape(self) -> dict[str, Any]:
-        """Channels and input size, as blocks take them."""
+        """Return channels and input size, as blocks take them."""
         return {"in_channels": self.in_channels, "out_channels": self.out_channels, "input_size": self.input_size}
 
     def conv_shape(self) -> dict[str, Any]:
-        """Of convolutions, the stride too."""
+        """Return what convolutions take: the stride and the kernel too."""
         return {**self.shape(), "stride": self.number("stride"), "kernel": self.number("kernel")}
 
 
@@ -159,7 +158,7 @@ def _read(path: Path, space_name: str, to_block: Callable[[_Name], Block]) -> La
         space=_matching_space(path, space_name, blocks),
         provenance=Provenance(
             device={"name": path.stem, "runtime": UNKNOWN, "threads": 1, "cores": None, "batch": 1},
-            worker={"source": path.name, "source_sha256": hashlib.sha256(read_bytes(path)).hexdigest()},
+            worker={"source": path.name, "source_sha256": sha256_of(path)},
             precision="fp32",
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             rounds=0,
@@ -204,7 +203,7 @@ def _parse(text: str) -> _Name:
     return _Name(kind=kind, fields=fields)
 
 
-@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+@with_config(STRICT)
 class _Row(TypedDict):
     """What is said of a block, in milliseconds; the spread is the one or the other."""
 
@@ -218,16 +217,14 @@ def _reported(key: str, content: object) -> ReportedLatency:
     try:
         row = TypeAdapter(_Row).validate_python(content, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {str(first['input'])[:80]}"
-        ) from error
+        fault, found = first_fault(error, whole="the block")
+        raise ValueError(f"{fault}, got {str(found)[:80]}") from error
     std_ms = math.sqrt(row["var"]) if "var" in row else row["std"]
     return ReportedLatency(key=key, mean_ms=row["mean"], std_ms=std_ms, count=row["count"])
 
 
 def _matching_space(path: Path, space_name: str, blocks: list[tuple[_Name, Block]]) -> SpaceSpec:
-    """The space that most of the blocks belong to."""
+    """Return the space that most of the blocks belong to."""
     keys = {block.key for _, block in blocks}
     try:
         first = next(name for name, _ in blocks if name.kind == "Conv")

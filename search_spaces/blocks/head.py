@@ -29,7 +29,7 @@ class Head(Block):
         return {"hidden": self.hidden, "act": self.act}
 
     def build(self) -> nn.Module:
-        """The head, initialised; maps x_NCHW to logits of shape [N, classes]."""
+        """Return the head, initialised; maps x_NCHW to logits of shape [N, classes]."""
         module = nn.Sequential(
             conv_bn_act(self.in_channels, self.hidden, act=self.act),
             nn.AdaptiveAvgPool2d(1),
@@ -69,7 +69,7 @@ class GlobalPool(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The pooling; it has no weights."""
+        """Return the pooling, which has no weights."""
         return nn.Identity() if self.is_identity else nn.AdaptiveAvgPool2d(1)
 
 
@@ -83,7 +83,7 @@ class Classifier(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The classifier, initialised; maps x_NCHW to logits of shape [N, classes]."""
+        """Return the classifier, initialised; maps x_NCHW to logits of shape [N, classes]."""
         pooling = [nn.AdaptiveAvgPool2d(1)] if self.input_size > 1 else []
         module = nn.Sequential(*pooling, nn.Flatten(), nn.Linear(self.in_channels, self.out_channels))
         init_weights(module)

@@ -28,7 +28,7 @@ def conv_bn_act(
     act: str = "none",
     norm: bool = True,
 ) -> nn.Sequential:
-    """A convolution without bias and with same padding, its BatchNorm unless `norm` is off, and the activation."""
+    """Return a convolution without bias and with same padding, BatchNorm unless `norm` is off, and the activation."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     ]
@@ -101,7 +101,7 @@ def init_weights(module: nn.Module) -> None:
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `channels`, at least `divisor` and never under 90 % of `channels`.
+    """Return the multiple of `divisor` nearest to `channels`, at least `divisor` and never under 90 % of `channels`.
 
     The rounding of the MobileNet family for width multipliers (Sandler et al. 2018, reference code).
     """

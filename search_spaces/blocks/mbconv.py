@@ -56,7 +56,7 @@ class MBConv(Block):
         }
 
     def build(self) -> nn.Module:
-        """The bottleneck, initialised."""
+        """Return the bottleneck, initialised."""
         module = _Bottleneck(self)
         init_weights(module)
         return module

@@ -16,7 +16,7 @@ from fuzzed_kinds import KINDS, NETWORK
 
 from hwnas.errors import RequestError, RunError
 from hwnas.records import read_record
-from hwnas.search.columns import ArrayError, read_columns
+from hwnas.search.npz_columns import ArrayError, read_columns
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.export import exported_from
 from hwnas.summary_file import Summary

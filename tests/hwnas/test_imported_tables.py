@@ -13,7 +13,8 @@ from samples import synthetic_table
 
 from hwnas.export import bundle
 from lut import LatencyTable, load_table, save_table
-from lut.table import IMPORTED, ReportedLatency
+from lut.provenance import IMPORTED
+from lut.table import ReportedLatency
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier

@@ -16,7 +16,8 @@ from PIL import Image
 from samples import synthetic_table
 
 from hwnas.config import load_config
-from hwnas.inputs import Inputs, mark_of, read_inputs, with_absolute_paths
+from hwnas.file_settings import with_absolute_paths
+from hwnas.inputs import Inputs, fingerprint_of, read_inputs
 from hwnas.progress import Reporter
 from hwnas.run import Run
 from lut import load_table, save_table
@@ -248,15 +249,15 @@ def test_runs_of_earlier_versions_open_where_they_were_begun(
 def test_data_are_recognised_whatever_decodes_them(project: Path) -> None:
     run = Run.from_folder(project / "run", Reporter(is_quiet=True))
     dataset = run._whole_dataset
-    mark = mark_of(dataset)
+    mark = fingerprint_of(dataset)
     train = dataset.train
     for change, is_same in ((1, True), (40, False)):
         images = train.images_NCHW.clone()
         images[: len(images) // 2] += change
         other = replace(dataset, train=replace(train, images_NCHW=images))
-        assert mark.is_same(mark_of(other)) == is_same
+        assert mark.is_same(fingerprint_of(other)) == is_same
     swapped = replace(train, targets_N=1 - train.targets_N)
-    assert not mark.is_same(mark_of(replace(dataset, train=swapped)))
+    assert not mark.is_same(fingerprint_of(replace(dataset, train=swapped)))
 
 
 def test_paths_are_absolute_and_names_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lut.table import LatencyTable
 from lut.verify import verify_table
 from profilers import Measurement, Profiler
 from profilers.device import find_device
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.pace import Pace
 from search_spaces import SearchSpace, make_space
 
@@ -78,7 +78,7 @@ def test_merging_keeps_the_pace_of_all() -> None:
     told = replace(bare, pace=pace)
     both = merge_tables([told, told], SPACE).pace
     assert both is not None and both.wall_ns == (5, 6, 5, 6) and both.after_wall_ns == (4, 4)
-    assert both.visits == (0, 17, SESSION_STRIDE, SESSION_STRIDE + 17)
+    assert both.visits == (0, 17, SITTING_STRIDE, SITTING_STRIDE + 17)
     assert merge_tables([told, bare], SPACE).pace == pace
     late = merge_tables([bare, told], SPACE).pace
     assert late is not None and late.visits == both.visits[2:]

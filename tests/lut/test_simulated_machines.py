@@ -13,7 +13,7 @@ from simulated_table import block_layers, network_layers, simulated_table
 
 from lut import LatencyTable
 from lut.build import block_counts, finished
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.slowdown import slowdown
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
@@ -174,8 +174,8 @@ def test_samples_come_in_the_rounds_and_sittings_of_a_worker() -> None:
     num = len(measurements)
     visits = np.array([m.visits for m in measurements])
     assert visits.shape == (num, 25) and np.all(np.diff(visits, axis=1) > 0)
-    assert np.array_equal(np.unique(visits // SESSION_STRIDE, return_counts=True)[1], [10 * num, 10 * num, 5 * num])
-    for number, column in enumerate(np.sort(visits % SESSION_STRIDE, axis=0).T):
+    assert np.array_equal(np.unique(visits // SITTING_STRIDE, return_counts=True)[1], [10 * num, 10 * num, 5 * num])
+    for number, column in enumerate(np.sort(visits % SITTING_STRIDE, axis=0).T):
         assert np.array_equal(column, np.arange(num) + num * (number % 10))
     assert table == simulated_table(ZEN1, SMALL, rounds=25) != simulated_table(ZEN1, SMALL, rounds=25, seed=1)
 

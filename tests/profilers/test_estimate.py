@@ -12,7 +12,7 @@ from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
 from profilers.estimate import estimate_ms, first_run_ms, remove_common_mode, split_half_error, split_half_errors
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.slowdown import slowdown
 
 
@@ -70,7 +70,7 @@ def test_failed_models_have_no_estimate() -> None:
 def test_halves_are_sittings_where_there_are_several() -> None:
     """Two models, steady within each of four sittings; opening the second one anew changes it by 10 %."""
     sitting = np.repeat(np.arange(4), 6)
-    visits = sitting * SESSION_STRIDE + np.arange(24)
+    visits = sitting * SITTING_STRIDE + np.arange(24)
     steady = Measurement(key="a", visits=tuple(2 * visits), wall_ns=(100_000,) * 24, cpu_ns=(1,) * 24)
     others = [
         Measurement(key=str(i), visits=tuple(2 * visits + 1), wall_ns=(100_000 + i,) * 24, cpu_ns=(1,) * 24)
@@ -150,7 +150,7 @@ def test_groups_measured_at_different_speeds_are_brought_together() -> None:
         members = anchors + list(range(8 + session, NUM_MODELS, 2))
         for position in range(20 * len(members)):
             model = members[position % len(members)]
-            columns[model][0].append(session * SESSION_STRIDE + position)
+            columns[model][0].append(session * SITTING_STRIDE + position)
             columns[model][1].append(int(true_ms[model] * 1e6 * speed * rng.normal(1, 0.003)))
     measurements = [
         Measurement(key=str(i), visits=tuple(v), wall_ns=tuple(t), cpu_ns=(1,) * len(t))

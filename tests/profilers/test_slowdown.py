@@ -13,7 +13,7 @@ from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
 from profilers.estimate import estimate_ms
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
 
@@ -90,7 +90,7 @@ def test_a_sitting_that_was_slow_altogether_is_told() -> None:
     disturbance = np.where(np.arange(VISITS) < VISITS // 4, 1.0, 1.5)
     _, measurements = simulate(disturbance, np.random.default_rng(0))
     length = VISITS // 4
-    sat = [replace(m, visits=tuple(v // length * SESSION_STRIDE + v % length for v in m.visits)) for m in measurements]
+    sat = [replace(m, visits=tuple(v // length * SITTING_STRIDE + v % length for v in m.visits)) for m in measurements]
     assert slowdown(sat).by == pytest.approx(0.5, abs=0.03)
 
 

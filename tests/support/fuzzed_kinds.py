@@ -25,10 +25,10 @@ from samples import small_spec, synthetic_table
 from hwnas.config import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
+from hwnas.deployment_file import Deployment
 from hwnas.errors import RequestError, RunError
 from hwnas.export.binding import Sizes, bind
 from hwnas.records import read_record
-from hwnas.report.written import Deployment
 from hwnas.search.history import read_history
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.export import exported_from

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from safe_files.cached import note_of, sha256_of
+from safe_files import sha256_of
+from safe_files.cached import note_of
 
 
 def _changed(path: Path) -> None:

@@ -17,7 +17,7 @@ from lut import LatencyTable, Provenance
 from lut.networks import NetworkMeasurement, draw_networks
 from profilers import Measurement
 from profilers.device import find_device
-from profilers.measurement import SESSION_STRIDE
+from profilers.measurement import SITTING_STRIDE
 from profilers.session import SITTING
 from search_spaces import Block, SearchSpace
 
@@ -107,7 +107,7 @@ def _measured(
     run_ns = runs_ns[np.arange(num), is_slow.astype(int), is_busy.astype(int)] * factors[..., None]
     wall_ns, cpu_ns = samples_ns(machine, run_ns[..., -1], is_busy, rng)
     first_ns, _ = samples_ns(machine, run_ns[..., 0], is_busy, rng)
-    visits = (sitting * SESSION_STRIDE + round_of_sitting * num)[:, None] + position
+    visits = (sitting * SITTING_STRIDE + round_of_sitting * num)[:, None] + position
     names = ("visits", "wall_ns", "cpu_ns", "first_ns")
     columns = (_integers(column) for column in (visits, wall_ns, cpu_ns, first_ns))
     return {

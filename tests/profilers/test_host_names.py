@@ -12,7 +12,7 @@ import pytest
 from profilers import Device, Model, Profiler
 from profilers.device import UNKNOWN, Rpc, Ssh
 from profilers.errors import DeviceError, MeasurementError
-from profilers.reach import require_resolved, ssh_host
+from profilers.host_names import require_resolved, ssh_host
 
 
 def test_names_that_are_not_known_are_said() -> None:

@@ -30,7 +30,7 @@ class ArrayError(ValueError):
 
 
 def read_columns(path: Path, *, length: int) -> dict[str, NDArray[Any]]:
-    """The one-dimensional arrays of an npz file by name; nothing is read before its size is known.
+    """Return the one-dimensional arrays of an npz file by name; nothing is read before its size is known.
 
     Args:
         length: rows that every column must have.
@@ -64,7 +64,7 @@ def _column(archive: zipfile.ZipFile, name: str, length: int) -> NDArray[Any]:
 
 
 def _dtype(member: IO[bytes], length: int) -> np.dtype[Any]:
-    """The element type that an array's header tells, once it is of that length and of bounded size."""
+    """Return the element type that an array's header tells, once it is of that length and of bounded size."""
     version = npy.read_magic(member)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(member)

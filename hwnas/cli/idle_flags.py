@@ -1,4 +1,4 @@
-"""Settings that do nothing beside others: given as flags they are refused, never ignored."""
+"""Flags that would do nothing: they are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ _SUPERNET = Condition(
 
 
 def _is_built_in(evaluator: str) -> bool:
-    """Whether it is known what an evaluator reads."""
-    from hwnas.evaluators import EVALUATORS, TABULAR
+    """Return whether it is known what an evaluator reads."""
+    from hwnas.config import TABULAR
+    from hwnas.evaluators import EVALUATORS
 
     return evaluator in EVALUATORS or evaluator.startswith(TABULAR)
 
@@ -53,7 +54,7 @@ CONDITIONS: Mapping[str, Condition] = {
 """By dotted name."""
 
 
-def require_effects(run: Run, given: Collection[str]) -> None:
+def refuse_idle(run: Run, given: Collection[str]) -> None:
     """Raise RequestError for a setting that was given and would do nothing.
 
     Args:
@@ -64,3 +65,30 @@ def require_effects(run: Run, given: Collection[str]) -> None:
     for name in given:
         if name in CONDITIONS and not CONDITIONS[name].holds(run):
             raise RequestError(f"{name}: expected {CONDITIONS[name].wanted} too, without which it does nothing")
+
+
+def refuse_without(needed: str, **flags: object) -> None:
+    """Raise RequestError for flags that were given though they do nothing without another one.
+
+    Args:
+        needed: the other flag, as it is written.
+        flags: values by parameter's name; None and False are those of flags that were not given.
+    """
+    from hwnas.errors import RequestError
+
+    if given := _given(flags):
+        raise RequestError(f"{given}: expected {needed} too, without which it does nothing")
+
+
+def refuse_beside(other: str, **flags: object) -> None:
+    """Raise RequestError for flags that were given though they do nothing beside another one."""
+    from hwnas.errors import RequestError
+
+    if given := _given(flags):
+        raise RequestError(f"{given}: expected no {other}, beside which it does nothing")
+
+
+def _given(flags: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None and value is not False
+    )

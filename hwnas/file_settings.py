@@ -1,0 +1,97 @@
+"""Settings that name files, and what becomes of them where files move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hwnas.config import TABULAR, RunConfig
+from search_spaces.yaml_space import is_yaml_space
+
+PART_SETTINGS = (
+    "space.name",
+    "data.name",
+    "task",
+    "supernet.strategy",
+    "supernet.criterion",
+    "retrain.criterion",
+    "search.agent",
+    "search.evaluator",
+)
+"""Settings that may name a file: of code, of a space, of a benchmark."""
+
+PATH_SETTINGS = ("data.root", "lut", "devices")
+"""Settings that are paths."""
+
+
+def file_named(config: RunConfig, name: str) -> Path | None:
+    """Return the file that a setting names, if it names one."""
+    if name not in (*PART_SETTINGS, *PATH_SETTINGS):
+        return None
+    value = _setting(config, name)
+    return file_of(value) if isinstance(value, str) else value
+
+
+def file_of(reference: str) -> Path | None:
+    """Return the file that a setting names; None where it names a built-in or a module."""
+    _, path, _ = _parts(reference)
+    return None if path is None else Path(path)
+
+
+def _parts(reference: str) -> tuple[str, str | None, str]:
+    """Return what stands before a file's name, the name, and what stands behind it."""
+    if is_yaml_space(reference):
+        return "", reference, ""
+    if reference.startswith(TABULAR):
+        return TABULAR, reference.removeprefix(TABULAR), ""
+    where, colon, name = reference.rpartition(":")
+    return ("", where, colon + name) if where.endswith(".py") else (reference, None, "")
+
+
+def _setting(config: RunConfig, name: str) -> Any:
+    """Return the value of a setting by its dotted name."""
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Return the settings with absolute paths, so that they mean the same in every folder."""
+    changes: dict[str, object] = {}
+    for name in PATH_SETTINGS:
+        if (path := _setting(config, name)) is not None:
+            changes[name] = path.absolute()
+    for name in PART_SETTINGS:
+        reference = _setting(config, name)
+        before, path, behind = _parts(reference or "")
+        if path is not None:
+            changes[name] = f"{before}{Path(path).absolute()}{behind}"
+    changed = _replaced(config, changes)
+    assert isinstance(changed, RunConfig)
+    return changed
+
+
+def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
+    """Return whether two values of a setting can be one thing in two places; what is there tells whether they are."""
+    one, other = _setting(begun, name), _setting(now, name)
+    if name in PATH_SETTINGS:
+        return one is not None and other is not None
+    if name not in PART_SETTINGS or one is None or other is None:
+        return False
+    (before, path, behind), (other_before, other_path, other_behind) = _parts(one), _parts(other)
+    return None not in (path, other_path) and (before, behind) == (other_before, other_behind)
+
+
+def _replaced(record: Any, changes: Mapping[str, object], prefix: str = "") -> Any:
+    """Return a record of records with other values under dotted names."""
+    found: dict[str, object] = {}
+    for field in fields(record):
+        name, value = f"{prefix}{field.name}", getattr(record, field.name)
+        if name in changes:
+            found[field.name] = changes[name]
+        elif is_dataclass(value):
+            found[field.name] = _replaced(value, changes, f"{name}.")
+    return replace(record, **found) if found else record
