@@ -78,7 +78,9 @@ def test_what_is_generated_searches(kind: str, tmp_path: Path, monkeypatch: pyte
     )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["budget_kept"] is True
-    # The run's configuration names the file now, not the command line.
+    # The run's configuration names the file now, not the command line; what is finished is read without it.
+    assert run_cli("export", "run", "--json").out == outcome.out
+    (tmp_path / "run" / "summary.json").unlink()
     refused = run_cli("export", "run", "--json")
     assert refused.code == 2 and "give --trust-code" in refused.err
     assert run_cli("export", "run", "--json", "--trust-code").out == outcome.out
