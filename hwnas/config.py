@@ -47,8 +47,8 @@ class SpaceConfig:
     """
 
     name: _Name = "nasbench-macro"
-    input_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    input_size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
     outputs: _Count | None = None
 
 

@@ -80,4 +80,4 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
     except WriteError:
         raise
     except (OSError, ValueError) as error:
-        raise RequestError(f"cannot write the picture {path}: {error}") from error
+        raise RequestError(f"cannot write the picture {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -347,6 +347,8 @@ def require_writable(path: Path) -> None:
         TableError: they cannot.
         WriteError: there is no room.
     """
+    if not path.name:
+        raise TableError(f"expected the name of a file, found {str(path)!r}")
     probe = path.with_name(f".{path.name}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,4 +68,4 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     except WriteError:
         raise
     except (OSError, ValueError) as error:
-        raise TableError(f"cannot write the picture {path}: {error}") from error
+        raise TableError(f"cannot write the picture {path}: {getattr(error, 'strerror', None) or error}") from error

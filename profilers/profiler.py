@@ -130,7 +130,10 @@ class Profiler:
             pace=collect_pace(journal),
         )
         if all(m.error is not None for m in result.measurements):
-            raise MeasurementError(f"not one of {len(models)} models could be measured: {result.measurements[0].error}")
+            raise MeasurementError(
+                f"not one of {len(models)} models could be measured: {result.measurements[0].error}; to try them again "
+                f"remove {journal_path}"
+            )
         return result
 
     def require_reachable(self) -> None:

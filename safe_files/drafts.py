@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safe_files.errors import FileError
+
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 """Tells apart the machines and containers that share a disk: numbers of processes are each one's own."""
 
@@ -24,6 +26,8 @@ OLD_S = 24 * 3600
 @contextmanager
 def drafting(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` for a file or folder to be made; nothing is left of it when the block ends."""
+    if not path.name:
+        raise FileError(f"expected the name of a file, found {str(path)!r}")
     draft = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         yield draft

@@ -60,7 +60,9 @@ def refusal(error: Exception, path: Path | None = None, *, needed_bytes: int | N
         return None
     place, reason = _named(error, path), FULL.get(code) or CLOSED[code]
     message = f"cannot write {place or 'a file'}: {reason}"
-    if code in FULL:
+    if code == errno.EFBIG:
+        message += "; raise that limit: then the same command continues"
+    elif code in FULL:
         message += f"{_room(place, needed_bytes)}; free space there: then the same command continues"
     else:
         message += "; make it writable, or give another place: then the same command continues"

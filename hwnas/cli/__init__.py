@@ -29,6 +29,9 @@ class Interruption(BaseException):
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit code 2, failed work in exit code 1."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is imported
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before Python started
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
     previous = {number: signal.signal(number, _interrupt) for number in ENDED_BY}
     try:
         _run()

@@ -334,3 +334,17 @@ def test_a_cache_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     outcome = run_cli("profile", *flags, "-o", tmp_path / "t.json")
     assert outcome.code == 1
     assert "expected a folder for exported blocks" in outcome.err and "XDG_CACHE_HOME" in outcome.err
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_what_is_no_name_of_a_file_is_refused(output: str, table: Path, tmp_path: Path) -> None:
+    profile = ("profile", "--space", "nasbench-macro", "--input-size", 8, "--networks", 0, "-o", output)
+    for command in (profile, ("lut", "refit", table, "-o", output), ("lut", "plot", table, "-o", output)):
+        assert_refused(run_cli(*command), "expected the name of a file")
+
+
+def test_closed_outputs_end_no_command(tmp_path: Path) -> None:
+    script = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'hwnas', *sys.argv[1:]])"
+    for command in (("devices",), ("spaces", "--json")):
+        done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
