@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
-from lut import LatencyModel, LatencyTable, MissingLatencyError
+from lut import LatencyModel, LatencyTable, TableError
 from lut.build import certificate_of
 from lut.certificate import Certificate
 from search_spaces import SearchSpace
@@ -66,7 +66,7 @@ def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_ce
     """
     try:
         LatencyModel(space, table, name=name)
-    except MissingLatencyError as error:
+    except TableError as error:
         return f"not usable: {error}"
     doubt = None if table.provenance.is_emulated else doubts(table, TrustConfig())
     if doubt is None or (may_lack_certificate and table.certificate is None and table.slowdown.is_believed):

@@ -235,7 +235,9 @@ def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
 
     Raises:
         SpaceError: a network of the table is none of the space.
+        TableError: a block of the table is none of the space.
     """
+    table.require_blocks_of(space)
     networks = _usable(table, space, "calibration")
     if len(networks) < MIN_NETWORKS or len(_usable(table, space, "held_out")) < 2:
         return replace(table, calibration=None, certificate=None)

@@ -207,6 +207,20 @@ class LatencyTable:
         """Return the keys of the blocks of a space that the table has no latency of, in the order of the space."""
         return [key for key in block_keys(space) if key not in self.latency_ms]
 
+    def foreign(self, space: SearchSpace) -> list[str]:
+        """Return the keys of the blocks that a space does not have; published tables may be of more than one space."""
+        if self.is_imported:
+            return []
+        return sorted({*self.by_key, *(r.key for r in self.reported)} - set(block_keys(space)))
+
+    def require_blocks_of(self, space: SearchSpace, *, name: str = "the table") -> None:
+        """Raise TableError where the table holds blocks that the space, which has changed since, does not have."""
+        if foreign := self.foreign(space):
+            raise TableError(
+                f"{name} holds {foreign[0]}, which {space.spec.name} no longer has ({len(foreign)} such blocks): the "
+                "space was changed after it was measured; profile it again with --fresh"
+            )
+
     @property
     def is_imported(self) -> bool:
         """Whether others published it, for a device that need not be at hand."""

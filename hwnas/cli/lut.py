@@ -94,6 +94,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
     if space is not None and (missing := table.missing(space)):
         print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
+    if space is not None and (foreign := table.foreign(space)):
+        print(f"  holds {len(foreign)} blocks that its space no longer has, such as {foreign[0]}: profile it again")
     if space is not None:
         for sentence in describe_machine(table, space):
             print(f"  {sentence}")

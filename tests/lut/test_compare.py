@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_cli
 from PIL import Image
 from samples import bare_table, small_spec, synthetic_table
 
-from lut import TableError, build_table, plan_table
+from lut import LatencyModel, TableError, build_table, plan_table, save_table
 from lut.build import certificate_of, finished
 from lut.compare import compare_tables, merge_tables
 from lut.plot import plot_table
@@ -165,3 +167,25 @@ def test_picture_is_written(real_table: LatencyTable, tmp_path: Path) -> None:
         plot_table(real_table, SPACE, tmp_path / "none" / "p.png")
     with pytest.raises(TableError, match="no measured networks"):
         plot_table(replace(real_table, certificate=None), SPACE, tmp_path / "p.png")
+
+
+def test_blocks_that_the_space_no_longer_has_are_refused_wherever_both_meet(tmp_path: Path) -> None:
+    table = finished(synthetic_table(SPACE), SPACE)
+    old = replace(table.entries[0], key="gone(in=1)")
+    stale = replace(table, entries=(*table.entries, old), calibration=None)
+    profiler = Profiler(device=find_device("cpu"), rounds=2)
+    save_table(stale, tmp_path / "t.json")
+    tries: list[Callable[[], object]] = [
+        lambda: finished(stale, SPACE),
+        lambda: merge_tables([_again(table), stale], SPACE),
+        lambda: LatencyModel(SPACE, stale),
+        lambda: verify_table(stale, SPACE, profiler=profiler, num_networks=2, seed=1, onnx_folder=tmp_path),
+        lambda: plot_table(stale, SPACE, tmp_path / "p.png"),
+    ]
+    for attempt in tries:
+        with pytest.raises(TableError, match=r"holds gone\(in=1\), which nasbench-macro no longer has \(1 such"):
+            attempt()
+    refused = run_cli("lut", "refit", tmp_path / "t.json")
+    assert refused.code == 2 and "gone(in=1)" in refused.err
+    shown = run_cli("lut", "show", tmp_path / "t.json")
+    assert shown.code == 0 and "holds 1 blocks that its space no longer has, such as gone(in=1)" in shown.out
