@@ -208,6 +208,12 @@ BACKWARDS = _calibrated(factors={m.key: -0.5 if m is GOOD.entries[0] else 1.0 fo
 BELOW_ZERO = _calibrated(offset_ms=-100.0)
 
 
+def test_texts_of_tables_are_printed_as_they_are(tmp_path: Path) -> None:
+    words = "[/red] no [bold]such[/bold] file :smile:"
+    save_table(replace(FAILED, entries=(replace(FAILED.entries[0], error=words), *FAILED.entries[1:])), tmp_path / "t")
+    assert words in run_cli("lut", "show", tmp_path / "t").out
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
