@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
-from lut import LatencyModel, LatencyTable, MissingLatencyError
+from lut import LatencyModel, LatencyTable, TableError
 from lut.build import certificate_of
 from lut.certificate import Certificate
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, SpaceError
 
 OVERRIDE = "give --accept-table to take it all the same"
 
@@ -19,25 +19,65 @@ def require_trust(table: LatencyTable, trust: TrustConfig, *, name: str) -> None
 
 
 def require_own_certificate(table: LatencyTable, space: SearchSpace, *, name: str) -> None:
-    """Raise RequestError for a table whose certificate its own samples do not bear out.
+    """Raise RequestError for a table whose certificate its own samples do not bear out, or whose predictions cannot be.
 
     A checksum tells that nothing was changed by accident; this, that the figures are what they claim to be.
     """
-    if table.certificate is None or table.space != space.spec:
+    if table.space != space.spec:
         return
-    own = certificate_of(table, space)
-    if own is None or not table.certificate.is_close_to(own):
+    if table.certificate is not None and not _is_own(table.certificate, own := certificate_of(table, space)):
         raise RequestError(
             f"{name} has a certificate that is not of its samples: it says {describe(table.certificate)}; they say "
             f"{'nothing' if own is None else describe(own)}. Make it anew: hwnas lut refit {name}, or {OVERRIDE}"
         )
+    if (doubt := doubtful_prediction(table, space)) is not None:
+        raise RequestError(f"{name}: {doubt}; {_remedy(table)}, or {OVERRIDE}")
+
+
+def contradictions(table: LatencyTable, space: SearchSpace) -> list[str]:
+    """Return what a table says that cannot be, a line each."""
+    lines = []
+    try:
+        if table.certificate is not None and not _is_own(table.certificate, certificate_of(table, space)):
+            lines.append("the certificate is not that of the table's samples: hwnas lut refit makes it anew")
+    except SpaceError as error:
+        lines.append(f"a network of the table is none of its space ({error}): profile it again with --fresh")
+    found = (doubtful_factors(table), doubtful_prediction(table, space))
+    return lines + [f"{doubt}; {_remedy(table)}" for doubt in found if doubt is not None]
+
+
+def doubtful_factors(table: LatencyTable) -> str | None:
+    """Return what is wrong with the factors that blocks count with in networks; None where all are above zero."""
+    factors = {} if table.calibration is None else table.calibration.factors
+    if not (wrong := {key: factor for key, factor in factors.items() if factor <= 0}):
+        return None
+    key, factor = next(iter(wrong.items()))
+    return (
+        f"{len(wrong)} of {len(factors)} blocks count with a factor of zero or less, such as {key} with {factor:.3f}, "
+        "as if slower blocks made networks faster"
+    )
+
+
+def doubtful_prediction(table: LatencyTable, space: SearchSpace) -> str | None:
+    """Return that networks are predicted to take no time; None where none is, or none can be predicted."""
+    try:
+        fastest_ms = LatencyModel(space, table).extreme()[1]
+    except TableError:
+        return None
+    if fastest_ms > 0:
+        return None
+    return f"the fastest network is predicted to take {fastest_ms:.3g} ms, expected more than nothing"
+
+
+def _is_own(certificate: Certificate, own: Certificate | None) -> bool:
+    return own is not None and certificate.is_close_to(own)
 
 
 def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
     """Return why a table is not good enough to search by, as what follows its name; None where it is.
 
     It was made under an emulator, its milliseconds are not to be believed, it has no certificate, or one below the
-    threshold.
+    threshold, or counts blocks with factors below zero.
     """
     certificate = table.certificate
     if table.provenance.is_emulated:
@@ -54,7 +94,8 @@ def doubts(table: LatencyTable, trust: TrustConfig) -> str | None:
             f"predicts {certificate.within_10pct:.0%} of held-out networks within 10 %, expected at least "
             f"{trust.min_within_10pct:.0%}: a network that is to keep a budget may well miss it"
         )
-    return None
+    doubt = doubtful_factors(table)
+    return None if doubt is None else f"is not to be believed: {doubt}"
 
 
 def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_certificate: bool = False) -> str | None:
@@ -66,9 +107,11 @@ def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_ce
     """
     try:
         LatencyModel(space, table, name=name)
-    except MissingLatencyError as error:
+    except TableError as error:
         return f"not usable: {error}"
     doubt = None if table.provenance.is_emulated else doubts(table, TrustConfig())
+    if (sign := doubtful_prediction(table, space)) is not None:
+        return f"not usable: {name}: {sign}; {_remedy(table)}"
     if doubt is None or (may_lack_certificate and table.certificate is None and table.slowdown.is_believed):
         return None
     return f"not usable: {name} {doubt}; {_remedy(table)}"

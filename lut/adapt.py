@@ -42,9 +42,11 @@ def adapt_table(
         profiler: on the new device, with its settings.
 
     Raises:
-        TableError: the base lacks a block of the space, no network could be measured, or the table cannot be written.
+        TableError: the base lacks a block of the space or has others, no network could be measured, or the table
+            cannot be written.
         MeasurementError: the device cannot be measured.
     """
+    base.require_blocks_of(space, name="the base table")
     keys = {b.key for b in space.candidates if not b.is_identity}
     if missing := sorted(keys - base.latency_ms.keys()):
         raise TableError(f"the base table lacks {missing[0]} ({len(missing)} of {len(keys)} blocks); profile it whole")

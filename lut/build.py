@@ -23,6 +23,7 @@ from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
 from profilers.profiler import ProfileResult
+from profilers.quoting import printable
 from profilers.session import SITTING
 from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
@@ -235,7 +236,9 @@ def finished(table: LatencyTable, space: SearchSpace) -> LatencyTable:
 
     Raises:
         SpaceError: a network of the table is none of the space.
+        TableError: a block of the table is none of the space.
     """
+    table.require_blocks_of(space)
     networks = _usable(table, space, "calibration")
     if len(networks) < MIN_NETWORKS or len(_usable(table, space, "held_out")) < 2:
         return replace(table, calibration=None, certificate=None)
@@ -330,7 +333,7 @@ def _export(
             path = in_precision(export_planned(planned), plan.precision, is_part=is_part, is_fresh=is_fresh)
             models.append(Model(key=planned.key, path=path))
         except ExportError as error:
-            unexportable[planned.key] = str(error)
+            unexportable[planned.key] = printable(str(error))
         on_export(done, len(jobs))
     return models, unexportable
 
@@ -344,11 +347,19 @@ def require_writable(path: Path) -> None:
     """Make the file's folder and check that files can be made in it.
 
     Raises:
-        TableError: they cannot.
+        TableError: they cannot, or something else than a file is there, which would be lost.
         WriteError: there is no room.
     """
+<<<<<<< HEAD
     if not path.name:
         raise TableError(f"expected the name of a file, found {str(path)!r}")
+=======
+    if path.exists() and not path.is_file():
+        raise TableError(
+            f"cannot write the table {path}: expected a regular file or none, found a folder, pipe, device or socket; "
+            "give another output"
+        )
+>>>>>>> tables
     probe = path.with_name(f".{path.name}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -78,17 +79,16 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
     device was each time.
 
     Raises:
-        TableError: the tables differ in space, device, runtime or precision.
+        TableError: the tables differ in space, device, runtime or precision, hold the same samples, or latencies that
+            are no samples.
     """
-    merged = tables[0]
     for table in tables[1:]:
-        if table.space != merged.space:
-            raise TableError(f"tables of different spaces do not merge: {merged.space} and {table.space}")
-        one, other = _origin(merged), _origin(table)
-        differing = sorted(k for k in one if one[k] != other.get(k) and k not in ("date", "rounds", "seed"))
-        if differing:
-            raise TableError(f"tables that differ in {', '.join(differing)} do not merge: measurements never mix")
-        visits = [v for m in (*merged.entries, *(n.measurement for n in merged.networks)) for v in m.visits]
+        _require_same_origin(tables[0], table)
+    _require_own_samples(tables)
+    # What is said of either table's blocks is not said of all blocks of both.
+    merged = replace(tables[0], calibration=None, certificate=None)
+    for table in tables[1:]:
+        visits = [v for m in _measurements(merged) for v in m.visits]
         shift = (max(visits, default=0) // SITTING_STRIDE + 1) * SITTING_STRIDE
         mine, theirs = merged.by_key, {m.key: _shifted(m, shift) for m in table.entries}
         networks = {n.measurement.key: n for n in merged.networks}
@@ -109,11 +109,47 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
             provenance=replace(
                 merged.provenance,
                 date=max(merged.provenance.date, table.provenance.date),
-                rounds=min(merged.provenance.rounds, table.provenance.rounds),
+                rounds=merged.provenance.rounds + table.provenance.rounds,
+                throttled_rounds=merged.provenance.throttled_rounds + table.provenance.throttled_rounds,
                 onnx_sha256={**merged.provenance.onnx_sha256, **table.provenance.onnx_sha256},
             ),
         )
     return finished(merged, space)
+
+
+def _require_same_origin(first: LatencyTable, table: LatencyTable) -> None:
+    if table.space != first.space:
+        raise TableError(f"tables of different spaces do not merge: {first.space} and {table.space}")
+    one, other = _origin(first), _origin(table)
+    differing = sorted(k for k in {*one, *other} if one.get(k) != other.get(k) and k not in ("date", "rounds", "seed"))
+    if differing:
+        raise TableError(f"tables that differ in {', '.join(differing)} do not merge: measurements never mix")
+
+
+def _require_own_samples(tables: Sequence[LatencyTable]) -> None:
+    """Raise TableError unless every table has samples, and they are its own: what is counted twice looks certain."""
+    if any(table.reported for table in tables):
+        raise TableError("expected measured tables, found an imported or adapted one: there are no samples to merge")
+    for one, other in combinations(tables, 2):
+        mine, theirs = ({m.key: m for m in _measurements(t)} for t in (one, other))
+        if same := [key for key in mine if key in theirs and _share_samples(mine[key], theirs[key])]:
+            raise TableError(
+                f"expected tables that were measured separately, found the same samples of {same[0]} in two of them "
+                f"({len(same)} blocks and networks): leave one of the tables out"
+            )
+
+
+def _share_samples(one: Measurement, other: Measurement) -> bool:
+    """Return whether all samples of either are in the other, in whatever sittings; single samples tell nothing."""
+    mine, theirs = (
+        {(visit % SITTING_STRIDE, wall, cpu) for visit, wall, cpu in zip(m.visits, m.wall_ns, m.cpu_ns, strict=True)}
+        for m in (one, other)
+    )
+    return min(len(mine), len(theirs)) > 1 and (mine <= theirs or theirs <= mine)
+
+
+def _measurements(table: LatencyTable) -> tuple[Measurement, ...]:
+    return (*table.entries, *(n.measurement for n in table.networks))
 
 
 def _origin(table: LatencyTable) -> dict[str, str]:

@@ -17,7 +17,7 @@ class LatencyModel:
     """Predicts the latency of architectures of one space on the device of one table.
 
     Raises:
-        TableError: the table is of another space or input size.
+        TableError: the table is of another space or input size, or has a block that the space no longer has.
         MissingLatencyError: a block of the space was never measured, or failed to be.
     """
 
@@ -31,6 +31,7 @@ class LatencyModel:
                     else f"Build a table for it: {profile_command(space.spec, table, 'another.lut.json')}"
                 )
             )
+        table.require_blocks_of(space, name=name)
         self.space = space
         self.table = table
         if missing := table.missing(space):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lut.calibration import Calibration
-from lut.errors import MissingLatencyError
+from lut.errors import TableError
 from lut.model import LatencyModel
 from lut.table import LatencyTable
 from search_spaces import SearchSpace
@@ -58,10 +58,10 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
 
 
 def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, dict[str, Any]] | None:
-    """The fastest and the slowest network of the space by predicted milliseconds; None where blocks are missing."""
+    """The fastest and the slowest network of the space by predicted milliseconds; None where blocks do not fit."""
     try:
         model = LatencyModel(space, table)
-    except MissingLatencyError:
+    except TableError:
         return None
     found = {"fastest": model.extreme(), "slowest": model.extreme(slowest=True)}
     return {name: {"architecture": list(a), "predicted_ms": ms} for name, (a, ms) in found.items()}

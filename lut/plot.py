@@ -27,13 +27,15 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
     Plain sums of what blocks take alone are shown beside, where blocks were measured.
 
     Raises:
-        TableError: the table has no networks, or the picture cannot be of that kind.
+        TableError: the table has no networks, or a block that the space no longer has, or the picture cannot be of
+            that kind.
         WriteError: there is no room for the picture, or nothing may be written there.
     """
     from matplotlib.figure import Figure
 
     if table.certificate is None:
         raise TableError("the table has no measured networks to plot; profile with --networks 50")
+    table.require_blocks_of(space)
     figure = Figure(figsize=(6.5, 6.0), layout="constrained")
     axes = figure.subplots()
     largest = 0.0

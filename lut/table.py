@@ -207,6 +207,20 @@ class LatencyTable:
         """Return the keys of the blocks of a space that the table has no latency of, in the order of the space."""
         return [key for key in block_keys(space) if key not in self.latency_ms]
 
+    def foreign(self, space: SearchSpace) -> list[str]:
+        """Return the keys of the blocks that a space does not have; published tables may be of more than one space."""
+        if self.is_imported:
+            return []
+        return sorted({*self.by_key, *(r.key for r in self.reported)} - set(block_keys(space)))
+
+    def require_blocks_of(self, space: SearchSpace, *, name: str = "the table") -> None:
+        """Raise TableError where the table holds blocks that the space, which has changed since, does not have."""
+        if foreign := self.foreign(space):
+            raise TableError(
+                f"{name} holds {foreign[0]}, which {space.spec.name} no longer has ({len(foreign)} such blocks): the "
+                "space was changed after it was measured; profile it again with --fresh"
+            )
+
     @property
     def is_imported(self) -> bool:
         """Whether others published it, for a device that need not be at hand."""
@@ -240,10 +254,12 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
     """Write the table, whole or not at all.
 
     Raises:
-        TableError: there can be no file of that name.
+        TableError: there can be no file of that name, or a text cannot be printed, so that it would not be read again.
         WriteError: there is no room for it, or nothing may be written there.
     """
-    content = _canonical(_ADAPTER.dump_python(table, mode="json"))
+    said = _ADAPTER.dump_python(table, mode="json")
+    _require_printable(said, path)
+    content = _canonical(said)
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'
     try:
         write_text(Path(path), text)
@@ -257,18 +273,20 @@ def load_table(path: Path | str) -> LatencyTable:
     """Read the table in a file.
 
     Raises:
-        TableError: the file is missing, cut, changed since it was written, not a table of this version, or says what
-            no table can say.
+        TableError: the file is missing, cut, changed since it was written, not a table of this version, says what no
+            table can say, or has texts that would steer a terminal.
     """
     path = Path(path)
     try:
         document = read_json(path)
     except FileError as error:
-        if isinstance(error.__cause__, OSError):
-            raise TableError(f"cannot read the latency table {path}: {error.__cause__.strerror}") from error
+        if error.__cause__ is None or isinstance(error.__cause__, OSError):  # it was not read at all
+            why = str(error).removeprefix(f"cannot read {path}: ")
+            raise TableError(f"cannot read the latency table {path}: {why}") from error
         raise TableError(f"{path} is damaged or no latency table ({error}); profile again or restore a copy") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TableError(f'{path} is no latency table: expected "format": "{FORMAT}"')
+    _require_printable(document, path)
     version, content = document.get("version"), document.get("table")
     if type(version) is not int or version not in (UNCALIBRATED_VERSION, VERSION):
         raise TableError(f"{path} has schema version {version!r}, this release reads {VERSION}")
@@ -283,6 +301,22 @@ def load_table(path: Path | str) -> LatencyTable:
         raise TableError(
             f"{path} does not follow the table schema: {first_fault(error, whole='the table')[0]}; profile again"
         ) from error
+
+
+def _require_printable(content: object, path: Path | str) -> None:
+    """Raise TableError where a text or a name in a table's file would steer the terminal that it is shown on."""
+    level = [content]
+    while level:
+        inner: list[object] = []
+        for part in level:
+            if isinstance(part, str):
+                if not part.isprintable():
+                    raise TableError(f"{path}: expected texts of printable characters, found {ascii(part)[:80]}")
+            elif isinstance(part, dict):
+                inner += [*part.keys(), *part.values()]
+            elif isinstance(part, list):
+                inner += part
+        level = inner
 
 
 def _canonical(content: object) -> str:

@@ -49,10 +49,11 @@ def verify_table(
         onnx_folder: where exported models are kept.
 
     Raises:
-        TableError: the table was measured on another device.
+        TableError: the table was measured on another device, or has a block that the space no longer has.
         MeasurementError: the device cannot be measured.
     """
     table.require_origin(space.spec, profiler.device)
+    table.require_blocks_of(space)
     known = {n.architecture for n in table.networks}
     drawn = [p.architecture for p in draw_networks(space, num_networks + len(known), seed=seed) if p.role != "twin"]
     fresh = [a for a in drawn if a not in known][:num_networks]

@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
+from profilers.quoting import require_printable
 from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
@@ -32,6 +33,7 @@ UNKNOWN = "unknown"
 """The runtime of devices that are not at hand: others measured there, and nothing can be measured."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_Line = Annotated[str, AfterValidator(require_printable)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _Here = Annotated[str, AfterValidator(expanded)]
 """A program or file of this machine."""
@@ -103,11 +105,11 @@ class DeviceSettings(TypedDict):
 class Device:
     """Where and how models are timed; every field is explained in devices.yaml."""
 
-    name: str
+    name: _Line
     description: str = ""
-    runtime: Annotated[_Here, Field(pattern=rf"^(onnxruntime|tvm|{UNKNOWN}|.+\.py)$")]
+    runtime: Annotated[_Line, AfterValidator(expanded), Field(pattern=rf"^(onnxruntime|tvm|{UNKNOWN}|.+\.py)$")]
     provider: Literal["cpu", "cuda"] = "cpu"
-    target: str | None = None
+    target: _Line | None = None
     cross_compiler: _Here | None = None
     rpc: Rpc | None = None
     ssh: Ssh | None = None

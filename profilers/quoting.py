@@ -15,6 +15,13 @@ def printable(text: str) -> str:
     return " ".join(shown.split())[:LONGEST]
 
 
+def require_printable(text: str) -> str:
+    """Return the text; raise ValueError where it has characters that would steer a terminal."""
+    if not text.isprintable():
+        raise ValueError(f"expected printable characters, found {ascii(text)[:80]}")
+    return text
+
+
 def quoted(line: bytes | bytearray) -> str:
     """Return the beginning of a line in quotes, and how long it was where that is not all."""
     start = printable(bytes(line[:LONGEST_QUOTE]).decode(errors="replace"))

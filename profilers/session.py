@@ -18,6 +18,7 @@ from profilers.grouping import split_into_groups
 from profilers.journal import Journal, RoundRecord
 from profilers.measurement import SITTING_STRIDE, Measurement, Model
 from profilers.pace import Pace
+from profilers.quoting import printable
 from profilers.reference import Reference
 from profilers.transport import transport_for, worker_file
 from profilers.tuning import tuning_folder
@@ -308,7 +309,7 @@ def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...
             if record.first_ns is not None:
                 columns[index]["first_ns"].append(record.first_ns[place])
     return tuple(
-        Measurement(key=model.key, error=journal.failures[index])
+        Measurement(key=model.key, error=printable(journal.failures[index]))
         if index in journal.failures
         else _measurement(model.key, columns[index])
         for index, model in enumerate(models)

@@ -43,6 +43,8 @@ class SpaceSpec:
     width: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.name.isprintable():
+            raise SpaceError(f"expected a search space's name of printable characters, got {ascii(self.name)[:80]}")
         for name, most in _MOST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:

@@ -29,6 +29,7 @@ def show(
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
     from hwnas.cli.idle_flags import refuse_beside
+    from hwnas.trust import contradictions
     from lut import load_table
     from lut.overview import describe_table
     from search_spaces import SpaceError, make_space
@@ -41,7 +42,8 @@ def show(
     except SpaceError:  # of one's own, and its file is not here
         space = None
     if as_json:
-        print_json(describe_table(table, space))
+        warnings = [] if space is None else contradictions(table, space)
+        print_json({**describe_table(table, space), "warnings": warnings})
         return
     print_table_summary(table, path, space)
     entries, reported = table.by_key, {r.key: r for r in table.reported}
@@ -65,7 +67,7 @@ def show(
 def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
     """Print what a table is, and how fast the networks of its space are where the space is given."""
     from hwnas.quantities import format_ms
-    from hwnas.trust import describe_certificate
+    from hwnas.trust import contradictions, describe_certificate
     from lut.machine import describe_machine
     from lut.overview import describe_table
 
@@ -94,6 +96,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
     if space is not None and (missing := table.missing(space)):
         print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
+    if space is not None and (foreign := table.foreign(space)):
+        print(f"  holds {len(foreign)} blocks that its space no longer has, such as {foreign[0]}: profile it again")
     if space is not None:
         for sentence in describe_machine(table, space):
             print(f"  {sentence}")
@@ -101,6 +105,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
         print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
     print(f"  {describe_certificate(table)}")
+    for line in [] if space is None else contradictions(table, space):
+        print(f"  warning: {line}")
 
 
 def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
@@ -265,12 +271,16 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture's file, .png, .svg or .pdf.")],
 ) -> None:
     """Draw predicted against measured latencies with the 5 % band."""
+    from hwnas.trust import contradictions
     from lut import load_table
     from lut.plot import plot_table
     from search_spaces import make_space
 
     table = load_table(path)
-    plot_table(table, make_space(table.space), output)
+    space = make_space(table.space)
+    plot_table(table, space, output)
+    for line in contradictions(table, space):
+        print(f"warning: {line}")
     print(output)
 
 

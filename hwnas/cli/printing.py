@@ -29,7 +29,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(table, markup=False)
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

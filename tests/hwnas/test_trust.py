@@ -14,7 +14,7 @@ from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
 from hwnas.trust import describe_certificate, doubts, require_own_certificate, require_trust, shortfall
 from lut import LatencyModel, LatencyTable, load_table, save_table
-from lut.build import finished
+from lut.build import certificate_of, finished
 from lut.networks import NetworkMeasurement
 from profilers import Measurement
 from profilers.pace import Pace
@@ -193,6 +193,55 @@ def test_a_forged_certificate_over_good_samples_is_found_out(tmp_path: Path) -> 
     flags = ("--space", spec.name, "--width", spec.width, "--max-latency", "60%", "--quiet", "--out", tmp_path / "run")
     outcome = run_cli("train", "--data", "digits", *flags, "--lut", tmp_path / "t.json")
     assert outcome.code == 2 and "not of its samples" in outcome.err, outcome.err
+
+
+def _calibrated(**changes: object) -> LatencyTable:
+    """A table whose calibration says something else than its samples, certified by what it says."""
+    table = finished(GOOD, SPACE)
+    assert table.calibration is not None
+    changed = replace(table, calibration=replace(table.calibration, **changes))
+    return replace(changed, certificate=certificate_of(changed, SPACE))
+
+
+FORGED = replace(GOOD, certificate=replace(GOOD.certificate, mape=GOOD.certificate.mape * 1.1))
+BACKWARDS = _calibrated(factors={m.key: -0.5 if m is GOOD.entries[0] else 1.0 for m in GOOD.entries})
+BELOW_ZERO = _calibrated(offset_ms=-100.0)
+
+
+def test_texts_of_tables_are_printed_as_they_are(tmp_path: Path) -> None:
+    words = "[/red] no [bold]such[/bold] file :smile:"
+    save_table(replace(FAILED, entries=(replace(FAILED.entries[0], error=words), *FAILED.entries[1:])), tmp_path / "t")
+    assert words in run_cli("lut", "show", tmp_path / "t").out
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (FORGED, "the certificate is not that of the table's samples: hwnas lut refit makes it anew"),
+        (BACKWARDS, f"1 of 17 blocks count with a factor of zero or less, such as {GOOD.entries[0].key} with -0.500"),
+        (BELOW_ZERO, "the fastest network is predicted to take -9"),
+    ],
+    ids=["forged", "backwards", "below zero"],
+)
+def test_what_a_table_cannot_say_is_shown_as_doubt(table: LatencyTable, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    save_table(table, path)
+    assert f"  warning: {words}" in run_cli("lut", "show", path).out
+    assert any(line.startswith(words) for line in json.loads(run_cli("lut", "show", path, "--json").out)["warnings"])
+    assert f"warning: {words}" in run_cli("lut", "plot", path, "-o", tmp_path / "p.svg").out
+    assert run_cli("lut", "refit", path).code == 0
+    shown = run_cli("lut", "show", path)
+    assert shown.code == 0 and "warning" not in shown.out
+
+
+def test_predictions_that_cannot_be_are_not_searched_by() -> None:
+    with pytest.raises(RequestError, match="fastest network is predicted to take -"):
+        require_own_certificate(BELOW_ZERO, SPACE, name="t.json")
+    assert "fastest network" in str(shortfall(BELOW_ZERO, SPACE, name="t.json"))
+    loose = TrustConfig(min_within_10pct=0.0)
+    assert doubts(finished(GOOD, SPACE), loose) is None
+    with pytest.raises(RequestError, match="slower blocks made networks faster"):
+        require_trust(BACKWARDS, loose, name="t.json")
 
 
 def test_networks_that_were_measured_once_certify_nothing() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_cli
 from PIL import Image
-from samples import bare_table, small_spec
+from samples import bare_table, small_spec, synthetic_table
 
-from lut import TableError, build_table, plan_table
+from lut import LatencyModel, TableError, build_table, plan_table, save_table
+from lut.build import certificate_of, finished
 from lut.compare import compare_tables, merge_tables
 from lut.plot import plot_table
-from lut.table import LatencyTable
+from lut.table import LatencyTable, ReportedLatency
 from lut.verify import verify_table
 from profilers import Measurement, Profiler
 from profilers.device import find_device
@@ -34,8 +37,16 @@ def real_table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
 
 
 def _scaled(table: LatencyTable, factor: float) -> LatencyTable:
-    entries = tuple(replace(m, wall_ns=tuple(int(factor * t) for t in m.wall_ns)) for m in table.entries)
-    return replace(table, entries=entries)
+    def scaled(m: Measurement) -> Measurement:
+        return replace(m, wall_ns=tuple(int(factor * t) for t in m.wall_ns))
+
+    networks = tuple(replace(n, measurement=scaled(n.measurement)) for n in table.networks)
+    return replace(table, entries=tuple(map(scaled, table.entries)), networks=networks)
+
+
+def _again(table: LatencyTable) -> LatencyTable:
+    """The same blocks and networks measured another time."""
+    return _scaled(table, 1.0001)
 
 
 def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> None:
@@ -64,7 +75,7 @@ def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) 
     half = len(table.entries) // 2
     broken = Measurement(key=table.entries[0].key, error="crashed")
     first = replace(table, entries=(broken, *table.entries[1 : half + 4]))
-    second = replace(table, entries=(table.entries[0], *table.entries[half:]))
+    second = _again(replace(table, entries=(table.entries[0], *table.entries[half:])))
     merged = merge_tables([first, second], space)
     assert set(merged.latency_ms) == set(table.latency_ms)
     assert not merged.failures
@@ -76,13 +87,45 @@ def test_merging_keeps_the_pace_of_all() -> None:
     bare = bare_table(SPACE)
     pace = Pace(visits=(0, 17), wall_ns=(5, 6), cpu_ns=(5, 6), after_wall_ns=(4,), after_cpu_ns=(4,))
     told = replace(bare, pace=pace)
-    both = merge_tables([told, told], SPACE).pace
+    both = merge_tables([told, _again(told)], SPACE).pace
     assert both is not None and both.wall_ns == (5, 6, 5, 6) and both.after_wall_ns == (4, 4)
     assert both.visits == (0, 17, SITTING_STRIDE, SITTING_STRIDE + 17)
-    assert merge_tables([told, bare], SPACE).pace == pace
-    late = merge_tables([bare, told], SPACE).pace
+    assert merge_tables([told, _again(bare)], SPACE).pace == pace
+    late = merge_tables([bare, _again(told)], SPACE).pace
     assert late is not None and late.visits == both.visits[2:]
-    assert merge_tables([bare, bare], SPACE).pace is None
+    assert merge_tables([bare, _again(bare)], SPACE).pace is None
+
+
+def test_merging_calibrates_anew_whatever_the_order() -> None:
+    whole = finished(synthetic_table(SPACE), SPACE)
+    broken = Measurement(key=whole.entries[0].key, error="crashed")
+    lacking = replace(whole, entries=whole.entries[1:], calibration=None, certificate=None)
+    failed = replace(lacking, entries=(broken, *whole.entries[1:]))
+    for part in (finished(lacking, SPACE), finished(failed, SPACE), lacking):
+        for tables in ([part, _again(whole)], [_again(whole), part]):
+            merged = merge_tables(tables, SPACE)
+            assert merged.calibration is not None and merged.calibration.factors.keys() == whole.latency_ms.keys()
+            assert merged.certificate == certificate_of(merged, SPACE)
+            assert merged.provenance.rounds == 2 * whole.provenance.rounds
+
+
+def test_samples_are_not_counted_twice() -> None:
+    table = synthetic_table(SPACE)
+    other = _again(table)
+    one_block = replace(bare_table(SPACE, seed=1), entries=(table.entries[-1],))
+    networks = replace(one_block, entries=(), networks=table.networks)
+    both = merge_tables([table, other], SPACE)
+    for tables in ([table, table], [table, other, table], [table, one_block], [networks, table], [both, other]):
+        with pytest.raises(TableError, match=r"found the same samples of .* leave one of the tables out"):
+            merge_tables(tables, SPACE)
+
+
+def test_latencies_without_samples_do_not_merge() -> None:
+    table = bare_table(SPACE)
+    told = replace(table, entries=(), reported=(ReportedLatency(key=table.entries[0].key, mean_ms=1.0),))
+    for tables in ([told, table], [table, told]):
+        with pytest.raises(TableError, match="no samples to merge"):
+            merge_tables(tables, SPACE)
 
 
 def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchSpace) -> None:
@@ -124,3 +167,25 @@ def test_picture_is_written(real_table: LatencyTable, tmp_path: Path) -> None:
         plot_table(real_table, SPACE, tmp_path / "none" / "p.png")
     with pytest.raises(TableError, match="no measured networks"):
         plot_table(replace(real_table, certificate=None), SPACE, tmp_path / "p.png")
+
+
+def test_blocks_that_the_space_no_longer_has_are_refused_wherever_both_meet(tmp_path: Path) -> None:
+    table = finished(synthetic_table(SPACE), SPACE)
+    old = replace(table.entries[0], key="gone(in=1)")
+    stale = replace(table, entries=(*table.entries, old), calibration=None)
+    profiler = Profiler(device=find_device("cpu"), rounds=2)
+    save_table(stale, tmp_path / "t.json")
+    tries: list[Callable[[], object]] = [
+        lambda: finished(stale, SPACE),
+        lambda: merge_tables([_again(table), stale], SPACE),
+        lambda: LatencyModel(SPACE, stale),
+        lambda: verify_table(stale, SPACE, profiler=profiler, num_networks=2, seed=1, onnx_folder=tmp_path),
+        lambda: plot_table(stale, SPACE, tmp_path / "p.png"),
+    ]
+    for attempt in tries:
+        with pytest.raises(TableError, match=r"holds gone\(in=1\), which nasbench-macro no longer has \(1 such"):
+            attempt()
+    refused = run_cli("lut", "refit", tmp_path / "t.json")
+    assert refused.code == 2 and "gone(in=1)" in refused.err
+    shown = run_cli("lut", "show", tmp_path / "t.json")
+    assert shown.code == 0 and "holds 1 blocks that its space no longer has, such as gone(in=1)" in shown.out

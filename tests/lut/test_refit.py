@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +63,18 @@ def test_a_table_without_networks_cannot_be_refitted(tmp_path: Path) -> None:
     outcome = run_cli("lut", "refit", path)
     assert outcome.code == 2 and "cannot be calibrated" in outcome.err and "found 0 measured networks" in outcome.err
     assert path.read_bytes() == before
+
+
+def test_what_is_no_regular_file_is_left_alone(measured: LatencyTable, tmp_path: Path) -> None:
+    path, pipe = tmp_path / "t.json", tmp_path / "pipe"
+    save_table(measured, path)
+    os.mkfifo(pipe)
+    (tmp_path / "folder").mkdir()
+    profile = ("profile", "--space", "nasbench-macro", "--input-size", 8)
+    for output in (pipe, tmp_path / "folder"):
+        for command in (profile, (*profile, "--fresh"), ("lut", "refit", path)):
+            outcome = run_cli(*command, "-o", output)
+            assert outcome.code == 2 and "damaged" not in outcome.err
+            assert f"{output}: expected a regular file" in outcome.err
+    assert pipe.is_fifo()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "pipe", "t.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,8 @@ TABLE = synthetic_table(make_space(small_spec("nasbench-macro")))
 
 
 def _samples() -> st.SearchStrategy[Measurement]:
-    key = st.text(min_size=1, max_size=8)
+    printed = st.text(st.characters().filter(str.isprintable), min_size=1)
+    key = printed.filter(lambda text: len(text) <= 8)
     times = st.lists(st.integers(1, DAY_NS - 1), min_size=1, max_size=6)
     measured = st.builds(
         lambda key, times: Measurement(
@@ -32,7 +34,7 @@ def _samples() -> st.SearchStrategy[Measurement]:
         key,
         times,
     )
-    return measured | st.builds(lambda key, error: Measurement(key=key, error=error), key, st.text(min_size=1))
+    return measured | st.builds(lambda key, error: Measurement(key=key, error=error), key, printed)
 
 
 @given(entries=st.lists(_samples(), max_size=5, unique_by=lambda m: m.key))
@@ -131,6 +133,20 @@ def test_missing_file_and_unwritable_folder_are_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TableError, match="cannot write"):
         save_table(TABLE, tmp_path / "file" / "t.json")
+
+
+def test_what_is_no_regular_file_is_not_called_damaged(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(TableError, match=f"^cannot read the latency table {path}: expected a regular file, found"):
+            load_table(path)
+
+
+def test_tables_whose_texts_would_steer_a_terminal_are_not_written(tmp_path: Path) -> None:
+    failed = Measurement(key="block", error="it\x1b[2Jcrashed")
+    with pytest.raises(TableError, match=r"expected texts of printable characters, found 'it\\x1b\[2Jcrashed'"):
+        save_table(replace(TABLE, entries=(*TABLE.entries, failed)), tmp_path / "t.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_origin_is_checked(space: SearchSpace) -> None:

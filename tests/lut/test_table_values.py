@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_cli
 from samples import small_spec, synthetic_table
 
 from lut import TableError, load_table, save_table
@@ -96,6 +97,34 @@ def test_numbers_that_are_none_are_refused(number: str, calibrated: str, tmp_pat
     assert text != calibrated
     with pytest.raises(TableError, match="no latency table"):
         load_table(_signed(tmp_path, text))
+
+
+TEXTS = (
+    "provenance.device.name",
+    "provenance.device.target",
+    "provenance.device.another",
+    "provenance.worker.cpu_model",
+    "provenance.worker.adapted_from",
+    "provenance.worker.cores",
+    "space.name",
+    "entries.0.key",
+    "entries.0.error",
+)
+UNPRINTABLE = ("\x1b[31mred", "a\nb", "bell\x07", "\u202egnp", "\x9b2J", "\ud800", "null\x00")
+
+
+@pytest.mark.parametrize("where", TEXTS)
+def test_texts_that_would_steer_a_terminal_are_refused(where: str, calibrated: str, tmp_path: Path) -> None:
+    for text in UNPRINTABLE:
+        for place, value in ((where, text), (where, [text]), (where, {text: 1})):
+            content = json.loads(calibrated)
+            _never(content, place, value)
+            signed = _signed(tmp_path, json.dumps(content, sort_keys=True, separators=(",", ":")))
+            with pytest.raises(TableError, match="expected texts of printable characters, found ") as caught:
+                load_table(signed)
+            assert str(caught.value).isprintable()
+    shown = run_cli("lut", "show", signed)
+    assert shown.code == 2 and shown.err.rstrip("\n").isprintable() and not shown.out
 
 
 @pytest.fixture(scope="module")

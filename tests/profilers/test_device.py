@@ -29,6 +29,8 @@ def test_unknown_device_names_the_known_ones() -> None:
         ("cpu: {runtime: onnxruntime, thread: 1}", "thread: Unexpected keyword"),
         ("cpu: {runtime: abacus}", "runtime: .* got 'abacus'"),
         ("cpu: {runtime: onnxruntime, threads: 2, cores: [1]}", "2 distinct numbers, one per thread"),
+        ('"a\\e[2Jb": {runtime: onnxruntime}', r"expected printable characters, found 'a\\x1b\[2Jb'"),
+        ('cpu: {runtime: tvm, target: "a\\nb"}', r"target: .*expected printable characters, found 'a\\nb'"),
         ("cpu: 3", "must be a mapping of settings, got 3"),
         ("[1, 2]", "must map device names"),
         ("", "must map device names"),
