@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -96,7 +96,8 @@ class Run:
     def opened(self) -> Iterator[None]:
         """Make the folder, or check that it holds this very run; no other process may work in it meanwhile.
 
-        What a process that was killed left unfinished in there is removed.
+        What a process that was killed left unfinished in there is removed. Of a run that never began
+        nothing stays but a table that was made for it.
 
         Raises:
             RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
@@ -104,12 +105,14 @@ class Run:
         """
         lock_path = self.folder / ".lock"
         lock = FileLock(lock_path, timeout=0)
+        made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
         except OSError as error:
+            _remove_if_empty(lock_path, made)
             raise_if_full(error, lock_path)
             raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
         try:
@@ -117,6 +120,8 @@ class Run:
             self.require_same_settings()
             yield
         finally:
+            if not self.has_begun:
+                _remove_if_empty(lock_path, made)
             lock.release()
 
     def keep_settings(self) -> None:
@@ -212,6 +217,21 @@ class Run:
         if portion is None:
             return self.dataset.train, self.dataset.validation
         return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
+
+    def require_enough_images(self) -> None:
+        """Raise RequestError where the images are too few to be divided, or a class is left with none to be learnt."""
+        given = self.config.data.train_images
+        remedy = "add images" if given is None else f"give more than {given} with --train-images"
+        try:
+            splits = {"train the supernet": self.search_splits[0], "retrain": self.retrain_splits[0]}
+        except RequestError as error:
+            raise RequestError(str(error) if given is None else f"{error}; {remedy}") from error
+        num_classes = len(self._whole_dataset.train.targets_N.unique())
+        for purpose, split in splits.items():
+            if len(split) < num_classes and not self.task.holds_out_classes:
+                raise RequestError(
+                    f"{len(split)} images are left to {purpose}, fewer than the {num_classes} classes; {remedy}"
+                )
 
     def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
         """Return the training images in two parts, of different classes where the task is judged on unseen ones."""
@@ -380,3 +400,12 @@ class Run:
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
                 "give another --out, or --resume alone to continue that run"
             )
+
+
+def _remove_if_empty(lock: Path, made: Sequence[Path]) -> None:
+    """Remove a lock that this process holds, and the folders made for it, innermost first, as far as they are empty."""
+    with suppress(OSError):
+        lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from safe_files import FileError, cached, is_as_made, read_json
 from search_spaces.errors import SpaceError
 from search_spaces.onnx_export import EXPORT_VERSION, export_block
+from search_spaces.overview import extreme_architecture
 from search_spaces.space import SearchSpace
 
 IN_PLACE = frozenset(
@@ -30,6 +32,9 @@ IN_PLACE = frozenset(
 """Operations that runtimes let write over their first input where nothing else needs it."""
 
 FORMAT_VERSION = 2
+
+OUT_OF_QUESTION_BYTES = 1e15
+"""What a block weighs that must not be taken: more than all others together."""
 
 
 _Bytes = Annotated[int, Field(ge=0, le=2**53)]
@@ -112,6 +117,21 @@ class MemoryModel:
         peaks = self._activations[self._space.block_indices(architectures)].max(axis=1)
         total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures) + peaks
         return total
+
+    def least_bytes(self) -> float:
+        """Return what the network of the least memory takes.
+
+        Its weights are the least of all networks whose activations are no larger than its own, and sums over blocks
+        have an exact minimum: so activations are allowed less and less, until no network has so few.
+        """
+        least, below = np.inf, np.inf
+        while True:
+            weights = np.where(self._activations < below, self._weights, OUT_OF_QUESTION_BYTES)
+            row = np.array([extreme_architecture(self._space, partial(self._space.block_sum, weights), largest=False)])
+            peak = float(self._activations[self._space.block_indices(row)].max())
+            if peak >= below:
+                return float(least)
+            least, below = min(least, float(self.peak_bytes(row)[0])), peak
 
 
 def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str, GraphMemory]:

@@ -6,12 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hwnas.dataflow.augmentation import Augmentation
+from hwnas.dataflow.copies import num_shared
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.images import read_images
 from hwnas.dataflow.layouts import known_format, known_layout
@@ -155,6 +157,7 @@ def _remarks(
 ) -> Iterator[str]:
     """What was understood or left out without being asked for."""
     yield from _remarks_on_parts(root, parts)
+    yield from _remarks_on_copies(parts, images)
     names = {part.folder.name for part in parts.values()} | ({PAIRS} if has_pairs else set())
     skipped: Counter[str] = Counter()
     for part in parts.values():
@@ -180,3 +183,13 @@ def _remarks_on_parts(root: Path, parts: Mapping[str, _Part]) -> Iterator[str]:
         missing = [name for name in trained if name not in seen]
         if missing and len(missing) < len(trained):
             yield f"{part.folder} has no images of {', '.join(missing)}"
+
+
+def _remarks_on_copies(parts: Mapping[str, _Part], images: Mapping[str, _Images]) -> Iterator[str]:
+    """Say how many pictures of a part are in another one too, to the byte."""
+    for one, other in combinations(parts, 2):
+        if num := num_shared(images[one].paths, images[other].paths):
+            yield (
+                f"{parts[one].folder} and {parts[other].folder} share {num} pictures: what a network has seen judges "
+                "it too well; remove them from one"
+            )

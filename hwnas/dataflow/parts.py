@@ -10,11 +10,17 @@ from hwnas.dataflow.listing import ClassFolder, is_image, visible_folders
 from hwnas.errors import RequestError
 
 NAMES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "tr", "trn"),
+    "validation": ("val", "valid", "validation", "dev", "devel", "development", "va"),
+    "test": (
+        *("test", "testing", "te", "tst", "eval", "evaluation"),
+        *("holdout", "hold-out", "hold_out", "heldout", "held-out", "held_out"),
+    ),
 }
 """What people call the folders of the parts, in any case."""
+
+SHORT = frozenset({"tr", "trn", "va", "te", "tst"})
+"""Names that are classes' too, languages' and countries' for example: of parts only where all folders are parts."""
 
 
 def find_parts(root: Path) -> dict[str, Path]:
@@ -26,7 +32,7 @@ def find_parts(root: Path) -> dict[str, Path]:
         RequestError: it cannot be told what is what.
     """
     folders = visible_folders(root)
-    named = {part: [f for f in folders if f.name.lower() in names] for part, names in NAMES.items()}
+    named = _named(folders, are_all_parts=all(part_of(f) and visible_folders(f) for f in folders))
     is_divided = bool(named["train"]) and bool(named["validation"] or named["test"])
     if not is_divided and not (named["train"] and len(folders) == 1):
         _require_classes(root, folders)
@@ -39,6 +45,19 @@ def find_parts(root: Path) -> dict[str, Path]:
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     return parts
+
+
+def part_of(folder: Path) -> str | None:
+    """Return the part that a folder's name is one of; None for none."""
+    return next((part for part, names in NAMES.items() if folder.name.lower() in names), None)
+
+
+def _named(folders: Sequence[Path], *, are_all_parts: bool) -> dict[str, list[Path]]:
+    """Return the folders by the part that they are, without those of short names where others may be classes."""
+    return {
+        part: [f for f in folders if part_of(f) == part and (are_all_parts or f.name.lower() not in SHORT)]
+        for part in NAMES
+    }
 
 
 def agreed_classes(parts: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> tuple[str, ...]:
@@ -66,13 +85,14 @@ def agreed_classes(parts: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> t
 def _require_classes(root: Path, folders: Sequence[Path]) -> None:
     """Raise where folders taken for classes would be something else."""
     words = [set(re.findall("[a-z]+", folder.name.lower())) for folder in folders]
-    of_parts = {name for names in NAMES.values() for name in names}
+    of_parts = {name for names in NAMES.values() for name in names} - SHORT
     names = ", ".join(folder.name for folder in folders)
     if folders and all(found & of_parts for found in words):
         raise RequestError(
             f"{root} has the folders {names}, which are parts of a data set rather than classes: expected train/ with "
             "val/ or test/, each with a folder per class; rename or add them"
         )
+    _require_no_repeats(root, folders)
     if divided := [f for f in folders if _has_parts(visible_folders(f))]:
         raise RequestError(
             f"{divided[0]} has folders for training and testing: expected {root}/train/{divided[0].name} and "
@@ -80,9 +100,22 @@ def _require_classes(root: Path, folders: Sequence[Path]) -> None:
         )
 
 
+def _require_no_repeats(root: Path, folders: Sequence[Path]) -> None:
+    """Raise where another folder has the same folders as one for training: it is a part of a name that is not known."""
+    for train in [f for f in folders if part_of(f) == "train"]:
+        inside = {f.name for f in visible_folders(train)}
+        for other in [f for f in folders if f != train]:
+            if len(repeated := sorted(inside & {f.name for f in visible_folders(other)})) >= 2:
+                raise RequestError(
+                    f"{root} has {train.name}/ and {other.name}/ with the same folders ({', '.join(repeated[:3])}): "
+                    f"they look like parts of a data set rather than classes: rename {other.name}/ to val/ or test/, or "
+                    f"{train.name}/ if it is a class"
+                )
+
+
 def _has_parts(folders: Iterable[Path]) -> bool:
-    names = {folder.name.lower() for folder in folders}
-    return bool(names & {*NAMES["train"]}) and bool(names & {*NAMES["validation"], *NAMES["test"]})
+    parts = {part_of(folder) for folder in folders if folder.name.lower() not in SHORT}
+    return "train" in parts and bool(parts & {"validation", "test"})
 
 
 def _require_two(folder: Path, listed: Sequence[ClassFolder]) -> None:

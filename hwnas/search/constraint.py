@@ -22,11 +22,13 @@ class Limit:
         name: of the cost with its unit, such as `latency_ms`.
         cost: vectorised over architectures.
         maximum: in the same unit; None for a cost that is only reported.
+        least: gives the cost of the cheapest network; None where it follows from `cost`, a sum over blocks.
     """
 
     name: str
     cost: CostModel
     maximum: float | None = None
+    least: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

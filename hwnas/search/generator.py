@@ -36,6 +36,9 @@ EXCESS_WEIGHT = 20.0
 NUM_DRAWS = 64
 """Architectures drawn for one budget, of which the critic names one."""
 
+LEAST_TOLD = 2
+"""Evaluations that the generator can learn from."""
+
 LOWEST_QUANTILE = 0.002
 """Budgets go down to what so many of the random architectures cost less than."""
 
@@ -187,10 +190,14 @@ class GeneratorAgent:
         """The architecture for other budgets, no larger than the constraint's, by everything told so far.
 
         Raises:
-            RequestError: nothing was told yet, or no architecture keeps these budgets.
+            RequestError: too little was told yet, or no architecture keeps these budgets.
         """
-        if self._generator is None or len(self._told) < 2:
-            raise RequestError("the generator learns from evaluations: tell it some first")
+        assert self._generator is not None, "it is made for spaces and limits whose costs are known"
+        if len(self._told) < LEAST_TOLD:
+            raise RequestError(
+                f"the generator learns from evaluations: there are {len(self._told)}, and {LEAST_TOLD} at least are "
+                "needed; search with more --evaluations"
+            )
         self._train()
         return self._generator.emit(limits, self._rng)[0]
 

@@ -6,6 +6,7 @@ import os
 
 from hwnas.config import TABULAR
 from hwnas.errors import RequestError, RunError
+from hwnas.kept_table import SPEED
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.report import write_report
@@ -15,6 +16,7 @@ from hwnas.search import HardLimits
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.attempts import current_networks, exported_before, is_settled, replace_missed
 from hwnas.stages.export import export_networks
+from hwnas.stages.limits import require_feasible, require_small_enough_graphs
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
 from hwnas.stages.summary import summarise
@@ -45,6 +47,9 @@ def require_possible(run: Run) -> None:
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
     strategy.prepare(run.space.supernet())
     _ = run.device
+    if not run.has_begun:
+        run.require_enough_images()
+        require_small_enough_graphs(run)
 
 
 def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
@@ -67,7 +72,11 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
             _assist(run, group)
             return None
         with run.opened():
-            return _work_through(run, last, group)
+            try:
+                return _work_through(run, last, group)
+            finally:
+                if not run.has_begun:
+                    (run.folder / SPEED).unlink(missing_ok=True)  # the machine's when the run begins is another
 
 
 def _is_finished(run: Run) -> bool:
@@ -81,9 +90,11 @@ def _is_finished(run: Run) -> bool:
 
 def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None:
     latency = prepare_latency(run)
+    constraint = hard_limits(run, latency)
+    if not run.has_begun:
+        require_feasible(run, latency, constraint)
     run.keep_settings()
     group.barrier()
-    constraint = hard_limits(run, latency)
     supernet = train_supernet(run, constraint, group)
     if last == "train":
         return None

@@ -208,15 +208,16 @@ def _by_latency(evaluation: Evaluation) -> Evaluation:
 
 def hard_limits(run: Run, latency: Latency) -> HardLimits:
     """Return everything that the configuration bounds, and the sizes of networks for the record."""
-    config, costs = run.config, GraphCosts(run.space)
+    config = run.config
     limits = [
-        Limit(name="latency_ms", cost=latency.model.predict_ms, maximum=latency.limit_ms),
-        Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
-        Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
+        Limit(
+            name="latency_ms",
+            cost=latency.model.predict_ms,
+            maximum=latency.limit_ms,
+            least=lambda: latency.model.extreme()[1],
+        ),
+        *graph_limits(run),
     ]
-    if config.max_memory:
-        memory = MemoryModel(run.space, onnx_cache(), batch=run.device.batch)
-        limits.append(Limit(name="memory_bytes", cost=memory.peak_bytes, maximum=parse_bytes(config.max_memory)))
     if config.max_energy:
         table = latency.model.table
         limits.append(
@@ -227,6 +228,22 @@ def hard_limits(run: Run, latency: Latency) -> HardLimits:
             )
         )
     return HardLimits(limits=tuple(limits))
+
+
+def graph_limits(run: Run) -> list[Limit]:
+    """Return the limits of what follows from the graph alone, and takes no measuring."""
+    config, costs = run.config, GraphCosts(run.space)
+    limits = [
+        Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
+        Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
+    ]
+    if config.max_memory:
+        memory = MemoryModel(run.space, onnx_cache(), batch=run.device.batch)
+        most = parse_bytes(config.max_memory)
+        limits.append(
+            Limit(name="memory_bytes", cost=memory.peak_bytes, maximum=most, least=memory.least_bytes),
+        )
+    return limits
 
 
 def _count(text: str | None) -> float | None:

@@ -42,7 +42,7 @@ def test_parts_are_recognised_whatever_their_case(train: str, others: list[str],
         for part, name in [("train", train), *((p, data.draw(st.sampled_from(NAMES[p]))) for p in others)]:
             cased = "".join(data.draw(st.sampled_from([c, c.upper()])) for c in name)
             expected[part] = root / cased
-            (root / cased).mkdir()
+            (root / cased / "cats").mkdir(parents=True)
         if "test" not in expected:
             expected["test"] = expected.pop("validation")
         assert find_parts(root) == expected
@@ -52,6 +52,42 @@ def test_a_class_of_trains_stays_one(tmp_path: Path) -> None:
     for index, name in enumerate(("bus", "train", "tram")):
         fill(tmp_path / name, grey=20 * index)
     assert load(tmp_path).classes == ("bus", "train", "tram")
+
+
+def test_languages_stay_classes(tmp_path: Path) -> None:
+    for index, name in enumerate(("de", "te", "tr", "va")):
+        fill(tmp_path / name / "page", grey=20 * index)
+    assert load(tmp_path).classes == ("de", "te", "tr", "va")
+
+
+@pytest.mark.parametrize("names", [("tr", "te"), ("TR", "va", "te")])
+def test_two_languages_stay_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    for index, name in enumerate(names):
+        fill(tmp_path / name, grey=20 * index)
+    assert load(tmp_path).classes == tuple(sorted(names))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "dev", "eval"), ("tr", "va", "te"), ("Training", "Dev", "Evaluation"), ("train", "val", "hold-out")],
+)
+def test_other_names_of_parts_are_read(train: str, validation: str, test: str, tmp_path: Path) -> None:
+    for index, (name, num) in enumerate([(train, 6), (validation, 4), (test, 3)]):
+        fill_classes(tmp_path / name, num=num, grey=60 * index)
+    dataset = load(tmp_path)
+    assert dataset.validation is not None and dataset.classes == ("cats", "dogs")
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (12, 8, 6)
+
+
+def test_pictures_that_are_in_two_parts_are_counted(tmp_path: Path) -> None:
+    fill_classes(tmp_path / "train")
+    fill_classes(tmp_path / "val", grey=60)
+    fill_classes(tmp_path / "test", grey=120)
+    for index in range(3):
+        copied = (tmp_path / "train" / "cats" / f"{index}.png").read_bytes()
+        (tmp_path / "test" / "cats" / f"copy{index}.png").write_bytes(copied)
+    (line,) = load(tmp_path).remarks
+    assert "train and " in line and f"{tmp_path / 'test'} share 3 pictures" in line
 
 
 def test_train_alone_is_divided(tmp_path: Path) -> None:
@@ -149,7 +185,7 @@ def test_names_of_users_are_not_hidden(name: str) -> None:
 
 def test_every_file_that_is_not_read_is_counted(tmp_path: Path) -> None:
     fill_classes(tmp_path / "train")
-    fill_classes(tmp_path / "test")
+    fill_classes(tmp_path / "test", grey=100)
     fill(tmp_path / "extra", num=3)
     (tmp_path / "train" / "cats" / "a.heic").write_bytes(b"")
     (tmp_path / "train" / "cats" / "deep").mkdir()
@@ -251,6 +287,11 @@ def test_class_folders_that_are_links_are_read(tmp_path: Path) -> None:
         (["train/cats", "Train/cats", "test/cats"], "has Train and train, both for train"),
         (["cats/train", "cats/test", "dogs/train"], "the parts outside and the classes inside"),
         (["photos/cats", "photos/dogs"], r"found photos/; photos/ has 2 itself: name that folder"),
+        (
+            ["train/cats", "train/dogs", "quiz/cats", "quiz/dogs"],
+            r"train/ and quiz/ with the same folders \(cats",
+        ),
+        (["tr/cats/a", "tr/dogs/a", "quiz/cats/a", "quiz/dogs/a"], r"rename quiz/ to val/ or test/, or tr/ if it is"),
         (["train", "test"], "in .*train, found none, and 6 images without one"),
         (["train/cats", "test/cats"], "at least two class folders in .*train, found cats/"),
     ],

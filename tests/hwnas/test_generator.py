@@ -68,9 +68,12 @@ def test_emits_for_any_smaller_budget_what_keeps_it_and_beats_most(space: Search
         assert _score(emitted) > np.quantile(rivals, 0.9)
 
 
-def test_without_evaluations_there_is_nothing_to_emit_by(space: SearchSpace, limits: HardLimits) -> None:
-    with pytest.raises(RequestError, match=r"tell it some first"):
-        GeneratorAgent(space, limits, np.random.default_rng(0)).emit(limits)
+@pytest.mark.parametrize("num", [0, 1])
+def test_too_few_evaluations_to_emit_by_are_counted(num: int, space: SearchSpace, limits: HardLimits) -> None:
+    agent = GeneratorAgent(space, limits, np.random.default_rng(0))
+    agent.tell([Evaluation(architecture=a, score=_score(a), costs={}) for a in agent.ask(num)])
+    with pytest.raises(RequestError, match=rf"there are {num}, and 2 at least are needed.*--evaluations"):
+        agent.emit(limits)
 
 
 def test_a_budget_below_the_fastest_is_an_error(space: SearchSpace, limits: HardLimits) -> None:

@@ -155,3 +155,19 @@ def test_what_branches_is_not_known() -> None:
 def test_outputs_that_nothing_reads_take_nothing() -> None:
     nodes = [helper.make_node("Dropout", ["x"], ["y", "mask"])]
     assert graph_memory(_graph(nodes, {"x": [1, 4], "y": [1, 4]})).activation_bytes == 4 * 8
+
+
+@pytest.mark.parametrize("name", ["nasbench-macro"])
+def test_no_network_takes_less_than_the_least(name: str, tmp_path: Path) -> None:
+    space = make_space(small_spec(name))
+    model = MemoryModel(space, tmp_path)
+    drawn = model.peak_bytes(space.sample_many(2000, np.random.default_rng(0)))
+    assert model.least_bytes() <= drawn.min()
+
+
+def test_the_least_is_found_where_activations_outweigh_weights(tmp_path: Path) -> None:
+    space = make_space(small_spec("nasbench-macro"))
+    model = MemoryModel(space, tmp_path)
+    model._activations = np.random.default_rng(0).permutation(len(space.candidates)) * 1e5
+    every = np.indices([len(d.choices) for d in space.decisions]).reshape(len(space.decisions), -1).T
+    assert model.least_bytes() == model.peak_bytes(every).min()
