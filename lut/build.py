@@ -350,16 +350,13 @@ def require_writable(path: Path) -> None:
         TableError: they cannot, or something else than a file is there, which would be lost.
         WriteError: there is no room.
     """
-<<<<<<< HEAD
     if not path.name:
         raise TableError(f"expected the name of a file, found {str(path)!r}")
-=======
     if path.exists() and not path.is_file():
         raise TableError(
             f"cannot write the table {path}: expected a regular file or none, found a folder, pipe, device or socket; "
             "give another output"
         )
->>>>>>> tables
     probe = path.with_name(f".{path.name}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
