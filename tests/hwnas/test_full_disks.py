@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import Outcome, num_lines, run_cli, start_cli, wait_until
 from full_disks import files_limited_to, small_disk
-from samples import history_without_times, synthetic_table
+from samples import history_without_times, measured_again, synthetic_table
 
 from hwnas.profiling import making_table
 from lut import LatencyModel, load_table, save_table
@@ -217,12 +217,13 @@ def test_int8_copies_in_a_full_cache_are_no_failed_blocks(tmp_path: Path, monkey
 
 def test_pictures_parts_and_tables_on_a_full_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
     table = undisturbed.run.parent / "table.json"
+    save_table(measured_again(load_table(table)), tmp_path / "again.json")
     with small_disk(tmp_path / "disk", 8192) as disk:
         (disk.folder / "other").write_bytes(b"x" * 8192)
         for command in (
             ("front", undisturbed.run, "--plot", disk.folder / "front.png"),
             ("new", "criterion", "mine", "--folder", disk.folder),
-            ("lut", "merge", table, table, "-o", disk.folder / "t.json"),
+            ("lut", "merge", table, tmp_path / "again.json", "-o", disk.folder / "t.json"),
         ):
             outcome = run_cli(*command)
             _assert_refused(outcome, "the disk is full", str(disk.folder))
@@ -251,18 +252,20 @@ def test_standard_output_on_a_full_disk(undisturbed: Undisturbed) -> None:
 
 def test_a_table_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
-    save_table(synthetic_table(make_space(SPEC)), tmp_path / "other.json")
+    other = synthetic_table(make_space(SPEC))
+    save_table(other, tmp_path / "other.json")
+    save_table(measured_again(other), tmp_path / "again.json")
     with making_table(path):
         for command in (
             ("profile", *BLOCKS, "-o", path),
             ("lut", "adapt", tmp_path / "other.json", "-o", path),
-            ("lut", "merge", tmp_path / "other.json", tmp_path / "other.json", "-o", path),
+            ("lut", "merge", tmp_path / "other.json", tmp_path / "again.json", "-o", path),
         ):
             outcome = run_cli(*command)
             assert outcome.code == 2 and f"another process makes the table {path}" in outcome.err, outcome
             assert "wait for it or give another output" in outcome.err
         assert not path.exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["other.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.json", "other.json"]
     with making_table(tmp_path / "other.json"):
         assert run_cli("lut", "refit", tmp_path / "other.json").code == 2
 

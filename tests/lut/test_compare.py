@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import run_cli
 from PIL import Image
-from samples import bare_table, small_spec, synthetic_table
+from samples import bare_table, measured_again, scaled, small_spec, synthetic_table
 
 from lut import LatencyModel, TableError, build_table, plan_table, save_table
 from lut.build import certificate_of, finished
@@ -36,22 +36,9 @@ def real_table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
     return build_table(SPACE, folder / "t.json", plan, profiler=profiler, onnx_folder=folder / "onnx")
 
 
-def _scaled(table: LatencyTable, factor: float) -> LatencyTable:
-    def scaled(m: Measurement) -> Measurement:
-        return replace(m, wall_ns=tuple(int(factor * t) for t in m.wall_ns))
-
-    networks = tuple(replace(n, measurement=scaled(n.measurement)) for n in table.networks)
-    return replace(table, entries=tuple(map(scaled, table.entries)), networks=networks)
-
-
-def _again(table: LatencyTable) -> LatencyTable:
-    """The same blocks and networks measured another time."""
-    return _scaled(table, 1.0001)
-
-
 def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> None:
     table = bare_table(space)
-    doubled = _scaled(table, 2.0)
+    doubled = scaled(table, 2.0)
     odd = doubled.entries[3]
     entries = tuple(replace(m, wall_ns=tuple(5 * t for t in m.wall_ns)) if m is odd else m for m in doubled.entries[1:])
     other = replace(doubled, entries=entries, provenance=replace(table.provenance, precision="int8"))
@@ -75,7 +62,7 @@ def test_merging_parts_gives_every_block_and_heals_failures(space: SearchSpace) 
     half = len(table.entries) // 2
     broken = Measurement(key=table.entries[0].key, error="crashed")
     first = replace(table, entries=(broken, *table.entries[1 : half + 4]))
-    second = _again(replace(table, entries=(table.entries[0], *table.entries[half:])))
+    second = measured_again(replace(table, entries=(table.entries[0], *table.entries[half:])))
     merged = merge_tables([first, second], space)
     assert set(merged.latency_ms) == set(table.latency_ms)
     assert not merged.failures
@@ -87,13 +74,13 @@ def test_merging_keeps_the_pace_of_all() -> None:
     bare = bare_table(SPACE)
     pace = Pace(visits=(0, 17), wall_ns=(5, 6), cpu_ns=(5, 6), after_wall_ns=(4,), after_cpu_ns=(4,))
     told = replace(bare, pace=pace)
-    both = merge_tables([told, _again(told)], SPACE).pace
+    both = merge_tables([told, measured_again(told)], SPACE).pace
     assert both is not None and both.wall_ns == (5, 6, 5, 6) and both.after_wall_ns == (4, 4)
     assert both.visits == (0, 17, SITTING_STRIDE, SITTING_STRIDE + 17)
-    assert merge_tables([told, _again(bare)], SPACE).pace == pace
-    late = merge_tables([bare, _again(told)], SPACE).pace
+    assert merge_tables([told, measured_again(bare)], SPACE).pace == pace
+    late = merge_tables([bare, measured_again(told)], SPACE).pace
     assert late is not None and late.visits == both.visits[2:]
-    assert merge_tables([bare, _again(bare)], SPACE).pace is None
+    assert merge_tables([bare, measured_again(bare)], SPACE).pace is None
 
 
 def test_merging_calibrates_anew_whatever_the_order() -> None:
@@ -102,7 +89,7 @@ def test_merging_calibrates_anew_whatever_the_order() -> None:
     lacking = replace(whole, entries=whole.entries[1:], calibration=None, certificate=None)
     failed = replace(lacking, entries=(broken, *whole.entries[1:]))
     for part in (finished(lacking, SPACE), finished(failed, SPACE), lacking):
-        for tables in ([part, _again(whole)], [_again(whole), part]):
+        for tables in ([part, measured_again(whole)], [measured_again(whole), part]):
             merged = merge_tables(tables, SPACE)
             assert merged.calibration is not None and merged.calibration.factors.keys() == whole.latency_ms.keys()
             assert merged.certificate == certificate_of(merged, SPACE)
@@ -111,7 +98,7 @@ def test_merging_calibrates_anew_whatever_the_order() -> None:
 
 def test_samples_are_not_counted_twice() -> None:
     table = synthetic_table(SPACE)
-    other = _again(table)
+    other = measured_again(table)
     one_block = replace(bare_table(SPACE, seed=1), entries=(table.entries[-1],))
     networks = replace(one_block, entries=(), networks=table.networks)
     both = merge_tables([table, other], SPACE)
@@ -132,7 +119,7 @@ def test_merging_uses_shared_blocks_to_level_the_speed_of_the_day(space: SearchS
     table = bare_table(space)
     half = len(table.entries) // 2
     first = replace(table, entries=table.entries[: half + 4])
-    slower = _scaled(replace(table, entries=table.entries[half:]), 1.5)
+    slower = scaled(replace(table, entries=table.entries[half:]), 1.5)
     merged = merge_tables([first, slower], space)
     ratios = np.array([merged.latency_ms[key] / table.latency_ms[key] for key in table.latency_ms])
     assert ratios.max() / ratios.min() < 1.06
@@ -149,7 +136,7 @@ def test_tables_of_different_origin_do_not_merge(space: SearchSpace) -> None:
 
 def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, tmp_path: Path) -> None:
     profiler = Profiler(device=find_device("cpu"), rounds=10)
-    slower = _scaled(real_table, 0.25)  # as if the device had been four times as fast then
+    slower = scaled(real_table, 0.25)  # as if the device had been four times as fast then
     result = verify_table(slower, SPACE, profiler=profiler, num_networks=10, seed=5, onnx_folder=tmp_path)
     assert result.certificate.num_networks == 10
     assert result.drift > 0.5  # whatever else runs here now, or ran then
@@ -177,7 +164,7 @@ def test_blocks_that_the_space_no_longer_has_are_refused_wherever_both_meet(tmp_
     save_table(stale, tmp_path / "t.json")
     tries: list[Callable[[], object]] = [
         lambda: finished(stale, SPACE),
-        lambda: merge_tables([_again(table), stale], SPACE),
+        lambda: merge_tables([measured_again(table), stale], SPACE),
         lambda: LatencyModel(SPACE, stale),
         lambda: verify_table(stale, SPACE, profiler=profiler, num_networks=2, seed=1, onnx_folder=tmp_path),
         lambda: plot_table(stale, SPACE, tmp_path / "p.png"),

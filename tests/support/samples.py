@@ -96,6 +96,21 @@ def bare_table(space: SearchSpace, *, seed: int = 0, scale_ns: float = 1e6) -> L
     return LatencyTable(space=space.spec, provenance=provenance, entries=entries)
 
 
+def scaled(table: LatencyTable, factor: float) -> LatencyTable:
+    """The table of a machine on which everything takes so many times as long."""
+
+    def longer(m: Measurement) -> Measurement:
+        return replace(m, wall_ns=tuple(int(factor * t) for t in m.wall_ns))
+
+    networks = tuple(replace(n, measurement=longer(n.measurement)) for n in table.networks)
+    return replace(table, entries=tuple(map(longer, table.entries)), networks=networks)
+
+
+def measured_again(table: LatencyTable) -> LatencyTable:
+    """The same blocks and networks measured another time."""
+    return scaled(table, 1.0001)
+
+
 def history_without_times(path: Path) -> list[dict[str, object]]:
     """A search's records, but for how long each evaluation took."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
