@@ -108,8 +108,8 @@ def _require_no_repeats(root: Path, folders: Sequence[Path]) -> None:
             if len(repeated := sorted(inside & {f.name for f in visible_folders(other)})) >= 2:
                 raise RequestError(
                     f"{root} has {train.name}/ and {other.name}/ with the same folders ({', '.join(repeated[:3])}): "
-                    "they look like parts of a data set rather than classes: rename "
-                    f"{other.name}/ to val/ or test/, or {train.name}/ if it is a class"
+                    f"they look like parts rather than classes: rename {other.name}/ to val/ or test/, or "
+                    f"{train.name}/ if it is a class"
                 )
 
 
