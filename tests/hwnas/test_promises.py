@@ -183,7 +183,7 @@ def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
 
     run, command = begun("killed")
     kill_when(start_cli(*command), lambda: num_lines(run / "export" / "measure-again.journal") >= 5)
-    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+    with monkeypatch.context() as patched, pytest.raises(_StoppedError):
         patched.setattr("hwnas.stages.attempts._move", _interrupted_after(3))
         run_cli(*command)
     assert (run / "export" / "next.json").exists() and not (run / "missed" / "1" / "next.json").exists()
@@ -196,6 +196,10 @@ def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
     assert _without_times(_summary(done)) == _without_times(summary)
 
 
+class _StoppedError(Exception):
+    """Stands for a process that ends in the middle."""
+
+
 def _interrupted_after(num: int) -> Callable[[Path, Path], None]:
     """What moves so many files and then has no time for another."""
     left = num
@@ -203,7 +207,7 @@ def _interrupted_after(num: int) -> Callable[[Path, Path], None]:
     def move(source: Path, target: Path) -> None:
         nonlocal left
         if left == 0:
-            raise InterruptedError
+            raise _StoppedError
         left -= 1
         _move(source, target)
 
