@@ -95,7 +95,7 @@ def parse_json(text: str | bytes) -> Any:
         FileError: it is not JSON, says NaN or infinity, has an integer of thousands of digits, or nests too deep.
     """
     try:
-        content = json.loads(text, parse_constant=_refused, parse_float=_finite)
+        content = json.loads(text, parse_constant=_refused, parse_float=_finite, object_pairs_hook=_distinct)
     except ValueError as error:  # an undecodable text and an endless integer too
         raise FileError(str(error)) from error
     except RecursionError as error:
@@ -126,6 +126,14 @@ def _inner(outer: object) -> list[object]:
 
 def _refused(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)[:40]!r} is there twice")
+    return content
 
 
 def _finite(text: str) -> float:

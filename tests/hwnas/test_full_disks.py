@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Outcome, num_lines, run_cli, start_cli, wait_until
+from command_line import Outcome, num_lines, run_cli, shorten_runs, start_cli, wait_until
 from full_disks import files_limited_to, small_disk
 from samples import history_without_times, measured_again, synthetic_table
 
@@ -32,9 +32,7 @@ PAGE = 4096
 @pytest.fixture(scope="module", autouse=True)
 def _little_to_do() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
-        for place in ("hwnas.stages.finalists", "hwnas.stages.export", "hwnas.export.bundle"):
-            patched.setattr(f"{place}.ROUNDS", 4)
+        shorten_runs(patched, rounds=4)
         yield
 
 

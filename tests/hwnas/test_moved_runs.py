@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from command_line import Outcome, run_cli
+from command_line import Outcome, run_cli, shorten_runs
 from PIL import Image
 from samples import synthetic_table
 
@@ -37,9 +37,7 @@ head: [pool, classifier]
 @pytest.fixture(scope="module", autouse=True)
 def _little_to_do() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
-        for place in ("hwnas.stages.finalists", "hwnas.stages.export", "hwnas.export.bundle"):
-            patched.setattr(f"{place}.ROUNDS", 4)
+        shorten_runs(patched, rounds=4)
         yield
 
 

@@ -94,6 +94,7 @@ def test_yaml_that_means_nothing_is_refused(text: str, words: str, tmp_path: Pat
         ("-Infinity", "Infinity"),
         ("1e999", "1e999"),
         ('{"a": 1', "delimiter"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"),
     ],
 )
 def test_json_that_means_nothing_is_refused(text: str, words: str, tmp_path: Path) -> None:
