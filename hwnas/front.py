@@ -8,7 +8,7 @@ from hwnas.errors import RequestError
 from hwnas.run import Run
 from hwnas.search import Evaluation, pareto_front
 from hwnas.search.history import read_history
-from safe_files import WriteError, replacing
+from lut.plot import save_picture
 
 
 def load_history(run: Run) -> list[Evaluation]:
@@ -48,7 +48,7 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
     """Write a picture of every evaluation, with the front drawn through.
 
     Raises:
-        RequestError: the picture cannot be of that kind, or its folder is not there.
+        TableError: the picture cannot be of that kind, or its folder is not there.
         WriteError: there is no room for the picture, or nothing may be written there.
     """
     from matplotlib.figure import Figure
@@ -74,10 +74,4 @@ def plot_front(run: Run, front: list[Evaluation], path: Path) -> None:
     axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=str(run.spec))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    try:
-        with replacing(path) as draft:
-            figure.savefig(draft, dpi=120, format=path.suffix.removeprefix(".") or "png")
-    except WriteError:
-        raise
-    except (OSError, ValueError) as error:
-        raise RequestError(f"cannot write the picture {path}: {getattr(error, 'strerror', None) or error}") from error
+    save_picture(figure, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
 from safe_files import WriteError, replacing
 from search_spaces import SearchSpace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LABELS = {"held_out": "held out", "calibration": "used for calibration"}
 
@@ -64,6 +68,18 @@ def plot_table(table: LatencyTable, space: SearchSpace, path: Path) -> None:
         fontsize=10,
     )
     axes.legend(loc="upper left")
+    save_picture(figure, path)
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture of the kind that the file's name ends in, a PNG where it ends in none.
+
+    Raises:
+        TableError: there is no such kind, the folder is not there, or something else than a file is in the way.
+        WriteError: there is no room for the picture, or nothing may be written there.
+    """
+    if path.name and path.exists() and not path.is_file():
+        raise TableError(f"cannot write the picture {path}: expected a regular file or none, found something else")
     try:
         with replacing(path) as draft:
             figure.savefig(draft, dpi=120, format=path.suffix.removeprefix(".") or "png")

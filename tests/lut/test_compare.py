@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,10 @@ def test_picture_is_written(real_table: LatencyTable, tmp_path: Path) -> None:
         assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24) or []) > 50
     with pytest.raises(TableError, match="cannot write the picture"):
         plot_table(real_table, SPACE, tmp_path / "none" / "p.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(TableError, match="expected a regular file or none"):
+        plot_table(real_table, SPACE, tmp_path / "pipe.png")
+    assert (tmp_path / "pipe.png").is_fifo()
     with pytest.raises(TableError, match="no measured networks"):
         plot_table(replace(real_table, certificate=None), SPACE, tmp_path / "p.png")
 
