@@ -83,7 +83,11 @@ class Run:
             RequestError: it holds none, or such settings cannot be.
         """
         path = folder / CONFIG_FILE
-        given = {**(overrides or {}), **{name: place for name, place in (moved or {}).items() if place is not None}}
+        places = {name: place for name, place in (moved or {}).items() if place is not None}
+        for name, place in places.items():
+            if isinstance(place, Path) and not place.exists():
+                raise RequestError(f"{name} of {folder}: expected a file or folder, found none at {place}")
+        given = {**(overrides or {}), **places}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
         run = cls(replace(load_config(path, given), out=folder), reporter)

@@ -149,8 +149,8 @@ OUTPUT = {
 }
 
 MOVED = {
-    "--data-root": Case("there", "/home/there"),
-    "--lut": Case("u.json", "/home/u.json"),
+    "--data-root": Case("run", "/home/run\n"),
+    "--lut": Case("part.yaml", "/home/part.yaml"),
     "--devices": Case("d.yaml", "/home/d.yaml"),
     "--space": Case("spos", "name: spos"),
 }
@@ -517,6 +517,12 @@ def test_what_would_do_nothing_is_refused(line: tuple[object, ...]) -> None:
     assert outcome.code == 2 and ("does nothing" in outcome.err or "given twice" in outcome.err), outcome
     flag = next(part for part in reversed(line) if str(part).startswith("--") or "=" in str(part))
     assert str(flag).partition("=")[0].removeprefix("--").replace("-", "_").rpartition("_")[2] in outcome.err
+
+
+def test_what_has_moved_must_be_there() -> None:
+    for flag in ("--data-root", "--lut", "--devices"):
+        outcome = run_cli("export", "run", flag, "absent")
+        assert outcome.code == 2 and "expected a file or folder, found none at absent" in outcome.err, outcome
 
 
 def test_a_complete_table_is_not_taken_for_a_larger_one_or_one_by_another_seed() -> None:
