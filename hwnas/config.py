@@ -33,14 +33,14 @@ _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
-"""Of a part or of a file that says what it is."""
+"""The name of a part, or of a file that says what it is."""
 TABULAR = "tabular:"
-"""What stands before the file of a benchmark where that is the evaluator."""
+"""The prefix of a benchmark's file where that is the evaluator, as in `tabular:FILE`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SpaceConfig:
-    """Which networks there are: a built-in space, a YAML file, or `./file.py:Name`.
+    """The networks to search among: a built-in space, a YAML file, or `./file.py:Name`.
 
     The channels are the data's; so is the input size unless given. The outputs are the task's: the classes, or 128
     features of an embedding.
@@ -54,7 +54,7 @@ class SpaceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
-    """What is learnt. `train_portion` of the training images train the supernet, the others drive the search.
+    """The data to learn. `train_portion` of the training images train the supernet, the others drive the search.
 
     By default 0.8, or all of them where the data bring validation images, which then drive the search.
     `augmentation` replaces the data set's own. With `skip_broken_images` files that cannot be read are left out.
@@ -98,14 +98,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SupernetConfig(TrainingConfig):
-    """How the supernet is trained."""
+    """Settings of the supernet's training."""
 
     strategy: _Name = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RetrainConfig(TrainingConfig):
-    """How the winner and its references are trained; `inherit` starts from the supernet's weights.
+    """Settings of the training of the winner and its references; `inherit` starts from the supernet's weights.
 
     With a `distillation` above zero the supernet's largest path teaches too: so much of its divergence is added to the
     loss (Hinton et al. 2015), or from its embeddings. Without `references` only winners are trained.
@@ -123,7 +123,7 @@ class RetrainConfig(TrainingConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SearchConfig:
-    """How the supernet is searched.
+    """Settings of the search of the supernet.
 
     `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
     `finalists` best are measured on the device before one is named the winner. With a `confidence`, predictions leave
@@ -155,7 +155,7 @@ class SearchConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrustConfig:
-    """Which latency tables are good enough: the share of held-out networks that they predict within 10 %.
+    """The demand on latency tables: the share of held-out networks that good enough ones predict within 10 %.
 
     `accept_any` takes a table without a certificate, below the threshold, made while the machine was slowed or under an
     emulator all the same. A table that a run makes for itself and that is not good enough is measured on for

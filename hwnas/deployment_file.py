@@ -1,4 +1,4 @@
-"""What a run's last bundle says of itself."""
+"""The description that a run's last bundle holds of itself."""
 
 from __future__ import annotations
 

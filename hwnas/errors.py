@@ -1,8 +1,8 @@
-"""What can go wrong with a request or a run."""
+"""Errors of a request or a run."""
 
 
 class RequestError(ValueError):
-    """What was asked for cannot be: a wrong setting, a missing file, a budget out of reach."""
+    """A request that cannot be met: a wrong setting, a missing file, a budget out of reach."""
 
 
 class RunError(RuntimeError):

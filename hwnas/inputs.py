@@ -1,4 +1,4 @@
-"""What a run was begun with besides its settings: kept or recognised, so that its folder can be moved."""
+"""The inputs that a run was begun with besides its settings: kept or recognised, so that its folder can be moved."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NUM_LOOKED_AT = 1000
 """Images of each part that are looked at to recognise data."""
 
 SAME_BRIGHTNESS = 1.0
-"""Of 255: other versions of Pillow decode and resize images a little differently."""
+"""Tolerated difference in brightness, of 255: other versions of Pillow decode and resize images a bit differently."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Fingerprint:
-    """What data are recognised by.
+    """The facts that data are recognised by.
 
     Attributes:
         num_images: by part.
@@ -56,7 +56,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Inputs:
-    """What a run was begun with.
+    """The inputs that a run was begun with.
 
     Attributes:
         space: the fields of its spec, under the name that its latency table has it.

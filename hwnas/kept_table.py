@@ -14,11 +14,11 @@ from hwnas.run import OWN_TABLE, Run
 from lut import LatencyTable, load_table
 
 SPEED = "speed.json"
-"""What timing the table's references gave, and of which table: what was measured before the search, once."""
+"""The file that keeps what timing the table's references gave, once before the search, and of which table."""
 
 
 class Timed(TypedDict):
-    """What timing gave, and of which table."""
+    """The drift that timing a table's references gave, and the identity of that table."""
 
     table: str
     drift: Annotated[float, Field(gt=0)] | None

@@ -25,7 +25,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "evaluator": ("hwnas.evaluators", "EVALUATORS"),
     "profiler-worker": ("profilers.transport", "WORKERS"),
 }
-"""Where the built-ins of each kind of part are."""
+"""The module and the variable that hold the built-ins of each kind of part."""
 
 CONTRACTS: Mapping[str, PartKind] = {
     "space": SPACE,
@@ -69,7 +69,7 @@ CONTRACTS: Mapping[str, PartKind] = {
         arguments=("run", "supernet"),
     ),
 }
-"""What a part of one's own must be, by kind; workers are programs, not parts that are imported."""
+"""The requirements on a part of one's own, by kind; workers are programs, not parts that are imported."""
 
 
 def built_ins(kind: str) -> Mapping[str, Any]:

@@ -167,7 +167,7 @@ class Measured:
 
     @property
     def at_worst_ms(self) -> float:
-        """What a repeat may give."""
+        """The milliseconds that a repeat of the measurement may give at worst."""
         return self.latency_ms * (1 + self.repeatability)
 
     @property

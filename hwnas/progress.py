@@ -1,4 +1,4 @@
-"""What people watch while long work runs: bars on a terminal, single lines in a log, nothing when quiet."""
+"""The progress that people watch while long work runs: bars on a terminal, lines in a log, nothing when quiet."""
 
 from __future__ import annotations
 

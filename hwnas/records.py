@@ -1,4 +1,4 @@
-"""What files of a run's folder say, checked against what they should."""
+"""The records in files of a run's folder, checked against what they should say."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from safe_files import FileError, first_fault, read_json
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
-"""Of records that have all their fields here, and of those of which only some are read."""
+"""Pydantic settings of records that have all their fields here, and of those of which only some are read."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 MAKE_AGAIN = "remove it to make it again"
-"""What to do about most damaged files."""
+"""The remedy for most damaged files."""
 
 _Record = TypeVar("_Record")
 

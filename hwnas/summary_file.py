@@ -38,7 +38,7 @@ class NetworkRow(TypedDict):
 
 @with_config(OPEN)
 class Parity(TypedDict):
-    """How far the exported model is from the trained network."""
+    """The differences between the exported model and the trained network."""
 
     max_abs_difference: float
     equal_predictions: float

@@ -48,7 +48,7 @@ less than a millisecond."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TablePlan:
-    """What profiling a space involves.
+    """The work that profiling a space involves.
 
     Attributes:
         blocks: the distinct blocks to be measured.

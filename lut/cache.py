@@ -1,4 +1,4 @@
-"""What a network costs once it is larger than the caches, which its blocks measured alone are not."""
+"""The cost of a network that is larger than the caches, which its blocks measured alone are not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MB = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockSize:
-    """What a block needs in the cache.
+    """The room that a block takes in the cache, and how much longer its first run takes.
 
     Attributes:
         weights_mb: megabytes of weights.
@@ -50,7 +50,7 @@ def block_size(block: Block, *, precision: Precision, batch: int) -> BlockSize:
 
 @validated_dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class CacheModel:
-    """How much of a network is no longer in the cache when it is needed again, and what bringing it there costs.
+    """The share of a network that is no longer in the cache when it is needed again, and the cost of bringing it there.
 
     A working set of S megabytes has lost the share S^p / (S^p + H^p) of itself, H being `half_mb` and p `sharpness`:
     nothing while it is far below the cache, everything once it is far above. Between the two a true least-recently-used

@@ -172,7 +172,7 @@ def calibrate(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Shape:
-    """What the fit is not linear in."""
+    """The parameters that the fit is not linear in."""
 
     half_mb: float
     sharpness: float
@@ -271,7 +271,7 @@ class _Problem:
 
     @property
     def residual(self) -> NDArray[np.float64]:
-        """What plain sums of blocks lack, relative to the measured latency."""
+        """The part of each network's measured latency that plain sums of blocks lack, as a share of it."""
         return 1.0 - self.counts @ self.block_ms / self.measured_ms
 
     def covariances(self, half_mb: float, sharpness: float, property_stds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How wrong a table's predictions are, by networks that nothing was fitted to."""
+"""The errors of a table's predictions, by networks that nothing was fitted to."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scipy.stats import kendalltau
 from lut.provenance import STRICT, Count, NotNegative, Share
 
 ROUNDING = 1e-9
-"""What sums of the same numbers in another order may differ by."""
+"""The largest difference between sums of the same numbers in another order."""
 
 SAME = 1e-4
-"""What the same figure may differ by between versions of the libraries that compute it."""
+"""The largest difference of the same figure between versions of the libraries that compute it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

@@ -22,7 +22,7 @@ from search_spaces import SearchSpace
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How two tables differ.
+    """The differences between two tables.
 
     Attributes:
         provenance: what differs in origin, as (name, first, second).

@@ -1,4 +1,4 @@
-"""What can go wrong with latency tables."""
+"""Errors of latency tables."""
 
 
 class TableError(ValueError):

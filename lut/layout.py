@@ -21,7 +21,7 @@ from search_spaces import Block, SearchSpace
 
 TO_BLOCKED = "ReorderInput"
 TO_PLAIN = "ReorderOutput"
-"""What ONNX Runtime calls the conversions."""
+"""ONNX Runtime's names for the conversions to the blocked and to the plain layout."""
 
 
 _Change = Annotated[int, Field(gt=-(2**53), lt=2**53)]
@@ -29,7 +29,7 @@ _Change = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Transition:
-    """How a block in a network differs from the block alone, for one layout of its input.
+    """The differences of a block in a network from the block alone, for one layout of its input.
 
     Attributes:
         nodes: operations more than alone; below zero where some vanish.

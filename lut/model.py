@@ -87,7 +87,7 @@ def predict_ms(table: LatencyTable, space: SearchSpace, architectures: NDArray[n
 
 
 class _Costs:
-    """What each candidate block adds to a network after a plain and after a blocked input, in milliseconds."""
+    """The milliseconds that each candidate block adds to a network after a plain and after a blocked input."""
 
     def __init__(self, table: LatencyTable, space: SearchSpace) -> None:
         self._offset_ms = table.offset_ms

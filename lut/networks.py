@@ -17,14 +17,15 @@ from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
 
 CALIBRATION_SHARE = 0.4
-"""Of the networks; the rest is held out for the certificate."""
+"""The share of the networks that calibration takes; the rest is held out for the certificate."""
 
 NUM_TWINS = 6
 """Held-out networks that are opened a second time, to tell what two sessions of the same bytes differ by."""
 
 POOL_PER_NETWORK = 50
 CONCENTRATIONS = (0.3, 1.0, 10.0)
-"""Of the Dirichlet distributions that a pool network's choices follow: from nearly one choice all over to uniform."""
+"""Concentrations of the Dirichlet distributions of a pool network's choices: from nearly one choice all over to
+uniform."""
 
 Role = Literal["calibration", "held_out", "twin"]
 

@@ -19,7 +19,7 @@ from search_spaces.onnx_export import export_network
 Precision = Literal["fp32", "int8"]
 
 BYTES: dict[Precision, int] = {"fp32": 4, "int8": 1}
-"""Of a weight or an activation."""
+"""The bytes of a weight or an activation, by precision."""
 
 NUM_CALIBRATION_BATCHES = 4
 """Random inputs that ranges are taken from: latencies depend on types and shapes, not on the ranges."""

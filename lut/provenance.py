@@ -1,4 +1,4 @@
-"""Where a table's numbers come from."""
+"""The origin of a table's numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lut.precision import Precision
 from profilers.device import DeviceSettings
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""Of every record of a table: no field that is not known, no number that is none."""
+"""Pydantic settings of every record of a table: no field that is not known, no number that is NaN or infinite."""
 
 DAY_MS = 86_400_000.0
 """Nothing that a table tells of takes a day."""
@@ -27,13 +27,13 @@ NotNegative = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 IMPORTED, ADAPTED = "imported", "adapted"
-"""What stands for the end of measuring in tables that others published, and in those made from another table."""
+"""Values of `stopped_by` in tables that others published, and in those made from another table."""
 
 TOLD: Mapping[str, Mapping[str, type]] = {
     IMPORTED: {"source": str},
     ADAPTED: {"adapted_from": str, "adapted_scale": float},
 }
-"""What tables that were not measured say of their origin."""
+"""Names and types of the facts that tables that were not measured tell of their origin, by `stopped_by`."""
 
 
 def _require_moment(text: str) -> str:
@@ -44,7 +44,7 @@ def _require_moment(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Provenance:
-    """Where the numbers come from; tables that differ in any of these never mix.
+    """The origin of the numbers; tables that differ in any of these never mix.
 
     Attributes:
         device: the settings of the device that measurements depend on.

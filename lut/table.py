@@ -156,7 +156,7 @@ class LatencyTable:
 
     @property
     def offset_ms(self) -> float:
-        """What a network takes besides its blocks."""
+        """The milliseconds that a network takes besides its blocks."""
         return 0.0 if self.calibration is None else self.calibration.offset_ms
 
     @cached_property
@@ -172,7 +172,7 @@ class LatencyTable:
 
     @cached_property
     def slowdown(self) -> Slowdown:
-        """How much the machine was slowed while it measured, and so whether the milliseconds are to be believed."""
+        """The slowdown of the machine while it measured, which tells whether the milliseconds are to be believed."""
         device = self.provenance.device
         is_single = device["threads"] == 1 and device.get("provider", "cpu") == "cpu"
         return slowdown([*self.entries, *(n.measurement for n in self.networks)], self.pace, is_single=is_single)

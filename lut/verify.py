@@ -25,7 +25,7 @@ NUM_BLOCKS = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What verifying gave.
+    """The outcome of verifying a table.
 
     Attributes:
         certificate: of the table's predictions as they are.

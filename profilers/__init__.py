@@ -1,4 +1,4 @@
-"""How long ONNX models take on a device: device descriptions, workers, and the interleaved measurement protocol."""
+"""The timing of ONNX models on a device: device descriptions, workers, and the interleaved measurement protocol."""
 
 from profilers.device import Device, load_devices
 from profilers.errors import DeviceError, MeasurementError

@@ -24,7 +24,7 @@ HOT_C = 80.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What a step found.
+    """The result of a step.
 
     Attributes:
         step: what was tested.

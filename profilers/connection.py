@@ -21,14 +21,14 @@ MAX_LINE_BYTES = 8 << 20
 """Longest answer unless less is enough: some values of each of a model's outputs, or its operations by name."""
 
 MAX_ERROR_BYTES = 4096
-"""Of what a worker says on standard error, the end that is kept."""
+"""The bytes that are kept of the end of what a worker says on standard error."""
 
 CHUNK_BYTES = 1 << 16
 
 SEND_TIMEOUT_S = 20.0
 
 LAST_WORDS_S = 1.0
-"""How long a worker that closed its output may take to end."""
+"""The seconds that a worker that closed its output may take to end."""
 
 
 class Connection:

@@ -87,7 +87,7 @@ class Ssh:
 
 @with_config(_STRICT)
 class DeviceSettings(TypedDict):
-    """What measurements on a device depend on, as tables and journals keep it; what is left out is the default."""
+    """Device settings that measurements depend on, as tables and journals keep them; one left out is the default."""
 
     name: str
     runtime: str
@@ -103,7 +103,7 @@ class DeviceSettings(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Device:
-    """Where and how models are timed; every field is explained in devices.yaml."""
+    """A device, and how models are timed on it; every field is explained in devices.yaml."""
 
     name: _Line
     description: str = ""

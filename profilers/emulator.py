@@ -47,7 +47,7 @@ NEEDED = "install them: sudo apt-get install qemu-user gcc-aarch64-linux-gnu lib
 
 
 def boards() -> Path:
-    """Where emulated boards are kept."""
+    """Return the folder where emulated boards are kept."""
     return user_cache_path("hwnas") / "boards"
 
 
@@ -101,7 +101,7 @@ def set_up_rpi4(say: Callable[[str], None] = lambda _: None) -> Path:
 
 
 def _python_version() -> str:
-    """Of the distribution's python3 for arm64, such as 3.11: the release decides, never a constant."""
+    """Return the version of the distribution's python3 for arm64, such as 3.11: the release decides, no constant."""
     match = re.search(r"Depends: (?:libpython|python)(3\.\d+)", _run("apt-cache", "depends", "python3-minimal:arm64"))
     if match is None:
         raise DeviceError("apt-cache knows no python3-minimal:arm64; run apt-get update")

@@ -1,4 +1,4 @@
-"""What a worker may say: one schema for every event.
+"""The events that a worker may say: one schema for every event.
 
 Nothing of an event is used before it is validated here; `WorkerClient` compares it with what was asked. Text and true
 are no numbers, numbers are finite and in their range, and there are no other fields than these, but for `started`,
@@ -35,7 +35,7 @@ _Facts = _Fact | Annotated[list[_Fact], Field(max_length=4096)]
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="ignore", allow_inf_nan=False))
 class Health:
-    """How the machine was when the worker started, None where it does not tell."""
+    """The state of the machine when the worker started, None where it does not tell."""
 
     temperature_c: Annotated[float, Field(ge=-273.15, le=10_000)] | None = None
     free_mb: Annotated[float, Field(ge=0, le=1e12)] | None = None
@@ -58,13 +58,13 @@ class Started(BaseModel):
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the worker says of itself and its machine."""
+        """The facts that the worker tells about itself and its machine."""
         return dict(self.__pydantic_extra__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Failed:
-    """What was asked cannot be done; of a model where it has an index."""
+    """The answer that what was asked cannot be done; about a model where it has an index."""
 
     event: Literal["failed"]
     message: Annotated[Text, Field(min_length=1)]
@@ -82,7 +82,7 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Inspected:
-    """What the runtime makes of a model."""
+    """The result of inspecting a model: what the runtime makes of it."""
 
     event: Literal["inspected"]
     operations: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=100_000)]
@@ -121,7 +121,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Paced:
-    """What the fixed piece of work took, again and again."""
+    """The nanoseconds that the fixed piece of work took, again and again."""
 
     event: Literal["pace"]
     wall_ns: tuple[WallNs, ...]

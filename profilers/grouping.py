@@ -13,7 +13,7 @@ BYTES_PER_FILE_BYTE = 2.5
 """An opened session's memory per byte of its file: weights are held packed beside the originals."""
 
 SESSION_BYTES = 2 << 20
-"""What an opened session takes besides its weights: graph, arena, activations of a small block."""
+"""The bytes that an opened session takes besides its weights: graph, arena, activations of a small block."""
 
 
 def split_into_groups(file_sizes: Sequence[int], *, memory_mb: float | None = None) -> list[list[int]]:

@@ -15,7 +15,7 @@ SITTING_STRIDE = 1_000_000
 """Visits of models opened anew are numbered from the next multiple of this."""
 
 MAX_VISIT = 2**53
-"""What numbers of visits stay below, so that every runtime can hold them."""
+"""The number that numbers of visits stay below, so that every runtime can hold them."""
 
 DAY_NS = 86_400 * 10**9
 """No run of a model takes a day."""
@@ -71,7 +71,7 @@ class Measurement:
 
     @property
     def num_samples(self) -> int:
-        """How many samples were taken."""
+        """The number of samples that were taken."""
         return len(self.wall_ns)
 
     @property

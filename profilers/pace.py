@@ -1,4 +1,4 @@
-"""How fast the machine was at a fixed piece of work, while it measured and once it was done."""
+"""The machine's speed at a fixed piece of work, while it measured and once it was done."""
 
 from __future__ import annotations
 

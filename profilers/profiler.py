@@ -22,7 +22,7 @@ REACH_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What a runtime makes of a model.
+    """The result of inspecting a model: what a runtime makes of it.
 
     Attributes:
         operations: of the optimised graph, in the order they run.
@@ -36,7 +36,7 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfileResult:
-    """What measuring gave.
+    """The results of measuring.
 
     Attributes:
         measurements: in the order of the models.

@@ -1,4 +1,4 @@
-"""What this machine computes, for other machines to be compared with."""
+"""The outputs that this machine computes, for other machines to be compared with."""
 
 from __future__ import annotations
 

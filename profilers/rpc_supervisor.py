@@ -25,7 +25,7 @@ MAGIC = 0xFF271
 """First word of every client of TVM's RPC."""
 
 ESTABLISHED = "01"
-"""Of a connection in Linux's table of them."""
+"""The state of an established connection in Linux's table of connections."""
 
 HEALTH_PERIOD_S = 5.0
 HEALTH_DEADLINE_S = 10.0

@@ -28,15 +28,15 @@ AFTER_TAIL = 0.25
 """The same of the repeats after the rounds."""
 
 MIN_SAMPLES = 300
-"""Of fewer, no tail tells anything."""
+"""The number of samples below which no tail tells anything."""
 
 MIN_ROUNDS = 10
-"""Of fewer, pace tells nothing."""
+"""The number of rounds below which pace tells nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slowdown:
-    """How much slower the machine was than it can be, at the speed that the estimates stand for.
+    """The share by which the machine was slower than it can be, at the speed that the estimates stand for.
 
     None where it cannot be told.
 

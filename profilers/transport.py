@@ -1,4 +1,4 @@
-"""Where a worker runs, and how it and the models get there."""
+"""The places where a worker runs, and the ways that it and the models get there."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ DONE = "tuned.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class TunedNote:
-    """That a model has had so many trials."""
+    """A note that a model has had so many trials."""
 
     key: str
     trials: Annotated[int, Field(ge=0)]

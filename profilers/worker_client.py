@@ -17,7 +17,7 @@ ROUND_SLACK = 10.0
 """A round may take this many times as long as the first one, on top of one visit's deadline."""
 
 SILENCE_S = 0.001
-"""What comes so soon after an answer belongs to it: the next command would be taken to be answered by it."""
+"""The seconds after an answer in which output belongs to it, lest it be taken for the answer to the next command."""
 
 
 class WorkerClient:

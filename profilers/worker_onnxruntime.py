@@ -62,16 +62,16 @@ DTYPES = {
     **{f"tensor({name})": getattr(np, name) for name in ("int8", "int16", "int32", "int64")},
     **{f"tensor({name})": getattr(np, name) for name in ("uint8", "uint16", "uint32", "uint64")},
 }
-"""What inputs of the models may be; outputs of other types are left to the runtime and not compared."""
+"""Types that models' inputs may have, by name; outputs of other types are left to the runtime and not compared."""
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux shows the energy counters of Intel's and AMD's processors (RAPL)."""
+"""The folder where Linux shows the energy counters of Intel's and AMD's processors (RAPL)."""
 
 ENERGY_S = 0.05
-"""How long a model is repeated to tell its energy."""
+"""The seconds that a model is repeated for to tell its energy."""
 
 PACE_SIZE = 48
 PACE_PRODUCTS = 100

@@ -1,4 +1,4 @@
-"""What can be built: search spaces, their candidate blocks, and the door to ONNX."""
+"""Networks that can be built: search spaces, their candidate blocks, and the door to ONNX."""
 
 from search_spaces.block import Block
 from search_spaces.errors import ExportError, SpaceError

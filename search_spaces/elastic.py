@@ -23,7 +23,7 @@ class ElasticBlock(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
-        """What the block computes with its slice of the weights."""
+        """Return the output that the block computes with its slice of the weights."""
 
     @abstractmethod
     def cut(self, block: Block) -> nn.Module:
@@ -58,7 +58,7 @@ class ElasticMBConv(ElasticBlock):
         init_weights(self)
 
     def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
-        """What the block computes with its slice of the weights."""
+        """Return the output that the block computes with its slice of the weights."""
         assert isinstance(block, MBConv)
         width = block.in_channels * block.expansion
         x = functional.conv2d(x_NCHW, _conv(self.expand).weight[:width])
@@ -166,7 +166,7 @@ class ElasticMixConv(ElasticBlock):
         init_weights(self)
 
     def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
-        """What the block computes with its slice of the weights."""
+        """Return the output that the block computes with its slice of the weights."""
         assert isinstance(block, MixConv)
         width = block.in_channels * block.expansion
         x = functional.conv2d(x_NCHW, _conv(self.expand).weight[:width])

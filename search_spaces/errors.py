@@ -1,4 +1,4 @@
-"""What can go wrong while describing or exporting networks."""
+"""Errors of describing or exporting networks."""
 
 
 class SpaceError(ValueError):

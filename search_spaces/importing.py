@@ -25,7 +25,7 @@ class ImportReferenceError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartKind:
-    """What can be told of a kind's parts before they are called, and of what they make.
+    """The facts that can be told of a kind's parts before they are called, and of what they make.
 
     Attributes:
         name: of the kind.

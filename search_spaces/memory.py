@@ -34,7 +34,7 @@ IN_PLACE = frozenset(
 FORMAT_VERSION = 2
 
 OUT_OF_QUESTION_BYTES = 1e15
-"""What a block weighs that must not be taken: more than all others together."""
+"""The bytes given to a block that must not be taken: more than all others together."""
 
 
 _Bytes = Annotated[int, Field(ge=0, le=2**53)]

@@ -32,7 +32,7 @@ def _version(opset: int) -> str:
 
 
 EXPORT_VERSION = _version(OPSET)
-"""That of the usual operator set."""
+"""The version of exports with the usual operator set."""
 
 
 def export_module(

@@ -35,7 +35,7 @@ SPACE = PartKind(
     base=SearchSpace,
     arguments=("spec",),
 )
-"""What a space of one's own must be."""
+"""The requirements on a space of one's own."""
 
 
 def make_space(spec: SpaceSpec) -> SearchSpace:

@@ -23,7 +23,7 @@ _CHOICES = [
 
 
 def choice_name(kernels: tuple[int, ...]) -> str:
-    """How often each kernel is there, such as `k3x2_k7x1`."""
+    """Return the name that tells how often each kernel is there, such as `k3x2_k7x1`."""
     return "_".join(f"k{k}x{kernels.count(k)}" for k in MIXED_KERNELS if k in kernels)
 
 

@@ -1,4 +1,4 @@
-"""What a search space is: decisions, and the blocks that every architecture is made of."""
+"""Search spaces: decisions, and the blocks that every architecture is made of."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class SearchSpace(ABC):
 
     @property
     def num_architectures(self) -> int:
-        """How many choice combinations there are, the same network under two names counted twice."""
+        """The number of choice combinations, the same network under two names counted twice."""
         return int(np.prod([len(d.choices) for d in self.decisions], dtype=object))
 
     def block_sum(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:

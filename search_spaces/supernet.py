@@ -55,7 +55,7 @@ def with_weights(block: Block, state: Mapping[str, torch.Tensor]) -> nn.Module:
 
 
 LOGIT_SCALE = 5.0
-"""How much faster logits learn than weights, squared."""
+"""The factor of logits over their parameters; logits learn faster than weights by its square."""
 
 
 class ChoiceSupernet(Supernet):

@@ -66,13 +66,13 @@ BLOCK = PartKind(
     by_function=False,
     has_own_arguments=True,
 )
-"""What a block family of one's own must be; its other fields are the YAML's."""
+"""The requirements on a block family of one's own; its other fields are the YAML's."""
 
 GIVES_CLASSES = ("head", "classifier", "embedding")
 KEEPS_CHANNELS = ("pool", "global-depthwise")
 
 MAX_LAYERS = 1000
-"""Of a space, repeats counted; the deepest of the built-in spaces has 22."""
+"""The most layers of a space, repeats counted; the deepest of the built-in spaces has 22."""
 
 _Choice = str | dict[str, Any]
 _Count = Annotated[int, Field(ge=1, le=4096)]
@@ -82,7 +82,7 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class _Shape:
-    """What a fixed block does to the shape, beside its family and that one's fields."""
+    """The effect of a fixed block on the shape, beside its family and that one's fields."""
 
     out: _Count | None = None
     stride: _Stride = 1

@@ -36,15 +36,15 @@ class TrainingAgent(Protocol):
 
     @staticmethod
     def num_outputs(dataset: Dataset) -> int:
-        """How many outputs a network of the task has."""
+        """Return the number of outputs that a network of the task has."""
         ...
 
     def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """What one training step minimises, a scalar."""
+        """Return the scalar that one training step minimises."""
         ...
 
     def metrics(self, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Mapping[str, float]:
-        """How good a network is on those batches, by name; the first is the score, higher is better."""
+        """Return the metrics of a network on those batches, by name; the first is the score, higher is better."""
         ...
 
 

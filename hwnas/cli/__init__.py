@@ -15,7 +15,7 @@ GNU's OpenMP takes, training was twice as slow beside a busy process as with thi
 
 
 ENDED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-"""What ends a command in good order: drafts are removed, workers ended."""
+"""Signals that end a command in good order, drafts removed and workers ended, and the word for each."""
 
 
 class Interruption(BaseException):

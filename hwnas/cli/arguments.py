@@ -1,4 +1,4 @@
-"""What the arguments of every command have in common."""
+"""The features that the arguments of every command have in common."""
 
 from __future__ import annotations
 

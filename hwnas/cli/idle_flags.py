@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """What must hold for a setting to act.
+    """A condition that must hold for a setting to act.
 
     Attributes:
         wanted: in words.

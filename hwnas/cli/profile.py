@@ -10,7 +10,7 @@ import typer
 from hwnas.cli.ranges import ranged
 
 NUM_NETWORKS, ROUNDS = 50, 80
-"""What is measured unless other numbers are given."""
+"""Numbers of networks and of rounds that are measured unless others are given."""
 
 
 def profile(

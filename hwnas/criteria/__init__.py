@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Criteria that training minimises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Criterion(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CriterionSpec:
-    """What a criterion may need to know.
+    """Facts that a criterion may need to know.
 
     Attributes:
         num_outputs: of the network: classes, or features of an embedding.

@@ -1,4 +1,4 @@
-"""What is learnt: data sets held in memory as tensors, and batches of them."""
+"""The data that are learnt: data sets held in memory as tensors, and batches of them."""
 
 from __future__ import annotations
 

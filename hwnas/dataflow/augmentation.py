@@ -137,7 +137,7 @@ OPERATIONS: dict[str, _Operation] = {
     "sharpness": _sharpness,
     "solarize": lambda x, s: torch.where(x > (255 * (1 - s.abs()))[:, None, None, None], 255 - x, x),
 }
-"""What RandAugment draws from: images and a strength of -1 to 1 for each."""
+"""The operations that RandAugment draws from: each takes images, and a strength of -1 to 1 for each image."""
 
 
 def _cut_out(images_NCHW: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:

@@ -44,7 +44,7 @@ class Batches:
 
     @property
     def num_shuffled(self) -> int:
-        """How many batches `shuffled` gives: an incomplete last one is left out unless it is the only one."""
+        """The number of batches that `shuffled` gives: an incomplete last one is left out unless it is the only one."""
         return max(1, len(self.split) // self.batch_size)
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

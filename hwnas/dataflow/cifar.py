@@ -21,7 +21,7 @@ _PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """Where a version keeps what; the last of a record's label bytes is the class."""
+    """The files and records of a version of CIFAR; the last of a record's label bytes is the class."""
 
     name: str
     folder: str

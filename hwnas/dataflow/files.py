@@ -8,7 +8,7 @@ from hwnas.errors import RequestError
 from safe_files import FileError, open_regular, read_bytes
 
 MOST_BYTES = 2**30
-"""What a file that is read whole may hold, unpacked: more than any data set of its kind."""
+"""The most bytes that a file that is read whole may hold, unpacked: more than any data set of its kind."""
 
 
 def require_regular(path: Path) -> None:

@@ -74,7 +74,7 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Images:
-    """What could be read of a part; `broken` tells of the others, path and reason."""
+    """The images of a part that could be read; `broken` lists the others, path and reason."""
 
     split: Split
     paths: Sequence[Path]
@@ -155,7 +155,7 @@ def _divide(whole: Split, classes: Sequence[str], root: Path) -> tuple[Split, Sp
 def _remarks(
     root: Path, parts: Mapping[str, _Part], images: Mapping[str, _Images], *, has_pairs: bool
 ) -> Iterator[str]:
-    """What was understood or left out without being asked for."""
+    """Yield remarks on what was understood or left out without being asked for."""
     yield from _remarks_on_parts(root, parts)
     yield from _remarks_on_copies(parts, images)
     names = {part.folder.name for part in parts.values()} | ({PAIRS} if has_pairs else set())

@@ -82,7 +82,7 @@ def _find(root: Path, name: str) -> Path:
 
 
 def _shape(path: Path, start: bytes, num_dimensions: int) -> tuple[int, ...]:
-    """What the header claims, which memory must be able to hold."""
+    """Return the shape that the header claims, which memory must be able to hold."""
     if len(start) < 4 + 4 * num_dimensions or start[:4] != bytes([0, 0, _UNSIGNED_BYTE, num_dimensions]):
         raise RequestError(f"{path} is not an IDX file of {num_dimensions}-dimensional unsigned bytes")
     shape = struct.unpack(f">{num_dimensions}I", start[4:])

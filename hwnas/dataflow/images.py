@@ -30,7 +30,7 @@ MOST_IN_MEMORY = 2**30
 DECODED_AT_ONCE = 1024
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000")
-"""What Pillow may take a file for, whatever its name: some of its other formats run programs."""
+"""Formats that Pillow may take a file for, whatever its name: some of its other formats run programs."""
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """TIFF's tags; a photometric interpretation of 0 says that white is zero."""

@@ -127,11 +127,11 @@ FORMATS = {
     ".7z": "an archive: unpack it and name its folder",
     ".rar": "an archive: unpack it and name its folder",
 }
-"""What files that lie where folders of classes are expected mean, by their suffix."""
+"""Descriptions of files that lie where folders of classes are expected, and what to do, by the files' suffix."""
 
 
 def known_layout(root: Path, *, reader: str, only_like_classes: bool = False) -> str | None:
-    """What a folder or file is known for and what to do, where the reader named is not the one for it; else None."""
+    """Return what a folder or file is and what to do, where it is known and not for the reader named; else None."""
     for layout in LAYOUTS:
         if layout.reader != reader and (layout.is_like_classes or not only_like_classes):
             if sign := next((sign for sign in layout.signs if root.match(sign)), None):
@@ -143,7 +143,7 @@ def known_layout(root: Path, *, reader: str, only_like_classes: bool = False) ->
 
 
 def known_format(root: Path) -> str | None:
-    """What most of the files in a folder say of it, or a file of itself, and what to do; None for nothing known."""
+    """Return what a file, or most known files in a folder, are by suffix, and what to do; None for nothing known."""
     paths = [root] if root.is_file() else [path for path in root.iterdir() if path.is_file()] if root.is_dir() else []
     suffixes = Counter(path.suffix.lower() for path in paths if not is_hidden(path.name))
     known = [suffix for suffix, _ in suffixes.most_common() if suffix in FORMATS]

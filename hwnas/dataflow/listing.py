@@ -1,4 +1,4 @@
-"""Which images there are in folders of classes, and what else lies there."""
+"""The images in folders of classes, and what else lies there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = frozenset(
 )
 
 SYSTEM = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
-"""What file managers and archivers leave beside people's files, in lower case."""
+"""Names, in lower case, of what file managers and archivers leave beside people's files."""
 
 HIDDEN = "hidden or of the system"
 
@@ -72,7 +72,7 @@ def list_classes(folder: Path) -> list[ClassFolder]:
 
 
 def stray_files(folder: Path, *, read: Iterable[str] = ()) -> Counter[str]:
-    """What lies in a folder beside the folders of that are read, counted by kind."""
+    """Count, by kind, the files in a folder except those in its folders that are read."""
     found: Counter[str] = Counter()
     for path in folder.iterdir():
         if is_hidden(path.name):

@@ -1,4 +1,4 @@
-"""Which images of a folder are to be compared, for tasks that are judged by pairs."""
+"""The pairs of a folder's images that are to be compared, for tasks that are judged by pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folders of a data set are its parts, and which classes they agree on."""
+"""The folders of a data set that are its parts, and the classes that they agree on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {
         *("holdout", "hold-out", "hold_out", "heldout", "held-out", "held_out"),
     ),
 }
-"""What people call the folders of the parts, in any case."""
+"""Names that people give the folders of the parts, in any case."""
 
 SHORT = frozenset({"tr", "trn", "va", "te", "tst"})
 """Names that are classes' too, languages' and countries' for example: of parts only where all folders are parts."""

@@ -1,4 +1,4 @@
-"""What an architecture is worth: evaluators, by name, and where they run."""
+"""Evaluators, which tell what an architecture is worth, by name, and where they run."""
 
 from __future__ import annotations
 

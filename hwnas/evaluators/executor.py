@@ -1,4 +1,4 @@
-"""Where evaluations run: in this process, or on the actors of a Ray cluster."""
+"""The places where evaluations run: this process, or the actors of a Ray cluster."""
 
 from __future__ import annotations
 

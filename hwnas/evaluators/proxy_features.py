@@ -1,4 +1,4 @@
-"""What zero-cost proxies tell a predictor of architectures they were never computed for."""
+"""Features that zero-cost proxies give a predictor, for architectures they were never computed for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUM_SAMPLES = 200
 
 
 def proxy_features(architectures: Sequence[Architecture], values: Mapping[str, Sequence[float]]) -> Features:
-    """What each proxy is expected to be, in normal quantiles, for any architectures.
+    """Return a function that gives each proxy's expected value, in normal quantiles, for any architectures.
 
     A proxy takes a tenth of a second, too long for every candidate of a predictor; as a deterministic function of the
     choices it is learnt by a Gaussian process of its own.

@@ -14,7 +14,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Proxy = Callable[[nn.Module, torch.Tensor, torch.Tensor, Loss], float]
 
 ZEN_STEP = 0.01
-"""How far inputs are moved for `zen`, in standard deviations."""
+"""The distance that inputs are moved for `zen`, in standard deviations."""
 
 
 class ZeroCost:

@@ -1,4 +1,4 @@
-"""What people ship: models, proof, and a program that runs them."""
+"""Bundles that people ship: models, proof, and a program that runs them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 """Training images that int8 ranges are taken from, and others that calibrations are compared on."""
 
 HALF_PRECISION_TOLERANCE = 0.005
-"""Of the score."""
+"""The largest difference of a half-precision model's score from the trained network's."""
 
 PURPOSES = {
     "model.onnx": "the network as it was trained",

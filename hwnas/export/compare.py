@@ -26,7 +26,7 @@ from search_spaces.memory import graph_memory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What is asked about the models besides latency, size and memory.
+    """The questions about the models besides latency, size and memory.
 
     Attributes:
         dataset: what accuracy is told on; None for no accuracy.

@@ -22,7 +22,7 @@ MIN_EQUAL_PREDICTIONS = 0.999
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parity:
-    """How far apart the outputs are.
+    """The differences between the expected and the found outputs.
 
     Attributes:
         max_abs_difference: over all outputs of all images.
@@ -63,7 +63,7 @@ def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[tor
 
 
 def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Parity:
-    """How far apart expected and found outputs [N, outputs] are, batch by batch."""
+    """Return how far apart expected and found outputs [N, outputs] are, which come batch by batch."""
     differences, largest, equal = [], [], []
     for expected_NK, found_NK in outputs:
         differences.append(np.abs(expected_NK - found_NK).max())

@@ -19,14 +19,14 @@ from lut.precision import without_unused_domains
 from search_spaces import ExportError
 
 METHODS = ("MinMax", "Entropy", "Percentile")
-"""How ONNX Runtime takes ranges of activations from calibration images."""
+"""The methods by which ONNX Runtime takes ranges of activations from calibration images."""
 
 QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantization:
-    """What was tried and kept.
+    """The outcome of quantizing a network: what was tried and kept.
 
     Attributes:
         method: of calibration.

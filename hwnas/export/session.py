@@ -22,7 +22,7 @@ FLOATS: dict[str, type[np.floating[Any]]] = {
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
 }
-"""What normalised images may be."""
+"""The types that normalised images may have, by ONNX Runtime's names for them."""
 
 
 class OnnxNetwork:
@@ -73,7 +73,7 @@ class OnnxNetwork:
 
     @property
     def float_type(self) -> type[np.floating[Any]] | None:
-        """What the images are given as; None where it takes something else than floats."""
+        """The type that the images are given as; None where the model takes something else than floats."""
         return FLOATS.get(str(self.input.type))
 
     def test_batches(self, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -83,7 +83,7 @@ class OnnxNetwork:
         return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
     def raw(self, x_NCHW: torch.Tensor) -> list[Any]:
-        """What the model gives for each part of the images, which has the fixed batch size; the last is filled up."""
+        """Return the outputs for each part of the images, which has the fixed batch size; the last is filled up."""
         images = x_NCHW.contiguous().numpy()
         if self.float_type is not None:
             images = images.astype(self.float_type, copy=False)
@@ -101,7 +101,7 @@ class OnnxNetwork:
 
 
 def operations(path: Path) -> dict[str, int]:
-    """How often each operation is in the graph that ONNX Runtime makes of a model for this processor."""
+    """Return how often each operation is in the graph that ONNX Runtime makes of a model for this processor."""
     import tempfile
 
     import onnxruntime

@@ -27,10 +27,10 @@ MOST_S = 300.0
 """No further image is begun after so many seconds of running."""
 
 MOST_BYTES = 2**31
-"""Of images that are handed over."""
+"""The bytes of images beyond which no more are handed over."""
 
 TIMEOUT_S = 900.0
-"""Of compiling and running together."""
+"""The seconds that compiling and running may take together."""
 
 
 def has_tvm() -> bool:

@@ -1,4 +1,4 @@
-"""What a run's folder tells, as far as the run is."""
+"""The facts that a run's folder tells, as far as the run is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lut.model import predict_ms
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What a run's folder tells; parts that do not exist yet are None or empty.
+    """The facts that a run's folder tells; parts that do not exist yet are None or empty.
 
     Attributes:
         deployment: what the last bundle's deployment.json says.

@@ -12,11 +12,11 @@ from search_spaces import Architecture, Decision
 
 
 class Space(Protocol):
-    """What a search agent needs of a search space, so that any table or toy can stand in for one."""
+    """The members of a search space that a search agent needs, so that any table or toy can stand in for one."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """What is to be chosen."""
+        """The decisions, for each of which an architecture has a choice."""
         ...
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -29,14 +29,14 @@ class Space(Protocol):
 
 
 class Constraint(Protocol):
-    """What a search agent needs of a constraint."""
+    """The members of a constraint that a search agent needs."""
 
     def is_met(self, architecture: Architecture) -> bool:
         """Whether the architecture may be proposed."""
         ...
 
     def cost(self, architecture: Architecture) -> float:
-        """What the constraint limits; lower is nearer to being met."""
+        """Return the cost that the constraint limits; lower is nearer to being met."""
         ...
 
 
@@ -87,5 +87,5 @@ class SearchAgent(Protocol):
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """How good the architectures asked for turned out to be."""
+        """Take in how good the architectures asked for turned out to be."""
         ...

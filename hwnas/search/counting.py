@@ -95,7 +95,7 @@ class CountingSampler:
         self.acceptance, self._count = best
 
     def _part_tables(self, contexts: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-        """What contexts cost, [num_limits], and what each variant adds, [num_variants, num_limits] a part."""
+        """Return what contexts cost, [num_limits], and each part's variants add, [num_variants, num_limits] a part."""
         at_contexts = self._limits.shares(contexts).mean(axis=0)
         tables = []
         for columns, choices in self._parts:

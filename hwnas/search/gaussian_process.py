@@ -72,7 +72,7 @@ class ChoiceProcess:
         self._log = found.x
 
     def condition(self, rows: NDArray[np.integer], values: NDArray[np.float64]) -> Posterior:
-        """What is known after observing values of rows."""
+        """Return the posterior after observing values of rows."""
         covariance = self.covariance(rows, rows)
         covariance[np.diag_indices_from(covariance)] += np.exp(self._log[-1]) + JITTER
         factor = cho_factor(covariance, lower=True)
@@ -150,7 +150,7 @@ class ChoiceProcess:
 
 
 PRIOR_VARIANCE = 0.5
-"""Of the logarithms of the hyperparameters, around where they begin."""
+"""The prior variance of the logarithms of the hyperparameters, around where they begin."""
 
 
 @dataclass(frozen=True, kw_only=True)

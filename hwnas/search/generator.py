@@ -25,13 +25,13 @@ POOL = 2000
 """Random feasible architectures that the founders are chosen from."""
 
 NUM_STEPS, NUM_BUDGETS, LEARNING_RATE = 500, 32, 0.02
-"""Of a training: steps, budgets per step, and Adam's learning rate."""
+"""Settings of a training: steps, budgets per step, and Adam's learning rate."""
 
 WIDTH = 64
 """Units of the hidden layer."""
 
 EXCESS_WEIGHT = 20.0
-"""What an expected cost above the budget by its whole size costs, in standard deviations of the scores."""
+"""The penalty on an expected cost above the budget by its whole size, in standard deviations of the scores."""
 
 NUM_DRAWS = 64
 """Architectures drawn for one budget, of which the critic names one."""
@@ -212,7 +212,7 @@ class GeneratorAgent:
         self._generator.train(self._process.condition(rows, values))
 
     def _founders(self, num: int) -> list[Architecture]:
-        """Of many random ones those whose costs are nearest to evenly spaced ones."""
+        """Return those of many random architectures whose costs are nearest to ones drawn evenly over their range."""
         if self._generator is None:
             return self._sampler.fill(num, lambda _: None)
         pool = self._sampler.feasible(self._sampler.peek(POOL))

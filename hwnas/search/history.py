@@ -1,4 +1,4 @@
-"""What a search wrote down, one evaluation a line."""
+"""The history that a search writes down, one evaluation a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwnas.search.agent import Evaluation
 from safe_files.writing import JsonLines, read_json_lines
 
 MAX_CHOICES = 1_000_000
-"""Of a decision; a choice beyond is no choice."""
+"""The most choices of a decision; a choice beyond is no choice."""
 
 
 def read_history(path: Path) -> list[tuple[Evaluation, bool]]:

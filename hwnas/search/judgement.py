@@ -1,4 +1,4 @@
-"""What an evaluator says of an architecture, and when it need not go on looking at one."""
+"""Judgements of evaluators on architectures, and the test of when one need not be looked at any longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_PARTS = 4
 """Parts seen before an architecture may be given up."""
 
 CONFIDENCE = 0.999
-"""That the rest of the images would not have changed it, at each part."""
+"""The confidence, at each part, that the rest of the images would not have changed the decision to give up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class Rivals:
     _judgements: list[Judgement] = field(default_factory=list)
 
     def add(self, costs: Mapping[str, float], judgement: Judgement) -> None:
-        """What is known now."""
+        """Remember a network's latency and judgement, if the judgement is complete and has parts."""
         if judgement.is_complete and judgement.parts:
             self._latencies_ms.append(costs["latency_ms"])
             self._judgements.append(judgement)

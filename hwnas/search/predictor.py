@@ -19,16 +19,16 @@ NUM_FOUNDERS = 12
 """Random architectures before the predictor is asked."""
 
 NUM_RANDOM, NUM_PARENTS, NUM_CHANGED = 500, 20, 75
-"""Where there are too many candidates to list: so many random ones, and so many changes of each of the best so far."""
+"""Numbers of candidates where there are too many to list: random ones, the best so far, and changes of each best."""
 
 REFIT_GROWTH = 1.15
 """The predictor's length scales are fitted again once there are so many times more observations."""
 
 SHORTLIST = 400
-"""Of the candidates that the upper confidence bound likes best, the ones a batch is chosen from."""
+"""The number of candidates, those that the upper confidence bound likes best, that a batch is chosen from."""
 
 CONFIDENCE = 3.5
-"""How many standard deviations the upper confidence bound adds."""
+"""The standard deviations that the upper confidence bound adds."""
 
 
 class PredictorAgent:

@@ -29,7 +29,7 @@ _Cost = Annotated[float, Field(ge=0, le=MOST_COST)]
 
 @with_config(ConfigDict(extra="ignore", allow_inf_nan=False))
 class _MacroRow(TypedDict):
-    """What NAS-Bench-Macro says of a network, as far as it is read."""
+    """The fields of a network in NAS-Bench-Macro that are read."""
 
     mean_acc: _Accuracy
     flops: _Cost
@@ -38,7 +38,7 @@ class _MacroRow(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TabularBenchmark:
-    """What a benchmark knows, one row per architecture of the space, in the order of `index`.
+    """The contents of a benchmark, one row per architecture of the space, in the order of `index`.
 
     Attributes:
         space: at 32 px with 10 classes.

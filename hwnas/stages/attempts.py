@@ -23,7 +23,8 @@ from hwnas.training.randomness import numpy_rng
 from search_spaces.cost import GraphCosts
 
 NEXT = "export/next.json"
-"""Which winners missed their budgets, and what is retrained instead. Once it is there the attempt is set aside."""
+"""The file of winners that missed their budgets, and of what is retrained instead. Once it is there the attempt is set
+aside."""
 
 MISSED = "missed"
 """Folder of what was set aside, a numbered folder for each attempt, with the files as they lay in the run's."""
@@ -168,14 +169,14 @@ class _Missed(TypedDict):
 
 
 class _Nearest(TypedDict):
-    """What should keep a budget that nothing kept."""
+    """The network that should keep a budget that nothing kept, and its milliseconds on the machine as it is now."""
 
     architecture: list[int]
     now_ms: float
 
 
 class _Decision(TypedDict):
-    """What is decided about winners that missed their budgets, by name."""
+    """The decision about winners that missed their budgets, by name."""
 
     missed: dict[str, _Missed]
     networks: dict[str, Any]

@@ -63,7 +63,7 @@ class ExportedNetwork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What exporting came to.
+    """The outcome of exporting.
 
     Attributes:
         parity: comparisons with torch, by file.

@@ -94,7 +94,7 @@ class Finalists:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What was measured, for the record."""
+        """The finalists that were measured, as rows for the record."""
         return [
             {
                 **f.evaluation.as_dict(),
@@ -106,7 +106,7 @@ class Finalists:
 
     @property
     def slow_down(self) -> float:
-        """How many times as long as predicted the networks took that were measured so far; 1 before any was."""
+        """The median ratio of measured to predicted latency of the networks measured so far; 1 before any was."""
         ratios = [f.measured.latency_ms / f.evaluation.costs["latency_ms"] for f in self.measured]
         return float(np.median(ratios)) if ratios else 1.0
 

@@ -1,4 +1,4 @@
-"""What a run predicts latencies by, and the budgets to be kept."""
+"""The means by which a run predicts latencies, and the budgets to be kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CurrentModel:
 
     @property
     def table(self) -> LatencyTable:
-        """Where the predictions come from."""
+        """The latency table that the predictions come from."""
         return self.then.table
 
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class Latency:
 
     @property
     def limit_ms(self) -> float:
-        """What networks that are not measured before they are chosen may take by prediction."""
+        """The predicted milliseconds that networks may take that are not measured before they are chosen."""
         limit_ms = self.max_ms * self.margin
         # By a poor table the fastest network may keep a budget that it is predicted to miss.
         return limit_ms if self.doubt is None else max(limit_ms, ROUNDING * self.model.extreme()[1])
@@ -95,7 +95,7 @@ class Latency:
         return min(self.limit_ms, max(self.limit_ms / slow_down, ROUNDING * self.model.extreme()[1]))
 
     def probability(self, predicted_ms: float, max_ms: float) -> float | None:
-        """That a network with that prediction keeps the budget, by the certificate's errors; None without one."""
+        """Return the probability that a network predicted so keeps the budget, by the certificate; None without one."""
         certificate = self.model.table.certificate
         if certificate is None:
             return None

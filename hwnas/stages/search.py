@@ -251,7 +251,7 @@ def _count(text: str | None) -> float | None:
 
 
 class _Proxies(TypedDict):
-    """What cheap evaluators say of a sample."""
+    """The values that cheap evaluators give the architectures of a sample."""
 
     architectures: list[Architecture]
     values: dict[str, list[float]]

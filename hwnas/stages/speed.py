@@ -1,4 +1,4 @@
-"""How fast the machine is now, compared with when the run's table was made."""
+"""The machine's speed now, compared with when the run's table was made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW_ROUNDS = (SITTING, 3 * SITTING)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """What timing the table's references before the search gave.
+    """The outcome of timing the table's references before the search.
 
     Attributes:
         drift: how many times as long they took; None where the table has none, or is another machine's by the looks.
@@ -34,7 +34,7 @@ class Speed:
 
     @property
     def slow_down(self) -> float:
-        """What predictions are multiplied by."""
+        """The factor that predictions are multiplied by."""
         return 1.0 if self.drift is None or abs(self.drift - 1) <= SCALED else self.drift
 
 
@@ -69,7 +69,7 @@ def time_references(run: Run, table: LatencyTable, near_ms: float) -> Speed:
 
 
 def references_of(run: Run, table: LatencyTable, near_ms: float, speed: Speed) -> References:
-    """What is timed beside networks of about that latency; nothing where it would not tell anything."""
+    """Return the models to be timed beside networks of about that latency; none where they would not tell anything."""
     return NO_REFERENCES if speed.drift is None else _chosen(run, table, near_ms / speed.slow_down)
 
 

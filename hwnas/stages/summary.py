@@ -1,4 +1,4 @@
-"""What a run came to."""
+"""The summary of what a run came to."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
 MAX_PARTS = 32
-"""Of the validation images, about; at each of them a subnet may be given up."""
+"""The number of parts of the validation images, about; at each of them a subnet may be given up."""
 
 PART_DIGITS = 6
 
@@ -46,7 +46,7 @@ class SupernetEvaluator:
         self._validation = validation
 
     def score(self, architecture: Architecture) -> float:
-        """What the agent ranks subnets by, on the validation batches."""
+        """Return the metric that the agent ranks subnets by, on the validation batches."""
         return self._ranking(self.metrics(architecture))
 
     def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:

@@ -17,13 +17,13 @@ from search_spaces import SearchSpace
 from search_spaces.supernet import ChoiceSupernet, Supernet
 
 MULTIPLIER_STEP = 0.05
-"""How fast the multipliers of broken budgets grow, per step and share of the budget."""
+"""The growth of the multipliers of broken budgets, per step and per excess as a share of the budget."""
 
 PENALTY = 1.0
 """Weight of the squared excess, as a share of the budget."""
 
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 5.0, 0.1
-"""Of the Gumbel distribution, falling exponentially, about as in Wu et al. 2019."""
+"""First and last temperatures of the Gumbel distribution, falling exponentially, about as in Wu et al. 2019."""
 
 
 class Differentiable(ABC):

@@ -1,4 +1,4 @@
-"""What is done about a training whose numbers are no longer finite."""
+"""The handling of a training whose numbers are no longer finite."""
 
 from __future__ import annotations
 

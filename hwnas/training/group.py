@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PATIENCE = timedelta(days=7)
-"""How long processes wait for the first one, which may have a table to measure; torchrun ends them where it fails."""
+"""The time that processes wait for the first, which may have a table to measure; torchrun ends them where it fails."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Group:
 
     @property
     def size(self) -> int:
-        """How many processes there are, on all hosts."""
+        """The number of processes, on all hosts."""
         return self.fabric.world_size if self.fabric else 1
 
     def barrier(self) -> None:

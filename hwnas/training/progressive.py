@@ -16,7 +16,7 @@ from search_spaces.elastic import ElasticSupernet
 from search_spaces.overview import extreme_architecture
 
 PHASES = ("kernel", "depth", "expansion")
-"""What becomes free one after the other, once the largest network has had its share of the steps."""
+"""The dimensions that become free one by one, once the largest network has had its share of the steps."""
 
 
 class ProgressiveShrinking(TrainingStrategy):

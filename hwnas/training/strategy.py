@@ -1,4 +1,4 @@
-"""Which paths of a supernet a step trains, and how."""
+"""Strategies that decide which paths of a supernet a step trains, and how."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class TaskLoss:
 
 
 def distillation_of(loss: Loss, *, temperature: float = 1.0) -> Loss:
-    """How far outputs are from a teacher's: as the loss's task says, else of logits at that temperature."""
+    """Return the loss of outputs against a teacher's: that of the loss's task, else of logits at that temperature."""
     own: Loss | None = getattr(loss.agent, "distillation", None) if isinstance(loss, TaskLoss) else None
     return Distillation(temperature=temperature) if own is None else own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """How far a training is."""
+    """The progress of a training: the step it is at, and how many it has."""
 
     step: int
     num_steps: int
@@ -61,7 +61,7 @@ class Step:
     moment: Moment
 
     def loss_of(self, architecture: Architecture) -> torch.Tensor:
-        """What one subnet's outputs cost."""
+        """Return the loss of one subnet's outputs."""
         return self.loss(self.supernet(self.x_NCHW, architecture), self.targets_N)
 
 
@@ -89,7 +89,7 @@ class TrainingStrategy(Protocol):
 def steps_of(
     strategy: TrainingStrategy, supernet: Supernet, loss: Loss
 ) -> Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]:
-    """What a trainer does with a batch of x_NCHW and targets_N to train a supernet by the strategy."""
+    """Return the function by which a trainer trains a supernet by the strategy on a batch of x_NCHW and targets_N."""
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment) -> torch.Tensor:
         x_NCHW, targets_N = batch

@@ -30,7 +30,7 @@ Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, M
 """Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
 
 Judge = Callable[[], float]
-"""How good the module, in evaluation mode by then, is on images not trained on; draws no random numbers."""
+"""A function that scores the module, in evaluation mode by then, on images not trained on; draws no random numbers."""
 
 SAVING_SHARE = 0.1
 """Checkpoints are spaced so that writing them takes at most this share of the time."""
@@ -38,7 +38,7 @@ SAVING_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """What an epoch came to; the score is of images held out, where there are any."""
+    """The results of an epoch; the score is of images held out, where there are any."""
 
     epoch: int
     loss: float

@@ -205,7 +205,7 @@ def _parse(text: str) -> _Name:
 
 @with_config(STRICT)
 class _Row(TypedDict):
-    """What is said of a block, in milliseconds; the spread is the one or the other."""
+    """The record of a block, in milliseconds; the spread is either `std` or `var`."""
 
     mean: Latency
     count: Count

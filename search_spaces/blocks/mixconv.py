@@ -41,7 +41,7 @@ class MixConv(Block):
 
     @property
     def expansion(self) -> int:
-        """How many times as wide as the input the middle is."""
+        """The width of the middle, as a multiple of the input's."""
         return len(self.kernels)
 
     @property

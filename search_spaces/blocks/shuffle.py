@@ -105,7 +105,7 @@ def _built(block: Block, branch: nn.Module, *, kernel: int) -> nn.Module:
 
 
 def _passing_channels(block: Block) -> int:
-    """Of the branch that the other one is beside, which is also what goes into the transformed branch."""
+    """Return the channels of the branch beside the transformed one; as many go into the transformed branch."""
     return block.in_channels if block.stride == 2 else block.in_channels // 2
 
 
