@@ -149,7 +149,7 @@ class Run:
 
     @property
     def inputs(self) -> Inputs | None:
-        """What the run was begun with; None where it has not begun, or an earlier version did not write that down."""
+        """The inputs that the run was begun with; None where it has not begun, or an earlier version did not write that down."""
         return read_inputs(self.folder) if self.has_begun else None
 
     @property
@@ -207,7 +207,7 @@ class Run:
 
     @cached_property
     def search_splits(self) -> tuple[Split, Split]:
-        """What trains the supernet, and what drives the search."""
+        """The images that train the supernet, and those that drive the search."""
         rng = numpy_rng(self.config.seed, "train_portion")
         train, validation = self.dataset.train, self.dataset.validation
         if validation is None:
@@ -216,7 +216,7 @@ class Run:
 
     @cached_property
     def retrain_splits(self) -> tuple[Split, Split | None]:
-        """What the found networks learn from, and what chooses their best epoch, where anything does."""
+        """The images that the found networks learn from, and those that choose their best epoch, if any do."""
         portion = self.config.retrain.validation_portion
         if portion is None:
             return self.dataset.train, self.dataset.validation
@@ -287,7 +287,7 @@ class Run:
 
     @property
     def table_name(self) -> str:
-        """What the table is called in messages: where it is read from."""
+        """The table's name in messages: where it is read from."""
         return str(self.folder / OWN_TABLE if self.config.lut is None else self._place_of_given_table)
 
     @cached_property

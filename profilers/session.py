@@ -50,7 +50,7 @@ SITTING = 10
 
 AFTER_REPEATS = 6
 AFTER_PAUSE_S = 0.1
-"""How often a worker tells its pace after the last round, and the pause before each: half a second and more tells a
+"""Repeats of a worker's pace after the last round, and seconds of pause before each: half a second and more tells a
 neighbour that has gone from one that had a break."""
 
 

@@ -23,7 +23,7 @@ class UntrustedCodeError(Exception):
 
 @dataclass(slots=True)
 class _Limit:
-    """What may be run by this process; None for everything."""
+    """Identities of the code that this process may run; None for everything."""
 
     allowed: frozenset[str] | None = None
 

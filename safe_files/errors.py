@@ -1,4 +1,4 @@
-"""What can go wrong with a file."""
+"""Errors of files that cannot be read or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system says against writing a file, and what to do about it."""
+"""Reasons for which the system does not let a file be written, and the remedies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSED = {
 }
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How libraries written in Rust end what the system told them."""
+"""The end of messages by which libraries written in Rust pass on what the system told them."""
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def raise_if_full(error: OSError, path: Path) -> None:
 
 
 _WORDS = {**{os.strerror(code): code for code in (*FULL, *CLOSED)}, "Protobuf serialization failed": errno.ENOSPC}
-"""What the system says, and what ONNX Runtime says in its place where it cannot write a model."""
+"""Numbers of errors by the system's words for them, or ONNX Runtime's where it cannot write a model."""
 
 
 def told_by_system(error: Exception) -> int | None:

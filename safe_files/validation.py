@@ -1,4 +1,4 @@
-"""What is wrong with the content of a file, in words."""
+"""Words for the first fault in the content of a file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Shape = tuple[int | str | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """What free dimensions of images are given besides a batch of 1; None for what nobody said.
+    """Sizes that free dimensions of images are given besides a batch of 1; None for what nobody said.
 
     Attributes:
         side: pixels a side, or the length of whatever else goes in.
