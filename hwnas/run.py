@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from hwnas.agents import TrainingAgent
 from hwnas.config import TABULAR, RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
@@ -24,12 +23,13 @@ from hwnas.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write
 from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.records import read_record
+from hwnas.run_lock import alone_in
 from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
-from safe_files import copy_whole, forget_all_drafts, raise_if_full, write_text
+from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.yaml_space import is_yaml_space
 
@@ -107,26 +107,10 @@ class Run:
             RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
             WriteError: there is no room.
         """
-        lock_path = self.folder / ".lock"
-        lock = FileLock(lock_path, timeout=0)
-        made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise RequestError(f"another process works on {self.folder}; wait for it or give another --out") from error
-        except OSError as error:
-            _remove_if_empty(lock_path, made)
-            raise_if_full(error, lock_path)
-            raise RequestError(f"cannot write to {self.folder}: {error.strerror}; give another --out") from error
-        try:
+        with alone_in(self.folder, is_kept=lambda: self.has_begun):
             forget_all_drafts(self.folder)
             self.require_same_settings()
             yield
-        finally:
-            if not self.has_begun:
-                _remove_if_empty(lock_path, made)
-            lock.release()
 
     def keep_settings(self) -> None:
         """Write the settings down, once they have proved to be possible: from now on the folder is theirs.
@@ -149,7 +133,7 @@ class Run:
 
     @property
     def inputs(self) -> Inputs | None:
-        """The inputs that the run was begun with; None where it has not begun, or an earlier version did not write that down."""
+        """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none."""
         return read_inputs(self.folder) if self.has_begun else None
 
     @property
@@ -404,12 +388,3 @@ class Run:
                 f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
                 "give another --out, or --resume alone to continue that run"
             )
-
-
-def _remove_if_empty(lock: Path, made: Sequence[Path]) -> None:
-    """Remove a lock that this process holds, and the folders made for it, innermost first, as far as they are empty."""
-    with suppress(OSError):
-        lock.unlink(missing_ok=True)
-    with suppress(OSError):
-        for folder in made:
-            folder.rmdir()
