@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import Any
 
-from profilers.errors import WorkerLostError
+from profilers.errors import NoAnswerError, WorkerLostError
 from profilers.quoting import printable, quoted
 
 Message = dict[str, Any]
@@ -105,7 +105,8 @@ class Connection:
         """Return the worker's next line, without its end.
 
         Raises:
-            WorkerLostError: it is not whole in time or too long, or the worker ended.
+            NoAnswerError: it is not whole in time.
+            WorkerLostError: it is too long, or the worker ended.
         """
         deadline = time.monotonic() + timeout_s
         searched = 0
@@ -116,7 +117,7 @@ class Connection:
                 raise WorkerLostError(self._epitaph())
             if left_s <= 0:
                 begun = f", only {quoted(self._said)}" if self._said else ""
-                raise WorkerLostError(f"no answer within {timeout_s:g} s{begun}")
+                raise NoAnswerError(f"no answer within {timeout_s:g} s{begun}")
             self._listen(left_s)
         if not 0 <= end <= max_bytes:
             raise WorkerLostError(f"expected a line of at most {max_bytes:,} bytes, found {quoted(self._said)}")

@@ -15,3 +15,7 @@ class JournalError(ValueError):
 
 class WorkerLostError(Exception):
     """The worker died, hung past its deadline, or said something that was not asked or is no event."""
+
+
+class NoAnswerError(WorkerLostError):
+    """The worker hung: what was asked of it was not answered before the deadline."""

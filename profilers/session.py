@@ -11,7 +11,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from profilers.device import Device, remedy
-from profilers.errors import MeasurementError, WorkerLostError
+from profilers.errors import MeasurementError, NoAnswerError, WorkerLostError
 from profilers.events import Failed, Opened, Round
 from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
+
+MAX_HANGS = 2
+"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's deadline.
+The order differs, so one model that hangs after the last announcement is named the second time."""
 
 MAX_CULPRITS = 10
 """Models that may end their worker one after the other without one round, or one model opened anew, between them."""
@@ -79,7 +83,7 @@ class Session:
         self.round_s: dict[int, float] = {}
         self.inference_s = 0.0
         self.suspicious = False
-        self.losses = 0
+        self.losses = self.hangs = 0
 
     def identity(self) -> dict[str, object]:
         """Return what must agree for measurements to mix."""
@@ -114,11 +118,11 @@ class Session:
             progress_before = (len(journal.rounds), len(journal.failures))
             try:
                 self._sit(journal, done)
-                self.losses = 0
+                self.losses = self.hangs = 0
             except _CulpritError as culprit:
                 journal.add_failure(culprit.index, str(culprit))
                 self.end()
-                self.losses = 0
+                self.losses = self.hangs = 0
                 known_before, known = known, (len(journal.rounds), len(self.ever_opened))
                 culprits = culprits + 1 if known == known_before else 1
                 if culprits >= MAX_CULPRITS:
@@ -131,7 +135,7 @@ class Session:
                 self.end()
                 is_progress = (len(journal.rounds), len(journal.failures)) != progress_before
                 self.losses = 1 if is_progress else self.losses + 1
-                if self.losses >= MAX_LOSSES:
+                if self.losses >= MAX_LOSSES or self.hangs >= MAX_HANGS:
                     raise MeasurementError(
                         f"lost {self.losses} workers in a row on {self.device.name}: {loss}"
                     ) from loss
@@ -262,7 +266,7 @@ class Session:
                 pace=None if answer.pace is None else list(answer.pace),
                 first_ns=None if answer.first_ns is None else list(answer.first_ns),
             )
-            self.losses = 0
+            self.losses = self.hangs = 0
         done = self.rounds_done(journal)
         self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
 
@@ -278,6 +282,8 @@ class Session:
             answer = self.client.round(order, visit_timeout_s=self.device.visit_timeout_s, expected_s=expected_s)
         except WorkerLostError as loss:
             if self.client.visiting is None or not self.suspicious:
+                is_hang = isinstance(loss, NoAnswerError) and expected_s is None and self.client.visiting is None
+                self.hangs += is_hang
                 raise
             raise _CulpritError(self.client.visiting, f"while timed: {loss}") from loss
         elapsed_s = monotonic() - started

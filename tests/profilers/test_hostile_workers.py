@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(60)
 DEVICE = Device(name="test", runtime="onnxruntime", start_timeout_s=10.0, open_timeout_s=0.4, visit_timeout_s=0.4)
 ROUNDS = 3
 MUCH_TOO_LONG_S = 20.0
-"""Of deadlines of 0.4 s, three in a row, on a machine that does other things too."""
+"""Of deadlines of 0.4 s, two in a row, on a machine that does other things too."""
 
 HANGS = "time.sleep(600)"
 QUICK = ("hangs", "says a line without end", "crashes", "ends with a word")
@@ -224,7 +224,8 @@ def test_a_model_that_stops_the_worker_in_its_visit_fails_alone(name: str, model
 @pytest.mark.parametrize("name", _rows(STOPS, QUICK))
 def test_a_worker_that_stops_in_every_round_is_given_up(name: str, models: list[Model], tmp_path: Path) -> None:
     code, words = STOPS[name]
-    with pytest.raises(MeasurementError, match=f"lost 3 workers in a row on test: .*{re.escape(words)}"):
+    num_tries = 2 if words.startswith("no answer") else 3  # a hang takes a visit's deadline each time
+    with pytest.raises(MeasurementError, match=f"lost {num_tries} workers in a row on test: .*{re.escape(words)}"):
         _measured("round", code, models, tmp_path)
 
 
@@ -245,7 +246,7 @@ def test_a_model_whose_visit_makes_the_worker_babble_fails_alone(
 
 @pytest.mark.parametrize("code", [*NO_EVENT.values(), *ROUND.values()], ids=[*NO_EVENT, *ROUND])
 def test_a_worker_whose_rounds_do_not_fit_is_given_up(code: str, models: list[Model], tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="lost 3 workers in a row on test: ") as caught:
+    with pytest.raises(MeasurementError, match="lost [23] workers in a row on test: ") as caught:
         _measured("round", code, models, tmp_path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 

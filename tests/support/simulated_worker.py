@@ -33,6 +33,8 @@ from simulated_machine import Machine, from_json, to_json
 from simulated_onnx import onnx_layers
 from simulated_run import NUM_RUNS, simulate
 
+from safe_files.writing import write_text
+
 MAX_VISITS = 100_000
 """Visits of one worker whose conditions are drawn."""
 
@@ -60,7 +62,7 @@ class SimulatedDevice:
         """
         steps = [] if after_rounds == 0 else self._steps()
         steps.append({"from_round": self.num_rounds + after_rounds, "factor": factor, "cpu": cpu})
-        (self.state / "slow_down.json").write_text(json.dumps(steps), encoding="utf-8")
+        write_text(self.state / "slow_down.json", json.dumps(steps))
 
     def factors(self) -> tuple[float, float]:
         """What wall-clock and CPU times are multiplied with in the next round."""
@@ -69,7 +71,7 @@ class SimulatedDevice:
 
     def count_round(self) -> None:
         """Note that one more round was asked for."""
-        (self.state / "rounds").write_text(str(self.num_rounds + 1), encoding="utf-8")
+        write_text(self.state / "rounds", str(self.num_rounds + 1))
 
     def _steps(self) -> list[dict[str, Any]]:
         path = self.state / "slow_down.json"
