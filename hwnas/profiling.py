@@ -26,8 +26,8 @@ from hwnas.progress import Reporter
 from hwnas.records import OPEN
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
-from lut.precision import Precision
 from lut.references import References
+from onnx_models.precision import Precision
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
 from safe_files import explaining, forget_drafts

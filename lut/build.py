@@ -16,9 +16,9 @@ from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
 from lut.model import predict_ms
 from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
-from lut.precision import Precision, in_precision
 from lut.provenance import Provenance
 from lut.table import LatencyTable, save_table
+from onnx_models.precision import Precision, in_precision
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from lut.precision import BYTES, Precision
 from lut.provenance import STRICT, Factor, Milliseconds
+from onnx_models.precision import BYTES, Precision
 from search_spaces import Block
 from search_spaces.cost import block_cost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers.external_data import content_hash
+from onnx_models.external_data import content_hash
 
 SITTING_STRIDE = 1_000_000
 """Visits of models opened anew are numbered from the next multiple of this."""

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from onnx_models.external_data import size_bytes
 from profilers.errors import MeasurementError
-from profilers.external_data import size_bytes
 from profilers.grouping import share_out
 from profilers.measurement import SITTING_STRIDE, Measurement, Model
 from profilers.profiler import Profiler, ProfileResult

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from platformdirs import user_cache_path
 
+from onnx_models.external_data import size_bytes
 from profilers.device import Device, remedy
 from profilers.errors import MeasurementError, NoAnswerError, WorkerLostError
 from profilers.events import Failed, Opened, Round
-from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal, RoundRecord
 from profilers.measurement import SITTING_STRIDE, Measurement, Model
@@ -31,8 +31,8 @@ MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
 
 MAX_HANGS = 2
-"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's deadline.
-The order differs, so one model that hangs after the last announcement is named the second time."""
+"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's
+deadline. The order differs, so one model that hangs after the last announcement is named the second time."""
 
 MAX_CULPRITS = 10
 """Models that may end their worker one after the other without one round, or one model opened anew, between them."""

@@ -246,7 +246,7 @@ def test_a_model_whose_visit_makes_the_worker_babble_fails_alone(
 
 @pytest.mark.parametrize("code", [*NO_EVENT.values(), *ROUND.values()], ids=[*NO_EVENT, *ROUND])
 def test_a_worker_whose_rounds_do_not_fit_is_given_up(code: str, models: list[Model], tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="lost [23] workers in a row on test: ") as caught:
+    with pytest.raises(MeasurementError, match=r"lost [23] workers in a row on test: ") as caught:
         _measured("round", code, models, tmp_path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
