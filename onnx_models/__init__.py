@@ -2,7 +2,7 @@
 
 | module | what it does |
 | --- | --- |
-| `export` | writes torch modules as ONNX files; alone uses torch.onnx |
+| `export` | writes torch modules as ONNX files; alone calls torch's exporter |
 | `precision`, `int8`, `best_int8`, `half_precision` | the same models in fewer bits |
 | `pixels` | preprocessing and softmax inside the graph |
 | `session` | runs a model in ONNX Runtime on this machine |

@@ -8,7 +8,8 @@ from onnx_models.parity import Outputs, difference
 from profilers.errors import WorkerLostError
 from profilers.events import Failed, Opened
 from profilers.quoting import printable
-from profilers.transport import WORKERS, LocalTransport
+from profilers.runtime import WORKERS
+from profilers.transport import LocalTransport
 from profilers.worker_client import WorkerClient
 
 

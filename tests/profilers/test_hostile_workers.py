@@ -20,9 +20,9 @@ import pytest
 from profilers import Device, MeasurementError, Model, Profiler, tuning
 from profilers.connection import Connection
 from profilers.errors import JournalError, WorkerLostError
-from profilers.profiler import ProfileResult
 from profilers.reference import Reference, difference
-from profilers.tune_tvm import tuned_trials
+from profilers.result import ProfileResult
+from profilers.worker_tvm_tuning import tuned_trials
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -352,7 +352,7 @@ LINES = {
     "an unknown model": {**ROUND_LINE, "order": [0, 1, 2, 9]},
     "an unknown group": {**ROUND_LINE, "group": 5},
     "a group as text": {**ROUND_LINE, "group": "0"},
-    "an earlier sitting": {**ROUND_LINE, "sitting": -1},
+    "an earlier restart": {**ROUND_LINE, "sitting": -1},
     "half a pace": {**ROUND_LINE, "pace": [1]},
     "an unknown field": {**ROUND_LINE, "speed": 1},
     "a failure of nothing": {"failed": 9, "message": "m"},

@@ -42,11 +42,11 @@ from lut.overview import describe_table
 from onnx_models.binding import Sizes, bind
 from onnx_models.errors import ModelError
 from profilers import Model
+from profilers.collection import collect
 from profilers.device import load_devices
 from profilers.errors import DeviceError, JournalError, WorkerLostError
 from profilers.events import parse_event
 from profilers.journal import Journal
-from profilers.session import collect
 from profilers.worker_onnxruntime import DTYPES
 from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
