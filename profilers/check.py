@@ -73,13 +73,16 @@ def check_device(device: Device, model: Path) -> Iterator[Finding]:
             return
     about = result.worker
     versions = ", ".join(f"{name} {about[name]}" for name in (*RUNTIMES, "python") if about.get(name))
-    yield Finding(step="worker", is_good=True, text=f"{versions}; {about.get('cpu_model') or about.get('target')}")
+    told = [versions, str(about.get("cpu_model") or about.get("target") or "")]
+    yield Finding(step="worker", is_good=True, text="; ".join(filter(None, told)) or "answers")
     yield from _machine({**about, **result.health})
     (measurement,) = result.measurements
+    is_compared = runtime_of(device.runtime).comparison != "none"
+    result_in_words = "computes what this machine computes" if is_compared else "runs, compared with nothing"
     yield Finding(
         step="run one block",
         is_good=True,
-        text=f"computes what this machine computes, {measurement.median_ms:.3f} ms",
+        text=f"{result_in_words}, {measurement.median_ms:.3f} ms",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +22,9 @@ class Runtime:
         reopens_quickly: whether its worker can be started anew every ten rounds, with all models; latency depends on
             where in memory a model lies, so the more restarts the better.
         tells_operations: whether its worker answers `inspect` with the operations that it makes of a model.
-        tells_outputs: whether its worker tells what a model computes once it is open, so that a device elsewhere can be
-            compared with this machine. Workers that do not tell must compare themselves.
+        comparison: how models are compared with ONNX Runtime on this machine before they are timed. "here": the worker
+            tells what they compute, and this side compares where the device is another one; "worker": the worker
+            does; "none": nobody does.
         starts_slowly: whether a worker may take more than a few seconds to start.
         is_tunable: whether `hwnas tune` can search schedules for it; without them its times are far from its best.
     """
@@ -34,7 +36,7 @@ class Runtime:
     precisions: tuple[str, ...] = ("fp32", "int8")
     reopens_quickly: bool = False
     tells_operations: bool = False
-    tells_outputs: bool = False
+    comparison: Literal["here", "worker", "none"] = "none"
     starts_slowly: bool = False
     is_tunable: bool = False
 
@@ -49,13 +51,14 @@ RUNTIMES: Mapping[str, Runtime] = {
         options=("provider",),
         reopens_quickly=True,
         tells_operations=True,
-        tells_outputs=True,
+        comparison="here",
     ),
     "tvm": Runtime(
         worker=_worker("tvm"),
         device_fields=("target", "rpc", "cross_compiler", "tuning"),
         required_fields={"target": "a target, such as native or raspberry-pi/4b-aarch64"},
         options=("target", "cross_compiler", "rpc", "cache", "tuning", "session_timeout_s"),
+        comparison="worker",
         starts_slowly=True,
         is_tunable=True,
     ),

@@ -243,7 +243,7 @@ class Session:
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""
         is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
-        if not self.runtime.tells_outputs or not is_elsewhere or index in self.verified:
+        if self.runtime.comparison != "here" or not is_elsewhere or index in self.verified:
             return None
         difference = self.reference.difference(self.models[index].path, answer.outputs)
         if difference is None:
