@@ -10,6 +10,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from profilers.runtime import RUNTIMES
+
 ALLOWED = {
     "safe_files": {"safe_files"},
     "onnx_models": {"onnx_models", "safe_files"},
@@ -71,6 +73,17 @@ def test_no_imports_go_in_circles() -> None:
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert "profilers.session" in imports["profilers.profiler"]
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
+
+
+def test_nothing_asks_for_the_name_of_a_runtime() -> None:
+    """What depends on the runtime reads its entry in `profilers/runtime.py`: a further one is an entry and a worker."""
+    for package in ALLOWED:
+        for path in _modules(package):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Compare):
+                    compared = [node.left, *node.comparators]
+                    names = {n.value for n in compared if isinstance(n, ast.Constant)} & RUNTIMES.keys()
+                    assert not names, f"{path}:{node.lineno} compares something with {names}"
 
 
 def test_standalone_workers_need_only_what_they_say() -> None:
