@@ -28,8 +28,10 @@ from hwnas.stages.table import ROUNDS
 from hwnas.summary_file import MODEL
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
+from onnx_models.export import export_module
 from safe_files import write_text
 from search_spaces import SearchSpace, SpaceSpec
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool, Head
@@ -37,8 +39,6 @@ from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.separable import SeparableConv
 from search_spaces.chain import ChainSpace
-from search_spaces.onnx_export import export_module
-from search_spaces.space import Architecture
 
 WIDTHS = np.arange(0.05, 2.01, 0.05)
 

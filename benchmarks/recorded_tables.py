@@ -1,7 +1,7 @@
 """How well the installed version predicts from tables that were recorded before, on whatever machine.
 
 Calibrates and certifies every table of a folder anew from its samples, measuring nothing, and prints a line for each:
-errors on the held-out networks, and the floor, the larger of what odd and even sittings and what twins differ by.
+errors on the held-out networks, and the floor, the larger of what odd and even restarts and what twins differ by.
 
     python benchmarks/recorded_tables.py tables/
 """

@@ -23,7 +23,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "training-strategy": ("hwnas.training", "STRATEGIES"),
     "search-agent": ("hwnas.search", "AGENTS"),
     "evaluator": ("hwnas.evaluators", "EVALUATORS"),
-    "profiler-worker": ("profilers.transport", "WORKERS"),
+    "profiler-worker": ("profilers.runtime", "WORKERS"),
 }
 """The module and the variable that hold the built-ins of each kind of part."""
 

@@ -26,10 +26,11 @@ from hwnas.progress import Reporter
 from hwnas.records import OPEN
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
-from lut.precision import Precision
 from lut.references import References
+from onnx_models.precision import Precision
 from profilers import Device, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
+from profilers.runtime import runtime_of
 from safe_files import explaining, forget_drafts
 from search_spaces import SearchSpace
 
@@ -132,11 +133,11 @@ def profile_space(
 def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> str:
     """Return one line on the work ahead."""
     minutes = plan.estimated_s / 60
+    is_untuned = runtime_of(profiler.device.runtime).is_tunable and profiler.device.tuning == "none"
     return (
         f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
         f"{plan.num_positions} layer choices and {len(plan.networks)} whole networks, up to {profiler.rounds} rounds, "
-        f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB"
-        + (UNTUNED if profiler.device.runtime == "tvm" and profiler.device.tuning == "none" else "")
+        f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB" + (UNTUNED if is_untuned else "")
     )
 
 

@@ -16,15 +16,16 @@ from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
 from lut.model import predict_ms
 from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
-from lut.precision import Precision, in_precision
 from lut.provenance import Provenance
 from lut.table import LatencyTable, save_table
+from onnx_models.precision import Precision, in_precision
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
-from profilers.profiler import ProfileResult
 from profilers.quoting import printable
-from profilers.session import SITTING
+from profilers.result import ProfileResult
+from profilers.runtime import runtime_of
+from profilers.session import ROUNDS_PER_RESTART
 from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
 from search_spaces.cost import GraphCosts, block_cost
@@ -38,11 +39,11 @@ ASSUMED_NETWORK_EXPORT_S = 0.3
 """Per block and per network, on a current server core."""
 
 ASSUMED_OPEN_S = 0.02
-"""Per model and sitting."""
+"""Per model and restart."""
 
 SETTLED = 0.006
 SETTLED_SUB_MS = 0.008
-"""Measuring stops once odd and even sittings of the networks differ by no more on average; the second for networks of
+"""Measuring stops once odd and even restarts of the networks differ by no more on average; the second for networks of
 less than a millisecond."""
 
 
@@ -91,7 +92,7 @@ def plan_table(
         architectures = np.array([n.architecture for n in networks])
         macs += GraphCosts(space).macs(architectures).tolist()
         params += GraphCosts(space).params(architectures).tolist()
-    opening_s = ASSUMED_OPEN_S * len(macs) * math.ceil(rounds / SITTING)
+    opening_s = ASSUMED_OPEN_S * len(macs) * math.ceil(rounds / ROUNDS_PER_RESTART)
     visits_s = sum(4 * (20e-6 + batch * m / ASSUMED_MACS_PER_S) for m in macs)
     export_s = len(blocks) * ASSUMED_EXPORT_S + len(networks) * ASSUMED_NETWORK_EXPORT_S
     return TablePlan(
@@ -127,7 +128,7 @@ def build_table(
         is_fresh: export in any case.
 
     Raises:
-        TableError: the table cannot be written.
+        TableError: the table cannot be written, or the device's runtime does not take models of that precision.
         MeasurementError: the device cannot be measured.
         JournalError: the journal beside the table belongs to another space, device or version.
     """
@@ -184,6 +185,7 @@ def measure_plan(
     """
     journal_path = journal_beside(path)
     require_writable(path)
+    _require_precision(plan.precision, profiler.device)
     profiler.require_reachable()
     models, unexportable = _export(space, plan, profiler.device, onnx_folder, on_export, is_fresh=is_fresh)
     network_keys = {n.key: n for n in plan.networks}
@@ -211,6 +213,15 @@ def measure_plan(
         pace=result.pace,
         energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},
     )
+
+
+def _require_precision(precision: Precision, device: Device) -> None:
+    taken = runtime_of(device.runtime).precisions
+    if precision not in taken:
+        raise TableError(
+            f"{device.name} runs {device.runtime}, which takes models in {' and '.join(taken)}, not in {precision}: "
+            "give --precision"
+        )
 
 
 def _provenance(plan: TablePlan, device: Device, models: Sequence[Model], result: ProfileResult) -> Provenance:
@@ -266,7 +277,7 @@ def block_counts(space: SearchSpace, architecture: Architecture) -> dict[str, in
 
 
 def have_settled(measurements: Sequence[Measurement], networks: Mapping[str, NetworkPlan]) -> bool:
-    """Return whether odd and even sittings agree about the networks; never without networks."""
+    """Return whether odd and even restarts agree about the networks; never without networks."""
     chosen = [m for m in measurements if m.key in networks and m.error is None]
     if not chosen:
         return False
@@ -299,10 +310,16 @@ def certificate_of(table: LatencyTable, space: SearchSpace) -> Certificate | Non
 
 
 def _usable(table: LatencyTable, space: SearchSpace, role: Role) -> list[NetworkMeasurement]:
+    """Return the networks of a role that tell something.
+
+    What calibrates does not certify too, though each of two tables that were merged may have drawn it for another role.
+    """
+    calibrating = {n.architecture for n in table.networks if n.role == "calibration"}
     return [
         n
         for n in table.networks
         if n.role == role
+        and (role == "calibration" or n.architecture not in calibrating)
         and n.measurement.num_samples >= 2
         and block_counts(space, n.architecture).keys() <= table.latency_ms.keys()
     ]

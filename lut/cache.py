@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from lut.precision import BYTES, Precision
 from lut.provenance import STRICT, Factor, Milliseconds
+from onnx_models.precision import BYTES, Precision
 from search_spaces import Block
 from search_spaces.cost import block_cost
 
@@ -94,6 +94,7 @@ class CacheModel:
 
 def lost_share(working_set_mb: NDArray[np.float64], half_mb: ArrayLike, sharpness: ArrayLike) -> NDArray[np.float64]:
     """Return S^p / (S^p + H^p) for working sets S, H the half and p the sharpness; arrays broadcast."""
-    ratio = np.maximum(working_set_mb, 1e-12) / np.asarray(half_mb)
-    share: NDArray[np.float64] = 1.0 / (1.0 + ratio ** -np.asarray(sharpness, dtype=np.float64))
+    with np.errstate(over="ignore"):  # what is too large for a number is infinite, and the share 0 or 1
+        ratio = np.maximum(working_set_mb, 1e-12) / np.asarray(half_mb)
+        share: NDArray[np.float64] = 1.0 / (1.0 + ratio ** -np.asarray(sharpness, dtype=np.float64))
     return share

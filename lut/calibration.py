@@ -142,7 +142,11 @@ def calibrate(
         conversions=np.zeros((len(networks), 2)) if conversions is None else conversions,
     )
     shape = problem.likely_shape()
-    fit = problem.fit(shape)
+    return _calibration(problem, shape, problem.fit(shape), {key: sizes[key] for key in keys})
+
+
+def _calibration(problem: _Problem, shape: _Shape, fit: _Fit, sizes: Mapping[str, BlockSize]) -> Calibration:
+    """Return what was fitted in terms of blocks, in the order of the sizes."""
     value = fit.coefficients
     cache = CacheModel(
         half_mb=shape.half_mb,
@@ -154,19 +158,19 @@ def calibrate(
         near=value["first_runs"],
     )
     factors = 1.0 + value["scale"] + problem.properties @ fit.factors
-    constants_ms = problem.properties @ fit.constants_ms + [cache.constant_ms(sizes[key]) for key in keys]
+    constants_ms = problem.properties @ fit.constants_ms + [cache.constant_ms(size) for size in sizes.values()]
     return Calibration(
         offset_ms=value["offset"] - value["call"],
         call_ms=-value["call"],
-        factors=dict(zip(keys, factors.tolist(), strict=True)),
-        constants_ms=dict(zip(keys, constants_ms.tolist(), strict=True)),
+        factors=dict(zip(sizes, factors.tolist(), strict=True)),
+        constants_ms=dict(zip(sizes, constants_ms.tolist(), strict=True)),
         conversion_ms=value["conversions"],
         element_ms=value["elements"],
         cache=cache,
         factor_std=shape.factor_std,
         constant_std=shape.constant_std,
         cross_validated_mape=float(fit.leave_one_out.mean()),
-        num_networks=len(networks),
+        num_networks=len(problem.measured_ms),
     )
 
 

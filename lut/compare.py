@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -12,11 +13,11 @@ from scipy.stats import kendalltau
 
 from lut.build import finished
 from lut.errors import TableError
-from lut.networks import NetworkMeasurement
+from lut.provenance import Provenance
 from lut.table import LatencyTable
 from profilers import Measurement
-from profilers.measurement import SITTING_STRIDE
-from profilers.pace import Pace
+from profilers.samples import Samples
+from profilers.visits import place_of
 from search_spaces import SearchSpace
 
 
@@ -75,7 +76,7 @@ def compare_tables(first: LatencyTable, second: LatencyTable) -> Difference:
 def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyTable:
     """Join the entries and networks of all tables into one, calibrated and certified anew.
 
-    A block that several tables measured keeps all its samples, as sittings of their own: such blocks tell how fast the
+    A block that several tables measured keeps all its samples, as restarts of their own: such blocks tell how fast the
     device was each time.
 
     Raises:
@@ -85,36 +86,39 @@ def merge_tables(tables: Sequence[LatencyTable], space: SearchSpace) -> LatencyT
     for table in tables[1:]:
         _require_same_origin(tables[0], table)
     _require_own_samples(tables)
-    # What is said of either table's blocks is not said of all blocks of both.
-    merged = replace(tables[0], calibration=None, certificate=None)
-    for table in tables[1:]:
-        visits = [v for m in _measurements(merged) for v in m.visits]
-        shift = (max(visits, default=0) // SITTING_STRIDE + 1) * SITTING_STRIDE
-        mine, theirs = merged.by_key, {m.key: _shifted(m, shift) for m in table.entries}
-        networks = {n.measurement.key: n for n in merged.networks}
-        for network in table.networks:
-            moved = replace(network, measurement=_shifted(network.measurement, shift))
-            key = moved.measurement.key
-            networks[key] = _joined_network(networks[key], moved) if key in networks else moved
-        merged = replace(
-            merged,
-            entries=tuple(
-                mine[key].joined(theirs[key]) if key in mine and key in theirs else mine.get(key) or theirs[key]
-                for key in {**mine, **theirs}
-            ),
-            networks=tuple(networks.values()),
-            layouts={**merged.layouts, **table.layouts},
-            energy_mj={**merged.energy_mj, **table.energy_mj},
-            pace=_joined_pace(merged.pace, table.pace, shift),
-            provenance=replace(
-                merged.provenance,
-                date=max(merged.provenance.date, table.provenance.date),
-                rounds=merged.provenance.rounds + table.provenance.rounds,
-                throttled_rounds=merged.provenance.throttled_rounds + table.provenance.throttled_rounds,
-                onnx_sha256={**merged.provenance.onnx_sha256, **table.provenance.onnx_sha256},
-            ),
-        )
-    return finished(merged, space)
+    return finished(reduce(_joined, tables), space)
+
+
+def _joined(one: LatencyTable, other: LatencyTable) -> LatencyTable:
+    """Return the entries and networks of both, neither calibrated nor certified."""
+    samples = _samples(one).followed_by(_samples(other))
+    found = samples.measurements
+    networks = {n.measurement.key: n for n in (*other.networks, *one.networks)}
+    return replace(
+        one,
+        entries=tuple(measurement for key, measurement in found.items() if key not in networks),
+        networks=tuple(replace(networks[key], measurement=found[key]) for key in found if key in networks),
+        layouts={**one.layouts, **other.layouts},
+        energy_mj={**one.energy_mj, **other.energy_mj},
+        pace=samples.pace,
+        provenance=_joined_provenance(one.provenance, other.provenance),
+        calibration=None,  # what is said of either table's blocks is not said of all blocks of both
+        certificate=None,
+    )
+
+
+def _joined_provenance(one: Provenance, other: Provenance) -> Provenance:
+    return replace(
+        one,
+        date=max(one.date, other.date),
+        rounds=one.rounds + other.rounds,
+        throttled_rounds=one.throttled_rounds + other.throttled_rounds,
+        onnx_sha256={**one.onnx_sha256, **other.onnx_sha256},
+    )
+
+
+def _samples(table: LatencyTable) -> Samples:
+    return Samples(measurements={m.key: m for m in _measurements(table)}, pace=table.pace)
 
 
 def _require_same_origin(first: LatencyTable, table: LatencyTable) -> None:
@@ -140,11 +144,8 @@ def _require_own_samples(tables: Sequence[LatencyTable]) -> None:
 
 
 def _share_samples(one: Measurement, other: Measurement) -> bool:
-    """Return whether all samples of either are in the other, in whatever sittings; single samples tell nothing."""
-    mine, theirs = (
-        {(visit % SITTING_STRIDE, wall, cpu) for visit, wall, cpu in zip(m.visits, m.wall_ns, m.cpu_ns, strict=True)}
-        for m in (one, other)
-    )
+    """Return whether all samples of either are in the other, in whatever restarts; single samples tell nothing."""
+    mine, theirs = (set(zip(place_of(m.visits).tolist(), m.wall_ns, m.cpu_ns, strict=True)) for m in (one, other))
     return min(len(mine), len(theirs)) > 1 and (mine <= theirs or theirs <= mine)
 
 
@@ -165,23 +166,3 @@ def _origin(table: LatencyTable) -> dict[str, str]:
         "rounds": str(provenance.rounds),
         "seed": str(provenance.seed),
     }
-
-
-def _shifted(measurement: Measurement, shift: int) -> Measurement:
-    return replace(measurement, visits=tuple(v + shift for v in measurement.visits))
-
-
-def _joined_pace(one: Pace | None, other: Pace | None, shift: int) -> Pace | None:
-    if one is None or other is None:
-        return one if other is None else replace(other, visits=tuple(v + shift for v in other.visits))
-    return Pace(
-        visits=one.visits + tuple(v + shift for v in other.visits),
-        wall_ns=one.wall_ns + other.wall_ns,
-        cpu_ns=one.cpu_ns + other.cpu_ns,
-        after_wall_ns=one.after_wall_ns + other.after_wall_ns,
-        after_cpu_ns=one.after_cpu_ns + other.after_cpu_ns,
-    )
-
-
-def _joined_network(one: NetworkMeasurement, other: NetworkMeasurement) -> NetworkMeasurement:
-    return replace(one, measurement=one.measurement.joined(other.measurement))

@@ -49,7 +49,7 @@ def extend_table(
     onnx_folder: Path,
     on_export: Callable[[int, int], None] = lambda *_: None,
 ) -> LatencyTable:
-    """Measure the plan and join its samples with the table's, as sittings of their own; calibrate and certify anew.
+    """Measure the plan and join its samples with the table's, as restarts of their own; calibrate and certify anew.
 
     Blocks and networks that were measured before tell how fast the machine was each time; where it was slowed then and
     is less so now, only the new samples count. An interrupted call is continued by the next. The better table is at

@@ -25,6 +25,7 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
         "precision": provenance.precision,
         "date": provenance.date,
         "rounds": provenance.rounds,
+        "throttled_rounds": provenance.throttled_rounds,
         "is_emulated": provenance.is_emulated,
         "num_entries": len(table.entries) + len(table.reported),
         "energy": f"of {len(table.energy_mj)} blocks" if table.energy_mj else "the device has no counter to read",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lut.precision import Precision
+from onnx_models.precision import Precision
 from profilers.device import DeviceSettings
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)

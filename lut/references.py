@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lut.networks import NetworkMeasurement
-from lut.precision import in_precision, network_in_precision
+from lut.precision import network_in_precision
 from lut.table import LatencyTable
+from onnx_models.precision import in_precision
 from profilers import Model
 from search_spaces import SearchSpace
 from search_spaces.onnx_export import export_block

@@ -35,7 +35,7 @@ UNCALIBRATED_VERSION = 1
 certificate, which was of them: `hwnas lut refit` makes both anew from the samples."""
 
 UNSETTLED = 0.05
-"""A block whose estimates from odd and from even rounds differ by more has not converged."""
+"""A block whose estimates from odd and from even restarts differ by more has not converged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -161,12 +161,12 @@ class LatencyTable:
 
     @cached_property
     def split_half_errors(self) -> dict[str, float]:
-        """Relative difference between odd and even sittings by key of blocks and networks."""
+        """Relative difference between odd and even restarts by key of blocks and networks."""
         return split_half_errors([*self.entries, *(n.measurement for n in self.networks)])
 
     @cached_property
     def unsettled(self) -> dict[str, float]:
-        """The split-half errors of the blocks whose odd and even sittings still differ by more than 5 %."""
+        """The split-half errors of the blocks whose odd and even restarts still differ by more than 5 %."""
         keys = self.by_key
         return {key: e for key, e in self.split_half_errors.items() if key in keys and e > UNSETTLED}
 

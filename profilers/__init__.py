@@ -3,7 +3,8 @@
 from profilers.device import Device, load_devices
 from profilers.errors import DeviceError, MeasurementError
 from profilers.measurement import Measurement, Model
-from profilers.profiler import Profiler, ProfileResult
+from profilers.profiler import Profiler
+from profilers.result import ProfileResult
 
 __all__ = [
     "Device",

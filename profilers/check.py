@@ -12,6 +12,7 @@ from profilers.device import Device, remedy
 from profilers.errors import DeviceError, MeasurementError
 from profilers.measurement import Model
 from profilers.profiler import Profiler
+from profilers.runtime import RUNTIMES, runtime_of
 
 STEP_TIMEOUT_S = 5.0
 """Deadline of each of the few steps."""
@@ -45,7 +46,8 @@ def check_device(device: Device, model: Path) -> Iterator[Finding]:
     Args:
         model: a small ONNX file; what the device computes from it is compared with this machine.
     """
-    start_s = 2 * STEP_TIMEOUT_S if device.runtime == "tvm" or device.emulated else STEP_TIMEOUT_S
+    is_slow = runtime_of(device.runtime).starts_slowly or device.emulated
+    start_s = 2 * STEP_TIMEOUT_S if is_slow else STEP_TIMEOUT_S
     quick = replace(
         device,
         start_timeout_s=min(device.start_timeout_s, start_s),
@@ -70,14 +72,17 @@ def check_device(device: Device, model: Path) -> Iterator[Finding]:
             yield Finding(step="run one block", is_good=False, text=str(error), remedy=remedy(device))
             return
     about = result.worker
-    versions = ", ".join(f"{name} {about[name]}" for name in ("onnxruntime", "tvm", "python") if about.get(name))
-    yield Finding(step="worker", is_good=True, text=f"{versions}; {about.get('cpu_model') or about.get('target')}")
+    versions = ", ".join(f"{name} {about[name]}" for name in (*RUNTIMES, "python") if about.get(name))
+    told = [versions, str(about.get("cpu_model") or about.get("target") or "")]
+    yield Finding(step="worker", is_good=True, text="; ".join(filter(None, told)) or "answers")
     yield from _machine({**about, **result.health})
     (measurement,) = result.measurements
+    is_compared = runtime_of(device.runtime).comparison != "none"
+    result_in_words = "computes what this machine computes" if is_compared else "runs, compared with nothing"
     yield Finding(
         step="run one block",
         is_good=True,
-        text=f"computes what this machine computes, {measurement.median_ms:.3f} ms",
+        text=f"{result_in_words}, {measurement.median_ms:.3f} ms",
     )
 
 

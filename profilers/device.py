@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import (
     Annotated,
@@ -26,11 +26,14 @@ from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
 from profilers.quoting import require_printable
+from profilers.runtime import RUNTIMES, owner_of, runtime_of
 from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
 UNKNOWN = "unknown"
 """The runtime of devices that are not at hand: others measured there, and nothing can be measured."""
+
+_RUNTIME = rf"^({'|'.join(RUNTIMES)}|{UNKNOWN}|.+\.py)$"
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Line = Annotated[str, AfterValidator(require_printable)]
@@ -107,7 +110,7 @@ class Device:
 
     name: _Line
     description: str = ""
-    runtime: Annotated[_Line, AfterValidator(expanded), Field(pattern=rf"^(onnxruntime|tvm|{UNKNOWN}|.+\.py)$")]
+    runtime: Annotated[_Line, AfterValidator(expanded), Field(pattern=_RUNTIME)]
     provider: Literal["cpu", "cuda"] = "cpu"
     target: _Line | None = None
     cross_compiler: _Here | None = None
@@ -134,13 +137,15 @@ class Device:
 
     @model_validator(mode="after")
     def _fields_fit_the_runtime(self) -> Device:
-        if self.runtime == "tvm":
-            if self.target is None:
-                raise ValueError("runtime tvm needs a target, such as native or raspberry-pi/4b-aarch64")
-            if self.ssh or self.command or self.provider != "cpu":
-                raise ValueError("runtime tvm reaches boards by rpc; ssh, command and provider are onnxruntime's")
-        elif self.target or self.rpc or self.cross_compiler or self.tuning != "none":
-            raise ValueError("target, rpc, cross_compiler and tuning are tvm's; set runtime: tvm")
+        runtime = runtime_of(self.runtime)
+        for name, meaning in runtime.required_fields.items():
+            if getattr(self, name) is None:
+                raise ValueError(f"runtime {self.runtime} needs {meaning}")
+        foreign = {name for other in RUNTIMES.values() for name in other.device_fields} - {*runtime.device_fields}
+        for name in sorted(foreign):
+            if getattr(self, name) != _DEFAULTS[name]:
+                owner, names = owner_of(name)
+                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} are {owner}'s; set runtime: {owner}")
         if self.ssh and self.command:
             raise ValueError("a device is behind ssh or behind a command, not both")
         if self.copy and not self.command:
@@ -177,6 +182,9 @@ class Device:
         if self.opset is not None:
             settings["opset"] = self.opset
         return settings
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Device)}
 
 
 def load_devices(path: Path | None = None) -> dict[str, Device]:

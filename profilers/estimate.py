@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from profilers.measurement import SITTING_STRIDE, Measurement
+from profilers.measurement import Measurement
+from profilers.visits import restart_of
 
 NEIGHBOURS = 10
 """Visits on either side whose median ratio is the disturbance of a visit."""
@@ -62,7 +63,7 @@ def remove_common_mode(measurements: Sequence[Measurement]) -> list[NDArray[np.f
     if not measurements:
         return []
     pool = Pool(measurements)
-    return pool.split(pool.time_ns / pool.sitting_level() / pool.common_mode())
+    return pool.split(pool.time_ns / pool.restart_level() / pool.common_mode())
 
 
 def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str] | None = None) -> float:
@@ -77,14 +78,14 @@ def split_half_error(measurements: Sequence[Measurement], *, of: Collection[str]
 def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
     """Return the relative difference between estimates from two halves, of models with two samples or more.
 
-    The halves are odd and even sittings, so that what changes with opening a model shows; of one sitting, odd and even
+    The halves are odd and even restarts, so that what changes with opening a model shows; of one restart, odd and even
     samples.
     """
     measured = [m for m in measurements if m.num_samples >= 2]
     errors = {}
     for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
-        _, sitting = np.unique(np.asarray(measurement.visits) // SITTING_STRIDE, return_inverse=True)
-        is_odd = (sitting if sitting.any() else np.arange(len(samples))) % 2 == 1
+        _, restart = np.unique(measurement.restarts, return_inverse=True)
+        is_odd = (restart if restart.any() else np.arange(len(samples))) % 2 == 1
         odd, even = np.median(samples[is_odd]), np.median(samples[~is_odd])
         errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
     return errors
@@ -125,25 +126,25 @@ class Pool:
         ratio = (self.cpu_ns / np.repeat(typical_ns, self.lengths))[self.is_preempted]
         return not np.nanmedian(ratio) < OWN_WORK if np.isfinite(ratio).any() else True
 
-    def sitting_level(self) -> NDArray[np.float64]:
-        """Return how slow the machine was in each sample's sitting, by the models that were in every sitting."""
-        sittings = self.visits // SITTING_STRIDE
-        names = np.unique(sittings)
+    def restart_level(self) -> NDArray[np.float64]:
+        """Return how slow the machine was in each sample's restart, by the models that were in every restart."""
+        restarts = restart_of(self.visits)
+        names = np.unique(restarts)
         level = np.ones_like(self.time_ns)
         if len(names) == 1:
             return level
         models = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        is_anchor = np.array([len(np.unique(sittings[models == m])) == len(names) for m in range(len(self.lengths))])
+        is_anchor = np.array([len(np.unique(restarts[models == m])) == len(names) for m in range(len(self.lengths))])
         ratio = self.time_ns / self.typical_ns(self.time_ns)
         for name in names:
-            chosen = (sittings == name) & is_anchor[models]
+            chosen = (restarts == name) & is_anchor[models]
             if chosen.any():
-                level[sittings == name] = np.median(ratio[chosen])
+                level[restarts == name] = np.median(ratio[chosen])
         return level
 
     def common_mode(self) -> NDArray[np.float64]:
         """Return the running median over neighbouring visits of the ratio to what is typical of the model."""
-        levelled = self.time_ns / self.sitting_level()
+        levelled = self.time_ns / self.restart_level()
         order = np.argsort(self.visits, kind="stable")
         ratio = (levelled / self.typical_ns(levelled))[order]
         window = min(2 * NEIGHBOURS + 1, len(ratio))
@@ -154,4 +155,4 @@ class Pool:
     def disturbance(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the visits in time order, and how much slower than the estimates' speed the machine was then."""
         order = np.argsort(self.visits, kind="stable")
-        return self.visits[order], (self.sitting_level() * self.common_mode())[order]
+        return self.visits[order], (self.restart_level() * self.common_mode())[order]

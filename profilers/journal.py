@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from profilers.errors import JournalError
-from profilers.events import STRICT, CpuNs, Index, WallNs, first_error
+from profilers.events import STRICT, CpuNs, Index, Round, WallNs, first_error
 from safe_files import FileError
 from safe_files.writing import JsonLines
 
@@ -21,13 +21,14 @@ VERSION = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RoundRecord:
-    """One round over the models of a group, in the sitting (the life of a worker) of that number.
+    """One round over the models of a group, and the restart of the worker that it was in.
 
-    `pace` and `first_ns` are there where the worker tells its pace and its first runs.
+    The file calls the restart `sitting`. `pace` and `first_ns` are there where the worker tells its pace and its first
+    runs.
     """
 
     group: Index
-    sitting: Index
+    restart: Annotated[Index, Field(validation_alias="sitting")]
     order: tuple[Index, ...]
     wall_ns: tuple[WallNs, ...]
     cpu_ns: tuple[CpuNs, ...]
@@ -117,20 +118,11 @@ class Journal:
             self._lines.close()
             raise
 
-    def add_round(
-        self,
-        group: int,
-        sitting: int,
-        order: list[int],
-        wall_ns: list[int],
-        cpu_ns: list[int],
-        *,
-        pace: list[int] | None = None,
-        first_ns: list[int] | None = None,
-    ) -> None:
-        """Record one round over the models of a group, in the sitting (the life of a worker) of that number."""
-        record = {"group": group, "sitting": sitting, "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
-        record |= {name: told for name, told in (("pace", pace), ("first_ns", first_ns)) if told is not None}
+    def add_round(self, group: int, restart: int, answer: Round) -> None:
+        """Record one round over the models of a group in a restart of the worker, as the worker told it."""
+        record = {"group": group, "sitting": restart, "order": answer.order}
+        record |= {"wall_ns": answer.wall_ns, "cpu_ns": answer.cpu_ns}
+        record |= {name: told for name in ("pace", "first_ns") if (told := getattr(answer, name)) is not None}
         self._take(_parsed(_ROUND, record))
         self._lines.append(record)
 
@@ -188,8 +180,8 @@ class Journal:
             if isinstance(record, ThrottledRecord):
                 self.num_throttled += 1
                 return
-            if self.rounds and record.sitting < self.rounds[-1].sitting:
-                raise ValueError(f"sitting {record.sitting} comes after sitting {self.rounds[-1].sitting}")
+            if self.rounds and record.restart < self.rounds[-1].restart:
+                raise ValueError(f"restart {record.restart} comes after restart {self.rounds[-1].restart}")
             self.rounds.append(record)
             self.pace_after = None
 

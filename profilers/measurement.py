@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from profilers.external_data import content_hash
-
-SITTING_STRIDE = 1_000_000
-"""Visits of models opened anew are numbered from the next multiple of this."""
-
-MAX_VISIT = 2**53
-"""The number that numbers of visits stay below, so that every runtime can hold them."""
+from onnx_models.external_data import content_hash
+from profilers.visits import MAX_VISIT, moved, restart_of
 
 DAY_NS = 86_400 * 10**9
 """No run of a model takes a day."""
@@ -27,8 +22,8 @@ class Measurement:
 
     Attributes:
         key: the model's name in the pool.
-        visits: position of each sample in the sequence of visits over all models; time order. Divided by
-            SITTING_STRIDE it tells which sitting, between opening the models and ending the worker, the sample is of.
+        visits: number of each sample's visit, which tells the restart of the worker and the place in it
+            (`profilers/visits.py`); time order.
         wall_ns: wall-clock nanoseconds of each sample.
         cpu_ns: CPU nanoseconds of the timing thread during each sample.
         first_ns: wall-clock nanoseconds of the first run of each visit, after other models have had the caches; empty
@@ -56,6 +51,15 @@ class Measurement:
             raise ValueError(f"{self.key}: expected either samples or an error")
         require_visits(self.key, self.visits)
         require_times(self.key, wall_ns=(*self.wall_ns, *self.first_ns), cpu_ns=self.cpu_ns)
+
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """The restart of the worker that each sample is of, counted from 0."""
+        return tuple(restart_of(self.visits).tolist())
+
+    def moved(self, restarts: int) -> Measurement:
+        """Return the same samples that many restarts later."""
+        return replace(self, visits=moved(self.visits, restarts))
 
     def joined(self, other: Measurement) -> Measurement:
         """Return the samples of both, of which `other` has the later visits, or of the one that did not fail."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profilers.measurement import require_times, require_visits
+from profilers.visits import moved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,3 +34,17 @@ class Pace:
             raise ValueError("pace: after_wall_ns and after_cpu_ns must be equally long")
         require_visits("pace", self.visits)
         require_times("pace", wall_ns=(*self.wall_ns, *self.after_wall_ns), cpu_ns=(*self.cpu_ns, *self.after_cpu_ns))
+
+    def moved(self, restarts: int) -> Pace:
+        """Return the same pace that many restarts later."""
+        return replace(self, visits=moved(self.visits, restarts))
+
+    def joined(self, other: Pace) -> Pace:
+        """Return both, of which `other` has the later visits."""
+        return Pace(
+            visits=self.visits + other.visits,
+            wall_ns=self.wall_ns + other.wall_ns,
+            cpu_ns=self.cpu_ns + other.cpu_ns,
+            after_wall_ns=self.after_wall_ns + other.after_wall_ns,
+            after_cpu_ns=self.after_cpu_ns + other.after_cpu_ns,
+        )

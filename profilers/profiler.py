@@ -3,92 +3,36 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.device import Device, remedy, require_measurable
+from profilers.boards import measure_on_boards
+from profilers.collection import collect, collect_pace
+from profilers.device import remedy, require_measurable
 from profilers.errors import MeasurementError, WorkerLostError
 from profilers.events import Inspected
 from profilers.host_names import require_resolved, ssh_host
 from profilers.journal import Journal
-from profilers.measurement import Measurement, Model
-from profilers.pace import Pace
-from profilers.session import MAX_LOSSES, Session, collect, collect_pace
-from profilers.transport import Transport, transport_for, worker_file
+from profilers.measurement import Model
+from profilers.result import Inspection, ProfileResult
+from profilers.runtime import runtime_of
+from profilers.session import MAX_LOSSES, Session
+from profilers.settings import ProfilerSettings
+from profilers.transport import transport_for
 
 REACH_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inspection:
-    """The result of inspecting a model: what a runtime makes of it.
-
-    Attributes:
-        operations: of the optimised graph, in the order they run.
-        energy_mj: of one run, in millijoules, everything included that the processor does; None where the device has no
-            counter that may be read.
-    """
-
-    operations: tuple[str, ...]
-    energy_mj: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProfileResult:
-    """The results of measuring.
-
-    Attributes:
-        measurements: in the order of the models.
-        worker: what the worker said of itself and its machine.
-        health: temperature and free memory of the machine when the last worker was started, where it tells.
-        num_rounds: rounds that every group of models was measured for.
-        num_throttled: rounds that were repeated, since the device was throttled during them.
-        num_groups: groups that the models were split into because all together do not fit in memory.
-        stopped_by: "settled", "rounds" or "minutes".
-        inference_s: time the worker spent in rounds, in seconds.
-        pace: of a fixed piece of work during the rounds and after them; None where the worker tells none.
-    """
-
-    measurements: tuple[Measurement, ...]
-    worker: Mapping[str, object]
-    health: Mapping[str, object]
-    num_rounds: int
-    num_groups: int
-    num_throttled: int
-    stopped_by: str
-    inference_s: float
-    pace: Pace | None = None
-
-
 @dataclass(kw_only=True, slots=True)
-class Profiler:
+class Profiler(ProfilerSettings):
     """Times models on a device by the interleaved protocol.
 
     Every model is opened first. A round then visits each once, in an order drawn from the seed; a visit runs the model
     four times and keeps the fourth time, when blocks and networks are both at their steady speed, and drift of the
     machine hits all alike. Every ten rounds all are opened anew, since latency depends on that too.
     Models that do not fit in memory together are measured in groups that take turns and share anchor models.
-
-    Attributes:
-        device: threads, cores and deadlines.
-        rounds: how many rounds to measure at most.
-        max_minutes: stop measuring after that long, with the rounds there are.
-        seed: order of visits.
-        memory_mb: what opened models may take together; None for half of what is available.
-        transport: the way to the device's workers; None for what the device says.
-        is_settled: asked now and then whether the measurements so far are enough.
-        on_progress: told what is done of how much, with "open" or "round" as the first word.
     """
-
-    device: Device
-    rounds: int = 60
-    max_minutes: float = 60.0
-    seed: int = 0
-    memory_mb: float | None = None
-    transport: Transport | None = None
-    is_settled: Callable[[Sequence[Measurement]], bool] = lambda _: False
-    on_progress: Callable[[str, int, int], None] = lambda *_: None
 
     def measure(self, models: Sequence[Model], journal_path: Path) -> ProfileResult:
         """Measure all models; continue the journal where there is one.
@@ -103,9 +47,7 @@ class Profiler:
         """
         self._require_known_host()
         if self.device.rpc is not None and self.device.rpc.boards > 1:
-            from profilers.pool import measure_on_boards  # it measures each board's share with a profiler of its own
-
-            return measure_on_boards(self, models, journal_path)
+            return measure_on_boards(self, models, journal_path, Profiler.measure)
         session = Session(self, models)
         try:
             session.start_worker()
@@ -154,7 +96,7 @@ class Profiler:
                 raise MeasurementError(f"cannot reach {device.name} at {where}: {error}; {remedy(device)}") from error
         if not device.is_here:
             try:
-                (self.transport or transport_for(device)).place([worker_file(device.runtime)])
+                (self.transport or transport_for(device)).place([runtime_of(device.runtime).worker])
             except WorkerLostError as error:
                 raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
@@ -181,8 +123,8 @@ class Profiler:
             MeasurementError: no worker can be started.
         """
         found: dict[str, Inspection] = {}
-        if self.device.runtime != "onnxruntime":
-            return found  # other runtimes have no layouts of their own
+        if not runtime_of(self.device.runtime).tells_operations:
+            return found
         session = Session(self, models)
         losses = 0
         try:

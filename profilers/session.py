@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
 
 import numpy as np
-from platformdirs import user_cache_path
 
-from profilers.device import Device, remedy
+from onnx_models.external_data import size_bytes
+from profilers.collection import collect
+from profilers.device import remedy
 from profilers.errors import MeasurementError, NoAnswerError, WorkerLostError
 from profilers.events import Failed, Opened, Round
-from profilers.external_data import size_bytes
 from profilers.grouping import split_into_groups
-from profilers.journal import Journal, RoundRecord
-from profilers.measurement import SITTING_STRIDE, Measurement, Model
-from profilers.pace import Pace
-from profilers.quoting import printable
+from profilers.journal import Journal
+from profilers.measurement import Model
 from profilers.reference import Reference
-from profilers.transport import transport_for, worker_file
-from profilers.tuning import tuning_folder
+from profilers.runtime import RUNTIMES, runtime_of
+from profilers.settings import ProfilerSettings
+from profilers.transport import transport_for
 from profilers.worker_client import WorkerClient
-
-if TYPE_CHECKING:
-    from profilers.profiler import Profiler
+from profilers.worker_options import worker_options
+from safe_files import sha256_of
 
 MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
 
 MAX_HANGS = 2
-"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's deadline.
-The order differs, so one model that hangs after the last announcement is named the second time."""
+"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's
+deadline. The order differs, so one model that hangs after the last announcement is named the second time."""
 
 MAX_CULPRITS = 10
 """Models that may end their worker one after the other without one round, or one model opened anew, between them."""
@@ -46,10 +43,7 @@ RECONNECT_S = (2.0, 5.0, 10.0)
 BOARD_MEMORY_MB = 1024.0
 """Memory for opened models on a device that is not this machine, unless told otherwise."""
 
-SESSION_TIMEOUT_S = 24 * 3600
-"""After this long a board ends the session of a client that it lost."""
-
-SITTING = 10
+ROUNDS_PER_RESTART = 10
 """Rounds after which models are opened anew, another group has its turn, and it is asked whether measuring may end."""
 
 AFTER_REPEATS = 6
@@ -61,12 +55,13 @@ neighbour that has gone from one that had a break."""
 class Session:
     """One call of Profiler.measure: the worker that is up now, and what is known of the models."""
 
-    def __init__(self, profiler: Profiler, models: Sequence[Model]) -> None:
-        self.profiler = profiler
-        self.device = profiler.device
-        self.transport = profiler.transport or transport_for(self.device)
+    def __init__(self, settings: ProfilerSettings, models: Sequence[Model]) -> None:
+        self.settings = settings
+        self.device = settings.device
+        self.runtime = runtime_of(self.device.runtime)
+        self.transport = settings.transport or transport_for(self.device)
         self.models = models
-        memory_mb = profiler.memory_mb or (None if self.device.is_here else BOARD_MEMORY_MB)
+        memory_mb = settings.memory_mb or (None if self.device.is_here else BOARD_MEMORY_MB)
         self.groups = split_into_groups([size_bytes(m.path) for m in models], memory_mb=memory_mb)
         self.reference = Reference(
             start_timeout_s=self.device.start_timeout_s, open_timeout_s=self.device.open_timeout_s
@@ -79,76 +74,93 @@ class Session:
         self.verified: set[int] = set()
         self.open_group: int | None = None
         self.is_fresh = True
-        self.sitting = 0
+        self.restart = 0
         self.round_s: dict[int, float] = {}
         self.inference_s = 0.0
         self.suspicious = False
-        self.losses = self.hangs = 0
+        self.losses = self.hangs = self.culprits = 0
+        self.known_at_culprit = (0, 0)
 
     def identity(self) -> dict[str, object]:
-        """Return what must agree for measurements to mix."""
-        return {
+        """Return what must agree for measurements to mix.
+
+        The code of a worker of one's own belongs to it, since nobody gives that a version.
+        """
+        identity = {
             "models": [[m.key, m.sha256] for m in self.models],
             "device": self.device.settings(),
-            "seed": self.profiler.seed,
+            "seed": self.settings.seed,
             "worker": self.about_worker,
         }
+        if self.device.runtime not in RUNTIMES:
+            identity["worker_sha256"] = sha256_of(self.runtime.worker)
+        return identity
 
     def rounds_done(self, journal: Journal) -> list[int]:
         """Return the rounds measured of each group; a group of which nothing is left needs no more."""
         groups = [record.group for record in journal.rounds]
         return [
-            self.profiler.rounds if journal.failures.keys() >= set(members) else groups.count(number)
+            self.settings.rounds if journal.failures.keys() >= set(members) else groups.count(number)
             for number, members in enumerate(self.groups)
         ]
 
     def run(self, journal: Journal) -> str:
         """Measure until enough is known; tells what it was that ended it."""
-        deadline = monotonic() + 60 * self.profiler.max_minutes
-        culprits, known = 0, (0, 0)
-        while True:
-            done = self.rounds_done(journal)
-            if min(done) >= self.profiler.rounds or len(journal.failures) == len(self.models):
-                return "rounds"
-            if len(set(done)) == 1 and min(done) >= 2 * SITTING and min(done) % SITTING == 0:
-                if monotonic() > deadline:
-                    return "minutes"
-                if self.profiler.is_settled(collect(self.models, journal)):
-                    return "settled"
+        deadline = monotonic() + 60 * self.settings.max_minutes
+        while (reason := self._reason_to_end(journal, deadline)) is None:
             progress_before = (len(journal.rounds), len(journal.failures))
             try:
-                self._sit(journal, done)
+                self._measure_group(journal, self.rounds_done(journal))
                 self.losses = self.hangs = 0
             except _CulpritError as culprit:
-                journal.add_failure(culprit.index, str(culprit))
-                self.end()
-                self.losses = self.hangs = 0
-                known_before, known = known, (len(journal.rounds), len(self.ever_opened))
-                culprits = culprits + 1 if known == known_before else 1
-                if culprits >= MAX_CULPRITS:
-                    raise MeasurementError(
-                        f"{culprits} models in a row ended their worker on {self.device.name}, the last {culprit}; "
-                        "the same command goes on with the next"
-                    ) from culprit
+                self._set_aside(journal, culprit)
             except (WorkerLostError, _StartError) as loss:
-                self.suspicious = True
-                self.end()
                 is_progress = (len(journal.rounds), len(journal.failures)) != progress_before
-                self.losses = 1 if is_progress else self.losses + 1
-                if self.losses >= MAX_LOSSES or self.hangs >= MAX_HANGS:
-                    raise MeasurementError(
-                        f"lost {self.losses} workers in a row on {self.device.name}: {loss}"
-                    ) from loss
-                if not self.device.is_here:
-                    sleep(RECONNECT_S[self.losses - 1])
+                self._count_loss(loss, is_progress=is_progress)
+        return reason
 
-    def _sit(self, journal: Journal, done: Sequence[int]) -> None:
+    def _reason_to_end(self, journal: Journal, deadline: float) -> str | None:
+        done = self.rounds_done(journal)
+        if min(done) >= self.settings.rounds or len(journal.failures) == len(self.models):
+            return "rounds"
+        if len(set(done)) == 1 and min(done) >= 2 * ROUNDS_PER_RESTART and min(done) % ROUNDS_PER_RESTART == 0:
+            if monotonic() > deadline:
+                return "minutes"
+            if self.settings.is_settled(collect(self.models, journal)):
+                return "settled"
+        return None
+
+    def _set_aside(self, journal: Journal, culprit: _CulpritError) -> None:
+        """Measure no more of a model that ended its worker, unless far too many do."""
+        journal.add_failure(culprit.index, str(culprit))
+        self.end()
+        self.losses = self.hangs = 0
+        known = (len(journal.rounds), len(self.ever_opened))
+        self.culprits = self.culprits + 1 if known == self.known_at_culprit else 1
+        self.known_at_culprit = known
+        if self.culprits >= MAX_CULPRITS:
+            raise MeasurementError(
+                f"{self.culprits} models in a row ended their worker on {self.device.name}, the last {culprit}; "
+                "the same command goes on with the next"
+            ) from culprit
+
+    def _count_loss(self, loss: Exception, *, is_progress: bool) -> None:
+        """Get ready for another worker after one was lost that nobody is to blame for, unless too many were."""
+        self.suspicious = True
+        self.end()
+        self.losses = 1 if is_progress else self.losses + 1
+        if self.losses >= MAX_LOSSES or self.hangs >= MAX_HANGS:
+            raise MeasurementError(f"lost {self.losses} workers in a row on {self.device.name}: {loss}") from loss
+        if not self.device.is_here:
+            sleep(RECONNECT_S[self.losses - 1])
+
+    def _measure_group(self, journal: Journal, done: Sequence[int]) -> None:
         """Measure the group that is furthest behind, until others have their turn."""
         group = done.index(min(done))
-        target = min(self.profiler.rounds, (min(done) // SITTING + 1) * SITTING)
-        if self.device.runtime == "onnxruntime" and not self.is_fresh:
+        target = min(self.settings.rounds, (min(done) // ROUNDS_PER_RESTART + 1) * ROUNDS_PER_RESTART)
+        if self.runtime.reopens_quickly and not self.is_fresh:
             # The same file opened twice differs by up to 5 % for as long as both are open, most likely by where
-            # they lie in memory: each sitting draws that anew. Other runtimes take too long to open.
+            # they lie in memory: each restart draws that anew.
             self.end()
         self._switch_to(group)
         self._open_missing(journal)
@@ -171,7 +183,7 @@ class Session:
         device = self.device
         hint = "" if device.is_here else f"; {remedy(device)}"
         try:
-            client = self.client = WorkerClient(self.transport.start(worker_file(device.runtime)))
+            client = self.client = WorkerClient(self.transport.start(self.runtime.worker))
             answer = client.start(
                 threads=device.threads,
                 cores=device.cores,
@@ -202,10 +214,10 @@ class Session:
         if self.client is None:
             self.start_worker()
 
-    def _begin_sitting(self, journal: Journal) -> None:
+    def _begin_restart(self, journal: Journal) -> None:
         """Give the rounds of a worker that has measured none a number."""
         if self.is_fresh:
-            self.sitting = max((record.sitting for record in journal.rounds), default=-1) + 1
+            self.restart = max((record.restart for record in journal.rounds), default=-1) + 1
             self.is_fresh = False
 
     def _open_missing(self, journal: Journal) -> None:
@@ -226,12 +238,12 @@ class Session:
                 self.ever_opened.add(index)
             else:
                 journal.add_failure(index, wrong)
-            self.profiler.on_progress("open", number, len(members))
+            self.settings.on_progress("open", number, len(members))
 
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""
         is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
-        if self.device.runtime != "onnxruntime" or not is_elsewhere or index in self.verified:
+        if self.runtime.comparison != "here" or not is_elsewhere or index in self.verified:
             return None
         difference = self.reference.difference(self.models[index].path, answer.outputs)
         if difference is None:
@@ -240,35 +252,27 @@ class Session:
 
     def _measure_rounds(self, journal: Journal, num: int) -> None:
         assert self.open_group is not None
-        self._begin_sitting(journal)
+        self._begin_restart(journal)
         for _ in range(num if self.opened else 0):
             done = self.rounds_done(journal)
-            self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
-            rng = np.random.default_rng([self.profiler.seed, self.open_group, done[self.open_group]])
+            self.settings.on_progress("round", sum(done) // len(done), self.settings.rounds)
+            rng = np.random.default_rng([self.settings.seed, self.open_group, done[self.open_group]])
             order = [int(i) for i in rng.permutation(sorted(self.opened))]
             order = [*order[self.losses :], *order[: self.losses]]  # what is last of a round cannot be blamed for it
             answer = self._one_round(order)
             while answer.throttled:
                 journal.add_throttled_round(self.open_group, order, list(answer.wall_ns))
-                if journal.num_throttled > self.profiler.rounds:
+                if journal.num_throttled > self.settings.rounds:
                     raise MeasurementError(
                         f"{self.device.name} was throttled in {journal.num_throttled} rounds: cool it, or give it a "
                         "better power supply; the same command continues"
                     )
                 sleep(COOLING_S)
                 answer = self._one_round(order)
-            journal.add_round(
-                self.open_group,
-                self.sitting,
-                order,
-                list(answer.wall_ns),
-                list(answer.cpu_ns),
-                pace=None if answer.pace is None else list(answer.pace),
-                first_ns=None if answer.first_ns is None else list(answer.first_ns),
-            )
+            journal.add_round(self.open_group, self.restart, answer)
             self.losses = self.hangs = 0
         done = self.rounds_done(journal)
-        self.profiler.on_progress("round", sum(done) // len(done), self.profiler.rounds)
+        self.settings.on_progress("round", sum(done) // len(done), self.settings.rounds)
 
     def _one_round(self, order: list[int]) -> Round:
         """Return one round's answer.
@@ -302,74 +306,3 @@ class _CulpritError(Exception):
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
         self.index = index
-
-
-def collect(models: Sequence[Model], journal: Journal) -> tuple[Measurement, ...]:
-    """Return what the journal holds, in the order of the models."""
-    columns: list[dict[str, list[int]]] = [{name: [] for name in _COLUMNS} for _ in models]
-    for first_visit, record in _numbered(journal):
-        for place, index in enumerate(record.order):
-            columns[index]["visits"].append(first_visit + place)
-            columns[index]["wall_ns"].append(record.wall_ns[place])
-            columns[index]["cpu_ns"].append(record.cpu_ns[place])
-            if record.first_ns is not None:
-                columns[index]["first_ns"].append(record.first_ns[place])
-    return tuple(
-        Measurement(key=model.key, error=printable(journal.failures[index]))
-        if index in journal.failures
-        else _measurement(model.key, columns[index])
-        for index, model in enumerate(models)
-    )
-
-
-_COLUMNS = ("visits", "wall_ns", "cpu_ns", "first_ns")
-
-
-def _measurement(key: str, columns: Mapping[str, list[int]]) -> Measurement:
-    visits, wall_ns, cpu_ns, first_ns = (tuple(columns[name]) for name in _COLUMNS)
-    is_told = len(first_ns) == len(visits)  # by every worker that took part
-    return Measurement(key=key, visits=visits, wall_ns=wall_ns, cpu_ns=cpu_ns, first_ns=first_ns if is_told else ())
-
-
-def collect_pace(journal: Journal) -> Pace | None:
-    """Return the pace of the rounds and after them; None where the worker tells none."""
-    told = [(first_visit, *record.pace) for first_visit, record in _numbered(journal) if record.pace is not None]
-    if not told:
-        return None
-    visits, wall_ns, cpu_ns = zip(*told, strict=True)
-    after = journal.pace_after
-    return Pace(
-        visits=visits,
-        wall_ns=wall_ns,
-        cpu_ns=cpu_ns,
-        after_wall_ns=after.wall_ns if after else (),
-        after_cpu_ns=after.cpu_ns if after else (),
-    )
-
-
-def _numbered(journal: Journal) -> Iterator[tuple[int, RoundRecord]]:
-    """Yield the rounds, each with the number of its first visit."""
-    visit, sitting = 0, None
-    for record in journal.rounds:
-        if sitting is not None and record.sitting != sitting:
-            visit = (visit // SITTING_STRIDE + 1) * SITTING_STRIDE
-        sitting = record.sitting
-        yield visit, record
-        visit += len(record.order)
-
-
-def worker_options(device: Device) -> dict[str, object]:
-    """Return what a worker needs to know of the device besides threads and cores."""
-    if device.runtime == "onnxruntime":
-        return {"provider": device.provider}
-    cache = user_cache_path("hwnas")
-    tuning = tuning_folder(device) if device.tuning != "none" else None
-    return {
-        "target": device.target,
-        "cross_compiler": device.cross_compiler,
-        "rpc": None if device.rpc is None else asdict(device.rpc),
-        "cache": str(cache / "tvm"),
-        "tuning": None if tuning is None else str(tuning),
-        # The server ends sessions of its own accord, should this side die without a word.
-        "session_timeout_s": SESSION_TIMEOUT_S,
-    }

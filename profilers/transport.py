@@ -10,22 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from onnx_models.external_data import parcel
 from profilers.connection import Connection
 from profilers.device import Device, Ssh
 from profilers.emulator import boards
 from profilers.errors import WorkerLostError
-from profilers.external_data import parcel
-
-WORKERS = {
-    "onnxruntime": Path(__file__).with_name("worker_onnxruntime.py"),
-    "tvm": Path(__file__).with_name("worker_tvm.py"),
-}
-"""The worker file of each runtime."""
-
-
-def worker_file(runtime: str) -> Path:
-    """Return the file of a built-in runtime, or the runtime itself where it is the path of one's own worker."""
-    return WORKERS.get(runtime) or Path(runtime).resolve()
 
 
 class Transport(Protocol):

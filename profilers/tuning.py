@@ -17,7 +17,8 @@ from profilers.device import Device
 from profilers.errors import DeviceError, MeasurementError, WorkerLostError
 from profilers.events import Tuned, parse_event
 from profilers.measurement import Model
-from profilers.tune_tvm import tuned_trials
+from profilers.runtime import RUNTIMES, runtime_of
+from profilers.worker_tvm_tuning import tuned_trials
 from safe_files import explaining
 
 SECONDS_PER_TRIAL = 8.0
@@ -47,7 +48,8 @@ def tune(
     Gives the errors of models that could not be tuned, by key; the others are tuned.
 
     Raises:
-        DeviceError: the device is not TVM's, is a board without a tracker, or another process tunes for its target.
+        DeviceError: the device's runtime cannot be tuned, it is a board without a tracker, or another process tunes for
+            its target.
         MeasurementError: the tuner ended before it was done.
     """
     require_tunable(device)
@@ -65,7 +67,7 @@ def tune(
     errors: dict[str, str] = {}
     num = 0
     try:
-        with _alone_in(folder), Connection([sys.executable, "-m", "profilers.tune_tvm"]) as tuner:
+        with _alone_in(folder), Connection([sys.executable, "-m", "profilers.worker_tvm_tuning"]) as tuner:
             tuner.send(job)
             for num, model in enumerate(models):
                 event = parse_event(tuner.receive(START_S + TRIAL_S * trials))
@@ -83,8 +85,9 @@ def tune(
 
 def require_tunable(device: Device) -> None:
     """Raise DeviceError unless schedules can be tuned on a device."""
-    if device.runtime != "tvm":
-        raise DeviceError(f"{device.name} runs {device.runtime}: only devices of runtime tvm are tuned")
+    if not runtime_of(device.runtime).is_tunable:
+        tunable = " and ".join(name for name, runtime in RUNTIMES.items() if runtime.is_tunable)
+        raise DeviceError(f"{device.name} runs {device.runtime}: only devices of runtime {tunable} are tuned")
     if device.rpc is not None and not device.rpc.tracker:
         raise DeviceError(
             f"tuning on {device.name} needs a TVM tracker: set rpc.tracker and rpc.key in its description"

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_models.parity import TOLERANCE
 from safe_files import cached, sha256_of
 
 PR_SET_PDEATHSIG = 1
@@ -40,9 +41,6 @@ RUNS = 4
 
 NONSENSE_S = 86_400.0
 """TVM reports times of 1e9 s where a measurement failed."""
-
-TOLERANCE = 1e-4
-"""Largest difference to ONNX Runtime, relative to the largest output where that is above 1."""
 
 PIPELINE = "default-1"
 """Changes whenever the same model would be compiled otherwise."""

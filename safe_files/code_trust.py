@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-OWN_PACKAGES = ("hwnas", "lut", "profilers", "safe_files", "search_spaces")
+OWN_PACKAGES = ("hwnas", "lut", "onnx_models", "profilers", "safe_files", "search_spaces")
 
 
 class UntrustedCodeError(Exception):

@@ -1,9 +1,11 @@
-"""Networks that can be built: search spaces, their candidate blocks, and the door to ONNX."""
+"""Networks that can be built: search spaces and their candidate blocks."""
 
+from onnx_models.errors import ExportError
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
-from search_spaces.errors import ExportError, SpaceError
+from search_spaces.errors import SpaceError
 from search_spaces.registry import SPACES, make_space
-from search_spaces.space import Architecture, Decision, SearchSpace, SpaceSpec
+from search_spaces.space import Decision, SearchSpace, SpaceSpec
 
 __all__ = [
     "SPACES",

@@ -8,9 +8,10 @@ from itertools import groupby, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
-from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
+from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.supernet import ChoiceSupernet
 
 

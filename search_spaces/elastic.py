@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.blocks.layers import ACTIVATIONS, SqueezeExcite, conv_bn_act, init_weights, make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.mixconv import MIXED_KERNELS, MixConv
-from search_spaces.space import Architecture, SearchSpace
+from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet, with_weights
 
 

@@ -1,35 +1,25 @@
-"""Memory of ONNX graphs: weights, and the largest sum of tensors that are alive at once."""
+"""Memory that the networks of a space take while they run."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter, ValidationError
 
+from onnx_models.export import EXPORT_VERSION
+from onnx_models.memory import GraphMemory, graph_memory
 from safe_files import FileError, cached, is_as_made, read_json
 from search_spaces.errors import SpaceError
-from search_spaces.onnx_export import EXPORT_VERSION, export_block
+from search_spaces.onnx_export import export_block
 from search_spaces.overview import extreme_architecture
 from search_spaces.space import SearchSpace
-
-IN_PLACE = frozenset(
-    (
-        *("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "PRelu", "Mul", "Add"),
-        *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
-    )
-)
-"""Operations that runtimes let write over their first input where nothing else needs it."""
 
 FORMAT_VERSION = 2
 
@@ -37,58 +27,8 @@ OUT_OF_QUESTION_BYTES = 1e15
 """The bytes given to a block that must not be taken: more than all others together."""
 
 
-_Bytes = Annotated[int, Field(ge=0, le=2**53)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
-class GraphMemory:
-    """Bytes that inference takes: weights, and activations at their peak, input and output included."""
-
-    weight_bytes: _Bytes
-    activation_bytes: _Bytes
-
-
 _BLOCKS = TypeAdapter(dict[str, GraphMemory])
 """By the block's key."""
-
-
-def graph_memory(model: ModelProto) -> GraphMemory:
-    """Return the memory of a graph whose nodes run one after the other, in their order in the file.
-
-    Raises:
-        ValueError: the shape of a tensor is not known, or the graph branches or loops.
-    """
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    if inner := [n.op_type for n in graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)]:
-        raise ValueError(f"what {inner[0]} runs is not known beforehand")
-    weights = {t.name: _num_bytes(t.dims, t.data_type) for t in graph.initializer}
-    for node in graph.node:
-        # Equal weights, such as untrained biases, are stored once and passed on: trained, each has bytes of its own.
-        if node.op_type == "Identity" and node.input[0] in weights:
-            weights[node.output[0]] = weights[node.input[0]]
-    constants = {n.output[0] for n in graph.node if n.op_type == "Constant"}
-    sizes = {
-        v.name: _num_bytes([d.dim_value for d in v.type.tensor_type.shape.dim], v.type.tensor_type.elem_type)
-        for v in (*graph.input, *graph.value_info, *graph.output)
-        if v.type.tensor_type.HasField("shape")
-    }
-    nodes = [n for n in graph.node if n.op_type != "Constant" and n.output[0] not in weights]
-    # What nothing reads, such as the mask of Dropout, is not computed.
-    read = {name for n in nodes for name in n.input if name} | {v.name for v in graph.output}
-    is_activation = read - weights.keys() - constants
-    if unknown := sorted(is_activation - sizes.keys()):
-        raise ValueError(f"the shape of {unknown[0]!r} is not known; give the graph a fixed batch size")
-    last_use = {name: i for i, node in enumerate(nodes) for name in node.input if name in is_activation}
-    last_use |= {v.name: len(nodes) for v in graph.output}
-    alive = {v.name for v in graph.input if v.name in is_activation}
-    peak = sum(sizes[name] for name in alive)
-    for i, node in enumerate(nodes):
-        outputs = [name for name in node.output if name in is_activation]
-        reused = sizes[node.input[0]] if _writes_over(node, i, last_use, sizes) else 0
-        alive.update(outputs)
-        peak = max(peak, sum(sizes[name] for name in alive) - reused)
-        alive = {name for name in alive if last_use.get(name, -1) > i}
-    return GraphMemory(weight_bytes=sum(weights.values()), activation_bytes=peak)
 
 
 class MemoryModel:
@@ -163,17 +103,3 @@ def _known_memories(cache: Path, made_of: str) -> Mapping[str, GraphMemory]:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _writes_over(node: NodeProto, position: int, last_use: Mapping[str, int], sizes: Mapping[str, int]) -> bool:
-    first = node.input[0] if node.input else ""
-    return (
-        node.op_type in IN_PLACE
-        and first in sizes
-        and last_use.get(first) == position
-        and sizes[first] == sizes.get(node.output[0])
-    )
-
-
-def _num_bytes(shape: Iterable[int], data_type: int) -> int:
-    return math.prod(shape) * int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.blocks.cell_operations import AvgPool3x3, NodeAddition, NormHead, ReluConvBn, ResidualStride
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.skip import Skip
-from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
+from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.supernet import Supernet, require_choices
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

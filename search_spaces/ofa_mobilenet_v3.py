@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Classifier, GlobalPool
@@ -17,7 +18,7 @@ from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.separable import SeparableConv
 from search_spaces.blocks.skip import Skip
 from search_spaces.elastic import ElasticSupernet
-from search_spaces.space import Architecture, Decision, SearchSpace, Segment, SpaceSpec
+from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 
 _STAGES = (
     (24, 2, "relu", 0.0),

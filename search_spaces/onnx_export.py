@@ -1,102 +1,20 @@
-"""The only door to torch.onnx."""
+"""Blocks and networks of a space as ONNX files."""
 
 from __future__ import annotations
 
-import copy
 import functools
-import hashlib
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-import onnx
-import torch
-from torch import nn
-
-from safe_files import cached, replacing
+from onnx_models.export import export_once
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
-from search_spaces.errors import ExportError
-from search_spaces.space import Architecture, SearchSpace
-
-OPSET = 17
-INPUT_NAME = "input"
-OUTPUT_NAME = "output"
-
-
-def _version(opset: int) -> str:
-    """Return what changes whenever the same block would give other bytes.
-
-    The first number is for this module's code.
-    """
-    return f"1;torch={torch.__version__};opset={opset}"
-
-
-EXPORT_VERSION = _version(OPSET)
-"""The version of exports with the usual operator set."""
-
-
-def export_module(
-    module: nn.Module,
-    path: Path,
-    *,
-    input_shape: tuple[int, int, int, int],
-    dynamic_batch: bool = False,
-    opset: int | None = None,
-) -> None:
-    """Write an inference-mode copy of a module as a checked ONNX file, BatchNorm folded; the module is left as it was.
-
-    Uses the TorchScript exporter: about 25 ms a block against 1.1 s by the newer one, with equal latency of the result.
-
-    Args:
-        module: maps x_NCHW to one tensor.
-        path: the file, written whole or not at all.
-        input_shape: N, C, H, W of the example; N is the batch unless `dynamic_batch`.
-        dynamic_batch: leave the batch dimension open.
-        opset: ONNX operator set, for runtimes that know none as new as `OPSET`.
-
-    Raises:
-        ExportError: the module cannot be expressed in ONNX, or the checker rejects the result.
-        WriteError: there is no room for the file, or nothing may be written there.
-    """
-    with replacing(path) as draft:
-        _write(draft, module, path.name, input_shape, dynamic_batch=dynamic_batch, opset=opset or OPSET)
-
-
-def _write(
-    draft: Path,
-    module: nn.Module,
-    name: str,
-    input_shape: tuple[int, int, int, int],
-    *,
-    dynamic_batch: bool = False,
-    opset: int,
-) -> None:
-    frozen = copy.deepcopy(module).cpu().eval()
-    axes = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}} if dynamic_batch else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecation notices and tracer hints, a page per block
-            torch.onnx.export(
-                frozen,
-                (torch.zeros(input_shape),),
-                draft,
-                dynamo=False,
-                opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_axes=axes,
-            )
-        onnx.checker.check_model(str(draft), full_check=True)
-    except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
-        raise ExportError(f"cannot export {type(module).__name__} to {name}: {error}") from error
+from search_spaces.space import SearchSpace
 
 
 def export_block(
     block: Block, folder: Path, *, batch: int = 1, opset: int | None = None, is_fresh: bool = False
 ) -> Path:
     """Export a block into `folder`, unless one of the same key, batch and versions is there unchanged.
-
-    Weights are random but the same for the same key, so that files can be told apart by their hash.
 
     Args:
         is_fresh: export in any case.
@@ -106,7 +24,7 @@ def export_block(
         WriteError: the folder cannot be written to.
     """
     shape = (batch, block.in_channels, block.input_size, block.input_size)
-    return _cached(block.key, block.family, folder, block.build, shape, opset or OPSET, is_fresh=is_fresh)
+    return export_once(block.key, block.family, folder, block.build, input_shape=shape, opset=opset, is_fresh=is_fresh)
 
 
 def export_network(
@@ -119,32 +37,8 @@ def export_network(
     is_fresh: bool = False,
 ) -> Path:
     """Export a network into `folder`, with random weights; once, like blocks."""
-    blocks = space.blocks(architecture)
     spec = space.spec
     shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
-    text = "+".join(block.key for block in blocks)
+    text = "+".join(block.key for block in space.blocks(architecture))
     build = functools.partial(space.build, architecture)
-    return _cached(text, "network", folder, build, shape, opset or OPSET, is_fresh=is_fresh)
-
-
-def _cached(
-    text: str,
-    name: str,
-    folder: Path,
-    build: Callable[[], nn.Module],
-    input_shape: tuple[int, int, int, int],
-    opset: int,
-    *,
-    is_fresh: bool,
-) -> Path:
-    made_of = f"{text};batch={input_shape[0]};{_version(opset)}"
-    digest = hashlib.sha256(made_of.encode()).hexdigest()
-    path = folder / f"{name}-{digest[:24]}.onnx"
-
-    def make(draft: Path) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(digest[:8], 16))
-            module = build()
-        _write(draft, module, path.name, input_shape, opset=opset)
-
-    return cached(path, made_of, make, is_fresh=is_fresh)
+    return export_once(text, "network", folder, build, input_shape=shape, opset=opset, is_fresh=is_fresh)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.architecture import Architecture
 from search_spaces.cost import GraphCosts
-from search_spaces.space import Architecture, SearchSpace, Segment
+from search_spaces.space import SearchSpace, Segment
 
 
 def describe_space(space: SearchSpace) -> dict[str, Any]:

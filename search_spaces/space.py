@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
-
-if TYPE_CHECKING:
-    from search_spaces.supernet import Supernet
-
-Architecture = tuple[int, ...]
-"""One choice index per decision."""
-
+from search_spaces.supernet import Supernet
 
 SMALL_INPUT = 64
 """At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
-from search_spaces.space import Architecture
 
 
 class Supernet(nn.Module, ABC):

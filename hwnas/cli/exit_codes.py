@@ -9,15 +9,17 @@ from platformdirs import user_cache_path
 
 from hwnas.errors import RequestError, RunError
 from lut.errors import TableError
+from onnx_models.errors import ExportError, ModelError
 from profilers.errors import DeviceError, JournalError, MeasurementError, WorkerLostError
 from safe_files import FileError, WriteError, is_full, refusal
 from safe_files.refusals import free_bytes
-from search_spaces.errors import ExportError, SpaceError
+from search_spaces.errors import SpaceError
 from search_spaces.importing import ImportReferenceError
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (RequestError, 2),
     (SpaceError, 2),
+    (ModelError, 2),
     (ImportReferenceError, 2),
     (DeviceError, 2),
     (JournalError, 2),

@@ -81,8 +81,9 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
             f"  on {device['name']} ({worker.get('cpu_model')}, {device['threads']} threads, batch {device['batch']}, "
             f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
         )
+        version = worker.get(device["runtime"], "")
         print(
-            f"  {device['runtime']} {worker.get(device['runtime'])}, {about['precision']}, {about['rounds']} rounds "
+            f"  {device['runtime']}{version and f' {version}'}, {about['precision']}, {about['rounds']} rounds "
             f"(ended by {about['stopped_by']}), {about['date']}"
         )
     if table.is_adapted:
@@ -93,7 +94,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     for line in _disturbances(table, about):
         print(f"  {line}")
     for key, error in about["unsettled"].items():
-        print(f"  not settled: {key}, odd and even sittings differ by {error:.1%}")
+        print(f"  not settled: {key}, odd and even restarts differ by {error:.1%}")
     if space is not None and (missing := table.missing(space)):
         print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
     if space is not None and (foreign := table.foreign(space)):
@@ -115,7 +116,9 @@ def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
         spread = (
             "" if about["median_spread"] is None else f"median spread of the samples {about['median_spread']:.1%}, "
         )
-        yield f"{spread}odd against even rounds {about['repeatability']:.2%}"
+        yield f"{spread}odd against even restarts {about['repeatability']:.2%}"
+    if about["throttled_rounds"]:
+        yield f"{about['throttled_rounds']} rounds were repeated, since the device was throttled during them"
     slowdown = table.slowdown
     if slowdown.spread is None:
         return

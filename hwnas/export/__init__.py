@@ -1,5 +1,1 @@
-"""Proof that an exported model computes what the trained network computes."""
-
-from hwnas.export.parity import Parity, compare_with_onnx
-
-__all__ = ["Parity", "compare_with_onnx"]
+"""Bundles that people ship, and the comparison of any models side by side."""

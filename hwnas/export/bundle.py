@@ -19,10 +19,7 @@ import torch
 from hwnas.dataflow import Batches
 from hwnas.deployment_file import DEPLOYMENT
 from hwnas.errors import RequestError, RunError
-from hwnas.export.half_precision import write_half_precision
-from hwnas.export.pixels import with_preprocessing
-from hwnas.export.quantize import Quantization, quantize_network
-from hwnas.export.session import OnnxNetwork, operations
+from hwnas.export.judging import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.kept_table import kept_table
 from hwnas.profiling import Measured, measure_networks
@@ -31,6 +28,10 @@ from hwnas.run import Run
 from hwnas.stages.speed import Speed, references_of
 from hwnas.stages.table import ROUNDS, known_speed
 from hwnas.training.randomness import numpy_rng
+from onnx_models.best_int8 import Quantization, quantize_network
+from onnx_models.half_precision import write_half_precision
+from onnx_models.pixels import with_preprocessing
+from onnx_models.session import OnnxNetwork, operations
 from profilers import Device
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
@@ -181,7 +182,7 @@ class _Bundle:
             # Agents expect logits; so are logarithms of probabilities.
             return found.clamp(min=1e-12).log() if network.gives_probabilities else found
 
-        return self._run.test_agent.metrics(outputs, network.test_batches(self._run.dataset))
+        return self._run.test_agent.metrics(outputs, test_batches(network, self._run.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""

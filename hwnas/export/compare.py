@@ -13,15 +13,16 @@ from google.protobuf.message import DecodeError
 
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
-from hwnas.export.binding import BoundModel, Sizes, bind
 from hwnas.export.judging import UnjudgedError, accuracy
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
+from onnx_models.binding import BoundModel, Sizes, bind
+from onnx_models.external_data import size_bytes
+from onnx_models.memory import graph_memory
 from profilers import Profiler
 from profilers.device import require_cores
-from profilers.external_data import size_bytes
+from profilers.worker_onnxruntime import DTYPES
 from search_spaces import ExportError, SpaceError
-from search_spaces.memory import graph_memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,7 @@ def compare_models(
         folders = [Path(scratch) / str(number) for number in range(len(paths))]
         for folder in folders:
             folder.mkdir()
-        models = [bind(path, folder, question.sizes) for path, folder in zip(paths, folders, strict=True)]
+        models = [bind(path, folder, question.sizes, types=DTYPES) for path, folder in zip(paths, folders, strict=True)]
         _require_output(models, question.output)
         latencies = measure_networks(
             {str(model.path): model.fixed for model in models},

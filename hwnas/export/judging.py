@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from hwnas.dataflow import Dataset
-from hwnas.export.session import OnnxNetwork
+from hwnas.dataflow import Batches, Dataset
 from hwnas.quantities import share
+from onnx_models.session import OnnxNetwork
+
+TEST_BATCH = 256
 
 
 class UnjudgedError(Exception):
@@ -32,7 +36,7 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
     network = _network(path, output)
     _require_images(network, dataset)
     correct = 0
-    for images, targets_N in network.test_batches(dataset):
+    for images, targets_N in test_batches(network, dataset):
         try:
             parts = network.raw(images)
         except Exception as error:  # onnxruntime raises many kinds of its own
@@ -40,6 +44,13 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
         predicted = [predicted_classes(p, network.batch or len(images), len(dataset.classes)) for p in parts]
         correct += int((np.concatenate(predicted)[: len(images)] == targets_N.numpy()).sum())
     return share(correct, len(dataset.test))
+
+
+def test_batches(network: OnnxNetwork, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the test images as a model takes them, and their targets."""
+    if network.takes_pixels:
+        return dataset.test.parts(TEST_BATCH)
+    return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
 
 def predicted_classes(values: object, num_images: int, num_classes: int) -> NDArray[np.int64]:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from hwnas.errors import RunError
-from hwnas.export.parity import Parity, parity_of
-from hwnas.export.session import OnnxNetwork
+from onnx_models.parity import Parity, parity_of
+from onnx_models.session import OnnxNetwork
 
 MOST_S = 300.0
 """No further image is begun after so many seconds of running."""

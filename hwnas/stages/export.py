@@ -9,7 +9,6 @@ from typing import Any
 
 from hwnas.dataflow import Batches
 from hwnas.errors import RunError
-from hwnas.export import compare_with_onnx
 from hwnas.profiling import Measured, MeasuredFields, measure_networks
 from hwnas.records import as_record
 from hwnas.run import Run
@@ -19,9 +18,10 @@ from hwnas.stages.search import REFERENCES, FoundNetwork
 from hwnas.stages.speed import references_of
 from hwnas.stages.table import ROUNDS
 from hwnas.summary_file import DYNAMIC_MODEL, model_of
-from lut.precision import in_precision
+from onnx_models.export import export_module
+from onnx_models.precision import in_precision
+from onnx_models.torch_parity import compare_with_onnx
 from search_spaces import Architecture
-from search_spaces.onnx_export import export_module
 
 JOURNAL, SECOND_JOURNAL = "export/measure.journal", "export/measure-again.journal"
 

@@ -13,12 +13,12 @@ from lut import LatencyTable
 from lut.references import References, choose_references, is_plausible
 from profilers import Profiler
 from profilers.estimate import estimate_ms
-from profilers.session import SITTING
+from profilers.session import ROUNDS_PER_RESTART
 
 SCALED = 0.05
 """Predictions are left alone where the machine is faster or slower by no more: the same seed finds the same network."""
 
-FEW_ROUNDS = (SITTING, 3 * SITTING)
+FEW_ROUNDS = (ROUNDS_PER_RESTART, 3 * ROUNDS_PER_RESTART)
 """The second only where the first say that something has changed."""
 
 

@@ -21,7 +21,7 @@ from lut.build import TablePlan, journal_beside
 from lut.extend import extend_table, extension_plan, forget_extensions
 from lut.precision import network_in_precision
 from profilers import MeasurementError, Profiler
-from profilers.session import SITTING
+from profilers.session import ROUNDS_PER_RESTART
 from safe_files import write_text
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
@@ -177,7 +177,7 @@ def _require_in_reach(run: Run) -> None:
             {"smallest": path},
             run.device,
             Path(scratch) / "smallest.journal",
-            rounds=SITTING,
+            rounds=ROUNDS_PER_RESTART,
             seed=run.config.seed,
             reporter=run.reporter,
         )["smallest"].latency_ms

@@ -30,17 +30,19 @@ from torch import nn
 
 from hwnas.errors import RunError
 from hwnas.export import bundle as bundling
-from hwnas.export.parity import Parity
-from hwnas.export.quantize import quantize_network
-from hwnas.export.session import OnnxNetwork
 from hwnas.export.tvm_parity import has_tvm
 from hwnas.progress import Reporter
 from hwnas.report import render_report
 from hwnas.report.watch import make_server
 from hwnas.run import Run
 from lut import load_table, save_table
-from search_spaces import SpaceSpec, make_space, onnx_export
-from search_spaces.onnx_export import export_block, export_module
+from onnx_models import export as exporting
+from onnx_models.best_int8 import quantize_network
+from onnx_models.export import export_module
+from onnx_models.parity import Parity
+from onnx_models.session import OnnxNetwork
+from search_spaces import SpaceSpec, make_space
+from search_spaces.onnx_export import export_block
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 
@@ -422,13 +424,13 @@ def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, mo
     save_table(replace(table, provenance=made_there), tmp_path / "t.json")
     (tmp_path / "d.yaml").write_text("cpu: {runtime: onnxruntime, opset: 13}\n")
     exported: list[int | None] = []
-    original = onnx_export._write
+    original = exporting._write
 
     def write(*arguments: Any, **named: Any) -> None:
         exported.append(named["opset"])
         original(*arguments, **named)
 
-    monkeypatch.setattr(onnx_export, "_write", write)
+    monkeypatch.setattr(exporting, "_write", write)
     flags = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
     where = ("--lut", tmp_path / "t.json", "--devices", tmp_path / "d.yaml", "--out", tmp_path / "run")
     outcome = run_cli("search", *flags, *where, "--max-latency", "70%", "--quiet", "--json")

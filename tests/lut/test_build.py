@@ -14,7 +14,7 @@ from samples import small_spec
 from lut import LatencyModel, TableError, build_table, load_table, plan_table
 from lut import build as build_module
 from lut.build import journal_beside
-from lut.precision import Precision
+from onnx_models.precision import Precision
 from profilers import Profiler
 from profilers.device import find_device
 from search_spaces import Block, ExportError, make_space

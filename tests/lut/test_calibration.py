@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from samples import bare_table, small_spec
 
 from lut.build import block_counts, finished
-from lut.cache import BlockSize, CacheModel
+from lut.cache import BlockSize, CacheModel, lost_share
 from lut.calibration import calibrate
 from lut.certificate import certify
 from lut.machine import describe_machine
@@ -245,3 +245,9 @@ def test_every_network_counts_however_many_there_are() -> None:
         key = next(iter(blocks))
         learnt = calibration.block_ms(key, blocks[key]) / blocks[key]
         assert (learnt > 1.02) == (factor > 1.0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("half_mb", "lost"), [(5e-324, 1.0), (1e9, 0.0)])
+def test_the_share_that_is_lost_is_told_at_the_ends_of_the_range(half_mb: float, lost: float) -> None:
+    assert lost_share(np.array([1e-6, 1.0]), half_mb, 100.0).tolist() == [lost, lost]

@@ -16,13 +16,14 @@ from samples import bare_table, measured_again, scaled, small_spec, synthetic_ta
 from lut import LatencyModel, TableError, build_table, plan_table, save_table
 from lut.build import certificate_of, finished
 from lut.compare import compare_tables, merge_tables
+from lut.networks import network_key
 from lut.plot import plot_table
 from lut.table import LatencyTable, ReportedLatency
 from lut.verify import verify_table
 from profilers import Measurement, Profiler
 from profilers.device import find_device
-from profilers.measurement import SITTING_STRIDE
 from profilers.pace import Pace
+from profilers.visits import VISITS_PER_RESTART
 from search_spaces import SearchSpace, make_space
 
 SPACE = make_space(small_spec("nasbench-macro"))
@@ -77,7 +78,7 @@ def test_merging_keeps_the_pace_of_all() -> None:
     told = replace(bare, pace=pace)
     both = merge_tables([told, measured_again(told)], SPACE).pace
     assert both is not None and both.wall_ns == (5, 6, 5, 6) and both.after_wall_ns == (4, 4)
-    assert both.visits == (0, 17, SITTING_STRIDE, SITTING_STRIDE + 17)
+    assert both.visits == (0, 17, VISITS_PER_RESTART, VISITS_PER_RESTART + 17)
     assert merge_tables([told, measured_again(bare)], SPACE).pace == pace
     late = merge_tables([bare, measured_again(told)], SPACE).pace
     assert late is not None and late.visits == both.visits[2:]
@@ -106,6 +107,20 @@ def test_samples_are_not_counted_twice() -> None:
     for tables in ([table, table], [table, other, table], [table, one_block], [networks, table], [both, other]):
         with pytest.raises(TableError, match=r"found the same samples of .* leave one of the tables out"):
             merge_tables(tables, SPACE)
+
+
+def test_what_one_of_the_merged_tables_calibrates_with_certifies_nothing() -> None:
+    first = finished(synthetic_table(SPACE), SPACE)
+    held_out = [n for n in first.networks if n.role == "held_out"]
+    turned = []
+    for network in held_out[:3]:
+        key = network_key(network.architecture, "calibration")
+        turned.append(replace(network, role="calibration", measurement=replace(network.measurement, key=key)))
+    second = measured_again(replace(bare_table(SPACE), networks=tuple(turned)))
+    merged = merge_tables([first, second], SPACE)
+    assert merged.certificate is not None and merged.certificate.num_networks == len(held_out) - 3
+    assert merged.calibration is not None and first.calibration is not None
+    assert merged.calibration.num_networks == first.calibration.num_networks + 3
 
 
 def test_latencies_without_samples_do_not_merge() -> None:

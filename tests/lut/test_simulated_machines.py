@@ -13,8 +13,8 @@ from simulated_table import block_layers, network_layers, simulated_table
 
 from lut import LatencyTable
 from lut.build import block_counts, finished
-from profilers.measurement import SITTING_STRIDE
 from profilers.slowdown import slowdown
+from profilers.visits import VISITS_PER_RESTART
 from search_spaces import SearchSpace, SpaceSpec, make_space
 
 NUM_MACHINES = 30
@@ -22,7 +22,7 @@ WITHIN_FLOORS = 1.5
 LEAST_FLOOR = 0.01
 WORST_ERROR = 0.05
 
-QUIET = replace(ZEN1, noise=1e-6, sitting_noise=1e-6)
+QUIET = replace(ZEN1, noise=1e-6, restart_noise=1e-6)
 
 
 def _space(number: int) -> SearchSpace:
@@ -168,14 +168,14 @@ def test_every_block_alone_pays_for_its_call() -> None:
     assert simulate(dear, network).run_ns() - simulate(ZEN1, network).run_ns() == pytest.approx(100e3)
 
 
-def test_samples_come_in_the_rounds_and_sittings_of_a_worker() -> None:
+def test_samples_come_in_the_rounds_and_restarts_of_a_worker() -> None:
     table = simulated_table(ZEN1, SMALL, rounds=25)
     measurements = [*table.entries, *(n.measurement for n in table.networks)]
     num = len(measurements)
     visits = np.array([m.visits for m in measurements])
     assert visits.shape == (num, 25) and np.all(np.diff(visits, axis=1) > 0)
-    assert np.array_equal(np.unique(visits // SITTING_STRIDE, return_counts=True)[1], [10 * num, 10 * num, 5 * num])
-    for number, column in enumerate(np.sort(visits % SITTING_STRIDE, axis=0).T):
+    assert np.array_equal(np.unique(visits // VISITS_PER_RESTART, return_counts=True)[1], [10 * num, 10 * num, 5 * num])
+    for number, column in enumerate(np.sort(visits % VISITS_PER_RESTART, axis=0).T):
         assert np.array_equal(column, np.arange(num) + num * (number % 10))
     assert table == simulated_table(ZEN1, SMALL, rounds=25) != simulated_table(ZEN1, SMALL, rounds=25, seed=1)
 

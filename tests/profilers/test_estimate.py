@@ -12,8 +12,8 @@ from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
 from profilers.estimate import estimate_ms, first_run_ms, remove_common_mode, split_half_error, split_half_errors
-from profilers.measurement import SITTING_STRIDE
 from profilers.slowdown import slowdown
+from profilers.visits import VISITS_PER_RESTART
 
 
 def relative_errors(true_ms: np.ndarray, measurements: list[Measurement]) -> np.ndarray:
@@ -67,16 +67,16 @@ def test_failed_models_have_no_estimate() -> None:
     assert remove_common_mode([]) == []
 
 
-def test_halves_are_sittings_where_there_are_several() -> None:
-    """Two models, steady within each of four sittings; opening the second one anew changes it by 10 %."""
-    sitting = np.repeat(np.arange(4), 6)
-    visits = sitting * SITTING_STRIDE + np.arange(24)
+def test_halves_are_restarts_where_there_are_several() -> None:
+    """Two models, steady within each of four restarts; opening the second one anew changes it by 10 %."""
+    restart = np.repeat(np.arange(4), 6)
+    visits = restart * VISITS_PER_RESTART + np.arange(24)
     steady = Measurement(key="a", visits=tuple(2 * visits), wall_ns=(100_000,) * 24, cpu_ns=(1,) * 24)
     others = [
         Measurement(key=str(i), visits=tuple(2 * visits + 1), wall_ns=(100_000 + i,) * 24, cpu_ns=(1,) * 24)
         for i in range(5)
     ]
-    times = np.where(sitting % 2 == 1, 110_000, 100_000)
+    times = np.where(restart % 2 == 1, 110_000, 100_000)
     moved = Measurement(key="b", visits=tuple(2 * visits + 1), wall_ns=tuple(times), cpu_ns=(1,) * 24)
     errors = split_half_errors([steady, moved, *others])
     assert errors["a"] < 1e-3 and errors["b"] == pytest.approx(0.1 / 1.05, rel=0.01)
@@ -150,7 +150,7 @@ def test_groups_measured_at_different_speeds_are_brought_together() -> None:
         members = anchors + list(range(8 + session, NUM_MODELS, 2))
         for position in range(20 * len(members)):
             model = members[position % len(members)]
-            columns[model][0].append(session * SITTING_STRIDE + position)
+            columns[model][0].append(session * VISITS_PER_RESTART + position)
             columns[model][1].append(int(true_ms[model] * 1e6 * speed * rng.normal(1, 0.003)))
     measurements = [
         Measurement(key=str(i), visits=tuple(v), wall_ns=tuple(t), cpu_ns=(1,) * len(t))

@@ -20,9 +20,9 @@ import pytest
 from profilers import Device, MeasurementError, Model, Profiler, tuning
 from profilers.connection import Connection
 from profilers.errors import JournalError, WorkerLostError
-from profilers.profiler import ProfileResult
 from profilers.reference import Reference, difference
-from profilers.tune_tvm import tuned_trials
+from profilers.result import ProfileResult
+from profilers.worker_tvm_tuning import tuned_trials
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -246,7 +246,7 @@ def test_a_model_whose_visit_makes_the_worker_babble_fails_alone(
 
 @pytest.mark.parametrize("code", [*NO_EVENT.values(), *ROUND.values()], ids=[*NO_EVENT, *ROUND])
 def test_a_worker_whose_rounds_do_not_fit_is_given_up(code: str, models: list[Model], tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="lost [23] workers in a row on test: ") as caught:
+    with pytest.raises(MeasurementError, match=r"lost [23] workers in a row on test: ") as caught:
         _measured("round", code, models, tmp_path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
@@ -352,7 +352,7 @@ LINES = {
     "an unknown model": {**ROUND_LINE, "order": [0, 1, 2, 9]},
     "an unknown group": {**ROUND_LINE, "group": 5},
     "a group as text": {**ROUND_LINE, "group": "0"},
-    "an earlier sitting": {**ROUND_LINE, "sitting": -1},
+    "an earlier restart": {**ROUND_LINE, "sitting": -1},
     "half a pace": {**ROUND_LINE, "pace": [1]},
     "an unknown field": {**ROUND_LINE, "speed": 1},
     "a failure of nothing": {"failed": 9, "message": "m"},

@@ -18,8 +18,8 @@ import pytest
 from profilers import Device, Measurement, MeasurementError, Model, Profiler
 from profilers.connection import Connection
 from profilers.errors import JournalError, WorkerLostError
-from profilers.measurement import SITTING_STRIDE
-from profilers.transport import WORKERS
+from profilers.runtime import WORKERS
+from profilers.visits import VISITS_PER_RESTART
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
 
@@ -163,20 +163,20 @@ def test_continuing_a_journal_gives_the_same_as_one_run(tmp_path: Path, fake_mod
 
     assert [sample[1:] for sample in sequence(parts.measurements)] == [s[1:] for s in sequence(whole.measurements)]
     assert replace(parts, inference_s=0.0, measurements=()) == replace(whole, inference_s=0.0, measurements=())
-    sittings = {v // SITTING_STRIDE for m in parts.measurements for v in m.visits}
-    assert sittings == {0, 1}, "the worker that continued opened its models anew"
+    restarts = {v // VISITS_PER_RESTART for m in parts.measurements for v in m.visits}
+    assert restarts == {0, 1}, "the worker that continued opened its models anew"
 
 
 def test_models_are_opened_anew_every_ten_rounds(tmp_path: Path, fake_models: list[Model]) -> None:
     transport = FakeTransport(tmp_path)
     result = _profiler(transport, rounds=25).measure(fake_models, tmp_path / "j")
     for measurement in result.measurements:
-        assert list(Counter(v // SITTING_STRIDE for v in measurement.visits).values()) == [10, 10, 5]
+        assert list(Counter(v // VISITS_PER_RESTART for v in measurement.visits).values()) == [10, 10, 5]
     assert transport.num_started == 3
     # TVM's libraries take too long to be opened again.
     slow = replace(DEVICE, runtime="tvm", target="native")
     result = Profiler(device=slow, rounds=25, transport=transport).measure(fake_models, tmp_path / "k")
-    assert {v // SITTING_STRIDE for m in result.measurements for v in m.visits} == {0}
+    assert {v // VISITS_PER_RESTART for m in result.measurements for v in m.visits} == {0}
 
 
 def test_a_journal_of_other_models_or_devices_is_refused(tmp_path: Path, fake_models: list[Model]) -> None:
@@ -198,7 +198,7 @@ def test_an_unreadable_journal_is_refused(tmp_path: Path, fake_models: list[Mode
 @pytest.mark.parametrize("runtime", sorted(WORKERS))
 def test_a_hanging_worker_does_not_outlive_a_killed_parent(runtime: str) -> None:
     code = (
-        "from profilers.transport import WORKERS, LocalTransport\n"
+        "from profilers.runtime import WORKERS\nfrom profilers.transport import LocalTransport\n"
         f"connection = LocalTransport().start(WORKERS[{runtime!r}])\n"
         "connection.send({'command': 'none'})\n"
         "connection.receive(60)\n"
@@ -272,7 +272,7 @@ def test_groups_take_turns_and_share_anchors(memory_mb: float | None, tmp_path: 
     result = profiler.measure(models, tmp_path / "j")
     assert result.num_rounds == 20
     samples = [m.num_samples for m in result.measurements]
-    sessions = {v // SITTING_STRIDE for m in result.measurements for v in m.visits}
+    sessions = {v // VISITS_PER_RESTART for m in result.measurements for v in m.visits}
     if memory_mb is None:
         assert (result.num_groups, set(samples), sessions) == (1, {20}, {0, 1})
     else:
@@ -297,9 +297,9 @@ def test_pace_is_kept_with_the_rounds_and_asked_again_after_them(tmp_path: Path,
     assert again == few, "the journal has it"
     more = _profiler(transport, rounds=12).measure(fake_models, tmp_path / "j").pace
     assert more is not None and len(more.wall_ns) == 12
-    assert more.visits[3] == SITTING_STRIDE, "numbered as samples are"
+    assert more.visits[3] == VISITS_PER_RESTART, "numbered as samples are"
     assert min(more.after_wall_ns) > max(few.after_wall_ns), "asked again after the last round"
-    assert transport.num_started == 4, "a worker a call and one for the second sitting, none for the pace alone"
+    assert transport.num_started == 4, "a worker a call and one for the second restart, none for the pace alone"
 
 
 @pytest.mark.parametrize("misdeed", ["crash", "babble"])
@@ -375,10 +375,11 @@ def test_throttling_is_told_by_counters_and_by_a_raspberrys_flags(tmp_path: Path
 
 
 def test_throttled_rounds_are_kept_apart(tmp_path: Path) -> None:
+    from profilers.events import Round
     from profilers.journal import Journal
 
     journal = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])
-    journal.add_round(0, 0, [0, 1], [5, 6], [5, 6])
+    journal.add_round(0, 0, Round(event="round", order=(0, 1), wall_ns=(5, 6), cpu_ns=(5, 6)))
     journal.add_throttled_round(0, [1, 0], [50, 60])
     journal.close()
     again = Journal(tmp_path / "t.journal", {"seed": 0}, groups=[[0, 1]])

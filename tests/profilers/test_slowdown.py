@@ -13,9 +13,9 @@ from interleaved import NUM_MODELS, simulate
 
 from profilers import Measurement
 from profilers.estimate import estimate_ms
-from profilers.measurement import SITTING_STRIDE
 from profilers.pace import Pace
 from profilers.slowdown import Slowdown, slowdown
+from profilers.visits import visit_of
 
 VISITS = 40 * NUM_MODELS
 
@@ -85,12 +85,12 @@ def test_a_neighbour_that_was_there_all_the_time_and_then_went_is_told_by_the_pa
     )
 
 
-def test_a_sitting_that_was_slow_altogether_is_told() -> None:
-    """Three sittings of four are slow; within each, nothing changes."""
+def test_a_restart_that_was_slow_altogether_is_told() -> None:
+    """Three restarts of four are slow; within each, nothing changes."""
     disturbance = np.where(np.arange(VISITS) < VISITS // 4, 1.0, 1.5)
     _, measurements = simulate(disturbance, np.random.default_rng(0))
     length = VISITS // 4
-    sat = [replace(m, visits=tuple(v // length * SITTING_STRIDE + v % length for v in m.visits)) for m in measurements]
+    sat = [replace(m, visits=tuple(visit_of(*divmod(v, length)) for v in m.visits)) for m in measurements]
     assert slowdown(sat).by == pytest.approx(0.5, abs=0.03)
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnx_models.export import export_module
 from search_spaces import SPACES, Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Head
@@ -19,7 +20,6 @@ from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.skip import Skip
 from search_spaces.cost import block_cost
-from search_spaces.onnx_export import export_module
 
 _ACTS = ["relu", "relu6", "hswish", "silu"]
 _SHAPE = {

@@ -14,10 +14,11 @@ import torch
 from kept_files import DAMAGES, exchange
 from torch import nn
 
+from onnx_models.export import export_module
 from safe_files import WriteError
 from search_spaces import ExportError
 from search_spaces.blocks.conv import ConvBnAct
-from search_spaces.onnx_export import export_block, export_module
+from search_spaces.onnx_export import export_block
 
 BLOCK = ConvBnAct(in_channels=4, out_channels=8, input_size=6, kernel=3)
 

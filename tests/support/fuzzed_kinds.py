@@ -27,7 +27,6 @@ from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
 from hwnas.deployment_file import Deployment
 from hwnas.errors import RequestError, RunError
-from hwnas.export.binding import Sizes, bind
 from hwnas.records import read_record
 from hwnas.search.history import read_history
 from hwnas.search.tabular import load_tabular
@@ -40,12 +39,15 @@ from lut.build import certificate_of, finished
 from lut.importers import import_table
 from lut.machine import describe_machine
 from lut.overview import describe_table
+from onnx_models.binding import Sizes, bind
+from onnx_models.errors import ModelError
 from profilers import Model
+from profilers.collection import collect
 from profilers.device import load_devices
 from profilers.errors import DeviceError, JournalError, WorkerLostError
 from profilers.events import parse_event
 from profilers.journal import Journal
-from profilers.session import collect
+from profilers.worker_onnxruntime import DTYPES
 from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
 
@@ -261,10 +263,10 @@ def _make_onnx(folder: Path) -> None:
 
 
 def _read_onnx(folder: Path) -> object:
-    from profilers.external_data import size_bytes
+    from onnx_models.external_data import size_bytes
 
     with tempfile.TemporaryDirectory() as scratch:
-        bound = bind(folder / "m.onnx", Path(scratch), Sizes(side=8))
+        bound = bind(folder / "m.onnx", Path(scratch), Sizes(side=8), types=DTYPES)
         return size_bytes(bound.fixed)
 
 
@@ -379,7 +381,7 @@ KINDS = {
         read=lambda f: read_pairs(f / "pairs.txt", Path("test"), PAIRED),
         errors=REQUEST,
     ),
-    "onnx": Kind(make=_make_onnx, read=_read_onnx, errors=REQUEST),
+    "onnx": Kind(make=_make_onnx, read=_read_onnx, errors=(ModelError,)),
     "history": Kind(make=_make_history, read=lambda f: read_history(f / "h.jsonl"), errors=(RunError,), change=_lines),
     "checkpoint": Kind(make=_make_checkpoint, read=_read_checkpoint, errors=(RunError,)),
     "results": Kind(make=_make_results, read=_read_results, errors=(RunError,), change=_text_or_bytes),

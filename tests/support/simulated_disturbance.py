@@ -39,9 +39,9 @@ def samples_ns(
     return wall_ns, cpu_ns + TIMER_NS
 
 
-def sitting_factors(machine: Machine, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+def restart_factors(machine: Machine, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
     """What opening models anew changes: where they lie in memory."""
-    return np.exp(machine.sitting_noise * rng.standard_normal(shape))
+    return np.exp(machine.restart_noise * rng.standard_normal(shape))
 
 
 def _stretches(rng: np.random.Generator, num: int, share: float) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Processors that never were: what a simulated machine is made of, and a zoo of them drawn at random.
 
 `simulated_run` says how long a model takes on one, `simulated_table` makes the samples that a worker would, and
-`simulated_worker` lets commands reach one as a device. Needs numpy alone, since that worker starts anew every sitting.
+`simulated_worker` lets commands reach one as a device. Needs numpy alone, since that worker starts anew every restart.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Machine:
         overlap: share of the shorter of computing and loading that is hidden behind the longer.
         call_us: of a run, whatever is in it.
         operation_us: of each operation.
-        noise, sitting_noise: relative standard deviation of each sample, and of a model as long as it is open.
+        noise, restart_noise: relative standard deviation of each sample, and of a model as long as it is open.
         slow_clock, slow_share: the lower of two frequencies relative to the higher, and the share of time it is on.
         neighbour: what else runs: nothing, bursts that take the core, or streams through the memory.
         neighbour_share: share of time that it is at it.
@@ -79,7 +79,7 @@ class Machine:
     call_us: float
     operation_us: float = 0.5
     noise: float = 0.01
-    sitting_noise: float = 0.01
+    restart_noise: float = 0.01
     slow_clock: float = 1.0
     slow_share: float = 0.0
     neighbour: Neighbour = "none"
@@ -152,7 +152,7 @@ def random_machine(number: int) -> Machine:
         call_us=call_us,
         operation_us=operation_us,
         noise=rng.uniform(0.003, 0.02),
-        sitting_noise=rng.uniform(0.006, 0.014),
+        restart_noise=rng.uniform(0.006, 0.014),
         slow_clock=rng.uniform(0.75, 0.95) if has_steps else 1.0,
         slow_share=rng.uniform(0.05, 0.3) if has_steps else 0.0,
         neighbour=neighbour,

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from simulated_disturbance import conditions, samples_ns, sitting_factors
+from simulated_disturbance import conditions, restart_factors, samples_ns
 from simulated_machine import Layer, Machine
 from simulated_run import simulate
 from torch import nn
@@ -17,8 +17,8 @@ from lut import LatencyTable, Provenance
 from lut.networks import NetworkMeasurement, draw_networks
 from profilers import Measurement
 from profilers.device import find_device
-from profilers.measurement import SITTING_STRIDE
-from profilers.session import SITTING
+from profilers.session import ROUNDS_PER_RESTART
+from profilers.visits import VISITS_PER_RESTART
 from search_spaces import Block, SearchSpace
 
 FUSED = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, nn.Dropout, nn.Flatten)
@@ -95,19 +95,19 @@ def _layer(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> Layer:
 def _measured(
     machine: Machine, layers: dict[str, tuple[Layer, ...]], *, rounds: int, rng: np.random.Generator
 ) -> dict[str, Measurement]:
-    """Every model once a round in random order, opened anew every sitting, as `profilers.session` has it."""
+    """Every model once a round in random order, opened anew every restart, as `profilers.session` has it."""
     num = len(layers)
     runs_ns = np.array([simulate(machine, own).conditions_ns() for own in layers.values()])
     position = np.array([rng.permutation(num) for _ in range(rounds)])  # [rounds, models]
     moment = np.arange(rounds)[:, None] * num + position
-    sitting, round_of_sitting = np.divmod(np.arange(rounds), SITTING)
+    restart, round_of_restart = np.divmod(np.arange(rounds), ROUNDS_PER_RESTART)
     is_slow, is_busy = conditions(machine, rounds * num, rng)[:, moment]
-    factors = sitting_factors(machine, (sitting[-1] + 1, num), rng)[sitting]
+    factors = restart_factors(machine, (restart[-1] + 1, num), rng)[restart]
     # [rounds, models, runs]
     run_ns = runs_ns[np.arange(num), is_slow.astype(int), is_busy.astype(int)] * factors[..., None]
     wall_ns, cpu_ns = samples_ns(machine, run_ns[..., -1], is_busy, rng)
     first_ns, _ = samples_ns(machine, run_ns[..., 0], is_busy, rng)
-    visits = (sitting * SITTING_STRIDE + round_of_sitting * num)[:, None] + position
+    visits = (restart * VISITS_PER_RESTART + round_of_restart * num)[:, None] + position
     names = ("visits", "wall_ns", "cpu_ns", "first_ns")
     columns = (_integers(column) for column in (visits, wall_ns, cpu_ns, first_ns))
     return {

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from simulated_disturbance import conditions, samples_ns, sitting_factors
+from simulated_disturbance import conditions, restart_factors, samples_ns
 from simulated_machine import Machine, from_json, to_json
 from simulated_onnx import onnx_layers
 from simulated_run import NUM_RUNS, simulate
@@ -130,7 +130,7 @@ class SimulatedClock:
     def runner(self, index: int, path: str) -> Callable[[], None]:
         """What running the model of that file does: time passes."""
         conditions_ns = simulate(self._machine, onnx_layers(Path(path))).conditions_ns()
-        conditions_ns *= sitting_factors(self._machine, (), self._rng)
+        conditions_ns *= restart_factors(self._machine, (), self._rng)
         return lambda: self._run(index, conditions_ns)
 
     def _run(self, index: int, conditions_ns: np.ndarray) -> None:

@@ -1,22 +1,18 @@
-"""Static int8 of a trained network, calibrated on real images."""
+"""The static int8 form of a trained network that loses least, calibrated on real images."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 
-from hwnas.export.session import OnnxNetwork
-from lut.precision import without_unused_domains
-from search_spaces import ExportError
+from onnx_models.int8 import prepare, quantize, quantizing
+from onnx_models.session import OnnxNetwork
 
 METHODS = ("MinMax", "Entropy", "Percentile")
 """The methods by which ONNX Runtime takes ranges of activations from calibration images."""
@@ -49,7 +45,7 @@ def quantize_network(
     *,
     max_drop: float,
 ) -> Quantization:
-    """Write the float model in QDQ form, per-channel int8 weights and uint8 activations, by the best calibration.
+    """Write the float model in int8, by the best calibration.
 
     Where even the best loses more than `max_drop`, the layers that change the output most stay in float, one after the
     other in doubling numbers, until it does not, or all of them do.
@@ -87,61 +83,23 @@ def quantize_network(
     )
 
 
-class _Reader:
-    """Images one batch after the other, as onnxruntime's calibration asks for them."""
-
-    def __init__(self, name: str, images: Sequence[torch.Tensor]) -> None:
-        self._batches: Iterator[dict[str, np.ndarray]] = iter([{name: x.contiguous().numpy()} for x in images])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next input by name, None after the last."""
-        return next(self._batches, None)
-
-
 class _Work:
     """One model's quantizations in a folder of their own."""
 
     def __init__(self, path: Path, folder: Path, images: Sequence[torch.Tensor]) -> None:
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
         self._folder, self._images = folder, images
         self._prepared = folder / "prepared.onnx"
-        try:
-            quant_pre_process(path, self._prepared, skip_symbolic_shape=True)
-        except (ValueError, RuntimeError, DecodeError) as error:
-            raise ExportError(f"cannot quantize {path.name}: {error}") from error
+        with quantizing(path.name):
+            prepare(path, self._prepared)
         graph = onnx.load(self._prepared).graph
-        self._input = graph.input[0].name
         self._nodes = [node.name for node in graph.node if node.op_type in QUANTIZED]
 
     def quantized(self, method: str, *, excluded: Sequence[str] = (), only: str | None = None) -> Path:
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            CalibrationMethod,
-            QuantFormat,
-            QuantType,
-            quantize_static,
-        )
-
-        CalibrationDataReader.register(_Reader)
         draft = self._folder / f"{method}-{len(excluded)}-{only or 'all'}.onnx".replace("/", "_")
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
-                quantize_static(
-                    self._prepared,
-                    draft,
-                    _Reader(self._input, self._images[:8] if only else self._images),
-                    quant_format=QuantFormat.QDQ,
-                    per_channel=True,
-                    activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8,
-                    calibrate_method=getattr(CalibrationMethod, method),
-                    nodes_to_exclude=list(excluded),
-                    nodes_to_quantize=[only] if only else None,
-                )
-        except (ValueError, RuntimeError, TypeError, KeyError) as error:
-            raise ExportError(f"cannot quantize to int8 by {method}: {error}") from error
-        onnx.save(without_unused_domains(onnx.load(draft)), draft)
+        images = self._images[:8] if only else self._images
+        with quantizing(f"to int8 by {method}"):
+            batches = [x.contiguous().numpy() for x in images]
+            quantize(self._prepared, draft, batches, method=method, excluded=excluded, only=only)
         return draft
 
     def most_sensitive(self) -> list[str]:

@@ -1,21 +1,18 @@
-"""Torch against ONNX Runtime on real images."""
+"""Whether two models compute the same, by what they give."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-
-from hwnas.export.session import OnnxNetwork
-from hwnas.quantities import share
 
 TOLERANCE = 1e-4
-"""Largest difference between logits, relative to the largest logit where that is above 1."""
+"""Largest difference between outputs, relative to the largest of them where that is above 1."""
+
+Outputs = Sequence[Sequence[float | None]]
+"""Some values of every output of a model; None for what is not finite."""
 
 MIN_EQUAL_PREDICTIONS = 0.999
 
@@ -43,25 +40,6 @@ class Parity:
         return self.max_abs_difference <= limit and self.equal_predictions >= MIN_EQUAL_PREDICTIONS
 
 
-def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Parity:
-    """Run both on the same images.
-
-    Args:
-        module: in evaluation mode.
-        path: the ONNX file.
-        batches: x_NCHW and targets_N.
-    """
-    network = OnnxNetwork(path)
-
-    def outputs() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        for x_NCHW, _ in batches:
-            with torch.inference_mode():
-                expected_NK = module(x_NCHW).numpy()
-            yield expected_NK, network(x_NCHW).numpy()
-
-    return parity_of(outputs())
-
-
 def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Parity:
     """Return how far apart expected and found outputs [N, outputs] are, which come batch by batch."""
     differences, largest, equal = [], [], []
@@ -72,6 +50,22 @@ def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
     return Parity(
         max_abs_difference=float(np.max(differences)),
         max_abs_output=float(np.max(largest)),
-        equal_predictions=share(sum(int(part.sum()) for part in equal), sum(part.size for part in equal)),
+        equal_predictions=sum(int(part.sum()) for part in equal) / sum(part.size for part in equal),
         num_images=sum(map(len, equal)),
     )
+
+
+def difference(found: Outputs, expected: Outputs) -> str | None:
+    """Return by how much outputs differ from those expected, in words; None where they agree."""
+    sizes, expected_sizes = [len(values) for values in found], [len(values) for values in expected]
+    if sizes != expected_sizes:
+        return f"expected outputs of {expected_sizes} values, found {sizes}"
+    for found_values, values in zip(found, expected, strict=True):
+        limit = TOLERANCE * max([1.0, *(abs(v) for v in values if v is not None)])
+        for a, b in zip(found_values, values, strict=True):
+            if a is None or b is None:
+                if a is not b:
+                    return "infinity or no number in only one of the two"
+            elif abs(a - b) > limit:
+                return f"outputs differ by {abs(a - b):.3g}"
+    return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from search_spaces import ExportError
+from onnx_models.errors import ExportError
 
 
 def write_half_precision(path: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from kept_files import DAMAGES, exchange
 from samples import small_spec
 
-from lut.precision import in_precision
+from onnx_models.precision import in_precision
 from search_spaces import ExportError, make_space
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.onnx_export import export_block, export_network

@@ -6,20 +6,34 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
+from typing import TypeVar
 
+from onnx_models.external_data import size_bytes
 from profilers.errors import MeasurementError
-from profilers.external_data import size_bytes
 from profilers.grouping import share_out
-from profilers.measurement import SITTING_STRIDE, Measurement, Model
-from profilers.profiler import Profiler, ProfileResult
+from profilers.measurement import Model
+from profilers.result import ProfileResult
+from profilers.samples import Samples
+from profilers.settings import ProfilerSettings
+
+SettingsT = TypeVar("SettingsT", bound=ProfilerSettings)
 
 
-def measure_on_boards(profiler: Profiler, models: Sequence[Model], journal_path: Path) -> ProfileResult:
+def measure_on_boards(
+    profiler: SettingsT,
+    models: Sequence[Model],
+    journal_path: Path,
+    measure: Callable[[SettingsT, Sequence[Model], Path], ProfileResult],
+) -> ProfileResult:
     """Deal the models out to the boards, a few anchors to all of them, and join what they measure.
 
     What one board is faster than another is told by the anchors, as between groups of models on one board. Each board
     has a journal of its own beside `journal_path`, which is made once all are done; the same call continues.
+
+    Args:
+        measure: measures a board's share, given the same profiler with that board alone as its device.
 
     Raises:
         MeasurementError: a board could not measure its share; the others have finished theirs.
@@ -30,12 +44,12 @@ def measure_on_boards(profiler: Profiler, models: Sequence[Model], journal_path:
     progress = _Progress(profiler, len(shares))
     journals = [journal_path.with_name(f"{journal_path.name}.board{i}") for i in range(len(shares))]
 
-    def measure(board: int) -> ProfileResult:
+    def measure_share(board: int) -> ProfileResult:
         part = replace(profiler, device=single, on_progress=progress.of(board))
-        return part.measure([models[i] for i in shares[board]], journals[board])
+        return measure(part, [models[i] for i in shares[board]], journals[board])
 
     with ThreadPoolExecutor(len(shares)) as threads:
-        futures = [threads.submit(measure, board) for board in range(len(shares))]
+        futures = [threads.submit(measure_share, board) for board in range(len(shares))]
     if errors := [error for future in futures if (error := future.exception()) is not None]:
         raise MeasurementError(f"{len(errors)} of {len(shares)} boards failed: {errors[0]}") from errors[0]
     result = _joined(models, [future.result() for future in futures])
@@ -48,7 +62,7 @@ def measure_on_boards(profiler: Profiler, models: Sequence[Model], journal_path:
 class _Progress:
     """As far as the board that is furthest behind."""
 
-    def __init__(self, profiler: Profiler, num_boards: int) -> None:
+    def __init__(self, profiler: ProfilerSettings, num_boards: int) -> None:
         self._report = profiler.on_progress
         self._done = [0] * num_boards
         self._lock = threading.Lock()
@@ -66,14 +80,8 @@ class _Progress:
 
 
 def _joined(models: Sequence[Model], results: Sequence[ProfileResult]) -> ProfileResult:
-    found: dict[str, Measurement] = {}
-    shift = 0
-    for result in results:
-        latest = max((v for m in result.measurements for v in m.visits), default=0)
-        for measurement in result.measurements:
-            moved = replace(measurement, visits=tuple(v + shift for v in measurement.visits))
-            found[moved.key] = found[moved.key].joined(moved) if moved.key in found else moved
-        shift += (latest // SITTING_STRIDE + 1) * SITTING_STRIDE
+    samples = (Samples(measurements={m.key: m for m in r.measurements}) for r in results)
+    found = reduce(Samples.followed_by, samples).measurements
     first = results[0]
     return replace(
         first,

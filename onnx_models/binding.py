@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from hwnas.dataflow.files import require_regular
-from hwnas.errors import RequestError
-from profilers.external_data import external_files
+from onnx_models.errors import ModelError
+from onnx_models.external_data import external_files
+from safe_files import FileError, open_regular
 
 Shape = tuple[int | str | None, ...]
 """Sizes of a tensor; the name, or None, of what the model leaves free."""
@@ -52,19 +52,20 @@ class BoundModel:
     sizes: Mapping[str, int]
 
 
-def bind(path: Path, scratch: Path, sizes: Sizes) -> BoundModel:
+def bind(path: Path, scratch: Path, sizes: Sizes, *, types: Collection[str]) -> BoundModel:
     """Fix what a model leaves free: batches are 1, images as large as they are said to be.
 
     Args:
         scratch: a folder of its own for a copy with fixed dimensions.
+        types: element types of inputs that values can be made up for, by ONNX Runtime's names.
 
     Raises:
-        RequestError: the file is no model that can be opened, takes what cannot be made up, or nobody said how large a
+        ModelError: the file is no model that can be opened, takes what cannot be made up, or nobody said how large a
             free dimension is.
     """
     session = _opened(path)
     nodes = session.get_inputs()
-    _require_inputs(path, nodes, of_unknown_rank=_of_unknown_rank(path))
+    _require_inputs(path, nodes, types, of_unknown_rank=_of_unknown_rank(path))
     given: dict[str, int] = {}
     batches = {node.shape[0] for node in nodes if node.shape}
     shapes = {n.name: _fixed_shape(path, n.name, tuple(n.shape), batches, sizes, given) for n in nodes}
@@ -81,8 +82,11 @@ def _opened(path: Path) -> Any:
     import onnxruntime
 
     if not path.exists():
-        raise RequestError(f"no file {path}")
-    require_regular(path)
+        raise ModelError(f"no file {path}")
+    try:
+        open_regular(path).close()  # pipes would be waited for, devices read without end
+    except FileError as error:
+        raise ModelError(str(error)) from error
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -93,7 +97,7 @@ def _opened(path: Path) -> Any:
             str((node.name, node.type, node.shape))  # names that are no text end here
     except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"{path} is no ONNX model that can be opened: {why}") from error
+        raise ModelError(f"{path} is no ONNX model that can be opened: {why}") from error
     return session
 
 
@@ -106,20 +110,16 @@ def _of_unknown_rank(path: Path) -> set[str]:
     return {value.name for value in values if not value.type.tensor_type.HasField("shape")}
 
 
-def _require_inputs(path: Path, nodes: Sequence[Any], *, of_unknown_rank: set[str]) -> None:
-    from profilers.worker_onnxruntime import DTYPES
-
+def _require_inputs(path: Path, nodes: Sequence[Any], types: Collection[str], *, of_unknown_rank: set[str]) -> None:
     for node in nodes:
-        if node.type not in DTYPES:
-            known = ", ".join(_plain(name) for name in DTYPES)
-            raise RequestError(f"{path} takes {_plain(node.type)} as {node.name!r}, expected one of {known}")
+        if node.type not in types:
+            known = ", ".join(_plain(name) for name in types)
+            raise ModelError(f"{path} takes {_plain(node.type)} as {node.name!r}, expected one of {known}")
         if node.name in of_unknown_rank:
-            raise RequestError(f"{path} does not say how many axes {node.name!r} has; export it with a fixed shape")
+            raise ModelError(f"{path} does not say how many axes {node.name!r} has; export it with a fixed shape")
         if 0 in node.shape:
             words = _times(node.shape)
-            raise RequestError(
-                f"{path} takes nothing: {node.name!r} has the shape {words}; export it with a batch of 1"
-            )
+            raise ModelError(f"{path} takes nothing: {node.name!r} has the shape {words}; export it with a batch of 1")
 
 
 def _fixed_shape(
@@ -138,7 +138,7 @@ def _fixed_shape(
         else:
             chosen = sizes.side
         if chosen is None:
-            raise RequestError(
+            raise ModelError(
                 f"{path} does not fix how large {name!r} is, which latencies need: it takes {_times(shape)}; "
                 "give --input-size"
             )
@@ -152,9 +152,7 @@ def _with_shapes(path: Path, scratch: Path, shapes: Mapping[str, Sequence[int]])
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise RequestError(
-            f"{path} does not fix its input's shape, and is no ONNX file in which it could be"
-        ) from error
+        raise ModelError(f"{path} does not fix its input's shape, and is no ONNX file in which it could be") from error
     for value in model.graph.input:
         for dim, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
             dim.dim_value = size

@@ -12,8 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 from small_models import save_chain, save_graph, value
 
+from onnx_models.external_data import content_hash, external_files, parcel, size_bytes
 from profilers import Device, Model, Profiler
-from profilers.external_data import content_hash, external_files, parcel, size_bytes
 
 COPYING = Device(
     name="phone", runtime="onnxruntime", command=("env", sys.executable), copy=("cp", "{local}", "{remote}")

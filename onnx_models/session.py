@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,7 @@ import numpy as np
 import onnx
 import torch
 
-from hwnas.dataflow import Batches, Dataset
-from hwnas.export.pixels import PROBABILITIES
-
-TEST_BATCH = 256
-
+from onnx_models.pixels import PROBABILITIES
 
 FLOATS: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
@@ -75,12 +70,6 @@ class OnnxNetwork:
     def float_type(self) -> type[np.floating[Any]] | None:
         """The type that the images are given as; None where the model takes something else than floats."""
         return FLOATS.get(str(self.input.type))
-
-    def test_batches(self, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The test images as this model takes them, and their targets."""
-        if self.takes_pixels:
-            return dataset.test.parts(TEST_BATCH)
-        return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
     def raw(self, x_NCHW: torch.Tensor) -> list[Any]:
         """Return the outputs for each part of the images, which has the fixed batch size; the last is filled up."""

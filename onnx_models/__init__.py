@@ -1,0 +1,15 @@
+"""Everything that is done to ONNX models, for tables and for deployment alike.
+
+| module | what it does |
+| --- | --- |
+| `export` | writes torch modules as ONNX files; alone calls torch's exporter |
+| `precision`, `int8`, `best_int8`, `half_precision` | the same models in fewer bits |
+| `pixels` | preprocessing and softmax inside the graph |
+| `session` | runs a model in ONNX Runtime on this machine |
+| `parity`, `torch_parity` | tell whether two models compute the same |
+| `memory` | tells what a graph takes while it runs |
+| `binding` | fixes the dimensions that a model leaves free |
+| `external_data` | weights that lie in files beside the model |
+
+It knows neither search spaces nor devices. Whoever needs those, such as the export of a block, calls it from above.
+"""

@@ -1,0 +1,114 @@
+"""Static quantization to int8 in QDQ form: per-channel int8 weights, uint8 activations, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from onnx_models.errors import ExportError
+
+
+@contextlib.contextmanager
+def quantizing(what: str) -> Iterator[None]:
+    """Raise ExportError where a model cannot be quantized, for each of the quantizer's many errors."""
+    try:
+        yield
+    except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"cannot quantize {what}: {error}") from error
+
+
+def prepare(path: Path, prepared: Path) -> None:
+    """Write the model as the quantizer wants it: shapes inferred, BatchNorm and constants folded."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+
+
+def quantize(
+    prepared: Path,
+    target: Path,
+    batches: Sequence[NDArray[np.float32]],
+    *,
+    method: str = "MinMax",
+    excluded: Sequence[str] = (),
+    only: str | None = None,
+) -> None:
+    """Write a prepared model of one input with its layers in int8.
+
+    Args:
+        batches: inputs that the ranges of activations are taken from.
+        method: of calibration, by the names of ONNX Runtime's `CalibrationMethod`.
+        excluded: names of nodes that stay in float.
+        only: the name of the one node to quantize; None for all.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    CalibrationDataReader.register(_Reader)
+    name = onnx.load(prepared, load_external_data=False).graph.input[0].name
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+        quantize_static(
+            prepared,
+            target,
+            _Reader(name, batches),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, method),
+            nodes_to_exclude=list(excluded),
+            nodes_to_quantize=[only] if only else None,
+        )
+    onnx.save(_without_unused_domains(onnx.load(target)), target)
+
+
+def with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without the quantization of its input and the dequantization of its output."""
+    graph = model.graph
+    (graph_input,), (graph_output,) = graph.input, graph.output
+    first = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph_input.name), None)
+    last = next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] == graph_output.name), None)
+    if first is not None and all(n is first or graph_input.name not in n.input for n in graph.node):
+        graph_input.name = first.output[0]
+        graph_input.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        graph.node.remove(first)
+    if last is not None:
+        graph_output.name = last.input[0]
+        graph_output.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        graph.node.remove(last)
+    return model
+
+
+class _Reader:
+    """Inputs one batch after the other, as the quantizer's calibration asks for them."""
+
+    def __init__(self, name: str, batches: Sequence[NDArray[np.float32]]) -> None:
+        self._batches = iter([{name: batch} for batch in batches])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the next input by name, None after the last."""
+        return next(self._batches, None)
+
+
+def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without the operator sets that the quantizer names though no node is of them.
+
+    Older runtimes refuse models that name newer sets than they know.
+    """
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [imported for imported in model.opset_import if imported.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model

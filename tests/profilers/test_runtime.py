@@ -1,0 +1,78 @@
+"""Runtimes are records: what depends on which one it is reads them, and a further one is an entry and a worker."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from onnx_models.precision import Precision
+from profilers import Device, DeviceError, Model, Profiler
+from profilers.device import load_devices
+from profilers.errors import JournalError
+from profilers.runtime import RUNTIMES, Runtime, runtime_of
+from profilers.worker_options import OPTIONS, worker_options
+
+WORKER = """
+import json, sys
+for line in sys.stdin:
+    command = json.loads(line)
+    if command["command"] == "start": answer = {"event": "started", "own": "1"}
+    elif command["command"] == "open": answer = {"event": "opened", "index": command["index"]}
+    else:
+        for index in command["order"]:
+            if command["announce"]: print(json.dumps({"event": "visiting", "index": index}), flush=True)
+        times = [1000] * len(command["order"])
+        answer = {"event": "round", "order": command["order"], "wall_ns": times, "cpu_ns": times}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=RUNTIMES)
+def test_an_entry_names_what_there_is(runtime: Runtime) -> None:
+    assert runtime.worker.is_file()
+    assert {*runtime.device_fields} <= {field.name for field in fields(Device)}
+    assert runtime.required_fields.keys() <= {*runtime.device_fields}
+    assert {*runtime.options} <= OPTIONS.keys()
+    assert runtime.precisions and {*runtime.precisions} <= {*get_args(Precision)}
+
+
+def test_workers_are_told_what_their_runtime_takes() -> None:
+    assert worker_options(Device(name="a", runtime="onnxruntime", provider="cuda")) == {"provider": "cuda"}
+    told = worker_options(Device(name="b", runtime="tvm", target="native"))
+    assert (told["target"], told["rpc"], told["tuning"]) == ("native", None, None) and "provider" not in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("runtime: tvm", "runtime tvm needs a target, such as native"),
+        (
+            "{runtime: onnxruntime, target: native}",
+            "rpc, cross_compiler and tuning are tvm's; set runtime: tvm",
+        ),
+        ("{runtime: ./own.py, tuning: meta_schedule}", "and tuning are tvm's"),
+        ("{runtime: tvm, target: native, provider: cuda}", "ssh, command and provider are onnxruntime's"),
+    ],
+)
+def test_a_field_of_another_runtime_is_refused(settings: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "devices.yaml").write_text(f"mine: {settings}\n" if "{" in settings else f"mine:\n  {settings}\n")
+    with pytest.raises(DeviceError) as caught:
+        load_devices(tmp_path / "devices.yaml")
+    assert message in str(caught.value)
+
+
+def test_measurements_of_a_worker_that_was_changed_do_not_mix(tmp_path: Path) -> None:
+    worker, model = tmp_path / "own.py", tmp_path / "m.onnx"
+    worker.write_text(WORKER)
+    model.write_bytes(b"")
+    assert runtime_of(str(worker)).worker == worker
+    profiler = Profiler(device=Device(name="own", runtime=str(worker)), rounds=2)
+    for _ in range(2):
+        result = profiler.measure([Model(key="m", path=model)], tmp_path / "journal")
+        assert result.measurements[0].wall_ns == (1000, 1000)
+    worker.write_text(WORKER.replace("1000", "2000"))
+    with pytest.raises(JournalError, match=r"begun with another worker_sha256; .* --fresh"):
+        profiler.measure([Model(key="m", path=model)], tmp_path / "journal")
