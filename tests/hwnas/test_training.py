@@ -305,7 +305,7 @@ def test_progressive_shrinking_frees_kernel_then_depth_then_expansion() -> None:
     strategy, rng = ProgressiveShrinking(space, NO_LIMITS), np.random.default_rng(0)
 
     def drawn(phase: int) -> tuple[set[str], set[str]]:
-        rows = [space.describe(strategy.draw(phase, rng)) for _ in range(100)]
+        rows = [space.describe(strategy._draw(phase, rng)) for _ in range(100)]
         layers = {c for row in rows for c in row if c.startswith("k")}
         return layers, {c for row in rows for c in row if not c.startswith("k")}
 
