@@ -84,8 +84,8 @@ def test_nothing_is_asked_for_that_may_not_be_there() -> None:
                 name = node.args[1]
                 if isinstance(name, ast.Constant):
                     found.add(name.value)
+    # Of Pillow's pictures, the operating system, TVM's results and errors of the operating system.
     of_others = {"tag_v2", "posix_fallocate", "numpy", "filename"}
-    """Pillow's pictures, the operating system, TVM's results and errors of the operating system."""
     assert found <= of_others
 
 
