@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,11 @@ CONTRACTS: Mapping[str, PartKind] = {
     "agent": PartKind(
         name="agent",
         expected="a TrainingAgent's class, made as Agent(criterion=...)",
-        members=("default_criterion", "holds_out_classes", "num_outputs", "loss", "metrics"),
+        inherits="hwnas.agents:TrainingAgent",
+        members=(
+            *("default_criterion", "holds_out_classes", "search_metric", "judges_images_alone", "distillation"),
+            *("num_outputs", "loss", "metrics", "judging_pairs"),
+        ),
         keywords=("criterion",),
         by_function=False,
     ),
@@ -53,13 +57,15 @@ CONTRACTS: Mapping[str, PartKind] = {
     "training-strategy": PartKind(
         name="training strategy",
         expected="a TrainingStrategy, made as Strategy(space, constraint)",
+        inherits="hwnas.training:TrainingStrategy",
         members=("prepare", "accumulate"),
         arguments=("space", "constraint"),
     ),
     "search-agent": PartKind(
         name="search agent",
         expected="a SearchAgent, made as Agent(space, constraint, rng)",
-        members=("ask", "tell"),
+        inherits="hwnas.search:SearchAgent",
+        members=("ask", "tell", "reads_supernet", "reads_features", "reasons"),
         arguments=("space", "constraint", "rng"),
     ),
     "evaluator": PartKind(
@@ -85,7 +91,7 @@ def built_ins(kind: str) -> Mapping[str, Any]:
     return found
 
 
-def find(kind: str, name: str) -> Callable[..., Any]:
+def find(kind: str, name: str) -> Any:
     """The part of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
 
     Raises:
@@ -95,10 +101,9 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     if kind not in CONTRACTS:
         raise RequestError(f"a {kind} is a program, not a part that is imported: name its file in a devices file")
     try:
-        found: Callable[..., Any] = find_part(CONTRACTS[kind], name, known)
+        return find_part(CONTRACTS[kind], name, known)
     except ImportReferenceError as error:
         raise RequestError(str(error)) from error
-    return found
 
 
 def summary_line(part: object) -> str:

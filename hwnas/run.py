@@ -24,6 +24,7 @@ from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.records import read_record
 from hwnas.run_lock import alone_in
+from hwnas.search import SearchAgent
 from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng, seed_torch
 from lut import LatencyTable, load_table
@@ -308,9 +309,9 @@ class Run:
     def needs_supernet(self) -> bool:
         """Whether the search judges by the supernet's weights, or reads what it learnt."""
         config = self.config
-        reads = getattr(find("search-agent", config.search.agent), "reads_supernet", False)
+        agent: type[SearchAgent] = find("search-agent", config.search.agent)
         needed_later = config.retrain.inherit or config.retrain.distillation > 0
-        return config.search.evaluator == "supernet" or reads or needed_later
+        return config.search.evaluator == "supernet" or agent.reads_supernet or needed_later
 
     @property
     def tabular_path(self) -> Path:
@@ -333,8 +334,7 @@ class Run:
     def test_agent(self) -> TrainingAgent:
         """The training agent for scores on the test images, by the pairs that the data name where they do."""
         pairs = self.dataset.test_pairs
-        judging: Callable[[torch.Tensor], TrainingAgent] | None = getattr(self.agent, "judging_pairs", None)
-        return self.agent if pairs is None or judging is None else judging(pairs)
+        return self.agent if pairs is None else self.agent.judging_pairs(pairs)
 
     def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
         """Return what trains on a split: the agent, its criterion, and batches; classes are numbered without gaps."""

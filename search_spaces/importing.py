@@ -37,6 +37,7 @@ class PartKind:
         called_with: what the made thing is called with, where it is called.
         by_function: whether a function may make it, besides its class; else the class itself is wanted.
         has_own_arguments: whether it may be made from more than those.
+        inherits: where the class is that has defaults of members, `package.module:Name`; parts inherit from it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PartKind:
     called_with: tuple[str, ...] = ()
     by_function: bool = True
     has_own_arguments: bool = False
+    inherits: str | None = None
 
     def is_made_by(self, described: type) -> bool:
         """Return whether objects of that class are what the kind makes, as far as the class tells."""
@@ -58,7 +60,7 @@ class PartKind:
         if self.base is not None and not issubclass(described, self.base):
             return f"is no {self.base.__name__}"
         if missing := self.missing(described):
-            return f"has no {missing[0]!r}"
+            return f"has no {missing[0]!r}" + self.remedy(missing[0])
         method = getattr(described, "forward", described.__call__) if self.called_with else None
         if method is not None and not _takes(method, ("self", *self.called_with)):
             return f"is not called with {', '.join(self.called_with)}"
@@ -71,6 +73,25 @@ class PartKind:
         set_later = {*getattr(getattr(made_by, "__code__", None), "co_names", ())}
         set_later |= {*getattr(described, "__dataclass_fields__", ())}
         return [m for m in self.members if m not in set_later and not any(m in vars(c) for c in described.__mro__)]
+
+    def default(self, name: str) -> Any:
+        """Return the default of a member.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        if self.inherits is None:
+            raise AttributeError(name)
+        where, _, parent = self.inherits.partition(":")
+        return getattr(getattr(importlib.import_module(where), parent), name)
+
+    def remedy(self, member: str) -> str:
+        """Return where a missing member can be had from, to be added to a message; nothing where it has no default."""
+        try:
+            self.default(member)
+        except AttributeError:
+            return ""
+        return f": inherit from {self.inherits}, which has a default"
 
     def is_met_by(self, made: object) -> bool:
         """Return whether a made object is what the kind makes."""
@@ -173,8 +194,11 @@ def _misfit(kind: PartKind, part: object, *, may_be_silent: bool) -> str | None:
 
 
 def _wrong_class(kind: PartKind, part: type) -> str | None:
-    is_abstract = inspect.isabstract(part) or getattr(part, "_is_protocol", False)
-    unlike = kind.unlike(part) or ("is abstract" if is_abstract else None)
+    unlike = kind.unlike(part)
+    if unlike is None and (abstract := sorted(getattr(part, "__abstractmethods__", ()))):
+        unlike = f"is abstract, as it has no {abstract[0]!r} of its own"
+    if unlike is None and getattr(part, "_is_protocol", False):
+        unlike = "is abstract"
     return f"the class {part.__name__}, which {unlike}" if unlike else None
 
 
@@ -227,7 +251,9 @@ class _Maker:
         self._kind, self._name, self._part = kind, name, part
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(self.__dict__["_part"], attribute)
+        part, kind = self.__dict__["_part"], self.__dict__["_kind"]
+        # A function says nothing of what it makes.
+        return getattr(part, attribute) if hasattr(part, attribute) else kind.default(attribute)
 
     def __call__(self, *arguments: object, **keywords: object) -> Any:
         where = f"{self._kind.name} {self._name}: expected {self._kind.expected}"
@@ -238,5 +264,7 @@ class _Maker:
             at = f" ({line})" if line else ""
             raise ImportReferenceError(f"{where}; making it failed: {type(error).__name__}: {error}{at}") from error
         if not self._kind.is_met_by(made):
-            raise ImportReferenceError(f"{where}; it made a {type(made).__name__}")
+            missing = [name for name in self._kind.members if not hasattr(made, name)]
+            lacking = f", which has no {missing[0]!r}{self._kind.remedy(missing[0])}" if missing else ""
+            raise ImportReferenceError(f"{where}; it made a {type(made).__name__}{lacking}")
         return made

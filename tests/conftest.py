@@ -16,6 +16,14 @@ from samples import small_spec
 
 from search_spaces import SPACES, SearchSpace, make_space
 
+# Processes that tests start use the checkout's packages too, as pytest itself does by its setting pythonpath.
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-seconds", type=float, default=300, help="how long the slow run of tests/fuzz goes on")
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,14 @@
-"""What is installed is what the project promises."""
+"""The wheel holds what the project promises, and works without the checkout."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,39 +17,62 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"hwnas", "lut", "onnx_models", "profilers", "safe_files", "search_spaces"}
 
 
+def _run(*command: object, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout; nothing is downloaded to build it."""
+    for needed in ("build", "hatchling"):
+        pytest.importorskip(needed, reason=f"building a wheel needs {needed}")
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _run("-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
 
 
-def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel alone is installed into."""
+    if find_spec("pip") is None:
+        pytest.skip("installing a wheel needs pip")
+    folder = tmp_path_factory.mktemp("installed") / "site"
+    _run("-m", "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", folder, wheel, cwd=folder.parent)
+    return folder
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops - {t for t in tops if t.endswith(".dist-info")} == PACKAGES
     sources = {str(p.relative_to(ROOT)) for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
     templates = {str(p.relative_to(ROOT)) for p in (ROOT / "hwnas" / "templates").iterdir()}
-    assert sources | templates | {"profilers/devices.yaml"} == {
+    typed = {f"{package}/py.typed" for package in PACKAGES}
+    assert sources | templates | typed | {"profilers/devices.yaml"} == {
         n for n in names if not n.split("/")[0].endswith(".dist-info")
     }
 
 
-def test_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = (
-        "import sys; sys.path.insert(0, 'site')\n"
-        "import profilers, profilers.device as d\n"
-        "assert profilers.__file__.startswith(sys.argv[1]), profilers.__file__\n"
-        "print(sorted(d.load_devices()), d._shipped_file())"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "'cpu'" in done.stdout and f"{tmp_path}/site/profilers/devices.yaml" in done.stdout
+def test_what_is_installed_works_without_the_checkout(site: Path, tmp_path: Path) -> None:
+    alone = {**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    where = "import hwnas, lut, profilers, safe_files, search_spaces as s; print(hwnas.__file__, profilers.__file__)"
+    assert _run("-c", where, cwd=tmp_path, environment=alone).count(f"{site}/") == 2
+    command = site / "bin" / "hwnas"
+    assert "Usage: hwnas" in _run(command, "--help", cwd=tmp_path, environment=alone)
+    assert "nasbench-macro" in _run(command, "spaces", "--input-size", 32, cwd=tmp_path, environment=alone)
+    assert "rpi4" in _run(command, "devices", cwd=tmp_path, environment=alone)
+
+
+def test_tests_and_the_processes_that_they_start_use_the_checkout(tmp_path: Path) -> None:
+    import hwnas
+
+    found = _run("-c", "import hwnas, lut; print(hwnas.__file__); print(lut.__file__)", cwd=tmp_path).splitlines()
+    assert [hwnas.__file__, *found] == [str(ROOT / package / "__init__.py") for package in ("hwnas", "hwnas", "lut")]
 
 
 def test_installed_version_is_the_packages_own() -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Augmentation, Dataset, Split
 from search_spaces import Block, SpaceSpec
 from search_spaces.blocks.conv import ConvBnAct
@@ -55,14 +56,16 @@ def dense(spec: SpaceSpec) -> ChainSpace:
     return ChainSpace(spec, stem=[stem], layers=layers, choice_names=[*kernels, "skip"], head=[head])
 
 
-class Segmentation:
+class Segmentation(TrainingAgent):
     """Cross entropy per pixel; judged by the mean intersection over union of the classes."""
 
     default_criterion: ClassVar[str] = "cross-entropy"
-    holds_out_classes: ClassVar[bool] = False
 
     def __init__(self, *, criterion):
-        self.loss = criterion
+        self._criterion = criterion
+
+    def loss(self, outputs, targets_N):
+        return self._criterion(outputs, targets_N)
 
     @staticmethod
     def num_outputs(dataset):

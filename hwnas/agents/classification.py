@@ -10,13 +10,14 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
+from hwnas.agents.agent import TrainingAgent
 from hwnas.criteria import Criterion, SmoothedCrossEntropy
 from hwnas.dataflow.dataset import Dataset
 from hwnas.quantities import share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClassificationAgent:
+class ClassificationAgent(TrainingAgent):
     """Minimises its criterion over logits; the score is top-1 accuracy in 0 to 1.
 
     Subnets of a supernet are ranked by likelihood, which tells those apart that accuracy on a few thousand images
@@ -24,8 +25,7 @@ class ClassificationAgent:
     """
 
     default_criterion: ClassVar[str] = "cross-entropy"
-    holds_out_classes: ClassVar[bool] = False
-    search_metric: ClassVar[str] = "likelihood"
+    search_metric: ClassVar[str | None] = "likelihood"
     judges_images_alone: ClassVar[bool] = True
 
     criterion: Criterion = field(default_factory=SmoothedCrossEntropy)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from hwnas.criteria import Criterion, EmbeddingDistillation
+from hwnas.agents.agent import TrainingAgent
+from hwnas.criteria import Criterion, EmbeddingDistillation, TeacherLoss
 from hwnas.dataflow.dataset import Dataset
 from hwnas.errors import RequestError
 from hwnas.quantities import share
@@ -23,7 +24,7 @@ FALSE_ACCEPT_RATE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VerificationAgent:
+class VerificationAgent(TrainingAgent):
     """Trains embeddings; judges them by cosine on pairs of images of held-out identities.
 
     The score is the accuracy at the best threshold, in 0.5 to 1.
@@ -31,7 +32,7 @@ class VerificationAgent:
 
     default_criterion: ClassVar[str] = "arcface"
     holds_out_classes: ClassVar[bool] = True
-    distillation: ClassVar[EmbeddingDistillation] = EmbeddingDistillation()
+    distillation: ClassVar[TeacherLoss | None] = EmbeddingDistillation()
 
     criterion: Criterion
     pairs_P2: torch.Tensor | None = None

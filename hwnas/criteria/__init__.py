@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from hwnas.criteria.cross_entropy import SmoothedCrossEntropy
-from hwnas.criteria.distillation import Distillation, EmbeddingDistillation
+from hwnas.criteria.distillation import Distillation, EmbeddingDistillation, TeacherLoss
 from hwnas.criteria.focal import Focal
 from hwnas.criteria.metric import AdditiveAngularMargin, BatchHardTriplet
 
@@ -74,4 +74,5 @@ __all__ = [
     "EmbeddingDistillation",
     "Focal",
     "SmoothedCrossEntropy",
+    "TeacherLoss",
 ]

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch.nn import functional
+
+
+class TeacherLoss(Protocol):
+    """A network's outputs and those of its teacher to a loss."""
+
+    def __call__(self, outputs: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        """Return a scalar, averaged over the batch."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -74,18 +76,28 @@ class SearchResult:
 class SearchAgent(Protocol):
     """Proposes feasible architectures, never the same network twice, and learns from their evaluations.
 
-    An agent may have `reasons`, a mapping from what it proposed to why, for the history.
+    Made as `Agent(space, constraint, rng)`. Agents inherit from it, so that they have the defaults of what they say
+    nothing of.
+
+    Attributes:
+        reads_supernet: whether it is made with the trained supernet too, as `supernet=`.
+        reads_features: whether it is made with what cheap evaluators say of architectures too, as `features=`.
+        reasons: why each architecture was proposed, for the history.
 
     Raises, when it is made or asked:
         RequestError: no feasible architecture can be found.
     """
 
+    reads_supernet: ClassVar[bool] = False
+    reads_features: ClassVar[bool] = False
+    reasons: Mapping[Architecture, str] = MappingProxyType({})
+
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None: ...
 
+    @abstractmethod
     def ask(self, num: int) -> list[Architecture]:
-        """Up to `num` architectures in canonical form; none once no unseen feasible one can be found."""
-        ...
+        """Return up to `num` architectures in canonical form; none once no unseen feasible one can be found."""
 
+    @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take in how good the architectures asked for turned out to be."""
-        ...

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import RequestError
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.constraint import HardLimits
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
@@ -18,7 +18,7 @@ from search_spaces.supernet import ChoiceSupernet, Supernet
 NUM_ATTEMPTS = 200
 
 
-class DifferentiableAgent:
+class DifferentiableAgent(SearchAgent):
     """Proposes by the choice probabilities that the supernet holds: the most likely feasible one first, then samples.
 
     Without a supernet all choices are equally likely. The most likely architecture is mended where it breaks the
@@ -35,7 +35,7 @@ class DifferentiableAgent:
     ) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._log_probabilities = _log_probabilities(space, supernet)
         self._is_first = True
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
@@ -19,7 +19,7 @@ NUM_ATTEMPTS = 100
 """Children tried before a random architecture takes their place."""
 
 
-class EvolutionAgent:
+class EvolutionAgent(SearchAgent):
     """Mutation and crossover of the best so far (Guo et al. 2020, algorithm 1).
 
     Begins with random feasible architectures. A child that breaks the constraint or was proposed before is drawn again;
@@ -30,7 +30,7 @@ class EvolutionAgent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._parents: list[Evaluation] = []
         self._num_told = 0
 

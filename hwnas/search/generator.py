@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hwnas.errors import RequestError
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.constraint import HardLimits
 from hwnas.search.differentiable import most_likely_feasible
 from hwnas.search.gaussian_process import ChoiceProcess, Posterior
@@ -147,7 +147,7 @@ class ArchitectureGenerator:
         return kernel_BN @ torch.from_numpy(posterior.weights).float()
 
 
-class GeneratorAgent:
+class GeneratorAgent(SearchAgent):
     """Trains an architecture generator on what it evaluated, and proposes what it emits.
 
     Founders are spread over all costs below the constraint. From then on the generator is trained anew for every
@@ -158,7 +158,7 @@ class GeneratorAgent:
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._process = ChoiceProcess(num_decisions=len(space.decisions))
         self._told: list[Evaluation] = []
         self._num_trained = 0

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
 NUM_FOUNDERS = 10
 
 
-class LocalSearchAgent:
+class LocalSearchAgent(SearchAgent):
     """All neighbours of the best unexplored architecture, in random order (White et al. 2021, local search).
 
     A neighbour differs in one choice. As soon as one is better, its neighbourhood comes first; where all neighbours are
@@ -24,7 +24,7 @@ class LocalSearchAgent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._told: list[Evaluation] = []
         self._explored: set[Architecture] = set()
         self._centre: Evaluation | None = None

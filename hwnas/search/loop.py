@@ -48,7 +48,6 @@ def run_search(
         RequestError: there is no feasible architecture.
     """
     history: list[Evaluation] = []
-    reasons: Mapping[Architecture, str] = getattr(agent, "reasons", {})
     rivals = Rivals(num=give_up_below)
     with open_history(history_path) as lines:
         recorded = list(lines.records)
@@ -73,7 +72,7 @@ def run_search(
                     )
                 evaluation = Evaluation(architecture=architecture, score=judgement.score, costs=cost)
                 ended = time.monotonic()
-                seconds, reason = round(ended - started, 3), reasons.get(architecture)
+                seconds, reason = round(ended - started, 3), agent.reasons.get(architecture)
                 told = {**evaluation.as_dict(), **judgement.as_dict(), "seconds": seconds}
                 lines.append(told | ({"reason": reason} if reason else {}))
                 started = ended

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
@@ -16,7 +16,7 @@ NUM_ATTEMPTS = 100
 CROSSOVER_RATE = 0.9
 
 
-class Nsga2Agent:
+class Nsga2Agent(SearchAgent):
     """Score against every cost: parents by rank and crowding (Deb et al. 2002), sorted by pymoo (Blank and Deb 2020).
 
     Keeps a spread of good architectures from the cheapest to the most accurate, not the best one alone.
@@ -26,7 +26,7 @@ class Nsga2Agent:
         self._space = space
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._population: list[Evaluation] = []
         self._ranks: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._crowding: NDArray[np.float64] = np.zeros(0)

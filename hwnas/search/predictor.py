@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.constraint import HardLimits
 from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
 from hwnas.search.sampling import FeasibleSampler
@@ -31,7 +31,7 @@ CONFIDENCE = 3.5
 """The standard deviations that the upper confidence bound adds."""
 
 
-class PredictorAgent:
+class PredictorAgent(SearchAgent):
     """A Gaussian process over choices and costs scores every feasible candidate; the most promising are asked for.
 
     As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions):
@@ -53,7 +53,7 @@ class PredictorAgent:
         self._constraint = constraint
         self._features = features
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._told: list[Evaluation] = []
         self._process: ChoiceProcess | None = None
         self._num_fitted = 0

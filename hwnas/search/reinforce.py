@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.agent import Constraint, Evaluation, Space
+from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
@@ -17,7 +17,7 @@ BASELINE_DECAY = 0.9
 NUM_ATTEMPTS = 100
 
 
-class ReinforceAgent:
+class ReinforceAgent(SearchAgent):
     """A policy of independent choices, moved towards what scored above a running mean (Zoph and Le 2017).
 
     Advantages are divided by the running deviation of the scores, so that the learning rate fits any task.
@@ -26,7 +26,7 @@ class ReinforceAgent:
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._rng = rng
         self._sampler = FeasibleSampler(space, constraint, rng)
-        self.reasons = self._sampler.reasons
+        self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._logits = [np.zeros(len(d.choices)) for d in space.decisions]
         self._mean: float | None = None
         self._variance = 0.0

@@ -12,7 +12,7 @@ from hwnas.progress import Reporter
 from hwnas.report import write_report
 from hwnas.report.page import REPORT
 from hwnas.run import Run
-from hwnas.search import HardLimits
+from hwnas.search import HardLimits, SearchAgent
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.attempts import current_networks, exported_before, is_settled, replace_missed
 from hwnas.stages.export import export_networks
@@ -32,8 +32,8 @@ STAGES = ("train", "search", "retrain", "export")
 def require_possible(run: Run) -> None:
     """Raise what is wrong with a request before any work is done for it."""
     config = run.config
-    agent = find("search-agent", config.search.agent)
-    if config.search.proxies and not getattr(agent, "reads_features", False):
+    agent: type[SearchAgent] = find("search-agent", config.search.agent)
+    if config.search.proxies and not agent.reads_features:
         raise RequestError(
             f"agent {config.search.agent} makes no use of proxies; take the predictor, or no search.proxies"
         )

@@ -22,7 +22,16 @@ from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
 from hwnas.records import MAKE_AGAIN, as_record
 from hwnas.run import Run
-from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, RandomAgent, SearchResult, pareto_front
+from hwnas.search import (
+    Evaluation,
+    EvolutionAgent,
+    HardLimits,
+    Limit,
+    RandomAgent,
+    SearchAgent,
+    SearchResult,
+    pareto_front,
+)
 from hwnas.search.judgement import Judgement
 from hwnas.search.loop import Judge, run_search
 from hwnas.stages.finalists import Finalists, ranked, search_limits
@@ -259,9 +268,9 @@ class _Proxies(TypedDict):
 
 def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, object]:
     """Return what the run's agent is made with besides what all agents are: most know only scores."""
-    agent = find("search-agent", run.config.search.agent)
+    agent: type[SearchAgent] = find("search-agent", run.config.search.agent)
     extra: dict[str, object] = {}
-    if getattr(agent, "reads_supernet", False):
+    if agent.reads_supernet:
         extra["supernet"] = supernet
     if run.config.search.proxies:
         name = "search/proxies.json"

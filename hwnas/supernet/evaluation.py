@@ -54,7 +54,7 @@ class SupernetEvaluator:
 
         Only for agents that judge every image alone (`judges_images_alone`) is anything given up.
         """
-        if not getattr(self._agent, "judges_images_alone", False):
+        if not self._agent.judges_images_alone:
             return Judgement(score=self.score(architecture))
         subnet = self._recalibrated(architecture)
         outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -74,7 +74,7 @@ class SupernetEvaluator:
         return self._agent.metrics(self._recalibrated(architecture), self._validation)
 
     def _ranking(self, metrics: Mapping[str, float]) -> float:
-        return metrics[getattr(self._agent, "search_metric", next(iter(metrics)))]
+        return metrics[self._agent.search_metric or next(iter(metrics))]
 
     def _recalibrated(self, architecture: Architecture) -> nn.Module:
         subnet = self._supernet.subnet(architecture)

@@ -12,7 +12,7 @@ from torch import nn
 from hwnas.errors import RequestError
 from hwnas.search.constraint import HardLimits
 from hwnas.search.surrogate import AdditiveCosts
-from hwnas.training.strategy import Moment, Step
+from hwnas.training.strategy import Moment, Step, TrainingStrategy
 from search_spaces import SearchSpace
 from search_spaces.supernet import ChoiceSupernet, Supernet
 
@@ -26,7 +26,7 @@ FIRST_TEMPERATURE, LAST_TEMPERATURE = 5.0, 0.1
 """First and last temperatures of the Gumbel distribution, falling exponentially, about as in Wu et al. 2019."""
 
 
-class Differentiable(ABC):
+class Differentiable(TrainingStrategy, ABC):
     """Trains weights and logits over choices by one loss: the task's, and an augmented Lagrangian of the budgets.
 
     The expected cost under independent choices is exact for the additive surrogate of each budget's cost. Its

@@ -22,7 +22,7 @@ class StrictFairness(TrainingStrategy):
 
     def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of all paths, averaged."""
-        paths = self.paths(step.rng)
+        paths = self._paths(step.rng)
         total = torch.zeros((), device=step.x_NCHW.device)
         for path in paths:
             value = step.loss_of(path) / len(paths)
@@ -30,7 +30,7 @@ class StrictFairness(TrainingStrategy):
             total += value.detach()
         return total
 
-    def paths(self, rng: np.random.Generator) -> list[Architecture]:
+    def _paths(self, rng: np.random.Generator) -> list[Architecture]:
         """Paths that together hold every choice equally often, as far as the numbers of choices allow."""
         sizes = [len(d.choices) for d in self._space.decisions]
         num = max(sizes)

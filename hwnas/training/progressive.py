@@ -48,7 +48,7 @@ class ProgressiveShrinking(TrainingStrategy):
         is_first = moment.step == 0 or self._phase(moment.step - 1, moment.num_steps) != phase
         if is_first and phase == len(PHASES) and isinstance(supernet, ElasticSupernet):
             supernet.sort_channels()
-        outputs = supernet(step.x_NCHW, self.draw(phase, step.rng))
+        outputs = supernet(step.x_NCHW, self._draw(phase, step.rng))
         value = step.loss(outputs, step.targets_N)
         total = value
         if phase > 0:
@@ -58,7 +58,7 @@ class ProgressiveShrinking(TrainingStrategy):
         total.backward()
         return value.detach()
 
-    def draw(self, phase: int, rng: np.random.Generator) -> Architecture:
+    def _draw(self, phase: int, rng: np.random.Generator) -> Architecture:
         """A random architecture of those that are free in a phase."""
         return tuple(int(rng.choice(choices)) for choices in self._free[phase])
 

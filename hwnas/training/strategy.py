@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,7 +32,7 @@ class TaskLoss:
 
 def distillation_of(loss: Loss, *, temperature: float = 1.0) -> Loss:
     """Return the loss of outputs against a teacher's: that of the loss's task, else of logits at that temperature."""
-    own: Loss | None = getattr(loss.agent, "distillation", None) if isinstance(loss, TaskLoss) else None
+    own = loss.agent.distillation if isinstance(loss, TaskLoss) else None
     return Distillation(temperature=temperature) if own is None else own
 
 
@@ -68,7 +69,8 @@ class Step:
 class TrainingStrategy(Protocol):
     """Fills the gradients for one optimiser step from one batch.
 
-    Made as `Strategy(space, constraint)`; most have no use for the constraint that the search will have.
+    Made as `Strategy(space, constraint)`; most have no use for the constraint that the search will have. Strategies
+    inherit from it, so that they have the defaults of what they say nothing of.
     """
 
     def prepare(self, supernet: Supernet) -> None:
@@ -77,13 +79,13 @@ class TrainingStrategy(Protocol):
         Nothing, unless a strategy says otherwise.
         """
 
+    @abstractmethod
     def accumulate(self, step: Step) -> torch.Tensor:
         """Run forward and backward; all randomness comes from the step's, and nothing depends on earlier calls.
 
         Returns:
             The detached loss, for the log.
         """
-        ...
 
 
 def steps_of(

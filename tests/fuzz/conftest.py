@@ -6,20 +6,13 @@ from collections import Counter
 
 import pytest
 
-SECONDS = 300
-"""Of the slow run."""
-
 TRIED: Counter[tuple[str, str]] = Counter()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-seconds", type=float, default=SECONDS, help="how long the slow run goes on")
 
 
 @pytest.fixture(scope="session")
 def fuzz_seconds(pytestconfig: pytest.Config) -> float:
-    """How long the slow run goes on; the option is known where this folder is named."""
-    return float(pytestconfig.getoption("--fuzz-seconds", default=SECONDS))
+    """How long the slow run goes on."""
+    return float(pytestconfig.getoption("--fuzz-seconds"))
 
 
 @pytest.fixture(scope="session")

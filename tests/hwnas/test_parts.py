@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from command_line import run_cli
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import synthetic_table
 
 from hwnas.errors import RequestError
 from hwnas.generate import generate
-from hwnas.parts import KINDS, built_ins, find, summary_line
+from hwnas.parts import CONTRACTS, KINDS, built_ins, find, summary_line
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -113,6 +117,73 @@ def test_what_cannot_be_generated_is_said(kind: str, name: str, message: str, tm
     with pytest.raises(RequestError, match=message):
         generate(kind, name, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["test_there.py"]
+
+
+NAMES = {
+    "MyStrategy": ("my_strategy", "MyStrategy"),
+    "my-strategy": ("my_strategy", "MyStrategy"),
+    "my_strategy": ("my_strategy", "MyStrategy"),
+    "myStrategy": ("my_strategy", "MyStrategy"),
+    "My-Strategy_2": ("my_strategy_2", "MyStrategy2"),
+    "HTTPThing": ("http_thing", "HTTPThing"),
+    "MY_THING": ("my_thing", "MyThing"),
+    "Conv2D": ("conv2d", "Conv2D"),
+    "K3Block": ("k3_block", "K3Block"),
+    "plain": ("plain", "Plain"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_classes_and_functions_are_named_as_python_names_them(name: str, tmp_path: Path) -> None:
+    module, in_class = NAMES[name]
+    for kind in ("training-strategy", "space"):
+        path, test = generate(kind, name, tmp_path / kind)
+        assert (path.name, test.name) == (f"{module}.py", f"test_{module}.py")
+        part = module if kind == "space" else in_class
+        assert f"from {module} import {part}\n" in test.read_text()
+        assert callable(find(kind, f"{path}:{part}"))
+
+
+TAKEN = {
+    "class": "class is a keyword of Python",
+    "none": "none is a keyword of Python",
+    "Random": "random is a module of Python's standard library",
+    "lut": "lut is an installed package",
+    "Torch": "torch is an installed package",
+    "TestThing": "test_thing is a name by which pytest finds tests",
+    "conftest": "conftest is a name by which pytest finds tests",
+    "training-strategy": "the file uses TrainingStrategy for something else",
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_names_that_are_taken_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=f"the name {name!r} is taken: {TAKEN[name]}; give another"):
+        generate("training-strategy", name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+WORDS = ("Space", "data", "spec", "np", "path", "step", "Step", "x", "Block", "Agent", "import", "size", "rng")
+"""Names that templates use, or nearly."""
+
+
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    name=st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,12}", fullmatch=True) | st.sampled_from(WORDS) | st.text(max_size=5),
+)
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_any_name_gives_a_part_that_can_be_used_or_is_refused(kind: str, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path, test = generate(kind, name, Path(folder))
+        except RequestError as error:
+            assert len(str(error).splitlines()) == 1 and not list(Path(folder).iterdir())
+            return
+        assert path.stem.isidentifier() and path.stem == path.stem.lower()
+        compile(test.read_text(), test.name, "exec")
+        if kind in CONTRACTS:
+            part = re.search(rf"^from {path.stem} import (\w+)$", test.read_text(), re.MULTILINE)
+            assert part is not None and callable(find(kind, f"{path}:{part[1]}"))
 
 
 def test_references_to_nothing_are_said(tmp_path: Path) -> None:

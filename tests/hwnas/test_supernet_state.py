@@ -119,7 +119,7 @@ def test_no_agent_that_reads_the_supernet_changes_it(trained_run: tuple[Run, Sup
     run, supernet = trained_run
     no_limits = HardLimits(limits=())
     STRATEGIES["softmax"](run.space, no_limits).prepare(supernet)
-    reading = [agent for agent in AGENTS.values() if getattr(agent, "reads_supernet", False)]
+    reading = [agent for agent in AGENTS.values() if agent.reads_supernet]
     assert reading
     for agent in reading:
         before = _state(supernet)

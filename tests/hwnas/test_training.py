@@ -273,7 +273,7 @@ def test_smoothed_cross_entropy_by_hand() -> None:
 
 def test_fairness_trains_every_choice_once_per_step() -> None:
     space = make_space(small_spec("proxylessnas"))  # layers of 6 and of 7 choices
-    paths = StrictFairness(space, NO_LIMITS).paths(np.random.default_rng(0))
+    paths = StrictFairness(space, NO_LIMITS)._paths(np.random.default_rng(0))
     assert len(paths) == 7
     for column, decision in zip(zip(*paths, strict=True), space.decisions, strict=True):
         counts = [column.count(c) for c in range(len(decision.choices))]
@@ -305,7 +305,7 @@ def test_progressive_shrinking_frees_kernel_then_depth_then_expansion() -> None:
     strategy, rng = ProgressiveShrinking(space, NO_LIMITS), np.random.default_rng(0)
 
     def drawn(phase: int) -> tuple[set[str], set[str]]:
-        rows = [space.describe(strategy.draw(phase, rng)) for _ in range(100)]
+        rows = [space.describe(strategy._draw(phase, rng)) for _ in range(100)]
         layers = {c for row in rows for c in row if c.startswith("k")}
         return layers, {c for row in rows for c in row if not c.startswith("k")}
 

@@ -1,0 +1,65 @@
+"""The contract of training agents."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Protocol
+
+import torch
+
+from hwnas.criteria import Criterion, TeacherLoss
+from hwnas.dataflow.dataset import Dataset
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""Maps x_NCHW to a network's outputs."""
+
+
+class TrainingAgent(Protocol):
+    """Owns the criterion and the metrics of a task. Made as `Agent(criterion=...)`.
+
+    Agents inherit from it, so that they have the defaults of what they say nothing of.
+
+    Attributes:
+        default_criterion: where the configuration names none; see `hwnas.criteria.CRITERIA`.
+        holds_out_classes: whether it is judged on classes that were not trained on, instead of other images.
+        search_metric: the name of the metric that ranks a supernet's subnets; None for the score, the first of them.
+        judges_images_alone: whether metrics of part of the images estimate those of all, so that a search may compare
+            subnets by the first images and give up the hopeless.
+        distillation: the loss of outputs against a teacher's, for networks that learn from each other; None for that of
+            logits.
+    """
+
+    default_criterion: ClassVar[str]
+    holds_out_classes: ClassVar[bool] = False
+    search_metric: ClassVar[str | None] = None
+    judges_images_alone: ClassVar[bool] = False
+    distillation: ClassVar[TeacherLoss | None] = None
+
+    def __init__(self, *, criterion: Criterion) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def num_outputs(dataset: Dataset) -> int:
+        """Return the number of outputs that a network of the task has."""
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        """Return the scalar that one training step minimises."""
+
+    @abstractmethod
+    def metrics(self, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Mapping[str, float]:
+        """Return the metrics of a network on those batches, by name; the first is the score, higher is better."""
+
+    def judging_pairs(self, pairs_P2: torch.Tensor) -> TrainingAgent:
+        """Return the agent whose metrics compare those pairs of images; this one, unless its metrics compare images.
+
+        Args:
+            pairs_P2: [num, 2] positions of the images.
+        """
+        return self
+
+
+def score_of(agent: TrainingAgent, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Return the first metric: what the search maximises."""
+    return next(iter(agent.metrics(forward, batches).values()))

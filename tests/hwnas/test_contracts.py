@@ -1,0 +1,296 @@
+"""What the code reads from a part is in its protocol, with a default; built-in parts have nothing else to tell."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import run_cli
+from samples import SumConstraint, ToySpace, synthetic_table
+
+from hwnas.agents import TASKS, TrainingAgent
+from hwnas.criteria import CRITERIA, CriterionSpec, SmoothedCrossEntropy
+from hwnas.dataflow import Augmentation, Dataset, Split
+from hwnas.errors import RequestError
+from hwnas.parts import CONTRACTS, find
+from hwnas.search import AGENTS, SearchAgent
+from hwnas.training import STRATEGIES, TrainingStrategy
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+PROTOCOLS = {
+    "agent": (TrainingAgent, TASKS),
+    "search-agent": (SearchAgent, AGENTS),
+    "training-strategy": (TrainingStrategy, STRATEGIES),
+}
+"""Each kind's protocol and its built-ins."""
+
+BEYOND = {"GeneratorAgent": {"emit"}, "BinarisedPaths": {"weights"}, "GumbelMixture": {"weights"}}
+BEYOND |= {"SoftmaxMixture": {"weights"}}
+"""What `hwnas emit` asks its one agent for; what differentiable strategies have a base class of their own for."""
+
+PROBES = {"getattr", "hasattr"}
+
+
+def _public(owner: type) -> set[str]:
+    """The public names of a class that a protocol declares, or an implementation brings."""
+    own = [c for c in owner.__mro__ if c.__module__.partition(".")[0] in ("hwnas", "strict")]
+    names = {name for c in own for name in (*vars(c), *inspect.get_annotations(c))}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", PROTOCOLS)
+def test_a_kinds_members_are_those_of_its_protocol(kind: str) -> None:
+    protocol, _ = PROTOCOLS[kind]
+    assert sorted(CONTRACTS[kind].members) == sorted(_public(protocol))
+    methods = {name for name in _public(protocol) if callable(getattr(protocol, name, None))}
+    assert all(f"{name}: " in (inspect.getdoc(protocol) or "") for name in _public(protocol) - methods)
+    assert all(inspect.getdoc(getattr(protocol, name)) for name in methods)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, (_, built_ins) in PROTOCOLS.items() for name in sorted(built_ins)]
+)
+def test_built_in_parts_tell_nothing_that_no_protocol_knows(kind: str, name: str) -> None:
+    protocol, built_ins = PROTOCOLS[kind]
+    part = built_ins[name]
+    assert inspect.isclass(part) and protocol in part.__mro__
+    settings = {*inspect.signature(part).parameters}
+    assert _public(part) - _public(protocol) - settings - BEYOND.get(part.__name__, set()) == set()
+    if kind == "search-agent":
+        made = part(ToySpace(), SumConstraint(12), np.random.default_rng(0))
+        assert {attribute for attribute in vars(made) if not attribute.startswith("_")} <= _public(protocol)
+
+
+def _sources() -> Iterator[Path]:
+    spec = find_spec("hwnas")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent.rglob("*.py")
+
+
+def test_nothing_is_asked_for_that_may_not_be_there() -> None:
+    """A name that is looked up with a default is one that no protocol declares; those of others' objects are few."""
+    found = set()
+    for path in _sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PROBES:
+                name = node.args[1]
+                if isinstance(name, ast.Constant):
+                    found.add(name.value)
+    # Of Pillow's pictures, the operating system, TVM's results and errors of the operating system.
+    of_others = {"tag_v2", "posix_fallocate", "numpy", "filename"}
+    assert found <= of_others
+
+
+STRICT = '''
+"""Parts that have what their protocols declare, and fail loudly when asked for more."""
+
+import abc
+from typing import ClassVar
+
+import numpy as np
+import torch
+from hwnas.agents import TrainingAgent
+from hwnas.search import SearchAgent
+from hwnas.search.sampling import FeasibleSampler
+from hwnas.training.strategy import TrainingStrategy
+
+
+def _refuse(owner, name):
+    if name.startswith("_"):
+        raise AttributeError(name)
+    raise AssertionError(f"{owner} was asked for {name!r}, which no protocol declares")
+
+
+class Strict(type(SearchAgent)):
+    def __getattr__(cls, name):
+        _refuse(cls.__name__, name)
+
+
+class Part(metaclass=Strict):
+    def __getattr__(self, name):
+        _refuse(type(self).__name__, name)
+
+
+class Task(Part, TrainingAgent):
+    default_criterion: ClassVar[str] = "cross-entropy"
+
+    def __init__(self, *, criterion):
+        self._criterion = criterion
+
+    @staticmethod
+    def num_outputs(dataset):
+        return len(dataset.classes)
+
+    def loss(self, outputs, targets_N):
+        return self._criterion(outputs, targets_N)
+
+    def metrics(self, forward, batches):
+        with torch.inference_mode():
+            found = [(forward(x).argmax(dim=1) == targets).float().mean() for x, targets in batches]
+        return {"accuracy": float(np.mean(found))}
+
+
+class Random(Part, SearchAgent):
+    def __init__(self, space, constraint, rng):
+        self._sampler = FeasibleSampler(space, constraint, rng)
+
+    def ask(self, num):
+        return self._sampler.fill(num, lambda _: None)
+
+    def tell(self, evaluations):
+        pass
+
+
+class OnePath(Part, TrainingStrategy):
+    def __init__(self, space, constraint):
+        self._space = space
+
+    def accumulate(self, step):
+        value = step.loss_of(self._space.sample(step.rng))
+        value.backward()
+        return value.detach()
+
+
+class Forgetful:
+    """As Random, without the protocol's defaults."""
+
+    def __init__(self, space, constraint, rng):
+        pass
+
+    def ask(self, num):
+        return []
+
+    def tell(self, evaluations):
+        pass
+
+
+class Half(SearchAgent):
+    def ask(self, num):
+        return []
+
+
+def made(space, constraint, rng):
+    return Random(space, constraint, rng)
+
+
+def forgotten(space, constraint, rng):
+    return Forgetful(space, constraint, rng)
+'''
+
+
+@pytest.fixture
+def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where parts are that refuse to be asked for what is not declared."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strict.py").write_text(STRICT)
+    return "./strict.py"
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_a_search_asks_parts_for_nothing_that_is_not_declared(strict: str, tmp_path: Path) -> None:
+    spec = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+    save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
+    outcome = run_cli(
+        *("search", "--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128),
+        *("--task", f"{strict}:Task", "--agent", f"{strict}:Random", "--strategy", f"{strict}:OnePath"),
+        *("--set", "retrain.distillation=0.5", "--lut", "t.json", "--max-latency", "80%", "--out", "run"),
+        *("--json", "--quiet"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["budget_kept"] is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("agent", "Random", "class Random, which has no 'default_criterion'"),
+        ("search-agent", "Forgetful", "has no 'reads_supernet': inherit from hwnas.search:SearchAgent, which has a"),
+        ("search-agent", "Half", "which is abstract, as it has no 'tell' of its own"),
+    ],
+)
+def test_a_class_without_what_the_protocol_declares_is_told_where_to_have_it_from(
+    kind: str, name: str, message: str, strict: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        find(kind, f"{strict}:{name}")
+
+
+def test_a_function_has_the_defaults_and_what_it_makes_is_checked(strict: str) -> None:
+    assert find("search-agent", f"{strict}:made").reads_supernet is False
+    with pytest.raises(Exception, match="it made a Forgetful, which has no 'reads_supernet': inherit from"):
+        find("search-agent", f"{strict}:forgotten")(ToySpace(), SumConstraint(12), np.random.default_rng(0))
+
+
+def _dataset() -> Dataset:
+    images = torch.randint(0, 255, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    split = Split(images_NCHW=images, targets_N=torch.arange(40) % 4)
+    return Dataset(name="toy", classes=("a", "b", "c", "d"), train=split, test=split, augmentation=Augmentation())
+
+
+def _batches(split: Split) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(images.float(), targets) for images, targets in split.parts(10)]
+
+
+@pytest.fixture(params=sorted(TASKS))
+def agent(request: pytest.FixtureRequest) -> TrainingAgent:
+    """Every built-in training agent."""
+    return TASKS[request.param](criterion=SmoothedCrossEntropy())
+
+
+def _flat(num: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x_NCHW: x_NCHW.flatten(1)[:, :num]
+
+
+def test_training_agents_have_a_loss_that_can_be_minimised_and_finite_metrics(agent: TrainingAgent) -> None:
+    dataset = _dataset()
+    num = agent.num_outputs(dataset)
+    assert agent.default_criterion in CRITERIA and num >= 1
+    outputs = torch.randn(6, max(num, 4), requires_grad=True)
+    agent.loss(outputs, torch.arange(6) % 4).backward()
+    assert outputs.grad is not None and outputs.grad.abs().sum() > 0
+    metrics = agent.metrics(_flat(8), _batches(dataset.test))
+    assert np.isfinite([*metrics.values()]).all()
+    assert (agent.search_metric or next(iter(metrics))) in metrics
+
+
+def test_training_agents_that_judge_images_alone_have_metrics_of_parts_that_average(agent: TrainingAgent) -> None:
+    if not agent.judges_images_alone:
+        pytest.skip("its metrics compare images")
+    batches = _batches(_dataset().test)
+    of_parts = [next(iter(agent.metrics(_flat(4), [batch]).values())) for batch in batches]
+    assert np.mean(of_parts) == pytest.approx(next(iter(agent.metrics(_flat(4), batches).values())))
+
+
+def test_training_agents_by_pairs_are_training_agents(agent: TrainingAgent) -> None:
+    pairs_P2 = torch.tensor([[0, 4], [0, 1], [1, 5], [2, 3]])
+    judging = agent.judging_pairs(pairs_P2)
+    assert type(judging) is type(agent)
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(_dataset().test)
+    assert judging.metrics(_flat(8), batches).keys() == agent.metrics(_flat(8), batches).keys()
+
+
+@pytest.mark.parametrize("name", [name for name, agent in sorted(TASKS.items()) if agent.distillation is not None])
+def test_distillations_of_training_agents_are_least_for_the_teachers_outputs(name: str) -> None:
+    distillation = TASKS[name].distillation
+    assert distillation is not None
+    teacher = torch.randn(6, 8)
+    assert float(distillation(teacher, teacher)) == pytest.approx(0.0, abs=1e-6)
+    assert float(distillation(-teacher, teacher)) > 0
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+def test_criteria_give_a_scalar_whose_gradient_reaches_the_outputs(name: str) -> None:
+    criterion = CRITERIA[name](CriterionSpec(num_outputs=8, num_classes=8, label_smoothing=0.1))
+    outputs = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = criterion(outputs, torch.arange(12) % 4)
+    loss.backward()
+    assert loss.ndim == 0 and torch.isfinite(loss)
+    assert outputs.grad is not None and outputs.grad.abs().sum() > 0

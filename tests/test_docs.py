@@ -1,0 +1,258 @@
+"""Every command of the README and of docs/ is one that the command line takes; all that can be run here are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from command_line import run_cli
+from PIL import Image
+from samples import measured_again, small_spec, synthetic_table
+from simulated_machine import ZEN1
+from simulated_worker import write_devices
+
+from hwnas.cli.app import app
+from hwnas.config import load_config
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+pytestmark = pytest.mark.usefixtures("short_runs")
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a page, by its words."""
+
+    page: str
+    words: tuple[str, ...]
+
+    def begins_with(self, beginning: str) -> bool:
+        """Whether its first words are these."""
+        wanted = tuple(beginning.split())
+        return self.words[: len(wanted)] == wanted
+
+    def __str__(self) -> str:
+        return f"{self.page}: {' '.join(self.words)}"
+
+
+NOT_RUN = {
+    "python3 -m venv": "the network; .ci/run gives the README's two commands word for word",
+    ".venv/bin/pip": "the network, as above",
+    ".venv/bin/pytest": "the tests themselves",
+    ".venv/bin/ruff": "the tests do not lint; .ci/run does",
+    ".venv/bin/mypy": "the tests do not lint; .ci/run does",
+    "python3 -m build": "tests/test_wheel.py builds the wheel",
+    "python3 -m pip": "the network, on a board",
+    "git tag": "a release",
+    "sudo": "an administrator",
+    "hwnas devices check rpi4": "a board",
+    "hwnas profile --device rpi4": "a board",
+    "hwnas profile --device rpi4-qemu": "an emulated board; tests/profilers/test_boards.py has one",
+    "hwnas device serve": "serves until it is ended; tests/profilers/test_boards.py starts it",
+    "hwnas device track": "serves until it is ended; tests/profilers/test_boards.py starts it",
+    "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",
+    "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
+    "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
+    "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
+    "hwnas export run0": "the run before",
+}
+"""Beginnings of the commands that no test runs, and what they need. They are parsed like all others."""
+
+QUICK = (
+    "hwnas devices",
+    "hwnas spaces",
+    "hwnas list",
+    "hwnas new",
+    "hwnas lut show",
+    "hwnas lut plot",
+    "hwnas lut diff",
+    "hwnas lut merge",
+    "hwnas lut import",
+)
+"""Beginnings of those that run in the default suite too, on files that are there."""
+
+SIMULATED = ("--device", "sim", "--devices", "devices.yaml")
+SHORT = ("--epochs", "1", "--retrain-epochs", "1", "--evaluations", "4", "--train-images", "256")
+GIVEN_TABLE = ("--lut", "digits.lut.json", "--width", "0.25")
+SMALL = {
+    "hwnas profile": (*SIMULATED, "--input-size", "32", "--width", "0.25", "--networks", "20", "--rounds", "40"),
+    "hwnas lut verify": ("--devices", "devices.yaml", "--networks", "4"),
+    "hwnas lut adapt": (*SIMULATED, "--threads", "1", "--rounds", "20"),
+    "hwnas search --data digits": (*SHORT, *GIVEN_TABLE),
+    "hwnas search --strategy": (*SHORT, *GIVEN_TABLE, "--out", "run"),
+    "hwnas compare": ("--rounds", "10"),
+}
+"""What is added to commands, by their beginning, so that they take seconds and measure a machine that is simulated."""
+
+CHAPTERS = (("README.md", "docs/deploy.md"), ("docs/extend.md",), ("docs/latency.md",), ("docs/results.md",))
+"""Pages that go on from what those before them left."""
+
+
+def _blocks(page: Path, languages: str) -> Iterator[str]:
+    text = page.read_text(encoding="utf-8")
+    return (block[1] for block in re.finditer(rf"^```(?:{languages})\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+
+
+def _commands(page: Path) -> Iterator[Command]:
+    name = str(page.relative_to(ROOT))
+    for block in _blocks(page, "sh|console|bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            while words:
+                end = words.index("&&") if "&&" in words else len(words)
+                first = words[0].removeprefix(".venv/bin/") if words[0].endswith("/hwnas") else words[0]
+                yield Command(name, (first, *words[1:end]))
+                words = words[end + 1 :]
+
+
+COMMANDS = [command for page in PAGES for command in _commands(page)]
+OURS = [command for command in COMMANDS if command.words[0] == "hwnas"]
+
+
+def _needs(command: Command) -> str | None:
+    return next((needed for beginning, needed in NOT_RUN.items() if command.begins_with(beginning)), None)
+
+
+def _is_quick(command: Command) -> bool:
+    return _needs(command) is None and any(map(command.begins_with, QUICK))
+
+
+def test_all_blocks_of_commands_are_understood() -> None:
+    assert len(COMMANDS) > 40 and {c.page for c in OURS} > {page for chapter in CHAPTERS for page in chapter}
+    for page in PAGES:
+        unmarked = [b for b in _blocks(page, "") if re.match(r"(\$ )?(hwnas|pip|python3?) ", b)]
+        assert not unmarked, f"{page}: commands in a block that is not marked sh"
+
+
+@pytest.mark.parametrize("beginning", [*NOT_RUN, *QUICK, *SMALL])
+def test_what_is_said_of_commands_is_said_of_one_that_is_there(beginning: str) -> None:
+    assert any(command.begins_with(beginning) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", OURS, ids=str)
+def test_the_command_line_takes_it(command: Command) -> None:
+    """As far as it goes without running it: every word, flag and number."""
+    current: Any = typer.main.get_command(app)
+    context, rest = None, [*command.words[1:]]
+    while hasattr(current, "commands"):
+        assert rest and rest[0] in current.commands, f"{' '.join(command.words)}: no command {rest[:1]}"
+        context = current.context_class(current, info_name=rest[0], parent=context)
+        current, rest = current.commands[rest[0]], rest[1:]
+        if getattr(current, "invoke_without_command", False) and not rest:
+            return
+    current.make_context(command.words[-1], rest, parent=context)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.words[0].startswith("python")], ids=str)
+def test_programs_of_ours_are_there(command: Command) -> None:
+    made = ("bundle/predict.py", "test_my_strategy.py")
+    programs = [word for word in command.words if word.endswith(".py") and word not in made]
+    assert all((ROOT / program).is_file() for program in programs)
+
+
+def test_settings_in_yaml_are_settings(tmp_path: Path) -> None:
+    """Whole files and sections alike; the budget is a flag where they leave it out."""
+    num_read = 0
+    for page in PAGES:
+        for block in _blocks(page, "yaml"):
+            content = yaml.safe_load(block)
+            if isinstance(content, dict) and {"data", "search", "retrain", "max_latency"} & content.keys():
+                (tmp_path / "c.yaml").write_text(block)
+                load_config(tmp_path / "c.yaml", {"max_latency": "60%"})
+                num_read += 1
+    assert num_read >= 2
+
+
+def _prepare(folder: Path) -> None:
+    """Put what the pages take for granted into a folder: tables, pictures, settings, a simulated device."""
+    digits = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+    save_table(synthetic_table(make_space(digits), scale_ns=1e8), folder / "digits.lut.json")
+    table = synthetic_table(make_space(small_spec("nasbench-macro")))
+    for name in ("part1.json", "other.lut.json"):
+        save_table(table, folder / name)
+    save_table(measured_again(table), folder / "part2.json")
+    for name in ("photo.jpg", "picture.png"):
+        Image.new("RGB", (40, 30), (90, 120, 30)).save(folder / name)
+    settings = {
+        "data": {"name": "digits", "train_images": 256},
+        "space": {"width": 0.25},
+        "lut": "digits.lut.json",
+        "max_latency": "80%",
+        "supernet": {"epochs": 1},
+        "search": {"evaluations": 4},
+        "retrain": {"epochs": 1},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    write_devices(folder / "devices.yaml", sim=ZEN1)
+    shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
+
+
+def _published_table(folder: Path, benchmark_data: Path) -> None:
+    shutil.copy(benchmark_data / "published_tables" / "ofa_note10_224.yaml", folder / "note10_lookup_table.yaml")
+
+
+def _run(command: Command, folder: Path) -> None:
+    added = next((more for beginning, more in SMALL.items() if command.begins_with(beginning)), ())
+    if command.words[0] == "hwnas":
+        outcome = run_cli(*command.words[1:], *added)
+        code, err = outcome.code, outcome.err
+    else:
+        assert command.words[0] in ("python", "python3")
+        done = subprocess.run(
+            [sys.executable, *command.words[1:]], cwd=folder, capture_output=True, text=True, check=False
+        )
+        code, err = done.returncode, done.stdout + done.stderr
+    assert code == 0, f"{command}: {err}"
+
+
+@pytest.mark.parametrize("command", [c for c in OURS if _is_quick(c)], ids=str)
+def test_quick_commands_do_what_they_say(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _prepare(tmp_path)
+    shutil.copy("part1.json", "cpu.lut.json")
+    if command.begins_with("hwnas lut import"):
+        _published_table(tmp_path, request.getfixturevalue("benchmark_data"))
+    before = {*tmp_path.rglob("*")}
+    _run(command, tmp_path)
+    output = [after for flag, after in zip(command.words, command.words[1:], strict=False) if flag == "-o"]
+    assert {tmp_path / name for name in output} <= {*tmp_path.rglob("*")} - before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=" and ".join)
+def test_pages_can_be_followed_from_the_first_command_to_the_last(
+    chapter: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _prepare(tmp_path)
+    for page in chapter:
+        for command in _commands(ROOT / page):
+            if _needs(command) is not None:
+                continue
+            if command.begins_with("hwnas lut import"):
+                _published_table(tmp_path, request.getfixturevalue("benchmark_data"))
+            if command.begins_with("hwnas compare"):
+                shutil.copy("bundle/model.onnx", "other.onnx")
+            _run(command, tmp_path)
+
+
+def test_every_command_is_run_or_said_to_need_something() -> None:
+    in_chapters = {page for chapter in CHAPTERS for page in chapter}
+    left = [c for c in COMMANDS if c.page not in in_chapters and _needs(c) is None and not _is_quick(c)]
+    assert left == []
