@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.completion import names_of, one_of, precisions
 from hwnas.cli.ranges import ranged
 
 NUM_NETWORKS, ROUNDS = 50, 80
@@ -15,8 +16,10 @@ NUM_NETWORKS, ROUNDS = 50, 80
 
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
-    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")] = "fbnet-s",
-    device: Annotated[str, typer.Option(help="Device; see hwnas devices.")] = "cpu",
+    space: Annotated[
+        str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))
+    ] = "fbnet-s",
+    device: Annotated[str, typer.Option(help="Device; see hwnas devices.", autocompletion=names_of("device"))] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
     channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
@@ -24,9 +27,13 @@ def profile(
     width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
     threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
     batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 or int8.", autocompletion=precisions)] = "fp32",
     tuning: Annotated[
-        str | None, typer.Option(help="none or meta_schedule (see hwnas tune), instead of the device's own.")
+        str | None,
+        typer.Option(
+            help="none or meta_schedule (see hwnas tune), instead of the device's own.",
+            autocompletion=one_of(("none", "meta_schedule")),
+        ),
     ] = None,
     networks: Annotated[
         int | None,

@@ -24,6 +24,7 @@ from samples import synthetic_table
 
 import hwnas.stages
 from hwnas.cli.app import app
+from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
 from hwnas.run import Run
@@ -86,6 +87,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "emit": ("run", "45%"),
     "report": ("run",),
     "watch": ("run",),
+    "settings": (),
     "spaces": (),
     "list": ("criterion",),
     "new": ("criterion", "mine"),
@@ -234,6 +236,7 @@ CASES: dict[str, dict[str, Case]] = {
     "emit": {"--lut": Case("u.json", "u.json"), "--space": Case("spos", "spos"), "--json": Case(None, '"budget_ms"')},
     "report": {"--space": Case("spos", "spos")},
     "watch": {"--space": Case("spos", "spos"), "--port": Case(7777, "port 7777")},
+    "settings": {"--json": Case(None, '"meaning"')},
     "spaces": {
         "--input-size": Case(16, "at 3x16x16"),
         "--classes": Case(7, "7 classes"),
@@ -297,6 +300,8 @@ def _options() -> Iterator[tuple[str, Any]]:
     """Every option of every command, those of groups with commands of their own included."""
 
     def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(command, RunCommand):
+            command = command.make_context(name, [], resilient_parsing=True).command
         for inner_name, inner in getattr(command, "commands", {}).items():
             yield from walk(inner, f"{name} {inner_name}".strip())
         if name:  # of the program itself there are only those that set up completion in a shell
