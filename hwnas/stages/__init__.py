@@ -16,6 +16,7 @@ from hwnas.search import HardLimits
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.attempts import current_networks, exported_before, is_settled, replace_missed
 from hwnas.stages.export import export_networks
+from hwnas.stages.forecast import foretell
 from hwnas.stages.limits import require_feasible, require_small_enough_graphs
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
@@ -89,6 +90,8 @@ def _is_finished(run: Run) -> bool:
 
 
 def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None:
+    if not run.has_begun:
+        foretell(run, last, num_processes=group.size)
     latency = prepare_latency(run)
     constraint = hard_limits(run, latency)
     if not run.has_begun:

@@ -92,7 +92,10 @@ def test_one_table_or_the_configuration_has_the_range_of_every_numeric_flag() ->
         for name, parameter in get_params_from_function(callback).items():
             if parameter.annotation in (int, float, int | None, float | None):
                 (option,) = _options(callback, name)
-                known = [of_settings[option.param_decls[0]]] if option.param_decls else RANGES.values()
+                flag = next(
+                    (decl for decl in (option.default, *(option.param_decls or ())) if decl in of_settings), None
+                )
+                known = RANGES.values() if flag is None else [of_settings[flag]]
                 assert (option.min, option.max) in known, f"{command} {name}: expected ranged(...)"
 
 
