@@ -60,6 +60,9 @@ def compare(
         Question(dataset=dataset, output=output, input_size=input_size),
         reporter=reporter,
     )
+    for row in rows:
+        if input_size is not None and input_size not in row["bound"].values():
+            reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")
     if as_json:
         print_json(rows)
         return

@@ -154,10 +154,17 @@ def export(
 
 
 def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *, as_json: bool, quiet: bool) -> None:
+    from hwnas.cli.setting_flags import settings_by_flag
     from hwnas.progress import Reporter
     from hwnas.run import Run
+    from hwnas.stages import is_finished
 
-    _work(Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved), last, as_json=as_json)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    flags = {setting.name: flag for flag, settings in settings_by_flag().items() for setting in settings}
+    given = ", ".join(flags[name] for name, place in moved.items() if place is not None)
+    if given and last == "export" and is_finished(run):
+        run.reporter.warn(f"{folder} is finished, and told from its folder alone: {given} has no effect")
+    _work(run, last, as_json=as_json)
 
 
 def _work(run: Run, last: str, *, as_json: bool) -> None:

@@ -65,7 +65,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     """
     assert last in STAGES
     run.require_same_settings()
-    if last == "export" and _is_finished(run):
+    if last == "export" and is_finished(run):
         return read_summary(run) if os.environ.get("RANK", "0") == "0" else None
     require_possible(run)
     with started_group(run.config.supernet.accelerator) as group:
@@ -80,7 +80,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
                     (run.folder / SPEED).unlink(missing_ok=True)  # the machine's when the run begins is another
 
 
-def _is_finished(run: Run) -> bool:
+def is_finished(run: Run) -> bool:
     """Return whether nothing is left to be done; the report is written last."""
     has_all = all((run.folder / name).exists() for name in ("search/result.json", REPORT))
     try:
@@ -125,4 +125,4 @@ def _assist(run: Run, group: Group) -> None:
     train_supernet(quiet, hard_limits(quiet, prepare_latency(quiet)), group)
 
 
-__all__ = ["STAGES", "run_stages"]
+__all__ = ["STAGES", "is_finished", "run_stages"]

@@ -541,6 +541,19 @@ def test_a_complete_table_is_not_taken_for_a_larger_one_or_one_by_another_seed()
         assert outcome.code == 2 and "t.json is complete" in outcome.err and words in outcome.err, outcome
 
 
+def test_a_dry_run_says_what_limits_the_work_and_what_becomes_of_what_is_there() -> None:
+    line = ("profile", *SPACE, "--dry-run", "-o")
+    assert len(run_cli(*line, "new.json").out.splitlines()) == 1
+    assert "would be checked, and nothing measured" in run_cli(*line, "t.json").out
+    assert "t.json would be measured again, and what is there discarded" in run_cli(*line, "t.json", "--fresh").out
+    Path("new.json.journal").touch()
+    assert "what is measured of new.json already would be kept" in run_cli(*line, "new.json").out
+    assert "new.json would be measured again" in run_cli(*line, "new.json", "--fresh").out
+    assert "measuring would end after 0.1 min" in run_cli(*line, "x.json", "--max-minutes", 0.1).out
+    assert "in groups, of about 9 MB each" in run_cli(*line, "x.json", "--memory-mb", 9).out
+    assert {path.name for path in Path().glob("*.json*")} == {"t.json", "new.json.journal"}
+
+
 @pytest.mark.parametrize("budget", ["0,1ms", "5min", "nan", "inf", "150%", "0%", "1e400ms", "5", "", "ms", "%", "0ms"])
 def test_what_is_no_budget_is_refused_wherever_budgets_are_given(budget: str) -> None:
     for line in (("emit", "run", budget), ("search", "--max-latency", budget), ("search", f"--budgets={budget}")):
