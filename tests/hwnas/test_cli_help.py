@@ -12,12 +12,12 @@ import typer
 from command_line import run_cli
 
 import hwnas
+from hwnas.augmentation import Augmentation
 from hwnas.cli.app import app
 from hwnas.cli.arguments import all_callbacks
 from hwnas.cli.commands import RunCommand
 from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
 from hwnas.config import RunConfig, load_config
-from hwnas.dataflow.augmentation import Augmentation
 from hwnas.settings import PANELS, About, parse_setting, settings_of
 from profilers.device import load_devices
 from search_spaces import SPACES
