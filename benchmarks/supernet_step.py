@@ -57,7 +57,7 @@ def main() -> None:
 
 def steps(module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], forward: object) -> Iterator[float]:
     """Seconds of one training step after the other, by the project's own trainer."""
-    config = TrainingConfig()
+    config = TrainingConfig(epochs=1)
     module.to(memory_format=torch.channels_last).train()
     optimizer = _make_optimizer(module, config)
     criterion = SmoothedCrossEntropy(label_smoothing=0.1)

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
 from hwnas.records import STRICT
-from safe_files import FileError, dump_yaml, expanded, parse_yaml, read_yaml
+from hwnas.settings import About
+from safe_files import FileError, dump_yaml, expanded, read_yaml
 
 
 def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
@@ -40,163 +41,276 @@ TABULAR = "tabular:"
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SpaceConfig:
-    """The networks to search among: a built-in space, a YAML file, or `./file.py:Name`.
+    """The networks to search among: a built-in space, a YAML file, or `./file.py:Name`; the channels are the data's."""
 
-    The channels are the data's; so is the input size unless given. The outputs are the task's: the classes, or 128
-    features of an embedding.
-    """
-
-    name: _Name = "nasbench-macro"
-    input_size: Annotated[int, Field(ge=4, le=4096)] | None = None
-    width: Annotated[float, Field(ge=0.05, le=16)] = 1.0
-    outputs: _Count | None = None
+    name: Annotated[_Name, About("Search space; see hwnas spaces.", flag="--space", panel="What", names="space")] = (
+        "nasbench-macro"
+    )
+    input_size: Annotated[
+        Annotated[int, Field(ge=4, le=4096)] | None,
+        About("Pixels a side [the data's].", flag="--input-size", panel="What"),
+    ] = None
+    width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
+    outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
-    """The data to learn. `train_portion` of the training images train the supernet, the others drive the search.
+    """The data to learn."""
 
-    By default 0.8, or all of them where the data bring validation images, which then drive the search.
-    `augmentation` replaces the data set's own. With `skip_broken_images` files that cannot be read are left out.
-    """
-
-    name: _Name = "digits"
-    root: _Path = Path("data")
-    train_portion: _Fraction | None = None
-    augmentation: Augmentation | None = None
-    train_images: _Count | None = None
-    validation_images: _Count | None = None
-    skip_broken_images: bool = False
+    name: Annotated[
+        _Name, About("Data set; see hwnas list dataflow.", flag="--data", panel="Data", names="dataflow")
+    ] = "digits"
+    root: Annotated[_Path, About("Folder or archive of the data.", flag="--data-root", panel="Data")] = Path("data")
+    train_portion: Annotated[
+        _Fraction | None,
+        About(
+            "Share of the training images that train the supernet; the others drive the search "
+            "[0.8, or all where the data bring validation images, which then drive it]."
+        ),
+    ] = None
+    augmentation: Annotated[
+        Augmentation | None,
+        About(
+            "Random changes of training images, such as {crop: 0.08, flip: true, operations: 2, magnitude: 0.3, "
+            "cutout: 8, shift: 4} [the data set's]."
+        ),
+    ] = None
+    train_images: Annotated[
+        _Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
+    ] = None
+    validation_images: Annotated[
+        _Count | None,
+        About("Evaluate networks on only so many images [all].", flag="--validation-images", panel="Data"),
+    ] = None
+    skip_broken_images: Annotated[
+        bool, About("Leave out files that cannot be read.", flag="--skip-broken-images", panel="Data")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
-    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
+    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay."""
 
-    The criterion is the task's own unless given. With `images_per_class` batches are balanced: so many images of as
-    many classes as fit, as losses on pairs and triplets need it. With `gradient_accumulation` a batch goes through in
-    so many parts, one after the other, for batches that do not fit in memory; BatchNorm then sees the parts.
-
-    The accelerator is where training runs; with `mixed_precision` convolutions and products are computed in bfloat16.
-    """
-
-    epochs: _Count = 60
-    batch_size: _Count = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
-    ema_decay: _Fraction | None = None
-    criterion: _Name | None = None
-    images_per_class: _Count | None = None
-    gradient_accumulation: _Count = 1
-    accelerator: Literal["cpu", "cuda"] = "cpu"
-    mixed_precision: bool = False
+    epochs: _Count
+    batch_size: Annotated[_Count, About("Images a step.")] = 64
+    learning_rate: Annotated[float, Field(gt=0), About("Learning rate after the warm-up.")] = 0.1
+    warmup_epochs: Annotated[
+        float, Field(ge=0), About("Epochs in which the learning rate rises; half of all at most.")
+    ] = 2.0
+    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum; 0 for none.")] = 0.9
+    weight_decay: Annotated[float, Field(ge=0), About("Weight decay of convolutions and products.")] = 5e-4
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1), About("Probability that cross entropy spreads over the wrong classes.")
+    ] = 0.1
+    clip_norm: Annotated[
+        Annotated[float, Field(gt=0)] | None, About("Norm that gradients are clipped to [they are not].")
+    ] = 5.0
+    ema_decay: Annotated[
+        _Fraction | None, About("Decay of the moving average of weights that is kept [the last weights are kept].")
+    ] = None
+    criterion: Annotated[
+        _Name | None,
+        About(
+            "Loss that training minimises [the task's]; see hwnas list criterion.",
+            flag="--criterion",
+            panel="Training",
+            names="criterion",
+        ),
+    ] = None
+    images_per_class: Annotated[
+        _Count | None,
+        About(
+            "Images of a class in a batch, of as many classes as fit, as losses on pairs and triplets need it "
+            "[as they come]."
+        ),
+    ] = None
+    gradient_accumulation: Annotated[
+        _Count,
+        About("Parts that a batch goes through in, where it does not fit in memory; BatchNorm then sees the parts."),
+    ] = 1
+    accelerator: Annotated[
+        Literal["cpu", "cuda"], About("Where training runs: cpu or cuda.", flag="--accelerator", panel="Training")
+    ] = "cpu"
+    mixed_precision: Annotated[bool, About("Compute convolutions and products in bfloat16.")] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SupernetConfig(TrainingConfig):
     """Settings of the supernet's training."""
 
-    strategy: _Name = "uniform"
+    epochs: Annotated[_Count, About("Epochs of the supernet.", flag="--epochs", panel="Training")] = 60
+    strategy: Annotated[
+        _Name,
+        About(
+            "Training strategy of the supernet; see hwnas list training-strategy.",
+            flag="--strategy",
+            panel="Training",
+            names="training-strategy",
+        ),
+    ] = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RetrainConfig(TrainingConfig):
-    """Settings of the training of the winner and its references; `inherit` starts from the supernet's weights.
+    """Settings of the training of the winner and its references."""
 
-    With a `distillation` above zero the supernet's largest path teaches too: so much of its divergence is added to the
-    loss (Hinton et al. 2015), or from its embeddings. Without `references` only winners are trained.
-
-    A `validation_portion` of the training images is not trained on and judges every epoch: the weights of the best
-    one are kept. Without one, the default, all images are trained on and the last epoch is kept, or the best one by
-    the data's own validation images.
-    """
-
-    inherit: bool = False
-    distillation: Annotated[float, Field(ge=0)] = 0.0
-    references: bool = True
-    validation_portion: _Fraction | None = None
+    epochs: Annotated[
+        _Count, About("Epochs of the winner and its references.", flag="--retrain-epochs", panel="Training")
+    ] = 60
+    inherit: Annotated[
+        bool, About("Retrain from the supernet's weights.", flag="--inherit/--no-inherit", panel="Training")
+    ] = False
+    distillation: Annotated[
+        float,
+        Field(ge=0),
+        About(
+            "Weight in the loss of the divergence from the supernet's largest path, or from its embeddings "
+            "(Hinton et al. 2015); 0 for none."
+        ),
+    ] = 0.0
+    references: Annotated[bool, About("Train the largest and a random network under the budget too.")] = True
+    validation_portion: Annotated[
+        _Fraction | None,
+        About(
+            "Share of the training images that is not trained on and chooses the best epoch "
+            "[none: the last epoch is kept, or the best by the data's own validation images]."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SearchConfig:
-    """Settings of the search of the supernet.
+    """Settings of the search of the supernet."""
 
-    `recalibration_batches` of the supernet's batch size give each candidate BatchNorm statistics of its own; the
-    `finalists` best are measured on the device before one is named the winner. With a `confidence`, predictions leave
-    a margin for the errors of the table's certificate. A `generation` of architectures is asked for at a time: an agent
-    knows more when asked for fewer, and more actors than that have nothing to do. With `early_stopping` the supernet
-    does not look at all validation images of architectures that are certain to be worse than `finalists` others no
-    slower; their scores are estimates.
-
-    The evaluator is `supernet`, `short-training` (for `short_epochs`), a proxy of untrained networks, or
-    `tabular:FILE`; only the first needs the supernet trained. The `proxies` are features of the predictor: they are
-    computed for a sample of architectures, and learnt from it for all others. The executor `ray` evaluates on so many
-    `actors` of the cluster at `ray_address`, else of RAY_ADDRESS, else of one on this machine.
-    """
-
-    agent: _Name = "predictor"
-    evaluator: _Name = "supernet"
-    short_epochs: _Count = 2
-    executor: Literal["local", "ray"] = "local"
-    actors: _Count = 2
-    ray_address: str | None = None
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
-    evaluations: _Count = 100
-    recalibration_batches: _Count = 8
-    finalists: _Count = 8
-    generation: _Count = 5
-    proxies: tuple[Literal["gradient-norm", "naswot", "synflow", "zen"], ...] = ()
-    early_stopping: bool = True
+    agent: Annotated[
+        _Name, About("Search agent; see hwnas list search-agent.", flag="--agent", panel="Search", names="search-agent")
+    ] = "predictor"
+    evaluator: Annotated[
+        _Name,
+        About(
+            "What architectures are scored by; see hwnas list evaluator; or tabular:FILE.",
+            flag="--evaluator",
+            panel="Search",
+            names="evaluator",
+        ),
+    ] = "supernet"
+    short_epochs: Annotated[_Count, About("Epochs of evaluator short-training.")] = 2
+    executor: Annotated[
+        Literal["local", "ray"], About("Where evaluations run: local or ray.", flag="--executor", panel="Search")
+    ] = "local"
+    actors: Annotated[_Count, About("Ray actors.", flag="--actors", panel="Search")] = 2
+    ray_address: Annotated[str | None, About("Ray cluster [RAY_ADDRESS, else one on this machine].")] = None
+    confidence: Annotated[
+        Annotated[float, Field(ge=0.5, lt=1)] | None,
+        About(
+            "Probability of keeping the budget that predictions must leave room for [no room is left].",
+            flag="--confidence",
+            panel="Budget",
+        ),
+    ] = None
+    evaluations: Annotated[_Count, About("Architectures to evaluate.", flag="--evaluations", panel="Search")] = 100
+    recalibration_batches: Annotated[
+        _Count, About("Batches that give each architecture BatchNorm statistics of its own.")
+    ] = 8
+    finalists: Annotated[_Count, About("Best architectures that are measured before one is named the winner.")] = 8
+    generation: Annotated[
+        _Count,
+        About(
+            "Architectures asked for at a time: an agent knows more when asked for fewer, and more actors have "
+            "nothing to do."
+        ),
+    ] = 5
+    proxies: Annotated[
+        tuple[Literal["gradient-norm", "naswot", "synflow", "zen"], ...],
+        About("Features of the predictor, computed for a sample of architectures and learnt for all others."),
+    ] = ()
+    early_stopping: Annotated[
+        bool,
+        About(
+            "Stop evaluating architectures that are certain to be worse than as many others as there are finalists, "
+            "no slower; their scores are estimates."
+        ),
+    ] = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrustConfig:
-    """The demand on latency tables: the share of held-out networks that good enough ones predict within 10 %.
+    """The demand on latency tables."""
 
-    `accept_any` takes a table without a certificate, below the threshold, made while the machine was slowed or under an
-    emulator all the same. A table that a run makes for itself and that is not good enough is measured on for
-    `extra_minutes` at most, and then taken as it is.
-    """
-
-    min_within_10pct: Annotated[float, Field(ge=0, le=1)] = 0.8
-    extra_minutes: Annotated[float, Field(ge=0)] = 5.0
-    accept_any: bool = False
+    min_within_10pct: Annotated[
+        float, Field(ge=0, le=1), About("Share of held-out networks that a good enough table predicts within 10 %.")
+    ] = 0.8
+    extra_minutes: Annotated[
+        float,
+        Field(ge=0),
+        About("Minutes that the run's own table is measured on for at most where it is not good enough."),
+    ] = 5.0
+    accept_any: Annotated[
+        bool,
+        About(
+            "Take a table whatever its certificate says, made under an emulator or while the machine was slowed too.",
+            flag="--accept-table",
+            panel="What",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RunConfig:
-    """Everything a run depends on.
+    """Everything a run depends on; all maxima are hard."""
 
-    `max_latency` is a duration, 20ms, or a share of what the slowest architecture of the space takes, 60%.
-    `max_params` and `max_macs` are numbers (3M, 600M), `max_memory` bounds weights plus activations at their peak
-    (64MB), `max_energy` the energy of a forward pass (5mJ), where the table has any. All are hard. Without a `lut` the
-    space is profiled first; without a `device` it is the table's, or this machine's CPU. Each of the `budgets`, further
-    latencies beside the maximum, gets a winner of its own from the same supernet.
-    """
-
-    max_latency: Annotated[str, _checked(Budget.parse)]
-    budgets: tuple[Annotated[str, _checked(Budget.parse)], ...] = ()
-    max_params: Annotated[str, _checked(parse_count)] | None = None
-    max_macs: Annotated[str, _checked(parse_count)] | None = None
-    max_memory: Annotated[str, _checked(parse_bytes)] | None = None
-    max_energy: Annotated[str, _checked(parse_mj)] | None = None
+    max_latency: Annotated[
+        str,
+        _checked(Budget.parse),
+        About("The budget: 20ms, or 60% of what the slowest network takes.", flag="--max-latency", panel="Budget"),
+    ]
+    budgets: Annotated[
+        tuple[Annotated[str, _checked(Budget.parse)], ...],
+        About("Further budgets, each with a winner of its own: 5ms,10ms,20ms.", flag="--budgets", panel="Budget"),
+    ] = ()
+    max_params: Annotated[
+        Annotated[str, _checked(parse_count)] | None,
+        About("Parameters at most: 3M.", flag="--max-params", panel="Budget"),
+    ] = None
+    max_macs: Annotated[
+        Annotated[str, _checked(parse_count)] | None,
+        About("Multiply-accumulates at most: 300M.", flag="--max-macs", panel="Budget"),
+    ] = None
+    max_memory: Annotated[
+        Annotated[str, _checked(parse_bytes)] | None,
+        About("Weights and activations at their peak at most: 64MB.", flag="--max-memory", panel="Budget"),
+    ] = None
+    max_energy: Annotated[
+        Annotated[str, _checked(parse_mj)] | None,
+        About("Energy of a forward pass at most: 5mJ; the table must have it.", flag="--max-energy", panel="Budget"),
+    ] = None
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
-    device: str | None = None
-    devices: _Path | None = None
-    lut: _Path | None = None
+    device: Annotated[
+        str | None,
+        About("Device; see hwnas devices [the table's, or cpu].", flag="--device", panel="What", names="device"),
+    ] = None
+    devices: Annotated[_Path | None, About("A devices file of your own.", flag="--devices", panel="What")] = None
+    lut: Annotated[
+        _Path | None, About("Latency table; made first where none is given.", flag="--lut", panel="What")
+    ] = None
     trust: TrustConfig = TrustConfig()
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Annotated[
+        Literal["fp32", "int8"], About("Of the table: fp32 or int8.", flag="--precision", panel="What")
+    ] = "fp32"
     supernet: SupernetConfig = SupernetConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
-    task: _Name = "classification"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    out: _Path = Path("runs/default")
+    task: Annotated[
+        _Name, About("classification or verification; see hwnas list task.", flag="--task", panel="What", names="task")
+    ] = "classification"
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32), About("Everything random depends on it.", flag="--seed", panel="Training")
+    ] = 0
+    out: Annotated[_Path, About("The run's folder.", flag="--out", panel="Output")] = Path("runs/default")
 
 
 _ADAPTER = TypeAdapter(RunConfig)
@@ -223,22 +337,6 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         return _ADAPTER.validate_json(json.dumps(settings, default=str), strict=True)
     except ValidationError as error:
         raise RequestError(f"{where}: {_explain(error)}") from error
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Return the dotted name and the value of a setting such as `retrain.ema_decay=0.99`, written as in YAML.
-
-    Raises:
-        RequestError: it is not of that form.
-    """
-    name, equals, value = text.partition("=")
-    try:
-        parsed = parse_yaml(value)
-    except FileError as error:
-        raise RequestError(f"--set {text}: the value is not YAML: {error}") from error
-    if not (name.strip() and equals and value.strip()):
-        raise RequestError(f"--set needs a name and a value, retrain.ema_decay=0.99; got {text!r}")
-    return name.strip(), parsed
 
 
 def config_as_yaml(config: RunConfig) -> str:

@@ -17,7 +17,7 @@ from search_spaces.yaml_space import BLOCK
 KINDS: Mapping[str, tuple[str, str]] = {
     "space": ("search_spaces", "SPACES"),
     "block": ("search_spaces.yaml_space", "FAMILIES"),
-    "agent": ("hwnas.agents", "TASKS"),
+    "task": ("hwnas.agents", "TASKS"),
     "criterion": ("hwnas.criteria", "CRITERIA"),
     "dataflow": ("hwnas.dataflow", "DATAFLOWS"),
     "training-strategy": ("hwnas.training", "STRATEGIES"),
@@ -30,8 +30,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
 CONTRACTS: Mapping[str, PartKind] = {
     "space": SPACE,
     "block": BLOCK,
-    "agent": PartKind(
-        name="agent",
+    "task": PartKind(
+        name="task",
         expected="a TrainingAgent's class, made as Agent(criterion=...)",
         inherits="hwnas.agents:TrainingAgent",
         members=(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rich.progress
@@ -19,6 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+LINE_EVERY_S = 30.0
+"""A log has a line about work under way at least this often."""
+
 
 class Task:
     """One piece of work under way; `update` tells how much is done."""
@@ -30,6 +34,41 @@ class Task:
         """Show that `done` steps are over."""
         if callable(self._update):
             self._update(done, detail)
+
+
+class Pace:
+    """How far a piece of work is, and how long the rest of it will take at the pace so far.
+
+    Args:
+        total: steps of the work.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done, self._detail = 0, ""
+        self._base: tuple[int, float] | None = None
+
+    def update(self, done: int, detail: str, *, now_s: float) -> None:
+        """Note that `done` steps are over; work may begin with some, and be prepared before the first."""
+        if self._base is None or self._base[0] == done:
+            self._base = (done, now_s)
+        self._done, self._detail = done, detail
+
+    def describe(self, *, now_s: float) -> str:
+        """Return the share that is done, what is done now, and the time left as soon as it can be told."""
+        parts = [f"{self._done / max(self._total, 1):.0%}", self._detail]
+        if self._base is not None and self._done > self._base[0]:
+            first, since_s = self._base
+            left_s = (self._total - self._done) * (now_s - since_s) / (self._done - first)
+            parts.append(f"about {describe_duration(left_s)} left")
+        return ", ".join(part for part in parts if part)
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class _RateColumn(ProgressColumn):
@@ -44,15 +83,17 @@ class Reporter:
 
     Args:
         is_quiet: show nothing but warnings.
+        line_every_s: how often a log has a line about work under way.
     """
 
-    def __init__(self, *, is_quiet: bool = False) -> None:
+    def __init__(self, *, is_quiet: bool = False, line_every_s: float = LINE_EVERY_S) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self._is_quiet = is_quiet
+        self.is_quiet = is_quiet
+        self._line_every_s = line_every_s
 
     def line(self, text: str) -> None:
         """One line of news."""
-        if not self._is_quiet:
+        if not self.is_quiet:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
@@ -66,8 +107,8 @@ class Reporter:
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Task]:
-        """A bar with rate and time left while the block runs; in a log, one line when it ends."""
-        if self._is_quiet:
+        """Show a bar with rate and time left while the block runs; in a log, a line now and then and one at the end."""
+        if self.is_quiet:
             yield Task()
             return
         started = time.monotonic()
@@ -76,8 +117,26 @@ class Reporter:
                 row = bar.add_task(name, total=total, detail="")
                 yield Task(lambda done, detail: bar.update(row, completed=done, detail=detail))
         else:
-            yield Task()
+            with self._lines(name, Pace(total)) as update:
+                yield Task(update)
         self.line(f"{name}: done in {time.monotonic() - started:.1f} s")
+
+    @contextmanager
+    def _lines(self, name: str, pace: Pace) -> Iterator[Callable[[int, str], None]]:
+        """Write how far the work is now and then, however long a step of it takes; yields what notes the steps."""
+        is_over = threading.Event()
+
+        def tell() -> None:
+            while not is_over.wait(self._line_every_s):
+                self.line(f"{name}: {pace.describe(now_s=time.monotonic())}")
+
+        thread = threading.Thread(target=tell, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield lambda done, detail: pace.update(done, detail, now_s=time.monotonic())
+        finally:
+            is_over.set()
+            thread.join()
 
     def _bar(self) -> Progress:
         return Progress(

@@ -321,7 +321,7 @@ class Run:
     @cached_property
     def task(self) -> type[TrainingAgent]:
         """The training agent's class."""
-        task = find("agent", self.config.task)
+        task = find("task", self.config.task)
         assert isinstance(task, type), "agents are classes"
         return task
 

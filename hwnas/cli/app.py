@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, tune
+from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, settings, tune
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
+from hwnas.cli.commands import Command, Group, RunCommand
 
 app = typer.Typer(
     name="hwnas",
     help="Hardware-aware neural architecture search: from a latency budget on your device to a verified ONNX model.",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from hwnas import __version__
+
+        typer.echo(f"hwnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Have no effect: the flags of the program itself act by themselves."""
+
+
 app.command("profile")(profile.profile)
-app.command("search", help="Find, retrain and export the best network under a latency budget.")(run.command("export"))
-app.command("train", help="Only train the supernet of a run.")(run.command("train"))
+app.command("search", cls=RunCommand, help="Find, retrain and export the best network under a latency budget.")(
+    run.command("export")
+)
+app.command("train", cls=RunCommand, help="Only train the supernet of a run.")(run.command("train"))
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("compare")(compare.compare)
@@ -25,6 +52,7 @@ app.command("emit")(emit.emit)
 app.command("report")(report.report)
 app.command("watch")(report.watch)
 app.command("tune")(tune.tune)
+app.command("settings")(settings.settings)
 app.command("spaces")(listing.spaces)
 app.command("list")(parts.list_parts)
 app.command("new")(parts.new)
@@ -33,7 +61,7 @@ app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")
 
 NEVER_RUN_CODE = {
-    *("list_parts", "new", "spaces"),
+    *("program", "list_parts", "new", "settings", "spaces"),
     *("diff", "import_"),
     *("devices", "emulate", "serve", "track"),
 }
@@ -41,6 +69,8 @@ NEVER_RUN_CODE = {
 
 for _command in all_callbacks(app):
     assert _command.callback is not None
+    if isinstance(_command, typer.models.CommandInfo) and _command.cls is not RunCommand:
+        _command.cls = Command
     _command.callback = with_paths_expanded(_command.callback)
     if _command.callback.__name__ not in NEVER_RUN_CODE:
         _command.callback = may_run_code(_command.callback)

@@ -10,11 +10,16 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.completion import names_of
+
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 MovedData = Annotated[Path | None, typer.Option("--data-root", help="Where the run's data are, where they have moved.")]
 RunTable = Annotated[Path | None, typer.Option("--lut", help="The run's table, where an earlier version kept no copy.")]
 MovedDevices = Annotated[Path | None, typer.Option("--devices", help="The devices file, where it has moved.")]
-MovedSpace = Annotated[str | None, typer.Option("--space", help="The run's search space, where its code has moved.")]
+MovedSpace = Annotated[
+    str | None,
+    typer.Option("--space", help="The run's search space, where its code has moved.", autocompletion=names_of("space")),
+]
 
 
 def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.models.CommandInfo]:

@@ -8,16 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
+from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
 
 def compare(
     models: Annotated[list[Path], typer.Argument(help="ONNX files.")],
-    device: Annotated[str, typer.Option(help="Where to measure; see hwnas devices.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
+    ] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None,
-    data: Annotated[str | None, typer.Option(help="Test on this data set too.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Test on this data set too.", autocompletion=names_of("dataflow"))
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
     input_size: Annotated[
         int | None, ranged("input_size", "Pixels a side, of the data and of models that take any [the data's].")
@@ -55,6 +60,9 @@ def compare(
         Question(dataset=dataset, output=output, input_size=input_size),
         reporter=reporter,
     )
+    for row in rows:
+        if input_size is not None and input_size not in row["bound"].values():
+            reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")
     if as_json:
         print_json(rows)
         return

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.commands import Group
+from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
 DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
 
-devices_app = typer.Typer(help="List the devices that can be profiled, and check them.", invoke_without_command=True)
-device_app = typer.Typer(help="Serve this board to others, or emulate one.", no_args_is_help=True)
+devices_app = typer.Typer(
+    cls=Group, help="List the devices that can be profiled, and check them.", invoke_without_command=True
+)
+device_app = typer.Typer(cls=Group, help="Serve this board to others, or emulate one.", no_args_is_help=True)
 
 
 @devices_app.callback()
@@ -44,7 +48,7 @@ def devices(
 @devices_app.command()
 def check(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The device.")],
+    name: Annotated[str, typer.Argument(help="The device.", autocompletion=names_of("device"))],
     file: DevicesFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.commands import Group
+from hwnas.cli.completion import names_of, precisions
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from lut import LatencyTable
     from search_spaces import SearchSpace
 
-app = typer.Typer(help="Look into latency tables.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look into latency tables.", no_args_is_help=True)
 
 NUM_LISTED = 10
 """Blocks that are listed unless another number is given."""
@@ -310,11 +312,13 @@ def import_(
 def adapt(
     base: Annotated[Path, typer.Argument(help="A table of the same space, of another device or setting.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
-    device: Annotated[str, typer.Option(help="The new device; see hwnas devices.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="The new device; see hwnas devices.", autocompletion=names_of("device"))
+    ] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
     batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None,
     networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20,
     rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
     seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0,

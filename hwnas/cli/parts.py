@@ -7,14 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.completion import kinds
 from hwnas.cli.printing import print_json, print_table
 
 Kind = Annotated[
     str,
     typer.Argument(
-        help="space, block, agent, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker."
+        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker; "
+        "or, as its flag is called, data, strategy or agent.",
+        autocompletion=kinds,
     ),
 ]
+
+NAMED_BY_FLAGS = {"agent": "search-agent", "data": "dataflow", "strategy": "training-strategy"}
+"""Kinds of parts by the flags that take them, where these are called otherwise."""
 
 
 def new(
@@ -25,7 +31,7 @@ def new(
     """Write a part of your own that runs as it stands, with a test."""
     from hwnas.generate import generate
 
-    path, test = generate(kind, name, folder)
+    path, test = generate(NAMED_BY_FLAGS.get(kind, kind), name, folder)
     typer.echo(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}")
     typer.echo(f"{test}: run it with python -m pytest {test}")
 
@@ -37,8 +43,11 @@ def list_parts(
     """List the built-in parts of a kind."""
     from hwnas.parts import built_ins, summary_line
 
-    rows = [{"name": name, "description": summary_line(part)} for name, part in sorted(built_ins(kind).items())]
+    found = built_ins(NAMED_BY_FLAGS.get(kind, kind))
+    rows = [{"name": name, "description": summary_line(part)} for name, part in sorted(found.items())]
     if as_json:
         print_json(rows)
     else:
-        print_table(f"{kind}: built in", ["name", ""], [[row["name"], row["description"]] for row in rows])
+        print_table(
+            f"{kind}: built in", ["name", ""], [[row["name"], row["description"]] for row in rows], is_prose=True
+        )

@@ -18,14 +18,18 @@ def print_json(content: object) -> None:
     print(json.dumps(content, indent=1))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; on anything but a terminal as wide as it needs to be."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, is_prose: bool = False) -> None:
+    """Print a table; on anything but a terminal as wide as it needs to be.
+
+    Args:
+        is_prose: its columns are words, not numbers.
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number == 0 or is_prose else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.completion import names_of, one_of, precisions
 from hwnas.cli.ranges import ranged
+
+if TYPE_CHECKING:
+    from lut.build import TablePlan
+    from profilers import Profiler
 
 NUM_NETWORKS, ROUNDS = 50, 80
 """Numbers of networks and of rounds that are measured unless others are given."""
@@ -15,8 +21,10 @@ NUM_NETWORKS, ROUNDS = 50, 80
 
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
-    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")] = "fbnet-s",
-    device: Annotated[str, typer.Option(help="Device; see hwnas devices.")] = "cpu",
+    space: Annotated[
+        str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))
+    ] = "fbnet-s",
+    device: Annotated[str, typer.Option(help="Device; see hwnas devices.", autocompletion=names_of("device"))] = "cpu",
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
     channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
@@ -24,9 +32,13 @@ def profile(
     width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
     threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
     batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32 or int8.", autocompletion=precisions)] = "fp32",
     tuning: Annotated[
-        str | None, typer.Option(help="none or meta_schedule (see hwnas tune), instead of the device's own.")
+        str | None,
+        typer.Option(
+            help="none or meta_schedule (see hwnas tune), instead of the device's own.",
+            autocompletion=one_of(("none", "meta_schedule")),
+        ),
     ] = None,
     networks: Annotated[
         int | None,
@@ -76,6 +88,8 @@ def profile(
     profiler = Profiler(device=chosen, rounds=most_rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed or 0)
     if dry_run:
         print(describe_plan(made, plan, profiler))
+        for line in _consequences(plan, profiler, output, resume=resume):
+            print(line)
         return
     with making_table(output):
         if not resume:
@@ -93,3 +107,20 @@ def profile(
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
         print(problem)
         raise typer.Exit(1)
+
+
+def _consequences(plan: TablePlan, profiler: Profiler, output: Path, *, resume: bool) -> Iterator[str]:
+    """Yield what limits the work of a plan, and what becomes of what is there already."""
+    from lut.build import journal_beside
+
+    if plan.estimated_s > 60 * profiler.max_minutes:
+        yield f"measuring would end after {profiler.max_minutes:g} min"
+    if profiler.memory_mb is not None and plan.estimated_mb > profiler.memory_mb:
+        yield f"the models would be opened in groups, of about {profiler.memory_mb:g} MB each"
+    kept = [path for path in (output, journal_beside(output)) if path.exists()]
+    if kept and not resume:
+        yield f"{output} would be measured again, and what is there discarded"
+    elif output in kept:
+        yield f"{output} is there: it would be checked, and nothing measured; --fresh would measure it again"
+    elif kept:
+        yield f"what is measured of {output} already would be kept; --fresh would discard it"

@@ -1,4 +1,4 @@
-"""The one table of what numeric flags may be, shared by all commands."""
+"""The one table of what numeric flags may be, shared by all commands; those of settings are the configuration's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from typing import Any
 import typer
 
 RANGES: dict[str, tuple[float, float]] = {
-    "actors": (1, 1024),
     "batch": (1, 4096),
     "blocks": (1, 100_000),
     "channels": (1, 1024),
     "classes": (1, 1_000_000),
-    "confidence": (0.5, 0.999999),
-    "epochs": (1, 1_000_000),
-    "evaluations": (1, 10_000_000),
-    "images": (1, 1_000_000_000),
     "input_size": (4, 4096),
     "listed": (0, 1_000_000),
     "max_drop": (0, 100),
@@ -37,13 +32,17 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def ranged(name: str, words: str) -> Any:
-    """A flag for a number in the table's range of that name, with that help."""
+    """Return a flag for a number in the table's range of that name, with that help."""
     low, high = RANGES[name]
-    return typer.Option(min=low, max=high, callback=_finite, help=words)
+    return number_option(min=low, max=high, help=words)
+
+
+def number_option(*names: str, **settings: Any) -> Any:
+    """Return a flag for a number, which NaN is not though no comparison keeps it out of a range."""
+    return typer.Option(*names, callback=_finite, **settings)
 
 
 def _finite(value: float | None) -> float | None:
-    """The value; not a number is in every range as far as comparisons go."""
     if value is not None and math.isnan(value):
         raise typer.BadParameter("expected a number, got nan")
     return value

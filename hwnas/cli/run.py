@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,142 +14,76 @@ from hwnas.cli.arguments import MovedData, MovedDevices, MovedSpace, RunFolder, 
 from hwnas.cli.printing import print_json, print_models, print_summary
 from hwnas.cli.ranges import ranged
 
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress goes to standard error.")]
-Quiet = Annotated[bool, typer.Option(help="No progress.")]
+if TYPE_CHECKING:
+    from hwnas.progress import Reporter
+    from hwnas.run import Run
+
+JSON = "Print the summary as JSON; progress goes to standard error."
+QUIET = "No progress."
+
+Json = Annotated[bool, typer.Option("--json", help=JSON)]
+Quiet = Annotated[bool, typer.Option(help=QUIET)]
 
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
 
 
 def command(last: str) -> Callable[..., None]:
-    """Return the command that works through a run up to that stage; its flags override the YAML file's settings."""
+    """Return the command that works through a run up to that stage; its flags override the YAML file's settings.
+
+    Besides the parameters here it takes a flag for every setting that has one.
+    """
 
     def run_command(
         config: Annotated[Path | None, typer.Argument(help="YAML file with settings; flags override it.")] = None,
-        space: Annotated[str | None, typer.Option(help="Search space; see hwnas spaces.")] = None,
-        input_size: Annotated[int | None, ranged("input_size", "Pixels a side [the data's].")] = None,
-        width: Annotated[float | None, ranged("width", "Width multiplier.")] = None,
-        data: Annotated[str | None, typer.Option(help="Data set; see hwnas list dataflow.")] = None,
-        data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
-        train_images: Annotated[int | None, ranged("images", "Use only so many training images.")] = None,
-        validation_images: Annotated[int | None, ranged("images", "Judge on only so many images.")] = None,
-        skip_broken_images: Annotated[bool | None, typer.Option("--skip-broken-images", help="Leave them out.")] = None,
-        lut: Annotated[Path | None, typer.Option(help="Latency table; made first where none is given.")] = None,
-        accept_table: Annotated[
-            bool | None, typer.Option("--accept-table", help="Take a table whatever its certificate says.")
-        ] = None,
-        precision: Annotated[str | None, typer.Option(help="Of the table: fp32 or int8.")] = None,
-        device: Annotated[str | None, typer.Option(help="Device; see hwnas devices [the table's, or cpu].")] = None,
-        devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-        max_latency: Annotated[
-            str | None, typer.Option(help="The budget: 20ms, or 60% of the slowest network.")
-        ] = None,
-        budgets: Annotated[
-            str | None, typer.Option(help="Further budgets, each with a winner of its own: 5ms,10ms,20ms.")
-        ] = None,
-        confidence: Annotated[
-            float | None,
-            ranged("confidence", "Probability of keeping the budget that predictions must leave room for."),
-        ] = None,
-        max_params: Annotated[str | None, typer.Option(help="Parameters at most: 3M.")] = None,
-        max_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates at most: 300M.")] = None,
-        max_memory: Annotated[
-            str | None, typer.Option(help="Weights and activations at their peak at most: 64MB.")
-        ] = None,
-        max_energy: Annotated[
-            str | None, typer.Option(help="Energy of a forward pass at most: 5mJ; the table must have it.")
-        ] = None,
-        epochs: Annotated[int | None, ranged("epochs", "Epochs of the supernet.")] = None,
-        task: Annotated[str | None, typer.Option(help="classification or verification; see hwnas list agent.")] = None,
-        strategy: Annotated[
-            str | None, typer.Option(help="Training strategy of the supernet; see hwnas list training-strategy.")
-        ] = None,
-        criterion: Annotated[
-            str | None, typer.Option(help="What training minimises [the task's]; see hwnas list criterion.")
-        ] = None,
-        agent: Annotated[str | None, typer.Option(help="Search agent; see hwnas list search-agent.")] = None,
-        evaluator: Annotated[
-            str | None, typer.Option(help="What architectures are judged by; see hwnas list evaluator.")
-        ] = None,
-        executor: Annotated[str | None, typer.Option(help="Where evaluations run: local or ray.")] = None,
-        actors: Annotated[int | None, ranged("actors", "Ray actors.")] = None,
-        evaluations: Annotated[int | None, ranged("evaluations", "Architectures to evaluate.")] = None,
-        retrain_epochs: Annotated[int | None, ranged("epochs", "Epochs of the winner.")] = None,
-        inherit: Annotated[bool | None, typer.Option(help="Retrain from the supernet's weights.")] = None,
-        accelerator: Annotated[str | None, typer.Option(help="Where training runs: cpu or cuda.")] = None,
         setting: Annotated[
-            list[str] | None, typer.Option("--set", help="Any other setting: --set retrain.ema_decay=0.99 --set ...")
+            list[str] | None,
+            typer.Option(
+                "--set", help="Any setting of hwnas settings: --set retrain.ema_decay=0.99.", rich_help_panel="What"
+            ),
         ] = None,
-        seed: Annotated[int | None, ranged("seed", "Everything random depends on it.")] = None,
-        out: Annotated[Path | None, typer.Option(help="The run's folder [runs/default].")] = None,
         resume: Annotated[
-            bool, typer.Option("--resume", help="Continue the run in --out with the settings it was begun with.")
+            bool,
+            typer.Option(
+                "--resume",
+                help="Continue the run in --out with the settings it was begun with.",
+                rich_help_panel="Output",
+            ),
         ] = False,
-        as_json: Json = False,
-        quiet: Quiet = False,
+        as_json: Annotated[bool, typer.Option("--json", help=JSON, rich_help_panel="Output")] = False,
+        quiet: Annotated[bool, typer.Option(help=QUIET, rich_help_panel="Output")] = False,
+        **flags: Any,
     ) -> None:
         from hwnas.cli.idle_flags import refuse_idle
-        from hwnas.config import load_config, parse_setting
-        from hwnas.errors import RequestError
+        from hwnas.cli.setting_flags import overrides_of
         from hwnas.progress import Reporter
-        from hwnas.run import Run
 
-        flags = {
-            "space.name": space,
-            "space.input_size": input_size,
-            "space.width": width,
-            "data.name": data,
-            "data.root": data_root,
-            "data.train_images": train_images,
-            "data.validation_images": validation_images,
-            "data.skip_broken_images": skip_broken_images,
-            "lut": lut,
-            "trust.accept_any": accept_table,
-            "precision": precision,
-            "device": device,
-            "devices": devices,
-            "max_latency": max_latency,
-            "budgets": None if budgets is None else [part.strip() for part in budgets.split(",")],
-            "search.confidence": confidence,
-            "max_params": max_params,
-            "max_macs": max_macs,
-            "max_memory": max_memory,
-            "max_energy": max_energy,
-            "supernet.epochs": epochs,
-            "task": task,
-            "supernet.strategy": strategy,
-            "supernet.criterion": criterion,
-            "retrain.criterion": criterion,
-            "search.agent": agent,
-            "search.evaluator": evaluator,
-            "search.executor": executor,
-            "search.actors": actors,
-            "search.evaluations": evaluations,
-            "retrain.epochs": retrain_epochs,
-            "retrain.inherit": inherit,
-            "supernet.accelerator": accelerator,
-            "retrain.accelerator": accelerator,
-            "seed": seed,
-            "out": out,
-        }
-        overrides = {name: value for name, value in flags.items() if value is not None}
-        for name, value in map(parse_setting, setting or []):
-            if name in overrides:
-                raise RequestError(f"{name} was given twice: {overrides[name]!r} and {value!r}; leave one out")
-            overrides[name] = value
-        reporter = Reporter(is_quiet=quiet)
-        if resume:
-            if out is None:
-                raise RequestError("--resume needs the run's folder: give --out")
-            if config is not None:
-                raise RequestError(f"--resume continues with the run's own settings, got {config} too: leave one out")
-            run = Run.from_folder(out, reporter, overrides)
-        else:
-            run = Run(load_config(config, overrides), reporter)
+        overrides = overrides_of(flags, setting or [])
+        run = _run(config, overrides, flags["out"], Reporter(is_quiet=quiet), resume=resume)
         refuse_idle(run, overrides)
         _work(run, last, as_json=as_json)
 
+    signature = inspect.signature(run_command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    run_command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     return run_command
+
+
+def _run(
+    config: Path | None, overrides: Mapping[str, Any], out: Path | None, reporter: Reporter, *, resume: bool
+) -> Run:
+    """Return the run of these settings, or the one in the folder that is resumed."""
+    from hwnas.config import load_config
+    from hwnas.errors import RequestError
+    from hwnas.run import Run
+
+    if not resume:
+        return Run(load_config(config, overrides), reporter)
+    if out is None:
+        raise RequestError("--resume needs the run's folder: give --out")
+    if config is not None:
+        raise RequestError(f"--resume continues with the run's own settings, got {config} too: leave one out")
+    return Run.from_folder(out, reporter, overrides)
 
 
 def retrain(
@@ -219,19 +154,24 @@ def export(
 
 
 def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *, as_json: bool, quiet: bool) -> None:
+    from hwnas.cli.setting_flags import settings_by_flag
     from hwnas.progress import Reporter
     from hwnas.run import Run
+    from hwnas.stages import is_finished
 
-    _work(Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved), last, as_json=as_json)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    flags = {setting.name: flag for flag, settings in settings_by_flag().items() for setting in settings}
+    given = ", ".join(flags[name] for name, place in moved.items() if place is not None)
+    if given and last == "export" and is_finished(run):
+        run.reporter.warn(f"{folder} is finished, and told from its folder alone: {given} has no effect")
+    _work(run, last, as_json=as_json)
 
 
-def _work(run: object, last: str, *, as_json: bool) -> None:
+def _work(run: Run, last: str, *, as_json: bool) -> None:
     from hwnas.errors import RunError
     from hwnas.report.facts import missed_budgets
-    from hwnas.run import Run
     from hwnas.stages import run_stages
 
-    assert isinstance(run, Run)
     summary = run_stages(run, last=last)
     if summary is None and os.environ.get("RANK", "0") != "0":
         return  # the first process of torchrun speaks for all

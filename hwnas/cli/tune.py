@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.completion import names_of
 from hwnas.cli.ranges import ranged
 
 
 def tune(
-    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.")],
-    device: Annotated[str, typer.Option(help="A device of runtime tvm; see hwnas devices.")],
+    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))],
+    device: Annotated[
+        str, typer.Option(help="A device of runtime tvm; see hwnas devices.", autocompletion=names_of("device"))
+    ],
     devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
     trials: Annotated[int, ranged("trials", "Schedules to try per block.")] = 64,
     blocks: Annotated[int | None, ranged("blocks", "Only the so many blocks of most MACs.")] = None,

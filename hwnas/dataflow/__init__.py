@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.dataflow.batches import Batches
 from hwnas.dataflow.cifar import load_cifar10, load_cifar100
 from hwnas.dataflow.dataset import Dataset, Split

@@ -4,64 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from hwnas.augmentation import Augmentation
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Augmentation:
-    """Random changes of images; all of them are off by default.
 
-    The usual augmentation for CIFAR (He et al. 2016) is `Augmentation(shift=4, flip=True)`, for ImageNet
-    `Augmentation(crop=0.08, flip=True)`.
-
-    Attributes:
-        crop: smallest share of the area that a random crop keeps, at aspect ratios of 3/4 to 4/3, before it is resized
-            to the whole (Szegedy et al. 2015); 0 for no cropping.
-        shift: pixels that images move at most, over a zero border.
-        flip: half of the images horizontally.
-        operations: of `OPERATIONS` on each image, drawn at random (Cubuk et al. 2020, RandAugment).
-        magnitude: how strong these are, 0 to 1.
-        cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none.
-    """
-
-    crop: float = 0.0
-    shift: int = 0
-    flip: bool = False
-    operations: int = 0
-    magnitude: float = 0.3
-    cutout: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crop < 1 or not 0 <= self.magnitude <= 1:
-            raise ValueError(f"crop and magnitude are shares of 1, got {self.crop} and {self.magnitude}")
-        if min(self.shift, self.operations, self.cutout) < 0:
-            raise ValueError("shift, operations and cutout must be at least 0")
-
-    def __call__(self, images_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A changed copy of the images, each changed on its own."""
-        x_NCHW = images_NCHW
-        num, _, height, width = x_NCHW.shape
-        if self.crop:
-            x_NCHW = _cropped(x_NCHW, self.crop, generator)
-        if self.shift:
-            padded = functional.pad(x_NCHW, [self.shift] * 4)
-            top_N, left_N = torch.randint(0, 2 * self.shift + 1, (2, num), generator=generator)
-            rows_NH1 = (top_N[:, None] + torch.arange(height))[:, :, None]
-            columns_N1W = (left_N[:, None] + torch.arange(width))[:, None, :]
-            image_N11 = torch.arange(num)[:, None, None]
-            # Indexing around the channels leaves them last, which is the layout that CPU convolutions want.
-            x_NCHW = padded[image_N11, :, rows_NH1, columns_N1W].permute(0, 3, 1, 2)
-        if self.flip:
-            is_flipped_N = torch.rand(num, generator=generator) < 0.5
-            x_NCHW = torch.where(is_flipped_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
-        for _ in range(self.operations):
-            x_NCHW = _operated(x_NCHW, self.magnitude, generator)
-        if self.cutout:
-            x_NCHW = _cut_out(x_NCHW, self.cutout, generator)
-        return x_NCHW
+def augmented(images_NCHW: torch.Tensor, changes: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Return a changed copy of the images, each changed on its own."""
+    x_NCHW = images_NCHW
+    num, _, height, width = x_NCHW.shape
+    if changes.crop:
+        x_NCHW = _cropped(x_NCHW, changes.crop, generator)
+    if changes.shift:
+        padded = functional.pad(x_NCHW, [changes.shift] * 4)
+        top_N, left_N = torch.randint(0, 2 * changes.shift + 1, (2, num), generator=generator)
+        rows_NH1 = (top_N[:, None] + torch.arange(height))[:, :, None]
+        columns_N1W = (left_N[:, None] + torch.arange(width))[:, None, :]
+        image_N11 = torch.arange(num)[:, None, None]
+        # Indexing around the channels leaves them last, which is the layout that CPU convolutions want.
+        x_NCHW = padded[image_N11, :, rows_NH1, columns_N1W].permute(0, 3, 1, 2)
+    if changes.flip:
+        is_flipped_N = torch.rand(num, generator=generator) < 0.5
+        x_NCHW = torch.where(is_flipped_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+    for _ in range(changes.operations):
+        x_NCHW = _operated(x_NCHW, changes.magnitude, generator)
+    if changes.cutout:
+        x_NCHW = _cut_out(x_NCHW, changes.cutout, generator)
+    return x_NCHW
 
 
 def _cropped(images_NCHW: torch.Tensor, least_area: float, generator: torch.Generator) -> torch.Tensor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
+from hwnas.dataflow.augmentation import augmented
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.prefetch import made_ahead
 
@@ -54,7 +55,7 @@ class Batches:
 
     def _shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for indices in self._random_indices(generator):
-            images = self.augmentation(self.split.images(indices), generator)
+            images = augmented(self.split.images(indices), self.augmentation, generator)
             yield self._normalised(images), self.split.targets_N[indices]
 
     def _random_indices(self, generator: torch.Generator) -> Iterator[torch.Tensor]:

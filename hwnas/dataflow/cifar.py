@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.files import MOST_BYTES, read_file, require_regular
 from hwnas.dataflow.layouts import known_layout

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
 
 TEST_PORTION = 0.2

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.dataflow.copies import num_shared
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.images import read_images

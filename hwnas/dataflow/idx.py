@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwnas.dataflow.augmentation import Augmentation
+from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.files import MOST_BYTES, require_regular
 from hwnas.dataflow.layouts import known_layout

@@ -16,6 +16,7 @@ from hwnas.search import HardLimits, SearchAgent
 from hwnas.search.tabular import load_tabular
 from hwnas.stages.attempts import current_networks, exported_before, is_settled, replace_missed
 from hwnas.stages.export import export_networks
+from hwnas.stages.forecast import foretell
 from hwnas.stages.limits import require_feasible, require_small_enough_graphs
 from hwnas.stages.retrain import retrain_networks
 from hwnas.stages.search import find_networks, hard_limits
@@ -64,7 +65,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
     """
     assert last in STAGES
     run.require_same_settings()
-    if last == "export" and _is_finished(run):
+    if last == "export" and is_finished(run):
         return read_summary(run) if os.environ.get("RANK", "0") == "0" else None
     require_possible(run)
     with started_group(run.config.supernet.accelerator) as group:
@@ -79,7 +80,7 @@ def run_stages(run: Run, *, last: str = "export") -> dict[str, object] | None:
                     (run.folder / SPEED).unlink(missing_ok=True)  # the machine's when the run begins is another
 
 
-def _is_finished(run: Run) -> bool:
+def is_finished(run: Run) -> bool:
     """Return whether nothing is left to be done; the report is written last."""
     has_all = all((run.folder / name).exists() for name in ("search/result.json", REPORT))
     try:
@@ -89,6 +90,8 @@ def _is_finished(run: Run) -> bool:
 
 
 def _work_through(run: Run, last: str, group: Group) -> dict[str, object] | None:
+    if not run.has_begun:
+        foretell(run, last, num_processes=group.size)
     latency = prepare_latency(run)
     constraint = hard_limits(run, latency)
     if not run.has_begun:
@@ -122,4 +125,4 @@ def _assist(run: Run, group: Group) -> None:
     train_supernet(quiet, hard_limits(quiet, prepare_latency(quiet)), group)
 
 
-__all__ = ["STAGES", "run_stages"]
+__all__ = ["STAGES", "is_finished", "run_stages"]

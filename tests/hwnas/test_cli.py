@@ -247,12 +247,14 @@ def test_every_error_of_ours_has_an_exit_code() -> None:
     assert exit_codes.verdict(KeyError("a mistake of ours")) is None
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(("command", "light"), [((), ()), (("search",), ("pydantic", "yaml"))])
+def test_help_imports_nothing_heavy(command: tuple[str, ...], light: tuple[str, ...]) -> None:
+    heavy = {"torch", "numpy", "onnx", "onnxruntime", "sklearn", "scipy", "pydantic", "yaml"} - {*light}
     code = (
-        "import sys; sys.argv = ['hwnas', '--help']\n"
+        f"import sys; sys.argv = ['hwnas', *{command}, '--help']\n"
         "from hwnas.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'sklearn', 'scipy', 'pydantic', 'yaml'} & set(sys.modules)\n"
+        f"heavy = {heavy} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)

@@ -26,7 +26,7 @@ SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes
 SEARCH = ("search", "--max-latency", "80%", "--width", 0.25, "--epochs", 1, "--train-images", 96, "--quiet")
 FLAGS = {
     "space": "--space",
-    "agent": "--task",
+    "task": "--task",
     "criterion": "--criterion",
     "dataflow": "--data",
     "training-strategy": "--strategy",

@@ -167,6 +167,9 @@ def test_what_cannot_be_measured_is_refused_in_words(tmp_path: Path) -> None:
     open_size = made("o.onnx", ["N", 3, "H", "W"], Kind.FLOAT)
     assert "it takes Nx3xHxW; give --input-size" in refused(open_size)
     assert compared(open_size, *FAST, "--input-size", 16)[0]["bound"] == {"N": 1, "H": 16, "W": 16}
+    fixed = made("f.onnx", [1, 3, 8, 8], Kind.FLOAT)
+    remarked = run_cli("compare", fixed, open_size, *FAST, "--input-size", 16).err
+    assert "f.onnx takes float 1x3x8x8 whatever --input-size says" in remarked and "o.onnx takes" not in remarked
     anything = made("a.onnx", [None, None, None, None], Kind.FLOAT)
     assert compared(anything, *ON_DIGITS)[0]["input"] == "float 1x1x8x8"
     assert "was given twice" in refused(open_size, open_size, "--input-size", 8)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.config import config_as_yaml, differing_settings, load_config, parse_setting
+from hwnas.config import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_ms
+from hwnas.settings import parse_setting
 
 
 def _write(tmp_path: Path, text: str) -> Path:

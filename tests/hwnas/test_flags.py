@@ -24,6 +24,7 @@ from samples import synthetic_table
 
 import hwnas.stages
 from hwnas.cli.app import app
+from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
 from hwnas.run import Run
@@ -86,6 +87,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "emit": ("run", "45%"),
     "report": ("run",),
     "watch": ("run",),
+    "settings": (),
     "spaces": (),
     "list": ("criterion",),
     "new": ("criterion", "mine"),
@@ -234,6 +236,7 @@ CASES: dict[str, dict[str, Case]] = {
     "emit": {"--lut": Case("u.json", "u.json"), "--space": Case("spos", "spos"), "--json": Case(None, '"budget_ms"')},
     "report": {"--space": Case("spos", "spos")},
     "watch": {"--space": Case("spos", "spos"), "--port": Case(7777, "port 7777")},
+    "settings": {"--json": Case(None, '"meaning"')},
     "spaces": {
         "--input-size": Case(16, "at 3x16x16"),
         "--classes": Case(7, "7 classes"),
@@ -297,6 +300,8 @@ def _options() -> Iterator[tuple[str, Any]]:
     """Every option of every command, those of groups with commands of their own included."""
 
     def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(command, RunCommand):
+            command = command.make_context(name, [], resilient_parsing=True).command
         for inner_name, inner in getattr(command, "commands", {}).items():
             yield from walk(inner, f"{name} {inner_name}".strip())
         if name:  # of the program itself there are only those that set up completion in a shell
@@ -534,6 +539,19 @@ def test_a_complete_table_is_not_taken_for_a_larger_one_or_one_by_another_seed()
     ):
         outcome = run_cli(*line, flag, value)
         assert outcome.code == 2 and "t.json is complete" in outcome.err and words in outcome.err, outcome
+
+
+def test_a_dry_run_says_what_limits_the_work_and_what_becomes_of_what_is_there() -> None:
+    line = ("profile", *SPACE, "--dry-run", "-o")
+    assert len(run_cli(*line, "new.json").out.splitlines()) == 1
+    assert "would be checked, and nothing measured" in run_cli(*line, "t.json").out
+    assert "t.json would be measured again, and what is there discarded" in run_cli(*line, "t.json", "--fresh").out
+    Path("new.json.journal").touch()
+    assert "what is measured of new.json already would be kept" in run_cli(*line, "new.json").out
+    assert "new.json would be measured again" in run_cli(*line, "new.json", "--fresh").out
+    assert "measuring would end after 0.1 min" in run_cli(*line, "x.json", "--max-minutes", 0.1).out
+    assert "in groups, of about 9 MB each" in run_cli(*line, "x.json", "--memory-mb", 9).out
+    assert {path.name for path in Path().glob("*.json*")} == {"t.json", "new.json.journal"}
 
 
 @pytest.mark.parametrize("budget", ["0,1ms", "5min", "nan", "inf", "150%", "0%", "1e400ms", "5", "", "ms", "%", "0ms"])

@@ -126,6 +126,8 @@ def test_what_reads_results_needs_nothing_but_the_folder(
         "onnx": str(run / "export" / "model.onnx"),
         "onnx_dynamic_batch": str(run / "export" / "model.dynamic.onnx"),
     }
+    remarked = _ok(run_cli("export", run, "--data-root", away / "data", "--json"))
+    assert "is finished, and told from its folder alone: --data-root has no effect" in remarked.err
     (run / "report.html").unlink()
     _ok(run_cli("report", run))
     page = (run / "report.html").read_text()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("short_runs")
 
 FLAGS = {
     "space": "--space",
-    "agent": "--task",
+    "task": "--task",
     "criterion": "--criterion",
     "dataflow": "--data",
     "training-strategy": "--strategy",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 
 from rich.console import Console
 
-from hwnas.progress import Reporter
+from hwnas.progress import Pace, Reporter, describe_duration
 
 
 def _reporter(*, is_terminal: bool, is_quiet: bool = False) -> tuple[Reporter, io.StringIO]:
@@ -44,3 +45,41 @@ def test_quiet_shows_warnings_only() -> None:
     assert out.getvalue() == ""
     reporter.warn("look here")
     assert "look here" in out.getvalue()
+
+
+def test_a_log_has_lines_while_a_step_takes_long() -> None:
+    reporter, out = Reporter(line_every_s=0.001), io.StringIO()
+    reporter.console = Console(file=out, force_terminal=False, width=120)
+    deadline = time.monotonic() + 20
+    with reporter.task("training", 4) as task:
+        task.update(1, "epoch 1/4")
+        task.update(2, "epoch 2/4")
+        while "training: 50%, epoch 2/4, about" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert "training: 50%, epoch 2/4, about" in out.getvalue() and " left\n" in out.getvalue()
+    ended = out.getvalue()
+    assert ended.splitlines()[-1].startswith("training: done in")
+    time.sleep(0.01)
+    assert out.getvalue() == ended
+
+
+def test_the_time_left_is_told_by_the_pace_since_the_first_step() -> None:
+    pace = Pace(100)
+    assert pace.describe(now_s=0.0) == "0%"
+    for now_s in (0.0, 500.0):  # what is prepared before the first step is none of its pace
+        pace.update(0, "export 3/7", now_s=now_s)
+    assert pace.describe(now_s=600.0) == "0%, export 3/7"
+    pace.update(10, "", now_s=600.0)
+    assert pace.describe(now_s=600.0) == "10%, about 15 min left"
+
+
+def test_the_time_left_of_work_that_is_continued_is_told_by_what_is_done_now() -> None:
+    pace = Pace(100)
+    pace.update(81, "epoch 5/6", now_s=7.0)
+    assert pace.describe(now_s=8.0) == "81%, epoch 5/6"
+    pace.update(91, "epoch 6/6", now_s=17.0)
+    assert pace.describe(now_s=17.0) == "91%, epoch 6/6, about 9 s left"
+
+
+def test_durations_have_a_unit_of_their_size() -> None:
+    assert [describe_duration(s) for s in (0, 89, 90, 5399, 5400)] == ["0 s", "89 s", "2 min", "90 min", "1.5 h"]

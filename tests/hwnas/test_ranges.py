@@ -12,7 +12,9 @@ from samples import synthetic_table
 from typer.utils import get_params_from_function
 
 from hwnas.cli.app import app
+from hwnas.cli.commands import RunCommand
 from hwnas.cli.ranges import RANGES
+from hwnas.cli.setting_flags import limits, settings_by_flag, with_setting_flags
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -42,7 +44,8 @@ ENDS_SOON: dict[str, tuple[object, ...]] = {
 def _commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., object]]]:
     for command in group.registered_commands:
         assert command.callback is not None
-        yield f"{prefix}{command.name or command.callback.__name__}", command.callback
+        name = f"{prefix}{command.name or command.callback.__name__}"
+        yield name, with_setting_flags(command.callback) if command.cls is RunCommand else command.callback
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
         yield from _commands(inner.typer_instance, f"{prefix}{inner.name} ")
@@ -83,12 +86,17 @@ def test_no_value_of_a_flag_ends_in_a_traceback(
             assert outcome.code == 2 and flag in outcome.err, (value, outcome)
 
 
-def test_one_table_has_the_range_of_every_numeric_flag() -> None:
+def test_one_table_or_the_configuration_has_the_range_of_every_numeric_flag() -> None:
+    of_settings = {flag: limits(setting) for flag, (setting, *_) in settings_by_flag().items()}
     for command, callback in _commands(app):
         for name, parameter in get_params_from_function(callback).items():
             if parameter.annotation in (int, float, int | None, float | None):
                 (option,) = _options(callback, name)
-                assert (option.min, option.max) in RANGES.values(), f"{command} {name}: expected ranged(...)"
+                flag = next(
+                    (decl for decl in (option.default, *(option.param_decls or ())) if decl in of_settings), None
+                )
+                known = RANGES.values() if flag is None else [of_settings[flag]]
+                assert (option.min, option.max) in known, f"{command} {name}: expected ranged(...)"
 
 
 def _options(callback: Callable[..., object], name: str) -> list[typer.models.OptionInfo]:

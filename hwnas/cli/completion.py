@@ -1,0 +1,64 @@
+"""Names that a shell completes; what they are taken from is imported once a shell asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import typer
+
+Complete = Callable[[typer.Context, str], list[str]]
+"""The names that begin with a text, of a command line that is being written."""
+
+DEVICE = "device"
+
+
+def names_of(kind: str) -> Complete:
+    """Return what completes the names of the built-in parts of a kind, or of devices."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        names = _devices(context) if kind == DEVICE else _built_ins(kind)
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def one_of(values: Sequence[str]) -> Complete:
+    """Return what completes one of these values."""
+
+    def complete(_context: typer.Context, incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+def precisions(_context: typer.Context, incomplete: str) -> list[str]:
+    """Return the precisions of tables that begin with a text."""
+    from typing import get_args
+
+    from lut.precision import Precision
+
+    return [name for name in get_args(Precision) if name.startswith(incomplete)]
+
+
+def kinds(_context: typer.Context, incomplete: str) -> list[str]:
+    """Return the kinds of parts that begin with a text."""
+    from hwnas.parts import KINDS
+
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
+def _built_ins(kind: str) -> list[str]:
+    from hwnas.parts import built_ins
+
+    return sorted(built_ins(kind))
+
+
+def _devices(context: typer.Context) -> list[str]:
+    """Return the devices of the file that the command line names, else those that come with the package."""
+    from profilers import DeviceError
+    from profilers.device import load_devices
+
+    try:
+        return sorted(load_devices(context.params.get("devices") or context.params.get("file")))
+    except DeviceError:
+        return []  # the command itself will say what is wrong with the file

@@ -1,0 +1,115 @@
+"""The flags of the commands that begin a run, made from the fields of the configuration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from hwnas.cli.completion import names_of, one_of
+from hwnas.cli.ranges import number_option
+from hwnas.config import RunConfig
+from hwnas.errors import RequestError
+from hwnas.settings import PANELS, Setting, parse_setting, settings_of
+
+
+def settings_by_flag() -> dict[str, list[Setting]]:
+    """Return the settings that have flags, by flag, in the order of the help's panels."""
+    found: dict[str, list[Setting]] = {}
+    for setting in settings_of(RunConfig):
+        if setting.about.flag is not None:
+            found.setdefault(setting.about.flag, []).append(setting)
+    return dict(sorted(found.items(), key=lambda item: PANELS.index(item[1][0].about.panel or "")))
+
+
+def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with a parameter for every flag of a setting besides its own."""
+    signature = inspect.signature(command, eval_str=True)
+    flags = [
+        inspect.Parameter(_parameter(flag), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(first))
+        for flag, (first, *_) in settings_by_flag().items()
+    ]
+
+    @functools.wraps(command)
+    def flagged(**arguments: object) -> None:
+        command(**arguments)
+
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
+    parameters = [*flags, *own]
+    flagged.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    flagged.__annotations__ = {p.name: p.annotation for p in parameters}
+    return flagged
+
+
+def overrides_of(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that a command line gives, by dotted name.
+
+    Args:
+        flags: values by parameter's name; None where a flag was not given.
+        texts: what was given to --set.
+
+    Raises:
+        RequestError: a setting was given twice.
+    """
+    found: dict[str, Any] = {}
+    for flag, settings in settings_by_flag().items():
+        value = flags.get(_parameter(flag))
+        if value is not None and settings[0].is_list:
+            value = [part.strip() for part in value.split(",")]
+        found |= {setting.name: value for setting in settings if value is not None}
+    for name, value in map(parse_setting, texts):
+        if name in found:
+            raise RequestError(f"{name} was given twice: {found[name]!r} and {value!r}; leave one out")
+        found[name] = value
+    return found
+
+
+def _parameter(flag: str) -> str:
+    """Return the name of the parameter that a flag becomes."""
+    return flag.partition("/")[0].removeprefix("--").replace("-", "_")
+
+
+def _annotation(setting: Setting) -> Any:
+    """Return the type and the option of a setting's flag."""
+    about, is_number = setting.about, setting.kind in (int, float)
+    low, high = limits(setting) if is_number else (None, None)
+    assert about.flag is not None
+    option = (number_option if is_number else typer.Option)(
+        about.flag,
+        min=low,
+        max=high,
+        help=_help(setting),
+        rich_help_panel=about.panel,
+        autocompletion=_completion(setting),
+    )
+    return Annotated[(str if setting.is_list else setting.kind) | None, option]
+
+
+def limits(setting: Setting) -> tuple[float | None, float | None]:
+    """Return the least and the largest value that the flag of a number takes.
+
+    Of fractions the configuration refuses the limit itself where it is not in the range.
+    """
+    step = 1 if setting.kind is int else 0
+    bounds = setting.bounds
+    low = bounds.get("ge", bounds["gt"] + step if "gt" in bounds else None)
+    high = bounds.get("le", bounds["lt"] - step if "lt" in bounds else None)
+    return low, high
+
+
+def _help(setting: Setting) -> str:
+    """Return the meaning with the default in brackets, where there is one that is not told already."""
+    meaning, default = setting.about.meaning, setting.default_text
+    if default in ("", "null", "false", "[]"):
+        return meaning
+    first, stop, rest = meaning.partition(";")
+    return f"{first.removesuffix('.')} [{default}]{stop}{rest}" + ("" if rest else ".")
+
+
+def _completion(setting: Setting) -> Callable[..., list[str]] | None:
+    if setting.choices:
+        return one_of(setting.choices)
+    return None if setting.about.names is None else names_of(setting.about.names)

@@ -1,0 +1,144 @@
+"""The settings of a configuration one by one: what each may be, what it means, and the flag that it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hwnas.errors import RequestError
+from safe_files import FileError, parse_yaml
+
+PANELS = ("What", "Budget", "Data", "Training", "Search", "Output")
+"""The groups of flags in the help of the commands that begin a run, in this order."""
+
+BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What stands at a field of the configuration besides its type and range.
+
+    Attributes:
+        meaning: a sentence; in brackets, what holds where the setting is null.
+        flag: how the flag is written, where there is one. Settings that say the same flag are set by it together.
+        panel: one of `PANELS`, where there is a flag.
+        names: the kind of part, or "device", whose names the setting takes.
+    """
+
+    meaning: str
+    _: KW_ONLY
+    flag: str | None = None
+    panel: str | None = None
+    names: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.flag is None) != (self.panel is None) or self.panel not in (None, *PANELS):
+            raise ValueError(f"a flag needs one of the panels {', '.join(PANELS)}, got {self.panel} for {self.flag}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: dotted, as `--set` takes it.
+        kind: the type that its values have; str for those of a fixed set.
+        is_list: whether it takes several such values.
+        may_be_null: whether null is a value.
+        choices: all values, where they are a fixed set.
+        bounds: what limits a number, by "ge", "gt", "le" or "lt".
+        default: the value where none is given; `MISSING` where one must be.
+    """
+
+    name: str
+    kind: type
+    is_list: bool
+    may_be_null: bool
+    choices: tuple[str, ...]
+    bounds: dict[str, float]
+    default: object
+    about: About
+
+    @property
+    def takes(self) -> str:
+        """The type and the range in words."""
+        if self.choices:
+            words = (", " if self.is_list else " or ").join(self.choices)
+        elif is_dataclass(self.kind):
+            words = ", ".join(f.name for f in fields(self.kind))
+        else:
+            names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+            limits = " and ".join(f"{BOUNDS[name]} {value}" for name, value in self.bounds.items())
+            words = f"{names.get(self.kind, self.kind.__name__.lower())} {limits}".strip()
+        return ("list of " if self.is_list else "") + words + (", or null" if self.may_be_null else "")
+
+    @property
+    def default_text(self) -> str:
+        """The default as it is written in a file; empty where the setting must be given."""
+        if self.default is MISSING or isinstance(self.default, str):
+            return "" if self.default is MISSING else str(self.default)
+        return json.dumps(self.default, default=str).strip('"')
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return the dotted name and the value of a setting such as `retrain.ema_decay=0.99`, written as in YAML.
+
+    Raises:
+        RequestError: it is not of that form.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        parsed = parse_yaml(value)
+    except FileError as error:
+        raise RequestError(f"--set {text}: the value is not YAML: {error}") from error
+    if not (name.strip() and equals and value.strip()):
+        raise RequestError(f"--set needs a name and a value, retrain.ema_decay=0.99; got {text!r}")
+    return name.strip(), parsed
+
+
+def settings_of(record: type, prefix: str = "") -> Iterator[Setting]:
+    """Yield the settings of a configuration, and of the records in it, in the order of its fields."""
+    hints = get_type_hints(record, include_extras=True)
+    for field in fields(record):
+        found = list(_parts(hints[field.name]))
+        kinds = [part for part in found if isinstance(part, type) and part not in (NoneType, tuple)]
+        abouts = [part for part in found if isinstance(part, About)]
+        if not abouts:
+            assert is_dataclass(kinds[0]), f"{prefix}{field.name} has no meaning"
+            yield from settings_of(kinds[0], f"{prefix}{field.name}.")
+            continue
+        choices = [get_args(part) for part in found if get_origin(part) is Literal]
+        yield Setting(
+            name=f"{prefix}{field.name}",
+            kind=kinds[0] if kinds else str,
+            is_list=tuple in found,
+            may_be_null=NoneType in found,
+            choices=choices[0] if choices else (),
+            bounds=_bounds(found),
+            default=field.default,
+            about=abouts[0],
+        )
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """Yield what a type consists of: annotations, members of unions, and of a tuple itself and its items' type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        yield from hint.__metadata__
+        yield from _parts(hint.__origin__)
+    elif origin in (Union, UnionType):
+        for member in arguments:
+            yield from _parts(member)
+    elif origin is tuple:
+        yield tuple
+        yield from _parts(arguments[0])
+    else:
+        yield hint
+
+
+def _bounds(parts: list[Any]) -> dict[str, float]:
+    constraints = [constraint for part in parts for constraint in getattr(part, "metadata", ())]
+    return {name: getattr(c, name) for name in BOUNDS for c in constraints if hasattr(c, name)}
