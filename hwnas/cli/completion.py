@@ -35,7 +35,7 @@ def precisions(_context: typer.Context, incomplete: str) -> list[str]:
     """Return the precisions of tables that begin with a text."""
     from typing import get_args
 
-    from lut.precision import Precision
+    from onnx_models.precision import Precision
 
     return [name for name in get_args(Precision) if name.startswith(incomplete)]
 
