@@ -6,11 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwnas.cli.completion import names_of
+from hwnas.cli.ranges import ranged
+
+if TYPE_CHECKING:
+    from search_spaces import SpaceSpec
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 MovedData = Annotated[Path | None, typer.Option("--data-root", help="Where the run's data are, where they have moved.")]
@@ -20,6 +24,28 @@ MovedSpace = Annotated[
     str | None,
     typer.Option("--space", help="The run's search space, where its code has moved.", autocompletion=names_of("space")),
 ]
+
+SpaceName = Annotated[str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))]
+InputSize = Annotated[int, ranged("input_size", "Pixels a side.")]
+Channels = Annotated[int, ranged("channels", "Colour planes of the input.")]
+Classes = Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")]
+Width = Annotated[float, ranged("width", "Width multiplier.")]
+
+DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
+Threads = Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")]
+Batch = Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option(help="No progress.")]
+
+
+def spec_of(name: str, input_size: int, channels: int, classes: int | None, width: float) -> SpaceSpec:
+    """Return the spec of a space by these flags."""
+    from search_spaces import SpaceSpec
+    from search_spaces.space import SMALL_INPUT
+
+    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
+    return SpaceSpec(name=name, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
 
 
 def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.models.CommandInfo]:

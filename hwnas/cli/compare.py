@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hwnas.cli.arguments import DevicesFile, Json, Quiet
 from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
@@ -18,7 +19,7 @@ def compare(
     device: Annotated[
         str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
     ] = "cpu",
-    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    devices: DevicesFile = None,
     threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None,
     data: Annotated[
         str | None, typer.Option(help="Test on this data set too.", autocompletion=names_of("dataflow"))
@@ -31,8 +32,8 @@ def compare(
     skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False,
     rounds: Annotated[int, ranged("rounds", "Rounds of measurement.")] = 80,
     seed: Annotated[int, ranged("seed", "For the order of measurement.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare latency, accuracy, size and memory of any ONNX models, measured interleaved."""
     from hwnas.cli.idle_flags import refuse_without
@@ -47,19 +48,15 @@ def compare(
     reporter = Reporter(is_quiet=quiet)
     chosen = adjusted(find_device(device, devices), threads=threads)
     require_cores(chosen)
-    dataset = (
-        load_dataset(data, data_root or Path("data"), input_size=input_size, skip_broken_images=skip_broken)
-        if data is not None
-        else None
-    )
+    dataset = None
+    if data is not None:
+        root = data_root or Path("data")
+        dataset = load_dataset(data, root, input_size=input_size, skip_broken_images=skip_broken)
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
-    rows = compare_models(
-        models,
-        Profiler(device=chosen, rounds=rounds, seed=seed),
-        Question(dataset=dataset, output=output, input_size=input_size),
-        reporter=reporter,
-    )
+    profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
+    question = Question(dataset=dataset, output=output, input_size=input_size)
+    rows = compare_models(models, profiler, question, reporter=reporter)
     for row in rows:
         if input_size is not None and input_size not in row["bound"].values():
             reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")

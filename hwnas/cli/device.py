@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import DevicesFile, Json
 from hwnas.cli.commands import Group
 from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
-
-DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
 
 devices_app = typer.Typer(
     cls=Group, help="List the devices that can be profiled, and check them.", invoke_without_command=True
@@ -24,7 +22,7 @@ device_app = typer.Typer(cls=Group, help="Serve this board to others, or emulate
 def devices(
     context: typer.Context,
     file: DevicesFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the devices that can be profiled."""
     context.obj = (file, as_json)
@@ -50,7 +48,7 @@ def check(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The device.", autocompletion=names_of("device"))],
     file: DevicesFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Test whether a device can be measured, and say what to do if not."""
     from dataclasses import asdict

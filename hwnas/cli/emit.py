@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.arguments import MovedSpace, RunTable
+from hwnas.cli.arguments import Json, MovedSpace, RunTable
 from hwnas.cli.printing import print_json, print_table
 
 
@@ -16,7 +16,7 @@ def emit(
     budgets: Annotated[list[str], typer.Argument(help="Latencies such as 5ms, or shares of the slowest such as 40%.")],
     lut: RunTable = None,
     space: MovedSpace = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Name an architecture for each budget by what a run's search found out, without evaluating any more.
 
@@ -57,8 +57,4 @@ def emit(
     if as_json:
         print_json(found)
         return
-    print_table(
-        f"{run.spec}: by {len(history)} evaluations",
-        ["budget ms", "predicted ms", "architecture"],
-        rows,
-    )
+    print_table(f"{run.spec}: by {len(history)} evaluations", ["budget ms", "predicted ms", "architecture"], rows)

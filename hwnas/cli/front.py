@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.arguments import RunFolder
+from hwnas.cli.arguments import Json, RunFolder
 from hwnas.cli.printing import print_json, print_table
 
 
 def front(
     folder: RunFolder,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture too, .png or .svg.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what no other evaluated network of a run beats in both score and latency."""
     from hwnas.front import load_front, plot_front

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from hwnas.cli.arguments import Channels, InputSize, Json, Width
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
 
 def spaces(
-    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
+    input_size: InputSize = 224,
     classes: Annotated[int, ranged("classes", "Number of classes.")] = 1000,
-    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
-    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    channels: Channels = 3,
+    width: Width = 1.0,
+    as_json: Json = False,
 ) -> None:
     """List the search spaces, how many networks each has, and how small and large they get."""
     from search_spaces import SPACES, SpaceSpec, make_space

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.arguments import Batch, DevicesFile, Json, Quiet, Threads
 from hwnas.cli.commands import Group
 from hwnas.cli.completion import names_of, precisions
 from hwnas.cli.printing import print_json, print_table
@@ -137,9 +138,9 @@ def verify(
     networks: Annotated[int, ranged("networks_to_verify", "New networks to measure.")] = 50,
     seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 1,
     rounds: Annotated[int, ranged("rounds", "Interleaved rounds.")] = 40,
-    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    devices: DevicesFile = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure new random networks on the device now, and print the table's certificate again."""
     from dataclasses import asdict
@@ -161,12 +162,8 @@ def verify(
             f"is, which gets a certificate: hwnas lut adapt {path} --device NAME -o another.lut.json"
         )
     settings = table.provenance.device
-    device = adjusted(
-        find_device(settings["name"], devices),
-        threads=settings["threads"],
-        batch=settings["batch"],
-        tuning=settings.get("tuning"),
-    )
+    threads, batch, tuning = settings["threads"], settings["batch"], settings.get("tuning")
+    device = adjusted(find_device(settings["name"], devices), threads=threads, batch=batch, tuning=tuning)
     with shown(Reporter(is_quiet=quiet), "verify", rounds) as on_progress:
         result = verify_table(
             table,
@@ -190,7 +187,7 @@ def diff(
     first: Annotated[Path, typer.Argument(help="A table's file.")],
     second: Annotated[Path, typer.Argument(help="Another's.")],
     most: Annotated[int | None, ranged("listed", "How many of the most differing blocks to list [10].")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two tables: runtimes, threads, precisions, dates."""
     from dataclasses import asdict
@@ -315,14 +312,14 @@ def adapt(
     device: Annotated[
         str, typer.Option(help="The new device; see hwnas devices.", autocompletion=names_of("device"))
     ] = "cpu",
-    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
-    batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
+    devices: DevicesFile = None,
+    threads: Threads = None,
+    batch: Batch = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None,
     networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20,
     rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
     seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0,
-    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""
     from hwnas.profiling import known_precision, making_table, onnx_cache, shown
@@ -337,14 +334,8 @@ def adapt(
     table = load_table(base)
     space = make_space(table.space)
     chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
-    plan = plan_table(
-        space,
-        rounds=rounds,
-        num_networks=networks,
-        batch=chosen.batch,
-        precision=known_precision(precision or table.provenance.precision),
-        seed=seed,
-    )
+    kind = known_precision(precision or table.provenance.precision)
+    plan = plan_table(space, rounds=rounds, num_networks=networks, batch=chosen.batch, precision=kind, seed=seed)
     with making_table(output), shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
         adapted = adapt_table(
             table,

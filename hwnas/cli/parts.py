@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import Json
 from hwnas.cli.completion import kinds
 from hwnas.cli.printing import print_json, print_table
 
@@ -38,7 +39,7 @@ def new(
 
 def list_parts(
     kind: Kind,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the built-in parts of a kind."""
     from hwnas.parts import built_ins, summary_line

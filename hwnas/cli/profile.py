@@ -2,111 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.arguments import (
+    Batch,
+    Channels,
+    Classes,
+    DevicesFile,
+    InputSize,
+    Quiet,
+    SpaceName,
+    Threads,
+    Width,
+    spec_of,
+)
 from hwnas.cli.completion import names_of, one_of, precisions
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from lut import LatencyTable
     from lut.build import TablePlan
     from profilers import Profiler
+    from search_spaces import SearchSpace
 
 NUM_NETWORKS, ROUNDS = 50, 80
 """Numbers of networks and of rounds that are measured unless others are given."""
 
+Tuning = Annotated[
+    str | None,
+    typer.Option(
+        help="none or meta_schedule (see hwnas tune), instead of the device's own.",
+        autocompletion=one_of(("none", "meta_schedule")),
+    ),
+]
+NumNetworks = Annotated[
+    int | None, ranged("networks", "Whole networks to calibrate and certify with; 0 for none [50].")
+]
+MemoryMb = Annotated[float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")]
+Resume = Annotated[
+    bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
+]
+
 
 def profile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
-    space: Annotated[
-        str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))
-    ] = "fbnet-s",
+    space: SpaceName = "fbnet-s",
     device: Annotated[str, typer.Option(help="Device; see hwnas devices.", autocompletion=names_of("device"))] = "cpu",
-    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
-    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
-    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
-    classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None,
-    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
-    threads: Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")] = None,
-    batch: Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")] = None,
+    devices: DevicesFile = None,
+    input_size: InputSize = 224,
+    channels: Channels = 3,
+    classes: Classes = None,
+    width: Width = 1.0,
+    threads: Threads = None,
+    batch: Batch = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8.", autocompletion=precisions)] = "fp32",
-    tuning: Annotated[
-        str | None,
-        typer.Option(
-            help="none or meta_schedule (see hwnas tune), instead of the device's own.",
-            autocompletion=one_of(("none", "meta_schedule")),
-        ),
-    ] = None,
-    networks: Annotated[
-        int | None,
-        ranged("networks", "Whole networks to calibrate and certify with; 0 for none [50]."),
-    ] = None,
+    tuning: Tuning = None,
+    networks: NumNetworks = None,
     rounds: Annotated[int | None, ranged("rounds", "Interleaved rounds to measure at most [80].")] = None,
     max_minutes: Annotated[float, ranged("max_minutes", "Stop measuring after that long.")] = 60.0,
-    memory_mb: Annotated[
-        float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")
-    ] = None,
+    memory_mb: MemoryMb = None,
     seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say how much work it would be.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
-    ] = True,
-    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    resume: Resume = True,
+    quiet: Quiet = False,
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table.
 
     Ends with exit code 1 where search could not use the table; it is kept all the same.
     """
     from hwnas.cli.lut import print_table_summary
-    from hwnas.profiling import describe_plan, known_precision, making_table, profile_space
-    from hwnas.progress import Reporter
+    from hwnas.profiling import known_precision
     from hwnas.trust import shortfall
-    from lut import load_table, plan_table
-    from lut.build import journal_beside, require_extent
+    from lut import plan_table
     from profilers import Profiler
     from profilers.device import adjusted, find_device
-    from search_spaces import SpaceSpec, make_space
-    from search_spaces.space import SMALL_INPUT
+    from search_spaces import make_space
 
-    reporter = Reporter(is_quiet=quiet)
-    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
-    spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
     chosen = adjusted(find_device(device, devices), threads=threads, batch=batch, tuning=tuning)
-    made = make_space(spec)
-    most_rounds = ROUNDS if rounds is None else rounds
-    plan = plan_table(
-        made,
-        rounds=most_rounds,
-        num_networks=NUM_NETWORKS if networks is None else networks,
-        batch=chosen.batch,
-        precision=known_precision(precision),
-        seed=seed or 0,
-    )
-    profiler = Profiler(device=chosen, rounds=most_rounds, max_minutes=max_minutes, memory_mb=memory_mb, seed=seed or 0)
+    made = make_space(spec_of(space, input_size, channels, classes, width))
+    most, first = ROUNDS if rounds is None else rounds, seed or 0
+    count = NUM_NETWORKS if networks is None else networks
+    kind = known_precision(precision)
+    plan = plan_table(made, rounds=most, num_networks=count, batch=chosen.batch, precision=kind, seed=first)
+    profiler = Profiler(device=chosen, rounds=most, max_minutes=max_minutes, memory_mb=memory_mb, seed=first)
     if dry_run:
-        print(describe_plan(made, plan, profiler))
-        for line in _consequences(plan, profiler, output, resume=resume):
-            print(line)
+        _say_what_would_happen(made, plan, profiler, output, resume=resume)
         return
-    with making_table(output):
-        if not resume:
-            output.unlink(missing_ok=True)
-            journal_beside(output).unlink(missing_ok=True)
-        if output.exists():
-            table = load_table(output)
-            table.require_origin(spec, chosen, precision=precision, name=str(output))
-            require_extent(table, made, networks=networks, seed=seed, rounds=rounds, name=str(output))
-            journal_beside(output).unlink(missing_ok=True)  # of a process that was killed before it could
-            reporter.line(f"{output} is complete; --fresh measures it again")
-        else:
-            table = profile_space(made, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
+    asked = {"networks": networks, "seed": seed, "rounds": rounds}
+    table = _table(made, output, plan, profiler, asked, resume=resume, is_quiet=quiet)
     print_table_summary(table, output, made)
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
         print(problem)
         raise typer.Exit(1)
+
+
+def _table(
+    space: SearchSpace,
+    output: Path,
+    plan: TablePlan,
+    profiler: Profiler,
+    asked: Mapping[str, int | None],
+    *,
+    resume: bool,
+    is_quiet: bool,
+) -> LatencyTable:
+    """Return the table in a file, measured first where it is not there yet or is wanted anew."""
+    from hwnas.profiling import making_table, profile_space
+    from hwnas.progress import Reporter
+    from lut import load_table
+    from lut.build import journal_beside, require_extent
+
+    reporter = Reporter(is_quiet=is_quiet)
+    with making_table(output):
+        if not resume:
+            output.unlink(missing_ok=True)
+            journal_beside(output).unlink(missing_ok=True)
+        if not output.exists():
+            return profile_space(space, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
+        table = load_table(output)
+        table.require_origin(space.spec, profiler.device, precision=plan.precision, name=str(output))
+        require_extent(table, space, **asked, name=str(output))
+        journal_beside(output).unlink(missing_ok=True)  # of a process that was killed before it could
+        reporter.line(f"{output} is complete; --fresh measures it again")
+        return table
+
+
+def _say_what_would_happen(
+    space: SearchSpace, plan: TablePlan, profiler: Profiler, output: Path, *, resume: bool
+) -> None:
+    """Print the work of a plan, what limits it, and what becomes of what is there already."""
+    from hwnas.profiling import describe_plan
+
+    print(describe_plan(space, plan, profiler))
+    for line in _consequences(plan, profiler, output, resume=resume):
+        print(line)
 
 
 def _consequences(plan: TablePlan, profiler: Profiler, output: Path, *, resume: bool) -> Iterator[str]:

@@ -139,14 +139,8 @@ def export(
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
     summary = run_stages(run)
     assert summary is not None
-    deployment = write_bundle(
-        run,
-        summary,
-        output,
-        int8=int8 is not False,
-        fp16=fp16,
-        max_drop=(DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100,
-    )
+    drop = (DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100
+    deployment = write_bundle(run, summary, output, int8=int8 is not False, fp16=fp16, max_drop=drop)
     if as_json:
         print_json(deployment)
     else:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from hwnas.cli.arguments import Json
 from hwnas.cli.printing import print_json, print_table
 
 
-def settings(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def settings(as_json: Json = False) -> None:
     """List every setting of a run: what it takes, its default, its meaning and its flag.
 
     A configuration file has them under these names, and --set takes them: --set retrain.ema_decay=0.99.

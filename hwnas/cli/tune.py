@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hwnas.cli.arguments import Channels, Classes, DevicesFile, InputSize, Quiet, SpaceName, Width, spec_of
 from hwnas.cli.completion import names_of
 from hwnas.cli.ranges import ranged
 
 
 def tune(
-    space: Annotated[str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))],
+    space: SpaceName,
     device: Annotated[
         str, typer.Option(help="A device of runtime tvm; see hwnas devices.", autocompletion=names_of("device"))
     ],
-    devices: Annotated[Path | None, typer.Option(help="A devices file of your own.")] = None,
+    devices: DevicesFile = None,
     trials: Annotated[int, ranged("trials", "Schedules to try per block.")] = 64,
     blocks: Annotated[int | None, ranged("blocks", "Only the so many blocks of most MACs.")] = None,
-    input_size: Annotated[int, ranged("input_size", "Pixels a side.")] = 224,
-    channels: Annotated[int, ranged("channels", "Colour planes of the input.")] = 3,
-    classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None,
-    width: Annotated[float, ranged("width", "Width multiplier.")] = 1.0,
+    input_size: InputSize = 224,
+    channels: Channels = 3,
+    classes: Classes = None,
+    width: Width = 1.0,
     seed: Annotated[int, ranged("seed", "Of the search for schedules.")] = 0,
     dry_run: Annotated[bool, typer.Option(help="Only say how long it would take.")] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tune TVM's schedules for the blocks of a space; hwnas profile --tuning meta_schedule uses them."""
     from hwnas.profiling import onnx_cache
@@ -34,13 +34,11 @@ def tune(
     from profilers.device import find_device
     from profilers.tuning import estimated_s, require_tunable
     from profilers.tuning import tune as tune_models
-    from search_spaces import SpaceSpec, make_space
+    from search_spaces import make_space
     from search_spaces.cost import block_cost
     from search_spaces.onnx_export import export_block
-    from search_spaces.space import SMALL_INPUT
 
-    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
-    spec = SpaceSpec(name=space, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
+    spec = spec_of(space, input_size, channels, classes, width)
     chosen = find_device(device, devices)
     require_tunable(chosen)
     distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
