@@ -26,7 +26,7 @@ from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
 PROTOCOLS = {
-    "agent": (TrainingAgent, TASKS),
+    "task": (TrainingAgent, TASKS),
     "search-agent": (SearchAgent, AGENTS),
     "training-strategy": (TrainingStrategy, STRATEGIES),
 }
@@ -84,8 +84,9 @@ def test_nothing_is_asked_for_that_may_not_be_there() -> None:
                 name = node.args[1]
                 if isinstance(name, ast.Constant):
                     found.add(name.value)
-    # Of Pillow's pictures, the operating system, TVM's results and errors of the operating system.
-    of_others = {"tag_v2", "posix_fallocate", "numpy", "filename"}
+    # Of Pillow's pictures, the operating system, TVM's results, errors of the operating system, pydantic's annotations
+    # and click's parameters.
+    of_others = {"tag_v2", "posix_fallocate", "numpy", "filename", "metadata", "help"}
     assert found <= of_others
 
 
@@ -211,7 +212,7 @@ def test_a_search_asks_parts_for_nothing_that_is_not_declared(strict: str, tmp_p
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("agent", "Random", "class Random, which has no 'default_criterion'"),
+        ("task", "Random", "class Random, which has no 'default_criterion'"),
         ("search-agent", "Forgetful", "has no 'reads_supernet': inherit from hwnas.search:SearchAgent, which has a"),
         ("search-agent", "Half", "which is abstract, as it has no 'tell' of its own"),
     ],
