@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from hwnas.dataflow import Batches
+from hwnas.pipeline.run import Run
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
-from hwnas.run import Run
-from hwnas.stages.table import ROUNDS
-from hwnas.summary_file import MODEL
+from hwnas.run_folder import WINNER
+from hwnas.stages.setup import ROUNDS
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
 from onnx_models.export import export_module
@@ -132,7 +132,7 @@ def main() -> None:
 
 def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
-    winner = run.folder / MODEL
+    winner = run.files.export.model(WINNER)
     rows: dict[str, dict[str, Any]] = {}
     paths = {"winner": winner}
     for slowdown, (rival, make) in product(slowdowns, RIVALS.items()):
@@ -140,12 +140,12 @@ def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, di
         space, architecture = _scaled(run, make, winner, folder / rival, slowdown)
         module = _trained(run, space, architecture, folder / f"{name}.safetensors")
         test = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size)
-        rows[name] = {"accuracy": next(iter(run.agent.metrics(module, test.in_order()).values()))}
+        rows[name] = {"accuracy": next(iter(run.learning.agent.metrics(module, test.in_order()).values()))}
         rows[name]["detail"] = f"width {space.spec.width:.2f}"
         paths[name] = folder / f"{name}.onnx"
         _export(run, module, space, paths[name])
-    accuracy = next(iter(json.loads((run.folder / "retrain" / "winner.json").read_text()).values()))
-    found = json.loads((run.folder / "search" / "result.json").read_text())["networks"]["winner"]
+    accuracy = next(iter(json.loads(run.files.retrain.metrics(WINNER).read_text()).values()))
+    found = json.loads(run.files.search.outcome.read_text())["networks"]["winner"]
     rows["winner"] = {"accuracy": accuracy, "detail": "-".join(map(str, found["architecture"]))}
     journal = folder / f"measure-{len(paths)}.journal"
     for name, measured in measure_networks(
@@ -194,17 +194,17 @@ def _trained(run: Run, space: SearchSpace, architecture: Architecture, checkpoin
     with torch.random.fork_rng(devices=[]):
         seed_torch(run.config.seed, "retrain")
         module = space.build(architecture)
-    agent, _, batches = run.training(config, run.dataset.train)
+    training = run.learning.training_inputs(config, run.dataset.train)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
-        loss = agent.loss(module(batch[0]), batch[1])
+        loss = training.agent.loss(module(batch[0]), batch[1])
         loss.backward()
         return loss.detach()
 
     Trainer(
         module=module,
         config=config,
-        batches=batches,
+        batches=training.batches,
         accumulate=accumulate,
         checkpoint=checkpoint,
         name=f"train {space.spec.name}",

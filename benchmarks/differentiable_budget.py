@@ -17,7 +17,7 @@ from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Batches, load_dataset
 from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
-from hwnas.search.surrogate import AdditiveCosts
+from hwnas.surrogate import AdditiveCosts
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.strategy import steps_of
 from lut import LatencyModel, load_table

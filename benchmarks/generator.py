@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.evaluators import make_evaluator
+from hwnas.pipeline.latency import prepare_latency
+from hwnas.pipeline.networks import hard_limits_of, supernet_of
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from hwnas.search import Evaluation, GeneratorAgent, RandomAgent
-from hwnas.stages.search import hard_limits
-from hwnas.stages.supernet import train_supernet
-from hwnas.stages.table import prepare_latency
 from hwnas.training.randomness import numpy_rng
 
 
@@ -35,8 +34,9 @@ def main() -> None:
     options = parser.parse_args()
     run = Run.from_folder(options.run, Reporter(is_quiet=True))
     latency = prepare_latency(run)
-    limits = hard_limits(run, latency)
-    evaluator = make_evaluator(run, train_supernet(run, limits))
+    limits = hard_limits_of(run, latency)
+    inputs = run.evaluator_inputs(supernet_of(run, limits).module)
+    evaluator = make_evaluator(run.config.search.evaluator, inputs)
     scores: dict[tuple[int, ...], float] = {}
 
     def score(architecture: tuple[int, ...]) -> float:

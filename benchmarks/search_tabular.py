@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.evaluators.tabular import TabularBenchmark, load_tabular
 from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
-from hwnas.search.tabular import TabularBenchmark, load_tabular
 from search_spaces import Architecture
 
 BUDGETS = (50, 100, 200, 500)

@@ -22,8 +22,8 @@ from hwnas.agents import ClassificationAgent
 from hwnas.config import TrainingConfig
 from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Batches, load_dataset
+from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
 from hwnas.search import HardLimits
-from hwnas.supernet.evaluation import SupernetEvaluator, calibration_batches
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from hwnas.training.strategy import steps_of

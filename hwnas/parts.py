@@ -70,9 +70,9 @@ CONTRACTS: Mapping[str, PartKind] = {
     ),
     "evaluator": PartKind(
         name="evaluator",
-        expected="an Evaluator, made as Evaluator(run, supernet)",
+        expected="an Evaluator, made as Evaluator(inputs)",
         members=("score",),
-        arguments=("run", "supernet"),
+        arguments=("inputs",),
     ),
 }
 """The requirements on a part of one's own, by kind; workers are programs, not parts that are imported."""

@@ -6,24 +6,17 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import (
-    Annotated,
-    NotRequired,  # pydantic reads Python's own from 3.12 on only
-    cast,
-    get_args,
-)
+from typing import cast, get_args
 
 import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from pydantic import Field, with_config
-from typing_extensions import TypedDict
 
 from hwnas.errors import RequestError, RunError
+from hwnas.measured import Measured
 from hwnas.progress import Reporter
-from hwnas.records import OPEN
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
 from lut.references import References
@@ -139,60 +132,6 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
         f"{plan.num_positions} layer choices and {len(plan.networks)} whole networks, up to {profiler.rounds} rounds, "
         f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB" + (UNTUNED if is_untuned else "")
     )
-
-
-@with_config(OPEN)
-class MeasuredFields(TypedDict):
-    """A measured latency as it is written to files, on the table's terms too."""
-
-    measured_table_ms: NotRequired[float | None]
-    measured_ms: Annotated[float, Field(gt=0)]
-    repeatability: Annotated[float, Field(ge=0)]
-    drift: Annotated[float, Field(gt=0)] | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """A network's latency as it was measured.
-
-    Attributes:
-        repeatability: what repeats of this measurement differ by, relative: by its own two halves or the average
-            network's, whichever is more, since a single difference can be small by chance.
-        drift: how many times as long the table's own networks took in the same rounds as when the table was made; None
-            where that cannot be told.
-    """
-
-    latency_ms: float
-    repeatability: float
-    drift: float | None = None
-
-    @property
-    def at_worst_ms(self) -> float:
-        """The milliseconds that a repeat of the measurement may give at worst."""
-        return self.latency_ms * (1 + self.repeatability)
-
-    @property
-    def table_ms(self) -> float | None:
-        """The latency on the table's terms: on the machine as it was when the table was made."""
-        return None if self.drift is None else self.latency_ms / self.drift
-
-    def slower_by(self, before: Measured) -> float:
-        """Return how many times as slow the machine was as for another measurement; 1 where that cannot be told."""
-        return 1.0 if self.drift is None or before.drift is None else self.drift / before.drift
-
-    def as_dict(self) -> MeasuredFields:
-        """Return the fields as they are written to files."""
-        return {
-            "measured_ms": self.latency_ms,
-            "measured_table_ms": self.table_ms,
-            "repeatability": self.repeatability,
-            "drift": self.drift,
-        }
-
-    @classmethod
-    def from_dict(cls, record: MeasuredFields) -> Measured:
-        """Return the measurement whose fields were written."""
-        return cls(latency_ms=record["measured_ms"], repeatability=record["repeatability"], drift=record["drift"])
 
 
 def measure_networks(

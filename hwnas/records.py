@@ -12,8 +12,8 @@ from hwnas.errors import RunError
 from safe_files import FileError, first_fault, read_json
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
-"""Pydantic settings of records that have all their fields here, and of those of which only some are read."""
+READ_IN_PART = ConfigDict(extra="ignore", allow_inf_nan=False, populate_by_name=True)
+"""Pydantic settings of records that have all their fields here, and of those that others may add to."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 

@@ -13,17 +13,17 @@ from safe_files import raise_if_full
 
 
 @contextmanager
-def alone_in(folder: Path, *, is_kept: Callable[[], bool]) -> Iterator[None]:
+def alone_in(folder: Path, lock_path: Path, *, is_kept: Callable[[], bool]) -> Iterator[None]:
     """Make a run's folder, in which no other process may work meanwhile.
 
     Args:
+        lock_path: the file in the folder that tells that a process works there.
         is_kept: whether the folder stays; asked at the end. Where it does not, it is removed as far as it is empty.
 
     Raises:
         RequestError: the folder cannot be written to, or is in use.
         WriteError: there is no room.
     """
-    lock_path = folder / ".lock"
     lock = FileLock(lock_path, timeout=0)
     made = [outer for outer in (folder, *folder.parents) if not outer.exists()]
     try:

@@ -20,8 +20,25 @@ ALLOWED = {
     "lut": {"lut", "search_spaces", "profilers", "onnx_models", "safe_files"},
     "hwnas": {"hwnas", "lut", "search_spaces", "profilers", "onnx_models", "safe_files"},
 }
-ACYCLIC = ("safe_files", "onnx_models", "search_spaces", "profilers", "lut")
-"""Packages among whose modules no import leads back to where it began."""
+LAYERS = (
+    "__main__ cli generate",
+    "pipeline",
+    "report export.bundle",
+    "stages front",
+    "run_folder",
+    "artifacts trust",
+    "search",
+    "evaluators",
+    "training profiling export",
+    "agents config settings constraint surrogate measured",
+    "dataflow criteria",
+    "augmentation parts progress quantities records run_lock",
+    "errors",
+)
+"""The layers inside hwnas from the top down. A module imports from its own layer and from those below."""
+
+KNOW_THE_RUN = {"cli", "pipeline", "config", "run_folder"}
+"""Where a run's configuration and its folder are known; everything else is given what it uses by name."""
 
 STANDALONE = {"worker_onnxruntime.py": {"numpy", "onnxruntime"}}
 
@@ -52,6 +69,51 @@ def test_imports_point_downwards(package: str) -> None:
         assert not upward, f"{path} imports {upward}"
 
 
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """All imports between our modules, those inside functions and for types among them."""
+    return grimp.build_graph(*ALLOWED, cache_dir=None)
+
+
+def _layer(module: str) -> int:
+    """Return the number of a module's layer, counted from the top; the longest name that fits decides."""
+    ranks = {f"hwnas.{name}": number for number, names in enumerate(LAYERS) for name in names.split()}
+    fitting = [name for name in ranks if module == name or module.startswith(f"{name}.")]
+    assert fitting, f"{module} is in no layer: name one in LAYERS"
+    return ranks[max(fitting, key=len)]
+
+
+def test_imports_inside_hwnas_point_downwards(graph: grimp.ImportGraph) -> None:
+    modules = [m for m in sorted(graph.modules) if m.startswith("hwnas.")]
+    assert len(modules) > 100
+    upward = [
+        f"{module} imports {imported}"
+        for module in modules
+        for imported in sorted(graph.find_modules_directly_imported_by(module))
+        if imported.startswith("hwnas.") and _layer(imported) < _layer(module)
+    ]
+    assert upward == []
+
+
+def test_no_imports_go_in_circles(graph: grimp.ImportGraph) -> None:
+    """Imports inside functions and those for types alone count: a reader follows them too."""
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert "profilers.session" in imports["profilers.profiler"]
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
+
+
+def test_only_the_pipeline_knows_the_configuration_and_the_folder() -> None:
+    root = _modules("hwnas")[0].parent
+    knowing = set()
+    for path in _modules("hwnas"):
+        names = {
+            node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)
+        }
+        if names & {"Run", "RunConfig", "RunFolder", "run"}:
+            knowing.add(path.relative_to(root).parts[0].removesuffix(".py"))
+    assert knowing <= KNOW_THE_RUN and {"cli", "pipeline"} <= knowing
+
+
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_nothing_is_unpickled_and_no_shell_is_used(package: str) -> None:
     for path in _modules(package):
@@ -65,14 +127,6 @@ def test_nothing_is_unpickled_and_no_shell_is_used(package: str) -> None:
 def test_only_one_module_exports_with_torch() -> None:
     users = [p for package in ALLOWED for p in _modules(package) if "torch.onnx" in p.read_text(encoding="utf-8")]
     assert [(path.parent.name, path.name) for path in users] == [("onnx_models", "export.py")]
-
-
-def test_no_imports_go_in_circles() -> None:
-    """Imports inside functions and those for types alone count: a reader follows them too."""
-    graph = grimp.build_graph(*ACYCLIC)
-    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
-    assert "profilers.session" in imports["profilers.profiler"]
-    TopologicalSorter(imports).prepare()  # raises CycleError, which names the modules
 
 
 def test_nothing_asks_for_the_name_of_a_runtime() -> None:

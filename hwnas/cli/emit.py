@@ -23,23 +23,21 @@ def emit(
     Nothing but the run's folder is needed, and the files of code of one's own.
     """
     from hwnas.errors import RequestError
-    from hwnas.front import load_history
+    from hwnas.pipeline.latency import read_latency
+    from hwnas.pipeline.networks import hard_limits_of
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
     from hwnas.quantities import Budget
-    from hwnas.run import Run
     from hwnas.search import GeneratorAgent
     from hwnas.stages.latency import reachable_ms
-    from hwnas.stages.search import hard_limits
-    from hwnas.stages.table import read_latency
-    from hwnas.training.randomness import numpy_rng
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"lut": lut, "space.name": space})
-    history = load_history(run)
+    history = run.files.read_evaluations()
     run.space.as_array([e.architecture for e in history])
     latency = read_latency(run)
     largest_ms = max([latency.max_ms, *latency.more_ms.values()])
-    limits = hard_limits(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
-    agent = GeneratorAgent(run.space, limits, numpy_rng(run.config.seed, "emit"))
+    limits = hard_limits_of(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
+    agent = GeneratorAgent(run.space, limits, run.rng("emit"))
     agent.tell(history)
     rows: list[list[str]] = []
     found = []

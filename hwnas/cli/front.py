@@ -17,14 +17,15 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Print what no other evaluated network of a run beats in both score and latency."""
-    from hwnas.front import load_front, plot_front
+    from hwnas.front import latency_front, plot_front
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run import Run
 
     run = Run.from_folder(folder, Reporter(is_quiet=True))
-    found = load_front(run)
+    evaluations = run.files.read_evaluations()
+    found = latency_front(evaluations)
     if plot is not None:
-        plot_front(run, found, plot)
+        plot_front(str(run.spec), evaluations, found, plot)
     if as_json:
         print_json([e.as_dict() for e in found])
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hwnas.run import Run
+    from hwnas.pipeline.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

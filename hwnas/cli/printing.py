@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.quantities import BUDGET_KEPT
+
+if TYPE_CHECKING:
+    from hwnas.artifacts import Deployment, NetworkSummary, Summary
 
 WORTH_A_ROW = 0.01
 """Measured latencies are told at the table's speed too where the machine has become faster or slower by more."""
@@ -36,41 +40,41 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print the winner beside its references, and where the model is."""
-    networks = {"winner": summary, **summary["winners"], **summary["references"]}
+def print_summary(summary: Summary, model: Path) -> None:
+    """Print the winner beside its references, and where its model is."""
+    networks = summary.networks
     columns = ["", *networks]
     rows = [
-        ["architecture", *("-".join(map(str, n["architecture"])) for n in networks.values())],
-        ["params", *(f"{n['params']:,}" for n in networks.values())],
-        ["MACs", *(f"{n['macs']:,}" for n in networks.values())],
-        ["supernet score", *(f"{n['supernet_score']:.2%}" for n in networks.values())],
-        ["test accuracy", *(f"{n['test_accuracy']:.2%}" for n in networks.values())],
-        ["predicted ms", *(f"{n['predicted_ms']:.4g}" for n in networks.values())],
-        ["measured ms", *("" if n["measured_ms"] is None else f"{n['measured_ms']:.4g}" for n in networks.values())],
+        ["architecture", *("-".join(map(str, n.architecture)) for n in networks.values())],
+        ["params", *(f"{n.params:,}" for n in networks.values())],
+        ["MACs", *(f"{n.macs:,}" for n in networks.values())],
+        ["supernet score", *(f"{n.supernet_score:.2%}" for n in networks.values())],
+        ["test accuracy", *(f"{n.test_accuracy:.2%}" for n in networks.values())],
+        ["predicted ms", *(f"{n.predicted_ms:.4g}" for n in networks.values())],
+        ["measured ms", *("" if n.measured_ms is None else f"{n.measured_ms:.4g}" for n in networks.values())],
         *_at_the_tables_speed(networks.values()),
-        ["budget ms", *(f"{n['max_latency_ms']:.4g}" for n in networks.values())],
-        ["kept", *(BUDGET_KEPT[n["budget_kept"]] for n in networks.values())],
+        ["budget ms", *(f"{n.max_latency_ms:.4g}" for n in networks.values())],
+        ["kept", *(BUDGET_KEPT[n.budget_kept] for n in networks.values())],
     ]
-    space = summary["space"]
-    print_table(f"{space['name']} at {space['input_size']} px on {summary['device']}", columns, rows)
-    parity = summary["parity"]
-    print(f"{summary['onnx']}: differs from torch by at most {parity['max_abs_difference']:.1e},")
-    print(f"{parity['equal_predictions']:.2%} equal predictions on {parity['num_images']} test images")
+    space = summary.space
+    print_table(f"{space['name']} at {space['input_size']} px on {summary.device}", columns, rows)
+    parity = summary.parity
+    print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
+    print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")
 
 
-def _at_the_tables_speed(networks: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+def _at_the_tables_speed(networks: Iterable[NetworkSummary]) -> list[list[str]]:
     """Return a row of latencies at the speed that the machine had when the table was made.
 
     There is none where it is the same.
     """
-    pairs = [(n["measured_ms"], n.get("measured_table_ms")) for n in networks]
-    if not any(then and abs(now / then - 1) > WORTH_A_ROW for now, then in pairs):
+    pairs = [(n.measured_ms, n.measured_table_ms) for n in networks]
+    if not any(now and then and abs(now / then - 1) > WORTH_A_ROW for now, then in pairs):
         return []
     return [["ms at the table's speed", *("" if then is None else f"{then:.4g}" for _, then in pairs)]]
 
 
-def print_models(folder: object, deployment: Mapping[str, Any]) -> None:
+def print_models(folder: object, deployment: Deployment) -> None:
     """Print the models of a bundle side by side, and what int8 cost."""
     print_table(
         str(folder),
@@ -78,15 +82,15 @@ def print_models(folder: object, deployment: Mapping[str, Any]) -> None:
         [
             [
                 name,
-                f"{next(iter(model['test_metrics'].values())):.2%}",
-                "" if model["measured_ms"] is None else f"{model['measured_ms']:.4g}",
-                f"{model['size_bytes'] / 1024:.0f}",
-                model["purpose"],
+                f"{model.score:.2%}",
+                "" if model.measured_ms is None else f"{model.measured_ms:.4g}",
+                f"{model.size_bytes / 1024:.0f}",
+                model.purpose,
             ]
-            for name, model in deployment["models"].items()
+            for name, model in deployment.models.items()
         ],
     )
-    if (int8 := deployment["int8"]) is not None:
-        kept = f"{len(int8['float_nodes'])} layers in float" if int8["float_nodes"] else "every layer in int8"
-        words = "" if int8["kept"] else "; its accuracy drops by more than was allowed, whatever stays in float"
-        print(f"int8: {int8['method']} calibration, {kept}{words}")
+    if (int8 := deployment.int8) is not None:
+        kept = f"{len(int8.float_nodes)} layers in float" if int8.float_nodes else "every layer in int8"
+        words = "" if int8.kept else "; its accuracy drops by more than was allowed, whatever stays in float"
+        print(f"int8: {int8.method} calibration, {kept}{words}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,9 +13,9 @@ from hwnas.cli.ranges import ranged
 
 def report(folder: RunFolder, space: MovedSpace = None) -> None:
     """Write a run's report.html again, as far as the run is."""
+    from hwnas.pipeline.reporting import write_report
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.report import write_report
-    from hwnas.run import Run
 
     typer.echo(write_report(Run.from_folder(folder, Reporter(is_quiet=True), moved={"space.name": space})))
 
@@ -26,13 +27,14 @@ def watch(
 ) -> None:
     """Show a running run's report in the browser, on this machine only."""
     from hwnas.errors import RequestError
+    from hwnas.pipeline.reporting import render_report
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
     from hwnas.report.watch import make_server
-    from hwnas.run import Run
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"space.name": space})
     try:
-        server = make_server(run, "127.0.0.1", port)
+        server = make_server(partial(render_report, run), "127.0.0.1", port, warn=run.reporter.warn)
     except OSError as error:
         raise RequestError(f"cannot serve on port {port}: {error.strerror}; give another --port") from error
     typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)")

@@ -15,8 +15,8 @@ from hwnas.cli.printing import print_json, print_models, print_summary
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run import Run
 
 JSON = "Print the summary as JSON; progress goes to standard error."
 QUIET = "No progress."
@@ -75,7 +75,7 @@ def _run(
     """Return the run of these settings, or the one in the folder that is resumed."""
     from hwnas.config import load_config
     from hwnas.errors import RequestError
-    from hwnas.run import Run
+    from hwnas.pipeline.run import Run
 
     if not resume:
         return Run(load_config(config, overrides), reporter)
@@ -131,27 +131,28 @@ def export(
         refuse_without("--int8", max_drop=max_drop)
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
-    from hwnas.export.bundle import write_bundle
+    from hwnas.export.bundle import BundleOptions
+    from hwnas.pipeline.deploying import deploy
+    from hwnas.pipeline.order import run_stages
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run import Run
-    from hwnas.stages import run_stages
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
     summary = run_stages(run)
     assert summary is not None
     drop = (DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100
-    deployment = write_bundle(run, summary, output, int8=int8 is not False, fp16=fp16, max_drop=drop)
+    deployment = deploy(run, summary, output, BundleOptions(int8=int8 is not False, fp16=fp16, max_drop=drop))
     if as_json:
-        print_json(deployment)
+        print_json(deployment.as_dict())
     else:
         print_models(output, deployment)
 
 
 def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *, as_json: bool, quiet: bool) -> None:
     from hwnas.cli.setting_flags import settings_by_flag
+    from hwnas.pipeline.order import is_finished
+    from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run import Run
-    from hwnas.stages import is_finished
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
     flags = {setting.name: flag for flag, settings in settings_by_flag().items() for setting in settings}
@@ -163,8 +164,8 @@ def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *
 
 def _work(run: Run, last: str, *, as_json: bool) -> None:
     from hwnas.errors import RunError
-    from hwnas.report.facts import missed_budgets
-    from hwnas.stages import run_stages
+    from hwnas.pipeline.order import run_stages
+    from hwnas.run_folder import WINNER
 
     summary = run_stages(run, last=last)
     if summary is None and os.environ.get("RANK", "0") != "0":
@@ -175,8 +176,8 @@ def _work(run: Run, last: str, *, as_json: bool) -> None:
             print_json({"folder": str(run.folder), "done": last})
         return
     if as_json:
-        print_json(summary)
+        print_json(run.files.described(summary))
     else:
-        print_summary(summary)
-    if missed := missed_budgets(summary):
+        print_summary(summary, run.files.export.model(WINNER))
+    if missed := summary.missed_budgets:
         raise RunError("; ".join(missed))

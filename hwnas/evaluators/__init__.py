@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from hwnas.config import TABULAR
-from hwnas.dataflow import Batches
+from hwnas.evaluators.inputs import EvaluatorInputs
+from hwnas.evaluators.judgement import Judgement
 from hwnas.evaluators.short_training import ShortTraining
+from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
+from hwnas.evaluators.tabular import load_tabular
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
 from hwnas.parts import find
-from hwnas.run import Run
-from hwnas.search.judgement import Judgement
-from hwnas.search.tabular import load_tabular
-from hwnas.supernet import SupernetEvaluator
-from hwnas.supernet.evaluation import calibration_batches
 from hwnas.training.randomness import torch_rng
-from search_spaces import Architecture
-from search_spaces.supernet import Supernet
+from search_spaces import Architecture, SearchSpace
 
 
 class Evaluator(Protocol):
@@ -37,35 +35,38 @@ class PartwiseEvaluator(Evaluator, Protocol):
         ...
 
 
-def supernet_evaluator(run: Run, supernet: Supernet) -> Evaluator:
+def supernet_evaluator(inputs: EvaluatorInputs) -> Evaluator:
     """How well it does with the supernet's weights, BatchNorm statistics made anew (the default)."""
-    train, validation = (Batches.of(run.dataset, s, run.config.supernet.batch_size) for s in run.search_splits)
+    task, splits = inputs.task, inputs.splits
     return SupernetEvaluator(
-        supernet,
-        run.agent,
+        inputs.supernet,
+        task.agent,
         calibration=calibration_batches(
-            train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
+            task.batches(splits.train, inputs.batch_size),
+            inputs.recalibration_batches,
+            torch_rng(inputs.seed, "recalibration"),
         ),
-        validation=list(validation.in_order()),
+        validation=list(task.batches(splits.validation, inputs.batch_size).in_order()),
     )
 
 
-def short_training(run: Run, _supernet: Supernet) -> Evaluator:
+def short_training(inputs: EvaluatorInputs) -> Evaluator:
     """Accuracy after training alone for `search.short_epochs` epochs."""
-    return ShortTraining(run)
+    return ShortTraining(inputs)
 
 
-def _zero_cost(name: str) -> Callable[[Run, Supernet], Evaluator]:
-    def make(run: Run, _supernet: Supernet) -> Evaluator:
-        batches = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)
-        x_NCHW, targets_N = next(iter(batches.shuffled(torch_rng(run.config.seed, "zero_cost"))))
-        return ZeroCost(run.space, PROXIES[name], x_NCHW, targets_N, loss=run.agent.loss, seed=run.config.seed)
+def _zero_cost(name: str) -> Callable[[EvaluatorInputs], Evaluator]:
+    def make(inputs: EvaluatorInputs) -> Evaluator:
+        batches = inputs.task.batches(inputs.splits.train, inputs.batch_size)
+        x_NCHW, targets_N = next(iter(batches.shuffled(torch_rng(inputs.seed, "zero_cost"))))
+        loss = inputs.task.agent.loss
+        return ZeroCost(inputs.space, PROXIES[name], x_NCHW, targets_N, loss=loss, seed=inputs.seed)
 
     make.__doc__ = (PROXIES[name].__doc__ or "").partition("\n")[0]
     return make
 
 
-EVALUATORS: dict[str, Callable[[Run, Supernet], Evaluator]] = {
+EVALUATORS: dict[str, Callable[[EvaluatorInputs], Evaluator]] = {
     "short-training": short_training,
     "supernet": supernet_evaluator,
     **{name: _zero_cost(name) for name in PROXIES},
@@ -73,17 +74,33 @@ EVALUATORS: dict[str, Callable[[Run, Supernet], Evaluator]] = {
 """Evaluators by name; `tabular:FILE` is another, which looks accuracies up."""
 
 
-def make_evaluator(run: Run, supernet: Supernet) -> Evaluator:
-    """Return the evaluator that the run's configuration names.
+def make_evaluator(name: str, inputs: EvaluatorInputs) -> Evaluator:
+    """Return the evaluator of that name.
 
     Raises:
-        RequestError: a benchmark's file cannot be read, or is of another space.
+        RequestError: there is none; or a benchmark's file cannot be read, or is of another space.
     """
-    name = run.config.search.evaluator
     if name.startswith(TABULAR):
-        return load_tabular(run.tabular_path).of_space(run.space)
-    evaluator: Evaluator = find("evaluator", name)(run, supernet)
+        return tabular_evaluator(name, inputs.space)
+    evaluator: Evaluator = find("evaluator", name)(inputs)
     return evaluator
 
 
-__all__ = ["EVALUATORS", "Evaluator", "PartwiseEvaluator", "make_evaluator", "supernet_evaluator"]
+def tabular_evaluator(name: str, space: SearchSpace) -> Evaluator:
+    """Return the evaluator that looks accuracies up in the file of `tabular:FILE`.
+
+    Raises:
+        RequestError: the file cannot be read, or is of another space.
+    """
+    return load_tabular(Path(name.removeprefix(TABULAR))).of_space(space)
+
+
+__all__ = [
+    "EVALUATORS",
+    "Evaluator",
+    "EvaluatorInputs",
+    "PartwiseEvaluator",
+    "make_evaluator",
+    "supernet_evaluator",
+    "tabular_evaluator",
+]

@@ -12,8 +12,7 @@ from typing import Any
 
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, PartwiseEvaluator
-from hwnas.search.judgement import Judgement
-from hwnas.search.loop import Judge
+from hwnas.evaluators.judgement import Judge, Judgement
 from search_spaces import Architecture
 
 MAX_LOSSES = 3

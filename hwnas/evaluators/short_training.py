@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hwnas.agents import score_of
-from hwnas.dataflow import Batches
 from hwnas.errors import RunError
+from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from hwnas.training import Trainer
 from hwnas.training.divergence import DivergedError
 from hwnas.training.randomness import seed_torch
@@ -25,9 +23,9 @@ from search_spaces import Architecture
 class ShortTraining:
     """Trains every architecture as the winner will be, for fewer epochs, all from the same seed."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._config = replace(run.config.retrain, epochs=run.config.search.short_epochs)
+    def __init__(self, inputs: EvaluatorInputs) -> None:
+        self._space, self._task, self._splits = inputs.space, inputs.task, inputs.splits
+        self._config, self._batch_size, self._seed = inputs.training, inputs.batch_size, inputs.seed
 
     def score(self, architecture: Architecture) -> float:
         """The agent's score on the images that drive the search.
@@ -35,28 +33,27 @@ class ShortTraining:
         Raises:
             RunError: the training diverged.
         """
-        run, (train, validation) = self._run, self._run.search_splits
         with torch.random.fork_rng(devices=[]):
-            seed_torch(run.config.seed, "short-training")
-            network = run.space.build(run.space.canonical(architecture))
-        agent, criterion, batches = run.training(self._config, train)
+            seed_torch(self._seed, "short-training")
+            network = self._space.build(self._space.canonical(architecture))
+        training = self._task.training_inputs(self._config, self._splits.train)
 
         def accumulate(
             batch: tuple[torch.Tensor, torch.Tensor], _rng: np.random.Generator, _moment: Moment
         ) -> torch.Tensor:
-            loss = agent.loss(network(batch[0]), batch[1])
+            loss = training.agent.loss(network(batch[0]), batch[1])
             loss.backward()
             return loss.detach()
 
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
-                module=with_criterion(network, criterion),
+                module=with_criterion(network, training.criterion),
                 config=self._config,
-                batches=batches,
+                batches=training.batches,
                 accumulate=accumulate,
                 checkpoint=Path(folder) / "checkpoint.safetensors",
                 name="short training",
-                seed=run.config.seed,
+                seed=self._seed,
                 settings="retrain",
                 reporter=Reporter(is_quiet=True),
             )
@@ -68,5 +65,5 @@ class ShortTraining:
                     f"{error.what}; search anew with another --out and a lower --set retrain.learning_rate"
                 ) from error
         network.eval()
-        held_out = Batches.of(run.dataset, validation, run.config.supernet.batch_size)
-        return score_of(run.agent, network, held_out.in_order())
+        held_out = self._task.batches(self._splits.validation, self._batch_size)
+        return score_of(self._task.agent, network, held_out.in_order())

@@ -8,34 +8,29 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 
-from hwnas.dataflow import Batches
-from hwnas.deployment_file import DEPLOYMENT
+from hwnas.artifacts import DeployedModel, Deployment, Quantized, Summary
 from hwnas.errors import RequestError, RunError
 from hwnas.export.judging import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
-from hwnas.kept_table import kept_table
-from hwnas.profiling import Measured, measure_networks
-from hwnas.report import write_report
-from hwnas.run import Run
+from hwnas.measured import Measured
+from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed, references_of
-from hwnas.stages.table import ROUNDS, known_speed
-from hwnas.training.randomness import numpy_rng
+from hwnas.training.task import LearningTask
+from lut import LatencyTable
 from onnx_models.best_int8 import Quantization, quantize_network
 from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
 from profilers import Device
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
-
-SCHEMA_VERSION = 1
 
 NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 """Training images that int8 ranges are taken from, and others that calibrations are compared on."""
@@ -53,25 +48,56 @@ PURPOSES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BundleInputs:
+    """What a bundle is made of.
+
+    Attributes:
+        summary: of the finished run whose winner it holds.
+        task: scores the models on the test images.
+        task_name: images with preprocessing are only for classification.
+        table: that latencies were predicted by.
+        speed: how fast the machine was by it.
+        model, dynamic_model: the winner's files, of one batch size and of any.
+        batch_size: of comparing outputs.
+    """
+
+    setup: Setup
+    summary: Summary
+    task: LearningTask
+    task_name: str
+    table: LatencyTable
+    speed: Speed
+    model: Path
+    dynamic_model: Path
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleOptions:
+    """What is wanted in a bundle besides the models of floats.
+
+    Attributes:
+        int8: whether to quantize too.
+        fp16: whether to write half precision too; None for where the device computes in it.
+        max_drop: of the score that int8 may cost on images not used for calibration.
+    """
+
+    int8: bool = True
+    fp16: bool | None = None
+    max_drop: float = 0.01
+
+
 def write_bundle(
-    run: Run,
-    summary: Mapping[str, Any],
-    folder: Path,
-    *,
-    int8: bool = True,
-    fp16: bool | None = None,
-    max_drop: float = 0.01,
-) -> dict[str, Any]:
+    inputs: BundleInputs, folder: Path, options: BundleOptions, *, on_written: Callable[[Deployment], None]
+) -> Deployment:
     """Write a run's winner to a new folder, with everything needed to run it and to trust it.
 
     The folder appears whole or not at all, after everything else that is written, so that the same command can be given
     again; where a proof fails, what was written is kept beside it as evidence.
 
     Args:
-        summary: of the finished run.
-        int8: whether to quantize too.
-        fp16: whether to write half precision too; None for where the device computes in it.
-        max_drop: of the score that int8 may cost on images not used for calibration.
+        on_written: told what the bundle says of itself, before it appears.
 
     Returns:
         The content of deployment.json.
@@ -94,27 +120,23 @@ def write_bundle(
                 f"cannot write to {folder.parent}: {error.strerror}; give another folder with -o"
             ) from error
         with explaining(folder):
-            return _filled(run, summary, draft, folder, int8=int8, fp16=fp16, max_drop=max_drop)
+            deployment = _filled(inputs, draft, folder, options)
+            on_written(deployment)
+            try:
+                put_folder(draft, folder)
+            except FileExistsError as error:  # by another process, meanwhile
+                raise _there_already(folder) from error
+            return deployment
 
 
-def _filled(
-    run: Run, summary: Mapping[str, Any], draft: Path, folder: Path, *, int8: bool, fp16: bool | None, max_drop: float
-) -> dict[str, Any]:
-    with_fp16 = _computes_in_fp16(run.device) if fp16 is None else fp16
+def _filled(inputs: BundleInputs, draft: Path, folder: Path, options: BundleOptions) -> Deployment:
     try:
-        deployment = _Bundle(run, summary, draft).write(int8=int8, fp16=with_fp16, max_drop=max_drop)
+        return _Bundle(inputs, draft).write(options)
     except RunError as error:
         evidence = folder.with_name(folder.name + ".failed")
         shutil.rmtree(evidence, ignore_errors=True)
         draft.replace(evidence)
         raise RunError(f"no bundle was written: {error}; what there is of it is in {evidence}") from error
-    write_text(run.folder / DEPLOYMENT, json.dumps(deployment, indent=1) + "\n")
-    write_report(run)
-    try:
-        put_folder(draft, folder)
-    except FileExistsError as error:  # by another process, meanwhile
-        raise _there_already(folder) from error
-    return deployment
 
 
 def _there_already(folder: Path) -> RequestError:
@@ -122,54 +144,62 @@ def _there_already(folder: Path) -> RequestError:
 
 
 class _Bundle:
-    def __init__(self, run: Run, summary: Mapping[str, Any], folder: Path) -> None:
-        self._run, self._summary, self._folder = run, summary, folder
-        self._mean, self._std = summary["mean"], summary["std"]
-        self._table = kept_table(run)
+    def __init__(self, inputs: BundleInputs, folder: Path) -> None:
+        self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
+        self._setup, self._task = inputs.setup, inputs.task
 
-    def write(self, *, int8: bool, fp16: bool, max_drop: float) -> dict[str, Any]:
-        run, folder = self._run, self._folder
-        for name, source in (("model.onnx", "onnx"), ("model.dynamic.onnx", "onnx_dynamic_batch")):
-            shutil.copyfile(self._summary[source], folder / name)
-        is_classifier = run.config.task == "classification"
-        if is_classifier:
-            for name, any_size in (("model.pixels.onnx", False), ("model.image.onnx", True)):
-                with_preprocessing(
-                    folder / "model.onnx", folder / name, mean=self._mean, std=self._std, any_size=any_size
-                )
-        if fp16:
+    def write(self, options: BundleOptions) -> Deployment:
+        folder = self._folder
+        self._write_floats()
+        with_fp16 = _computes_in_fp16(self._setup.device) if options.fp16 is None else options.fp16
+        if with_fp16:
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
-        quantization = self._quantize(max_drop) if int8 else None
+        quantization = self._quantize(options.max_drop) if options.int8 else None
         names = [name for name in PURPOSES if (folder / name).is_file()]
         metrics = {name: self._metrics(name) for name in names}
         self._require_equal(metrics, names)
         with_tvm = self._compare_with_tvm() if has_tvm() else None
-        deployment = self._describe(names, metrics, self._latencies(names), quantization, with_tvm)
-        write_text(folder / "deployment.json", json.dumps(deployment, indent=1) + "\n")
-        if is_classifier:
+        latencies = self._latencies(names)
+        models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
+        deployment = self._describe(models, quantization, with_tvm)
+        write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
+        if self._is_classifier:
             template = files("hwnas") / "templates"
             write_text(folder / "predict.py", (template / "predict.py.txt").read_text(encoding="utf-8"))
-        write_text(folder / "README.md", self._readme(deployment))
+        write_text(folder / "README.md", _readme(deployment))
         return deployment
 
+    @property
+    def _is_classifier(self) -> bool:
+        return self._inputs.task_name == "classification"
+
+    def _write_floats(self) -> None:
+        folder, summary = self._folder, self._summary
+        shutil.copyfile(self._inputs.model, folder / "model.onnx")
+        shutil.copyfile(self._inputs.dynamic_model, folder / "model.dynamic.onnx")
+        if self._is_classifier:
+            mean, std = list(summary.mean), list(summary.std)
+            for name, any_size in (("model.pixels.onnx", False), ("model.image.onnx", True)):
+                with_preprocessing(folder / "model.onnx", folder / name, mean=mean, std=std, any_size=any_size)
+
     def _quantize(self, max_drop: float) -> Quantization:
-        run, batch = self._run, self._run.device.batch
-        order = numpy_rng(run.config.seed, "int8").permutation(len(run.dataset.train))
+        task, batch, train = self._task, self._setup.device.batch, self._task.dataset.train
+        order = self._setup.rng("int8").permutation(len(train))
         num = min(NUM_CALIBRATION, len(order) // 2)
         if num < batch:
             raise RequestError(
                 f"int8 needs {2 * batch} training images at least for batches of {batch}, half of them for the ranges "
                 f"and half to compare them on, got {len(order)}: use more, or give --no-int8"
             )
-        chosen = run.dataset.train.subset(order[:num])
-        others = run.dataset.train.subset(order[num : num + NUM_SELECTION])
-        whole = [x for x, _ in Batches.of(run.dataset, chosen, batch).in_order() if len(x) == batch]
-        selection = list(Batches.of(run.dataset, others, 250).in_order())
+        chosen = train.subset(order[:num])
+        others = train.subset(order[num : num + NUM_SELECTION])
+        whole = [x for x, _ in task.batches(chosen, batch).in_order() if len(x) == batch]
+        selection = list(task.batches(others, 250).in_order())
 
         def score(network: Callable[[torch.Tensor], torch.Tensor]) -> float:
-            return next(iter(run.agent.metrics(network, selection).values()))
+            return next(iter(task.agent.metrics(network, selection).values()))
 
-        self._run.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
+        self._setup.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
         return quantize_network(
             self._folder / "model.onnx", self._folder / "model.int8.onnx", whole, score, max_drop=max_drop
         )
@@ -182,26 +212,26 @@ class _Bundle:
             # Agents expect logits; so are logarithms of probabilities.
             return found.clamp(min=1e-12).log() if network.gives_probabilities else found
 
-        return self._run.test_agent.metrics(outputs, test_batches(network, self._run.dataset))
+        return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
-        expected = float(self._summary["test_accuracy"])
+        expected = self._summary.test_accuracy
         for name in names:
             found = next(iter(metrics[name].values()))
             tolerance = HALF_PRECISION_TOLERANCE if "fp16" in name else 0.001
             if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
                 raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
-    def _compare_with_tvm(self) -> dict[str, Any]:
+    def _compare_with_tvm(self) -> dict[str, JsonValue]:
         """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
-        run = self._run
-        run.reporter.line("comparing with TVM, for five minutes at most")
-        batches = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size).in_order()
+        reporter = self._setup.reporter
+        reporter.line("comparing with TVM, for five minutes at most")
+        batches = self._task.batches(self._task.dataset.test, self._inputs.batch_size).in_order()
         try:
             parity = compare_with_tvm(self._folder / "model.onnx", batches)
         except RunError as error:
-            run.reporter.line(f"no comparison: {error}")
+            reporter.line(f"no comparison: {error}")
             return {"error": str(error)}
         if not parity.holds:
             raise RunError(
@@ -211,103 +241,93 @@ class _Bundle:
         return asdict(parity)
 
     def _latencies(self, names: list[str]) -> dict[str, Measured]:
-        run, table = self._run, self._table
-        if not run.device.is_measurable:
+        if not self._setup.device.is_measurable:
             return {}
+        inputs = self._inputs
         paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
-        speed = known_speed(run, table) or Speed()
+        references = references_of(self._setup, inputs.table, self._summary.max_latency_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
-            return measure_networks(
-                paths,
-                run.device,
-                Path(scratch) / "journal",
-                rounds=ROUNDS,
-                seed=run.config.seed,
-                reporter=run.reporter,
-                references=references_of(run, table, self._summary["max_latency_ms"], speed),
-            )
+            return self._setup.measured(paths, Path(scratch) / "journal", references=references)
+
+    def _model(self, name: str, metrics: Mapping[str, float], latency: Measured | None) -> DeployedModel:
+        path = self._folder / name
+        network = OnnxNetwork(path)
+        return DeployedModel(
+            purpose=PURPOSES[name],
+            sha256=sha256_of(path),
+            size_bytes=path.stat().st_size,
+            input=network.input.name,
+            input_shape=tuple(network.input.shape),
+            input_type=network.input.type,
+            output=network.output.name,
+            output_shape=tuple(network.output.shape),
+            batch=network.batch,
+            normalises=network.takes_pixels,
+            mean=self._summary.mean,
+            std=self._summary.std,
+            test_metrics=dict(metrics),
+            measured_ms=None if latency is None else latency.latency_ms,
+            measured_table_ms=None if latency is None else latency.table_ms,
+            operations=operations(path),
+        )
 
     def _describe(
         self,
-        names: list[str],
-        metrics: Mapping[str, Mapping[str, float]],
-        latencies: Mapping[str, Measured],
+        models: dict[str, DeployedModel],
         quantization: Quantization | None,
-        with_tvm: Mapping[str, Any] | None,
-    ) -> dict[str, Any]:
-        run, summary, table = self._run, self._summary, self._table
-        models = {}
-        for name in names:
-            network = OnnxNetwork(self._folder / name)
-            models[name] = {
-                "purpose": PURPOSES[name],
-                "sha256": sha256_of(self._folder / name),
-                "size_bytes": (self._folder / name).stat().st_size,
-                "input": network.input.name,
-                "input_shape": network.input.shape,
-                "input_type": network.input.type,
-                "output": network.output.name,
-                "output_shape": network.output.shape,
-                "batch": network.batch,
-                "layout": "NCHW",
-                "normalises": network.takes_pixels,
-                "mean": self._mean,
-                "std": self._std,
-                "test_metrics": dict(metrics[name]),
-                "measured_ms": latencies[name].latency_ms if name in latencies else None,
-                "measured_table_ms": latencies[name].table_ms if name in latencies else None,
-                "operations": operations(self._folder / name),
-            }
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "architecture": summary["architecture"],
-            "choices": summary["choices"],
-            "space": summary["space"],
-            "task": run.config.task,
-            "classes": summary["classes"],
-            "input": {"channels": run.dataset.in_channels, "size": run.dataset.input_size},
-            "models": models,
-            "parity_with_torch": summary["parity"],
-            "parity_with_tvm": with_tvm,
-            "int8": None if quantization is None else asdict(quantization),
-            "device": run.device.settings(),
-            "max_latency_ms": summary["max_latency_ms"],
-            "predicted_ms": summary["predicted_ms"],
-            "measured_ms_in_run": summary["measured_ms"],
-            "certificate": None if table.certificate is None else asdict(table.certificate),
-            "seed": summary["seed"],
-            "git": _git_state(),
-            "versions": _versions(),
-        }
+        with_tvm: dict[str, JsonValue] | None,
+    ) -> Deployment:
+        summary, dataset = self._summary, self._task.dataset
+        return Deployment(
+            architecture=summary.architecture,
+            choices=summary.choices,
+            space=summary.space,
+            task=self._inputs.task_name,
+            classes=summary.classes,
+            input={"channels": dataset.in_channels, "size": dataset.input_size},
+            models=models,
+            parity_with_torch=summary.parity,
+            parity_with_tvm=with_tvm,
+            int8=None if quantization is None else Quantized(**asdict(quantization)),
+            device=dict(self._setup.device.settings()),
+            max_latency_ms=summary.max_latency_ms,
+            predicted_ms=summary.predicted_ms,
+            measured_ms_in_run=summary.measured_ms,
+            certificate=self._inputs.table.certificate,
+            seed=summary.seed,
+            git=_git_state(),
+            versions=_versions(),
+        )
 
-    def _readme(self, deployment: Mapping[str, Any]) -> str:
-        rows = [
-            f"| `{name}` | {model['input_type'].removeprefix('tensor(').rstrip(')')} "
-            f"{'x'.join(map(str, model['input_shape']))} | {next(iter(model['test_metrics'].values())):.2%} | "
-            f"{'not measured' if model['measured_ms'] is None else format(model['measured_ms'], '.4g') + ' ms'} | "
-            f"{model['purpose']} |"
-            for name, model in deployment["models"].items()
-        ]
-        space, device = deployment["space"], deployment["device"]
-        words = {
-            "$TITLE": f"{space['name']} for {device['name']}",
-            "$ROWS": "\n".join(rows),
-            "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
-            "$BUDGET": f"{deployment['max_latency_ms']:.4g} ms",
-            "$CHANNELS": str(deployment["input"]["channels"]),
-            "$SIZE": str(deployment["input"]["size"]),
-        }
-        text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
-        for word, value in words.items():
-            text = text.replace(word, value)
-        return text
+
+def _readme(deployment: Deployment) -> str:
+    rows = [
+        f"| `{name}` | {model.input_type.removeprefix('tensor(').rstrip(')')} "
+        f"{'x'.join(map(str, model.input_shape))} | {model.score:.2%} | "
+        f"{'not measured' if model.measured_ms is None else format(model.measured_ms, '.4g') + ' ms'} | "
+        f"{model.purpose} |"
+        for name, model in deployment.models.items()
+    ]
+    space, device = deployment.space, deployment.device
+    words = {
+        "$TITLE": f"{space['name']} for {device['name']}",
+        "$ROWS": "\n".join(rows),
+        "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
+        "$BUDGET": f"{deployment.max_latency_ms:.4g} ms",
+        "$CHANNELS": str(deployment.input["channels"]),
+        "$SIZE": str(deployment.input["size"]),
+    }
+    text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
 
 
 def _computes_in_fp16(device: Device) -> bool:
     return device.provider == "cuda" or (device.target or "").startswith(("nvidia/", "cuda"))
 
 
-def _git_state() -> dict[str, Any] | None:
+def _git_state() -> dict[str, JsonValue] | None:
     """Commit and cleanliness of the folder that the command runs in; None outside of git."""
     found = {}
     for name, command in (("commit", ["rev-parse", "HEAD"]), ("changes", ["status", "--porcelain"])):

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hwnas.deployment_file import read_deployment
-from hwnas.errors import RequestError, RunError
-from hwnas.front import load_front, load_history
-from hwnas.kept_table import kept_table
-from hwnas.run import Run
+from hwnas.artifacts import Deployment, Summary
 from hwnas.search import Evaluation
-from hwnas.summary_file import read_summary
-from hwnas.training.trainer import EpochRecord, epochs_of
-from lut import LatencyTable, TableError
+from hwnas.training.trainer import EpochRecord
+from lut import LatencyTable
 from lut.model import predict_ms
+from search_spaces import SearchSpace
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Subject:
+    """What a run searches, and how.
+
+    Attributes:
+        device: its name.
+        data: the name of the data set.
+        num_evaluations: architectures that the search is to evaluate.
+    """
+
+    space: SearchSpace
+    device: str
+    data: str
+    seed: int
+    strategy: str
+    search_agent: str
+    num_evaluations: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Facts:
     """The facts that a run's folder tells; parts that do not exist yet are None or empty.
 
@@ -32,9 +44,9 @@ class Facts:
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
     """
 
-    run: Run
-    summary: dict[str, Any] | None
-    deployment: dict[str, Any] | None
+    subject: Subject
+    summary: Summary | None
+    deployment: Deployment | None
     history: list[Evaluation]
     front: list[Evaluation]
     table: LatencyTable | None
@@ -43,68 +55,20 @@ class Facts:
     block_ms: list[list[float | None]]
 
 
-def gather(run: Run) -> Facts:
-    """Read what there is.
-
-    Raises:
-        RunError: what a finished run wrote is damaged.
-    """
-    try:
-        history, front = load_history(run), load_front(run)
-    except RequestError:
-        history, front = [], []
-    table = _table(run)
-    return Facts(
-        run=run,
-        summary=read_summary(run),
-        deployment=read_deployment(run.folder),
-        history=history,
-        front=front,
-        table=table,
-        curves=_curves(run.folder),
-        networks={} if table is None else _networks(run, table),
-        block_ms=[] if table is None else _block_ms(run, table),
-    )
-
-
-def missed_budgets(summary: Mapping[str, Any]) -> list[str]:
-    """Return what to do about each winner of a run's summary that does not keep its budget."""
-    winners = [summary, *summary["winners"].values()]
-    return [row["advice"] for row in winners if row.get("advice")]
-
-
-def _table(run: Run) -> LatencyTable | None:
-    try:
-        return kept_table(run)
-    except (TableError, RequestError):
-        return None
-
-
-def _curves(folder: Path) -> dict[str, list[EpochRecord]]:
-    paths = [folder / "supernet" / "checkpoint.safetensors", *sorted((folder / "retrain").glob("*.safetensors"))]
-    found = {}
-    for path in paths:
-        if path.exists():
-            try:
-                found["supernet" if path.stem == "checkpoint" else f"retrain {path.stem}"] = epochs_of(path)
-            except RunError:
-                continue
-    return found
-
-
-def _networks(run: Run, table: LatencyTable) -> dict[str, list[tuple[float, float]]]:
+def network_latencies(table: LatencyTable, space: SearchSpace) -> dict[str, list[tuple[float, float]]]:
+    """Return measured and predicted milliseconds of a table's networks, by role."""
     found: dict[str, list[tuple[float, float]]] = {}
     for role in ("held_out", "calibration"):
         networks = [n for n in table.networks if n.role == role and n.measurement.error is None]
         if networks:
-            predicted = predict_ms(table, run.space, np.array([n.architecture for n in networks])).tolist()
+            predicted = predict_ms(table, space, np.array([n.architecture for n in networks])).tolist()
             measured = [table.estimates_ms[n.measurement.key] for n in networks]
             found[role] = list(zip(measured, predicted, strict=True))
     return found
 
 
-def _block_ms(run: Run, table: LatencyTable) -> list[list[float | None]]:
-    space = run.space
+def block_latencies(table: LatencyTable, space: SearchSpace) -> list[list[float | None]]:
+    """Return what each choice's block takes alone, [num_decisions][num_choices]; [] where choices are no blocks."""
     if not all(len(segment.decisions) == len(segment.slots) == 1 for segment in space.segments):
         return []
     rows = []

@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.artifacts import Summary
 from hwnas.report.facts import Facts
+from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord, best_epoch
+from search_spaces import SearchSpace
 
 BLUE, GREY, GREEN, ORANGE, PURPLE = "#2f81f7", "#8b949e", "#2da44e", "#d9730d", "#8957e5"
+
+_FAINT = {"color": GREY, "size": 7, "opacity": 0.6}
+_STEPS = {"shape": "hv", "color": BLUE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,55 +51,17 @@ def _name(architecture: Sequence[int]) -> str:
 def _front(facts: Facts) -> Picture | None:
     if not facts.history:
         return None
-
-    def points(evaluations: Sequence[Any], **more: Any) -> dict[str, Any]:
-        return {
-            "x": [e.costs["latency_ms"] for e in evaluations],
-            "y": [100 * e.score for e in evaluations],
-            "customdata": [list(facts.run.space.describe(e.architecture)) for e in evaluations],
-            "text": [_name(e.architecture) for e in evaluations],
-            "hovertemplate": "%{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
-            "type": "scatter",
-            **more,
-        }
-
+    space = facts.subject.space
     data = [
-        points(facts.history, mode="markers", name="evaluated", marker={"color": GREY, "size": 7, "opacity": 0.6}),
-        points(
-            facts.front,
-            mode="lines+markers",
-            name="front",
-            line={"shape": "hv", "color": BLUE},
-            marker={"color": BLUE, "size": 10},
+        _points(space, facts.history, mode="markers", name="evaluated", marker=_FAINT),
+        _points(
+            space, facts.front, mode="lines+markers", name="front", line=_STEPS, marker={"color": BLUE, "size": 10}
         ),
     ]
     layout = _axes("predicted latency, ms", "supernet score, %")
     if facts.summary is not None:
-        winner = facts.summary
-        data.append(
-            {
-                "x": [winner["predicted_ms"]],
-                "y": [100 * winner["supernet_score"]],
-                "customdata": [winner["choices"]],
-                "text": [_name(winner["architecture"])],
-                "hovertemplate": "winner %{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
-                "type": "scatter",
-                "mode": "markers",
-                "name": "winner",
-                "marker": {"color": ORANGE, "size": 15, "symbol": "star"},
-            }
-        )
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "x0": winner["max_latency_ms"],
-                "x1": winner["max_latency_ms"],
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"color": ORANGE, "dash": "dash"},
-            }
-        ]
+        data.append(_winner(facts.summary))
+        layout["shapes"] = [_budget_line(facts.summary.max_latency_ms)]
     return Picture(
         name="front",
         title="Accuracy against latency",
@@ -103,6 +71,44 @@ def _front(facts: Facts) -> Picture | None:
         columns=("predicted ms", "score", "architecture"),
         rows=[(f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", _name(e.architecture)) for e in facts.front],
     )
+
+
+def _points(space: SearchSpace, evaluations: Sequence[Evaluation], **more: Any) -> dict[str, Any]:
+    return {
+        "x": [e.costs["latency_ms"] for e in evaluations],
+        "y": [100 * e.score for e in evaluations],
+        "customdata": [list(space.describe(e.architecture)) for e in evaluations],
+        "text": [_name(e.architecture) for e in evaluations],
+        "hovertemplate": "%{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
+        "type": "scatter",
+        **more,
+    }
+
+
+def _winner(winner: Summary) -> dict[str, Any]:
+    return {
+        "x": [winner.predicted_ms],
+        "y": [100 * winner.supernet_score],
+        "customdata": [winner.choices],
+        "text": [_name(winner.architecture)],
+        "hovertemplate": "winner %{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
+        "type": "scatter",
+        "mode": "markers",
+        "name": "winner",
+        "marker": {"color": ORANGE, "size": 15, "symbol": "star"},
+    }
+
+
+def _budget_line(max_ms: float) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "x0": max_ms,
+        "x1": max_ms,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": ORANGE, "dash": "dash"},
+    }
 
 
 def _progress(facts: Facts) -> Picture | None:
@@ -156,20 +162,7 @@ def _predictions(facts: Facts) -> Picture | None:
         }
         for role, pairs in facts.networks.items()
     ]
-    largest = 1.05 * max(max(pair) for pairs in facts.networks.values() for pair in pairs)
-    data.append(
-        {
-            "x": [0, largest, largest, 0],
-            "y": [0, 1.05 * largest, 0.95 * largest, 0],
-            "type": "scatter",
-            "mode": "lines",
-            "fill": "toself",
-            "fillcolor": "rgba(45,164,78,0.18)",
-            "line": {"width": 0},
-            "name": "within 5 %",
-            "hoverinfo": "skip",
-        }
-    )
+    data.append(_within_5pct(max(max(pair) for pairs in facts.networks.values() for pair in pairs)))
     certificate = facts.table.certificate if facts.table else None
     words = (
         ""
@@ -194,10 +187,25 @@ def _predictions(facts: Facts) -> Picture | None:
     )
 
 
+def _within_5pct(largest_ms: float) -> dict[str, Any]:
+    largest = 1.05 * largest_ms
+    return {
+        "x": [0, largest, largest, 0],
+        "y": [0, 1.05 * largest, 0.95 * largest, 0],
+        "type": "scatter",
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": "rgba(45,164,78,0.18)",
+        "line": {"width": 0},
+        "name": "within 5 %",
+        "hoverinfo": "skip",
+    }
+
+
 def _blocks(facts: Facts) -> Picture | None:
     if not facts.block_ms:
         return None
-    decisions = facts.run.space.decisions
+    decisions = facts.subject.space.decisions
     choices = max((d.choices for d in decisions), key=len)
     grid = [[*row, *[None] * (len(choices) - len(row))] for row in facts.block_ms]
     return Picture(

@@ -7,43 +7,24 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
 from hwnas.quantities import BUDGET_KEPT
-from hwnas.report.facts import Facts, gather, missed_budgets
+from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
-from hwnas.report.tensorboard import write_events
-from hwnas.run import Run
-from safe_files import write_text
-
-REPORT = "report.html"
 
 KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
 
 
-def write_report(run: Run) -> Path:
-    """Write the run's report into its folder, as far as the run is, and TensorBoard's files beside it."""
-    path, facts = run.folder / REPORT, gather(run)
-    write_events(facts)
-    write_text(path, _render(facts, refresh_s=None))  # the last file of a run
-    return path
-
-
-def render_report(run: Run, *, refresh_s: int | None = None) -> str:
+def render(facts: Facts, *, refresh_s: int | None = None) -> str:
     """Return the page; it reloads itself where `refresh_s` is given."""
-    return _render(gather(run), refresh_s=refresh_s)
-
-
-def _render(facts: Facts, *, refresh_s: int | None) -> str:
     from plotly.offline import get_plotlyjs
 
-    run = facts.run
+    subject = facts.subject
     drawn = pictures(facts)
     template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
     figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}
     parts = {
-        "$TITLE": escape(f"{run.spec.name} on {run.device_name}"),
+        "$TITLE": escape(f"{subject.space.spec.name} on {subject.device}"),
         "$REFRESH": f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
         "$ANSWER": _answer(facts),
         "$STRIP": _strip(facts),
@@ -63,7 +44,7 @@ def _answer(facts: Facts) -> str:
     summary = facts.summary
     if summary is None:
         done = (
-            f"{len(facts.history)} of {facts.run.config.search.evaluations} evaluations"
+            f"{len(facts.history)} of {facts.subject.num_evaluations} evaluations"
             if facts.history
             else (
                 ", ".join(f"{name}: {len(rows)} epochs" for name, rows in facts.curves.items())
@@ -71,23 +52,23 @@ def _answer(facts: Facts) -> str:
             )
         )
         return f'<p class="lead">Still running: {escape(done)}.</p>'
-    is_kept = summary["budget_kept"]
-    metric = next(iter(summary["test_metrics"]), "accuracy").replace("_", " ")
+    is_kept = summary.budget_kept
+    metric = next(iter(summary.test_metrics), "accuracy").replace("_", " ")
     cards = [
-        (f"{summary['test_accuracy']:.2%}", f"test {metric}", "card"),
+        (f"{summary.test_accuracy:.2%}", f"test {metric}", "card"),
         (
-            "not measured" if summary["measured_ms"] is None else f"{summary['measured_ms']:.4g} ms",
-            f"measured on {summary['device']}",
+            "not measured" if summary.measured_ms is None else f"{summary.measured_ms:.4g} ms",
+            f"measured on {summary.device}",
             "card",
         ),
         (
-            f"{summary['max_latency_ms']:.4g} ms",
+            f"{summary.max_latency_ms:.4g} ms",
             f"budget, which it {KEEPS[is_kept]}",
             "card warning" if is_kept is False else "card",
         ),
-        (f"{summary['predicted_ms']:.4g} ms", "predicted", "card"),
-        (f"{summary['params'] / 1e6:.3g} M", "parameters", "card"),
-        (f"{summary['macs'] / 1e6:.3g} M", "multiply-accumulates", "card"),
+        (f"{summary.predicted_ms:.4g} ms", "predicted", "card"),
+        (f"{summary.params / 1e6:.3g} M", "parameters", "card"),
+        (f"{summary.macs / 1e6:.3g} M", "multiply-accumulates", "card"),
     ]
     return (
         '<div class="cards">'
@@ -96,19 +77,19 @@ def _answer(facts: Facts) -> str:
             for value, label, kind in cards
         )
         + "</div>"
-        + "".join(f'<p class="lead">{escape(text)}.</p>' for text in missed_budgets(summary))
+        + "".join(f'<p class="lead">{escape(text)}.</p>' for text in summary.missed_budgets)
     )
 
 
 def _strip(facts: Facts) -> str:
     if facts.summary is None:
         return ""
-    decisions = [d.name for d in facts.run.space.decisions]
+    decisions = [d.name for d in facts.subject.space.decisions]
     return (
         "<section><h2>The network</h2><p>One box a decision: wider kernels are darker, larger expansions taller. "
         'Clicking a network above shows it here.</p><p id="shown">winner</p>'
         f'<div id="strip" data-decisions="{escape(json.dumps(decisions))}" '
-        f'data-choices="{escape(json.dumps(facts.summary["choices"]))}"></div></section>'
+        f'data-choices="{escape(json.dumps(facts.summary.choices))}"></div></section>'
     )
 
 
@@ -123,21 +104,19 @@ def _section(picture: Picture) -> str:
 def _networks(facts: Facts) -> str:
     if facts.summary is None:
         return ""
-    summary = facts.summary
-    networks: dict[str, dict[str, Any]] = {"winner": summary, **summary["winners"], **summary["references"]}
     rows = [
         (
             name,
-            f"{n['test_accuracy']:.2%}",
-            "not measured" if n["measured_ms"] is None else f"{n['measured_ms']:.4g}",
-            "" if n.get("measured_table_ms") is None else f"{n['measured_table_ms']:.4g}",
-            f"{n['predicted_ms']:.4g}",
-            f"{n['max_latency_ms']:.4g}",
-            BUDGET_KEPT[n["budget_kept"]],
-            f"{n['params']:,}",
-            f"{n['macs']:,}",
+            f"{n.test_accuracy:.2%}",
+            "not measured" if n.measured_ms is None else f"{n.measured_ms:.4g}",
+            "" if n.measured_table_ms is None else f"{n.measured_table_ms:.4g}",
+            f"{n.predicted_ms:.4g}",
+            f"{n.max_latency_ms:.4g}",
+            BUDGET_KEPT[n.budget_kept],
+            f"{n.params:,}",
+            f"{n.macs:,}",
         )
-        for name, n in networks.items()
+        for name, n in facts.summary.networks.items()
     ]
     columns = (
         "network",
@@ -160,33 +139,33 @@ def _artefacts(facts: Facts) -> str:
     rows = [
         (
             name,
-            f"{next(iter(model['test_metrics'].values())):.2%}",
-            "not measured" if model["measured_ms"] is None else f"{model['measured_ms']:.4g}",
-            f"{model['size_bytes'] / 1024:,.0f}",
-            model["purpose"],
-            model["sha256"][:12],
+            f"{model.score:.2%}",
+            "not measured" if model.measured_ms is None else f"{model.measured_ms:.4g}",
+            f"{model.size_bytes / 1024:,.0f}",
+            model.purpose,
+            model.sha256[:12],
         )
-        for name, model in facts.deployment["models"].items()
+        for name, model in facts.deployment.models.items()
     ]
     columns = ("model", "test", "measured ms", "KiB", "what for", "sha256")
     return f"<section><h2>Bundle</h2>{_table(columns, rows)}</section>"
 
 
 def _environment(facts: Facts) -> str:
-    rows = [("search space", str(facts.run.spec)), ("data", facts.run.config.data.name)]
-    rows += [("seed", str(facts.run.config.seed)), ("training strategy", facts.run.config.supernet.strategy)]
-    rows += [("search agent", facts.run.config.search.agent)]
+    rows = [("search space", str(facts.subject.space.spec)), ("data", facts.subject.data)]
+    rows += [("seed", str(facts.subject.seed)), ("training strategy", facts.subject.strategy)]
+    rows += [("search agent", facts.subject.search_agent)]
     if facts.table is not None:
         provenance = facts.table.provenance
         rows += [("table", f"{provenance.date}, {provenance.rounds} rounds, {provenance.precision}")]
         rows += [(k, str(v)) for k, v in provenance.worker.items() if not (v is None or isinstance(v, dict | list))]
     if facts.summary is not None:
-        parity = facts.summary["parity"]
+        parity = facts.summary.parity
         rows += [
             (
                 "ONNX against torch",
-                f"largest difference {parity['max_abs_difference']:.1e}, "
-                f"{parity['equal_predictions']:.2%} equal predictions on {parity['num_images']} images",
+                f"largest difference {parity.max_abs_difference:.1e}, "
+                f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} images",
             )
         ]
     return f"<section><h2>Environment</h2>{_table(('what', ''), rows)}</section>"

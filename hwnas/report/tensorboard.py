@@ -9,16 +9,13 @@ from pathlib import Path
 from hwnas.report.facts import Facts
 from safe_files import replacing_folder
 
-EVENTS = "tensorboard"
 
-
-def write_events(facts: Facts) -> Path:
-    """Write everything that a run has by now into its folder `tensorboard`, in place of what was there.
+def write_events(facts: Facts, target: Path) -> None:
+    """Write everything that a run has by now into a folder, in place of what was there.
 
     Each training has a folder of its own with loss, learning rate, images per second and, where it was judged, score by
     epoch; `search` has score, best score and predicted latency by evaluation.
     """
-    target = facts.run.folder / EVENTS
     with replacing_folder(target) as draft:
         for name, rows in facts.curves.items():
             titles = ("loss", "learning_rate", "images_per_s", "score")
@@ -28,7 +25,6 @@ def write_events(facts: Facts) -> Path:
             )
         if facts.history:
             _write(draft / "search", _search_scalars(facts))
-    return target
 
 
 def _search_scalars(facts: Facts) -> Iterable[tuple[str, float, int]]:

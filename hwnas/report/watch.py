@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-from hwnas.report.page import render_report
-from hwnas.run import Run
 
 REFRESH_S = 5
 
@@ -16,15 +14,19 @@ REQUEST_TIMEOUT_S = 10
 """A browser that connects and says nothing for so long is given up."""
 
 
-def make_server(run: Run, host: str, port: int) -> ThreadingHTTPServer:
-    """Return a server of the run's report as far as the run is, made anew for every request.
+def make_server(
+    render: Callable[[int], str], host: str, port: int, *, warn: Callable[[str], None]
+) -> ThreadingHTTPServer:
+    """Return a server of a run's report as far as the run is, made anew for every request.
 
     What goes wrong with a page is shown in its place, and told once: the run may have gone on by the next one.
 
     Args:
+        render: gives the page, which reloads itself after so many seconds.
         port: 0 for a free one.
+        warn: tells what goes wrong.
     """
-    return _Server(run, (host, port))
+    return _Server(render, (host, port), warn)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            page = render_report(self.server.run, refresh_s=REFRESH_S)
+            page = self.server.render(REFRESH_S)
         except (ValueError, RuntimeError, OSError, LookupError, TypeError) as error:  # a run's files hold anything
             self.server.tell(str(error))
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _failure(str(error)))
@@ -60,15 +62,15 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     """Tells each fault once."""
 
-    def __init__(self, run: Run, address: tuple[str, int]) -> None:
+    def __init__(self, render: Callable[[int], str], address: tuple[str, int], warn: Callable[[str], None]) -> None:
         super().__init__(address, _Handler)
-        self.run = run
+        self.render, self._warn = render, warn
         self._told: set[str] = set()
 
     def tell(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            self.run.reporter.warn(f"the report cannot be shown: {text}")
+            self._warn(f"the report cannot be shown: {text}")
 
     def handle_error(self, *_: object) -> None:
         error = sys.exception()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hwnas.constraint import HardLimits, Limit
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, SearchResult
-from hwnas.search.constraint import HardLimits, Limit
 from hwnas.search.differentiable import DifferentiableAgent
 from hwnas.search.evolution import EvolutionAgent
 from hwnas.search.generator import GeneratorAgent

@@ -60,7 +60,6 @@ class SearchResult:
     """Everything a search evaluated, in order."""
 
     history: tuple[Evaluation, ...]
-    seed: int
 
     @property
     def ranked(self) -> tuple[Evaluation, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from search_spaces import SearchSpace
 from search_spaces.overview import enumerable_parts
 

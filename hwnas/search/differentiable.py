@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
-from hwnas.search.constraint import HardLimits
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 from search_spaces.supernet import ChoiceSupernet, Supernet

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
-from hwnas.search.constraint import HardLimits
 from hwnas.search.differentiable import most_likely_feasible
 from hwnas.search.gaussian_process import ChoiceProcess, Posterior
 from hwnas.search.predictor import normal_scores
 from hwnas.search.sampling import FeasibleSampler
-from hwnas.search.surrogate import AdditiveCosts
+from hwnas.surrogate import AdditiveCosts
 from search_spaces import Architecture, SearchSpace
 
 NUM_FOUNDERS = 30

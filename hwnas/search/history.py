@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RunError
 from hwnas.search.agent import Evaluation
 from safe_files.writing import JsonLines, read_json_lines
+from search_spaces import Architecture
 
 MAX_CHOICES = 1_000_000
 """The most choices of a decision; a choice beyond is no choice."""
@@ -32,6 +33,22 @@ def read_history(path: Path) -> list[tuple[Evaluation, bool]]:
     if any("latency_ms" not in evaluation.costs for evaluation in evaluations):
         raise _damaged(f"{path} has an evaluation without latency_ms")
     return [(e, bool(record.get("complete", True))) for e, record in zip(evaluations, records, strict=True)]
+
+
+def merged_histories(paths: Iterable[Path]) -> list[Evaluation]:
+    """Return the evaluations in several histories after one another, each network once.
+
+    Where one saw all images and another did not, that one counts.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found: dict[Architecture, Evaluation] = {}
+    for path in paths:
+        for evaluation, is_complete in read_history(path):
+            if is_complete or evaluation.architecture not in found:  # else an estimate
+                found[evaluation.architecture] = evaluation
+    return list(found.values())
 
 
 def open_history(path: Path) -> JsonLines:

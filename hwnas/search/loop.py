@@ -8,16 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import RunError
+from hwnas.evaluators.judgement import Judge, Judgement, Rivals
 from hwnas.search.agent import Evaluation, SearchAgent, SearchResult
 from hwnas.search.history import evaluation_of, open_history
-from hwnas.search.judgement import Judgement, Rivals
+from safe_files.writing import JsonLines
 from search_spaces import Architecture
-
-Judge = Callable[[Sequence[Architecture], Sequence[Judgement | None]], Iterator[Judgement]]
-"""Judgements in the order of the architectures, each as soon as it and those before it are known.
-
-Beside each architecture its rival, which it is given up against; None to look at all there is.
-"""
 
 
 def run_search(
@@ -28,7 +23,6 @@ def run_search(
     history_path: Path,
     num_evaluations: int,
     generation_size: int,
-    seed: int,
     give_up_below: int | None = None,
     on_evaluation: Callable[[int, Evaluation], None] = lambda *_: None,
 ) -> SearchResult:
@@ -56,34 +50,46 @@ def run_search(
             if not asked:
                 break
             known = recorded[len(history) : len(history) + len(asked)]
-            generation = [_replayed(r, a, history_path) for r, a in zip(known, asked, strict=False)]
-            judgements = [Judgement.from_dict(r) for r in known]
-            for evaluation in generation:
+            generation = [
+                (_replayed(r, a, history_path), Judgement.from_dict(r)) for r, a in zip(known, asked, strict=False)
+            ]
+            for evaluation, _ in generation:
                 on_evaluation(len(history) + 1, evaluation)
-            started = time.monotonic()
-            new = asked[len(generation) :]
-            costs_of_new = [costs(a) for a in new]
-            judged = judge(new, [rivals.of(c) for c in costs_of_new])
-            for architecture, cost, judgement in zip(new, costs_of_new, judged, strict=True):
-                if math.isnan(judgement.score):
-                    raise RunError(
-                        f"the evaluator gave {'-'.join(map(str, architecture))} a score of nan, expected a number; "
-                        "search with another evaluator, or train the supernet anew with a lower learning rate"
-                    )
-                evaluation = Evaluation(architecture=architecture, score=judgement.score, costs=cost)
-                ended = time.monotonic()
-                seconds, reason = round(ended - started, 3), agent.reasons.get(architecture)
-                told = {**evaluation.as_dict(), **judgement.as_dict(), "seconds": seconds}
-                lines.append(told | ({"reason": reason} if reason else {}))
-                started = ended
-                generation.append(evaluation)
-                judgements.append(judgement)
+            for evaluation, judgement in _judged(asked[len(known) :], judge, costs, rivals, agent, lines):
+                generation.append((evaluation, judgement))
                 on_evaluation(len(history) + len(generation), evaluation)
-            agent.tell(generation)
-            for evaluation, judgement in zip(generation, judgements, strict=True):
+            agent.tell([evaluation for evaluation, _ in generation])
+            for evaluation, judgement in generation:
                 rivals.add(evaluation.costs, judgement)
-            history.extend(generation)
-    return SearchResult(history=tuple(history), seed=seed)
+            history.extend(evaluation for evaluation, _ in generation)
+    return SearchResult(history=tuple(history))
+
+
+def _judged(
+    architectures: Sequence[Architecture],
+    judge: Judge,
+    costs: Callable[[Architecture], Mapping[str, float]],
+    rivals: Rivals,
+    agent: SearchAgent,
+    lines: JsonLines,
+) -> Iterator[tuple[Evaluation, Judgement]]:
+    """Yield what is found out about architectures, each once it is written down."""
+    started = time.monotonic()
+    all_costs = [costs(a) for a in architectures]
+    judged = judge(architectures, [rivals.of(c) for c in all_costs])
+    for architecture, cost, judgement in zip(architectures, all_costs, judged, strict=True):
+        if math.isnan(judgement.score):
+            raise RunError(
+                f"the evaluator gave {'-'.join(map(str, architecture))} a score of nan, expected a number; "
+                "search with another evaluator, or train the supernet anew with a lower learning rate"
+            )
+        evaluation = Evaluation(architecture=architecture, score=judgement.score, costs=cost)
+        ended = time.monotonic()
+        seconds, reason = round(ended - started, 3), agent.reasons.get(architecture)
+        told = {**evaluation.as_dict(), **judgement.as_dict(), "seconds": seconds}
+        lines.append(told | ({"reason": reason} if reason else {}))
+        started = ended
+        yield evaluation, judgement
 
 
 def _replayed(record: Mapping[str, object], architecture: Architecture, path: Path) -> Evaluation:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from hwnas.constraint import HardLimits
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
-from hwnas.search.constraint import HardLimits
 from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError
 from hwnas.search.agent import Constraint, Space
-from hwnas.search.constraint import HardLimits
 from hwnas.search.counting import CountingSampler
 from search_spaces import Architecture, SearchSpace
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 
-from hwnas.front import load_history
-from hwnas.profiling import Measured, measure_networks, onnx_cache
-from hwnas.run import Run
-from hwnas.search import Evaluation, HardLimits, SearchResult
+from hwnas.artifacts import MeasuredFinalist
+from hwnas.constraint import HardLimits
+from hwnas.measured import Measured
+from hwnas.run_folder import SearchFiles
+from hwnas.search import Evaluation, SearchResult
 from hwnas.stages.latency import Latency
+from hwnas.stages.limits import search_limits
+from hwnas.stages.setup import Setup
 from hwnas.stages.speed import references_of
-from hwnas.stages.table import ROUNDS, num_finalists
-from lut.precision import network_in_precision
 from search_spaces import Architecture
 
 LEAST_SLACK = 0.02
 """Predictions are never trusted to less than this when a network is passed over."""
+
+Measure = Callable[[Sequence[Evaluation], int], list[Measured]]
+"""Measures a group of networks, the number of which tells where its samples are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,16 +42,18 @@ class Finalist:
 class Finalists:
     """The networks of a search under one budget, measured group by group in order of score as far as is needed.
 
-    What was measured lies in the run's folder: made anew, the same networks are measured in the same groups, and those
-    that were are read.
+    Made anew, the same networks are measured in the same groups.
 
     Args:
         ranked: the evaluations that are worth measuring, best first.
-        name: of the winner that they are candidates for.
+        measure: gives the latencies of a group; those that were measured before are read.
+        group_size: networks that are measured together.
     """
 
-    def __init__(self, run: Run, ranked: Sequence[Evaluation], latency: Latency, max_ms: float, name: str) -> None:
-        self._run, self._latency, self._max_ms, self._name = run, latency, max_ms, name
+    def __init__(
+        self, ranked: Sequence[Evaluation], measure: Measure, latency: Latency, max_ms: float, *, group_size: int
+    ) -> None:
+        self._measure_group, self._latency, self._max_ms, self._group_size = measure, latency, max_ms, group_size
         self._left = list(ranked)
         self._num_groups = 0
         self.measured: list[Finalist] = []
@@ -93,16 +99,20 @@ class Finalists:
         self._left.append(evaluation)
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The finalists that were measured, as rows for the record."""
-        return [
-            {
-                **f.evaluation.as_dict(),
-                **f.measured.as_dict(),
-                "probability_within_budget": self._latency.probability(f.evaluation.costs["latency_ms"], self._max_ms),
-            }
+    def rows(self) -> tuple[MeasuredFinalist, ...]:
+        """The finalists that were measured, for the record."""
+        return tuple(
+            MeasuredFinalist(
+                architecture=f.architecture,
+                score=f.evaluation.score,
+                costs=dict(f.evaluation.costs),
+                latency_ms=f.measured.latency_ms,
+                repeatability=f.measured.repeatability,
+                drift=f.measured.drift,
+                probability_within_budget=self._latency.probability(f.evaluation.costs["latency_ms"], self._max_ms),
+            )
             for f in self.measured
-        ]
+        )
 
     @property
     def slow_down(self) -> float:
@@ -118,46 +128,49 @@ class Finalists:
         return [e for e in self._left if least * e.costs["latency_ms"] <= self._max_ms]
 
     def _measure(self, candidates: Sequence[Evaluation]) -> None:
-        group = candidates[: num_finalists(self._run, self._latency.doubt)]
-        label = str(self._num_groups) if self._name == "winner" else f"{self._name}-{self._num_groups}"
-        measured = _measure_group(self._run, group, self._latency, label)
+        group = candidates[: self._group_size]
+        measured = self._measure_group(group, self._num_groups)
         self.measured += [Finalist(evaluation=e, measured=m) for e, m in zip(group, measured, strict=True)]
         self._left = [e for e in self._left if e not in group]
         self._num_groups += 1
 
 
-def ranked(run: Run, limits: HardLimits) -> tuple[Evaluation, ...]:
-    """Return what the run's searches found within the limits, best first."""
-    among = tuple(e for e in load_history(run) if limits.is_met(e.architecture))
-    return SearchResult(history=among, seed=run.config.seed).ranked
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Selection:
+    """How winners are selected among the networks that the searches of a run found.
 
+    Attributes:
+        constraint: what every network must keep.
+        files: where searches and measurements lie.
+        group_size: networks that are measured together.
+    """
 
-def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
-    """Return what a network must keep by prediction to be worth evaluating under a budget."""
-    return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
+    setup: Setup
+    latency: Latency
+    constraint: HardLimits
+    files: SearchFiles
+    group_size: int
 
+    def limits(self, max_ms: float) -> HardLimits:
+        """Return what networks must keep by prediction to be worth evaluating under a budget."""
+        return search_limits(self.constraint, self.latency, max_ms)
 
-def _measure_group(run: Run, group: Sequence[Evaluation], latency: Latency, label: str) -> list[Measured]:
-    folder = run.folder / "search" / "finalists"
-    folder.mkdir(exist_ok=True)
-    paths = {
-        "-".join(map(str, e.architecture)): network_in_precision(
-            run.space,
-            e.architecture,
-            onnx_cache(),
-            run.config.precision,
-            batch=run.device.batch,
-            opset=run.device.opset,
+    def finalists(self, name: str, max_ms: float) -> Finalists:
+        """Return the finalists for the winner of that name under a budget, best first, none of them measured yet."""
+        limits = self.limits(max_ms)
+        among = tuple(e for e in self.files.evaluations() if limits.is_met(e.architecture))
+        return Finalists(
+            SearchResult(history=among).ranked,
+            partial(self._measured, name),
+            self.latency,
+            max_ms,
+            group_size=self.group_size,
         )
-        for e in group
-    }
-    found = measure_networks(
-        paths,
-        run.device,
-        folder / f"{label}.journal",
-        rounds=ROUNDS,
-        seed=run.config.seed,
-        reporter=run.reporter,
-        references=references_of(run, latency.model.table, latency.max_ms, latency.speed),
-    )
-    return [found[name] for name in paths]
+
+    def _measured(self, name: str, group: Sequence[Evaluation], number: int) -> list[Measured]:
+        journal = self.files.finalists(name, number)
+        journal.parent.mkdir(exist_ok=True)
+        paths = {"-".join(map(str, e.architecture)): self.setup.model_of(e.architecture) for e in group}
+        references = references_of(self.setup, self.latency.model.table, self.latency.max_ms, self.latency.speed)
+        found = self.setup.measured(paths, journal, references=references)
+        return [found[key] for key in paths]

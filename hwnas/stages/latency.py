@@ -103,6 +103,51 @@ class Latency:
         return float(ndtr((certificate.bias - (predicted_ms / max_ms - 1.0)) / std))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyRequest:
+    """The budgets that a request names, as people write them.
+
+    Attributes:
+        more: further budgets, each of which gets a winner of its own.
+        confidence: of keeping the budget, that predictions leave room for; None for none.
+    """
+
+    max_latency: str
+    more: tuple[str, ...] = ()
+    confidence: float | None = None
+
+
+def latency_of(
+    then: LatencyModel, speed: Speed, request: LatencyRequest, *, doubt: str | None, reporter: Reporter
+) -> Latency:
+    """Return the predictions for the machine as it is now, and the budgets in milliseconds.
+
+    Args:
+        then: the table's predictions.
+        doubt: why the table is poor, if it is.
+
+    Raises:
+        RequestError: a budget is below the fastest architecture, or a confidence is asked of a table without a
+            certificate.
+    """
+    model = CurrentModel(then=then, slow_down=speed.slow_down)
+    margin = confident_margin(then.table, request.confidence)
+    widened = searching_margin(then.table) if doubt and request.confidence is None else margin
+
+    def reachable(text: str) -> float:
+        return reachable_ms(model, Budget.parse(text), reporter, leeway=max(1.0, widened))
+
+    return Latency(
+        model=model,
+        speed=speed,
+        max_ms=reachable(request.max_latency),
+        more_ms={text: reachable(text) for text in request.more},
+        margin=margin,
+        search_margin=widened,
+        doubt=doubt,
+    )
+
+
 def confident_margin(table: LatencyTable, confidence: float | None) -> float:
     """The share of a budget that predictions may take.
 

@@ -1,86 +1,79 @@
-"""Whether any network keeps what a request limits: told before the work that would be in vain."""
+"""The costs of networks, and the limits that a request sets them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
-import numpy as np
-
-from hwnas.errors import RequestError
-from hwnas.run import Run
-from hwnas.search import HardLimits, Limit, RandomAgent
-from hwnas.stages.finalists import search_limits
+from hwnas.constraint import HardLimits, Limit
+from hwnas.profiling import onnx_cache
+from hwnas.quantities import parse_bytes, parse_count, parse_mj
 from hwnas.stages.latency import Latency
-from hwnas.stages.search import graph_limits
-from hwnas.training.randomness import numpy_rng
+from lut.model import energy_mj
 from search_spaces import SearchSpace
-from search_spaces.overview import extreme_architecture
-
-WORDS = {
-    "latency_ms": ("--max-latency", "ms"),
-    "params": ("--max-params", "parameters"),
-    "macs": ("--max-macs", "multiply-accumulates"),
-    "memory_bytes": ("--max-memory", "bytes"),
-    "energy_mj": ("--max-energy", "mJ"),
-}
-"""The flag that limits a cost, and the cost's unit."""
+from search_spaces.cost import GraphCosts
+from search_spaces.memory import MemoryModel
 
 
-def require_small_enough_graphs(run: Run) -> None:
-    """Raise RequestError where no network is as small as asked for; nothing is measured for that."""
-    config = run.config
-    if config.max_params or config.max_macs or config.max_memory:
-        _require_each(run.space, graph_limits(run), "")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostLimits:
+    """The limits of costs other than latency, as people write them; None for costs without one."""
+
+    max_params: str | None = None
+    max_macs: str | None = None
+    max_memory: str | None = None
+    max_energy: str | None = None
+
+    @property
+    def any_of_graphs(self) -> bool:
+        """Whether anything is limited that follows from the graph alone."""
+        return bool(self.max_params or self.max_macs or self.max_memory)
 
 
-def require_feasible(run: Run, latency: Latency, constraint: HardLimits) -> None:
-    """Raise RequestError where no network keeps all limits at once by prediction, under the budget or a further one."""
-    confidence = run.config.search.confidence
-    condition = "" if confidence is None else f" with a confidence of {confidence:g}"
-    for max_ms in (latency.max_ms, *latency.more_ms.values()):
-        limits = search_limits(constraint, latency, max_ms)
-        _require_each(run.space, limits.limits, condition)
-        _require_together(run, limits)
-    _require_together(run, constraint)  # what references keep
+def hard_limits(space: SearchSpace, latency: Latency, limits: CostLimits, *, batch: int) -> HardLimits:
+    """Return everything that a request limits, and the sizes of networks for the record.
 
-
-def _require_each(space: SearchSpace, limits: Iterable[Limit], condition: str) -> None:
-    for limit in limits:
-        if limit.maximum is not None and (least := _least(space, limit)) > limit.maximum:
-            flag, unit = WORDS[limit.name]
-            asked = flag + condition if limit.name == "latency_ms" else flag
-            raise RequestError(
-                f"{asked} allows {_given(limit.maximum)} {unit}, but no "
-                f"architecture of this space has less than {_rounded_up(least)} {unit}; give a larger {flag}"
+    Args:
+        batch: that networks are measured with.
+    """
+    found = [
+        Limit(
+            name="latency_ms",
+            cost=latency.model.predict_ms,
+            maximum=latency.limit_ms,
+            least=lambda: latency.model.extreme()[1],
+        ),
+        *graph_limits(space, limits, batch=batch),
+    ]
+    if limits.max_energy:
+        table = latency.model.table
+        found.append(
+            Limit(
+                name="energy_mj",
+                cost=lambda architectures: energy_mj(table, space, architectures),
+                maximum=parse_mj(limits.max_energy),
             )
+        )
+    return HardLimits(limits=tuple(found))
 
 
-def _require_together(run: Run, limits: HardLimits) -> None:
-    """Raise where networks that keep one limit break another."""
-    given = [(limit, limit.maximum) for limit in limits.limits if limit.maximum is not None]
-    if len(given) < 2:
-        return
-    try:
-        RandomAgent(run.space, limits, numpy_rng(run.config.seed, "feasible")).ask(1)
-    except RequestError as error:
-        each = [
-            f"{flag} {_given(maximum)} {unit} (the least is {_rounded_up(_least(run.space, limit))})"
-            for limit, maximum in given
-            for flag, unit in [WORDS[limit.name]]
-        ]
-        raise RequestError(f"no architecture keeps all of {', '.join(each)}; give one of them more") from error
+def graph_limits(space: SearchSpace, limits: CostLimits, *, batch: int) -> list[Limit]:
+    """Return the limits of what follows from the graph alone, and takes no measuring."""
+    costs = GraphCosts(space)
+    found = [
+        Limit(name="params", cost=costs.params, maximum=_count(limits.max_params)),
+        Limit(name="macs", cost=costs.macs, maximum=_count(limits.max_macs)),
+    ]
+    if limits.max_memory:
+        memory = MemoryModel(space, onnx_cache(), batch=batch)
+        most = parse_bytes(limits.max_memory)
+        found.append(Limit(name="memory_bytes", cost=memory.peak_bytes, maximum=most, least=memory.least_bytes))
+    return found
 
 
-def _least(space: SearchSpace, limit: Limit) -> float:
-    if limit.least is not None:
-        return limit.least()
-    return float(limit.cost(np.array([extreme_architecture(space, limit.cost, largest=False)]))[0])
+def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
+    """Return what a network must keep by prediction to be worth evaluating under a budget."""
+    return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
 
 
-def _rounded_up(value: float) -> str:
-    """Return a cost as a text that can be given as a limit."""
-    return str(int(value)) if value == int(value) else f"{1.0005 * value:.4g}"
-
-
-def _given(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6g}"
+def _count(text: str | None) -> float | None:
+    return None if text is None else parse_count(text)

@@ -2,143 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from hwnas.agents import score_of
-from hwnas.dataflow import Batches
-from hwnas.records import as_record
-from hwnas.run import Run
-from hwnas.stages.search import REFERENCES, FoundNetwork
-from hwnas.supernet import inherit_weights
-from hwnas.supernet.evaluation import calibration_batches, recalibrate
+from hwnas.artifacts import FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.config import RetrainConfig
+from hwnas.dataflow import Split
+from hwnas.dataflow.splits import Splits
+from hwnas.evaluators.supernet import calibration_batches, recalibrate
+from hwnas.run_folder import RetrainFiles
+from hwnas.stages.setup import Setup
 from hwnas.training import Trainer
+from hwnas.training.inheritance import inherit_weights
 from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.strategy import TaskLoss, distillation_of
-from hwnas.training.trainer import EpochRecord, best_epoch, training_device, with_criterion
+from hwnas.training.task import LearningTask, TrainingInputs
+from hwnas.training.trainer import Accumulate, best_epoch, training_device, with_criterion
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
-from search_spaces.supernet import Supernet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RetrainedNetwork:
-    """A trained network in evaluation mode, and its one result on the test set.
+class RetrainInputs:
+    """What found networks are trained with.
 
     Attributes:
-        epoch: the one whose weights it has.
+        supernet: whose weights they begin with, where the settings say so.
+        teacher: taught by besides the targets, where the settings say so; in evaluation mode.
     """
 
-    module: nn.Sequential
-    epoch: EpochRecord
-    test_metrics: Mapping[str, float]
-
-    @property
-    def test_accuracy(self) -> float:
-        """The first metric."""
-        return float(next(iter(self.test_metrics.values())))
+    task: LearningTask
+    splits: Splits
+    config: RetrainConfig
+    supernet: TrainedSupernet
+    teacher: nn.Module | None = None
 
 
-_Metrics = Annotated[dict[str, float], Field(min_length=1)]
-
-
-def checkpoint_of(name: str) -> str:
-    """Return where a network's training is kept in a run's folder."""
-    return f"retrain/{name}.safetensors"
-
-
-def metrics_of(name: str) -> str:
-    """Return where the metrics of a retrained network are kept in a run's folder."""
-    return f"retrain/{name}.json"
-
-
-def retrain_networks(run: Run, found: Mapping[str, FoundNetwork], supernet: Supernet) -> dict[str, RetrainedNetwork]:
+def retrain_networks(
+    setup: Setup, found: Mapping[str, FoundNetwork], inputs: RetrainInputs, files: RetrainFiles
+) -> dict[str, RetrainedNetwork]:
     """Train every found network alike; networks that are the same are trained once.
 
     They learn from all training images, except those that choose the epoch where the configuration sets some aside.
     """
-    wanted = {n: f for n, f in found.items() if n not in REFERENCES or run.config.retrain.references}
     done: dict[Architecture, RetrainedNetwork] = {}
     retrained = {}
-    for name, network in wanted.items():
+    for name, network in found.items():
         if network.architecture not in done:
-            _adopt(run, name, [n for n, f in wanted.items() if f.architecture == network.architecture])
-            done[network.architecture] = _retrain(run, name, network, supernet)
+            files.adopt(name, [n for n, f in found.items() if f.architecture == network.architecture])
+            done[network.architecture] = _retrain(setup, name, network.architecture, inputs, files)
         retrained[name] = done[network.architecture]
     return retrained
 
 
-def _adopt(run: Run, name: str, same: Sequence[str]) -> None:
-    """Take over the training of the same network under another name, where there is one already."""
-    trained = next((n for n in same if (run.folder / checkpoint_of(n)).exists()), name)
-    if not (run.folder / checkpoint_of(name)).exists():
-        for file in (metrics_of, checkpoint_of):  # the checkpoint last: it tells that there is something to take over
-            if trained != name and (run.folder / file(trained)).exists():
-                (run.folder / file(trained)).replace(run.folder / file(name))
-
-
-def _retrain(run: Run, name: str, found: FoundNetwork, supernet: Supernet) -> RetrainedNetwork:
-    config = run.config.retrain
+def _retrain(
+    setup: Setup, name: str, architecture: Architecture, inputs: RetrainInputs, files: RetrainFiles
+) -> RetrainedNetwork:
+    task, config = inputs.task, inputs.config
     with torch.random.fork_rng(devices=[]):
-        seed_torch(run.config.seed, "retrain")
-        module = run.space.build(found.architecture)
+        seed_torch(setup.seed, "retrain")
+        module = setup.space.build(architecture)
     if config.inherit:
-        inherit_weights(module, supernet, found.architecture)
-    train, validation = run.retrain_splits
-    agent, criterion, batches = run.training(config, train)
-    teacher = _teacher(run, supernet) if config.distillation else None
-    distill = distillation_of(TaskLoss(agent=agent), temperature=2.0)
-
-    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
-        outputs = module(batch[0])
-        loss = agent.loss(outputs, batch[1])
-        if teacher is not None:
-            with torch.no_grad():
-                taught = teacher.to(batch[0].device)(batch[0])
-            loss = loss + config.distillation * distill(outputs, taught)
-        loss.backward()
-        return loss.detach()
-
-    def judge() -> float:
-        assert validation is not None
-        device = training_device(config)
-        held_out = Batches.of(run.dataset, validation, config.batch_size).in_order()
-        return score_of(run.agent, lambda x_NCHW: module(x_NCHW.to(device)).cpu(), held_out)
-
+        inherit_weights(module, inputs.supernet.module, architecture)
+    training = task.training_inputs(config, inputs.splits.retrain)
     records = Trainer(
-        module=with_criterion(module, criterion),
+        module=with_criterion(module, training.criterion),
         config=config,
-        batches=batches,
-        accumulate=accumulate,
-        checkpoint=run.folder / checkpoint_of(name),
+        batches=training.batches,
+        accumulate=_steps(module, training, inputs.teacher, config.distillation),
+        checkpoint=files.checkpoint(name),
         name=f"retrain {name}",
-        seed=run.config.seed,
+        seed=setup.seed,
         settings="retrain",
-        reporter=run.reporter,
-        judge=None if validation is None else judge,
+        reporter=setup.reporter,
+        judge=_scorer(module, task, inputs.splits.retrain_validation, config),
     ).fit()
     epoch = best_epoch(records)
     assert epoch is not None
     module.eval()
-    test = Batches.of(run.dataset, run.dataset.test, config.batch_size)
-    stored = run.stored(metrics_of(name), lambda: run.test_agent.metrics(module, test.in_order()))
-    metrics = as_record(_Metrics, stored, run.folder / metrics_of(name))
+    test = task.batches(task.dataset.test, config.batch_size)
+    metrics = files.kept_metrics(name, lambda: task.test_agent.metrics(module, test.in_order()))
     return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
 
 
-def _teacher(run: Run, supernet: Supernet) -> nn.Module:
-    """Return a copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode."""
-    largest = extreme_architecture(run.space, GraphCosts(run.space).macs, largest=True)
-    teacher = supernet.subnet(largest)
-    train = Batches.of(run.dataset, run.search_splits[0], run.config.supernet.batch_size)
-    batches = calibration_batches(
-        train, run.config.search.recalibration_batches, torch_rng(run.config.seed, "recalibration")
-    )
-    recalibrate(teacher, batches)
+def _steps(module: nn.Module, training: TrainingInputs, teacher: nn.Module | None, weight: float) -> Accumulate:
+    """Return what a training step does: the task's loss, and the distance from a teacher where there is one."""
+    distill = distillation_of(TaskLoss(agent=training.agent), temperature=2.0)
+
+    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
+        outputs = module(batch[0])
+        loss = training.agent.loss(outputs, batch[1])
+        if teacher is not None:
+            with torch.no_grad():
+                taught = teacher.to(batch[0].device)(batch[0])
+            loss = loss + weight * distill(outputs, taught)
+        loss.backward()
+        return loss.detach()
+
+    return accumulate
+
+
+def _scorer(
+    module: nn.Module, task: LearningTask, validation: Split | None, config: RetrainConfig
+) -> Callable[[], float] | None:
+    """Return what scores the network after each epoch; None where no images are set aside for that."""
+    if validation is None:
+        return None
+
+    def score() -> float:
+        device = training_device(config)
+        held_out = task.batches(validation, config.batch_size).in_order()
+        return score_of(task.agent, lambda x_NCHW: module(x_NCHW.to(device)).cpu(), held_out)
+
+    return score
+
+
+def teacher_of(
+    setup: Setup, supernet: TrainedSupernet, task: LearningTask, train: Split, *, batch_size: int, num_batches: int
+) -> nn.Module:
+    """Return a copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode.
+
+    Args:
+        train: the images that the statistics are of, so many batches of them.
+    """
+    largest = extreme_architecture(setup.space, GraphCosts(setup.space).macs, largest=True)
+    teacher = supernet.module.subnet(largest)
+    batches = task.batches(train, batch_size)
+    recalibrate(teacher, calibration_batches(batches, num_batches, torch_rng(setup.seed, "recalibration")))
     return teacher

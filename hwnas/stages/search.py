@@ -5,109 +5,49 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
+from hwnas.artifacts import FoundNetwork, SearchOutcome
+from hwnas.config import SearchConfig
+from hwnas.constraint import HardLimits
 from hwnas.errors import RunError
-from hwnas.evaluators import make_evaluator
+from hwnas.evaluators import Evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
-from hwnas.evaluators.proxy_features import NUM_SAMPLES, proxy_features
+from hwnas.evaluators.judgement import Judge, Judgement
+from hwnas.measured import Measured
 from hwnas.parts import find
-from hwnas.profiling import Measured, MeasuredFields, onnx_cache
 from hwnas.progress import Task
-from hwnas.quantities import ceil_ms, format_ms, parse_bytes, parse_count, parse_mj
-from hwnas.records import MAKE_AGAIN, as_record
-from hwnas.run import Run
-from hwnas.search import (
-    Evaluation,
-    EvolutionAgent,
-    HardLimits,
-    Limit,
-    RandomAgent,
-    SearchAgent,
-    SearchResult,
-    pareto_front,
-)
-from hwnas.search.judgement import Judgement
-from hwnas.search.loop import Judge, run_search
-from hwnas.stages.finalists import Finalists, ranked, search_limits
+from hwnas.quantities import ceil_ms, format_ms
+from hwnas.run_folder import WINNER
+from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, pareto_front
+from hwnas.search.loop import run_search
+from hwnas.stages.finalists import Finalists, Selection
 from hwnas.stages.latency import Latency
-from hwnas.training.randomness import numpy_rng
-from lut.model import energy_mj
-from search_spaces import Architecture, SpaceError
+from hwnas.stages.setup import Setup
+from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
-from search_spaces.memory import MemoryModel
-from search_spaces.supernet import Supernet
 
 SIZE_EVALUATIONS = 2000
 """Architectures tried when looking for the largest that fits; each costs a table look-up only."""
 
 
-REFERENCES = ("largest", "random")
-"""The networks that a winner is compared with."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoundNetwork:
-    """A network to be retrained, with what is known of it so far.
-
-    Attributes:
-        finalist: how it was measured after the search, for winners that were.
-    """
-
-    architecture: Architecture
-    params: int
-    macs: int
-    supernet_score: float
-    predicted_ms: float
-    max_ms: float
-    finalist: MeasuredFields | None = None
-
-
-def find_networks(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, FoundNetwork]:
+def find_networks(
+    selection: Selection, config: SearchConfig, evaluator: Evaluator, known_to_agents: Mapping[str, object]
+) -> SearchOutcome:
     """Find the winner, two references under the same budget, and a winner for every further budget.
 
     The references are the largest network that fits, and a random one.
 
+    Args:
+        known_to_agents: what the search agent is made with besides what all agents are, by keyword.
+
     Raises:
         RunError: no network keeps the budget as measured, not even the fastest.
-        RunError: the folder holds a result that is damaged or of another version.
     """
-    name = "search/result.json"
-    found = run.stored(name, lambda: _find(run, latency, constraint, supernet))
-    return networks_of(run, found, run.folder / name)
-
-
-def networks_of(run: Run, record: Mapping[str, Any], path: Path) -> dict[str, FoundNetwork]:
-    """Return the networks that a file of the run's folder tells of, by name.
-
-    Raises:
-        RunError: it tells of something else, or of networks of another space.
-    """
-    networks: dict[str, FoundNetwork] = as_record(dict[str, FoundNetwork], record.get("networks"), path)
-    for network in networks.values():
-        require_architecture(run, network.architecture, path)
-    return networks
-
-
-def require_architecture(run: Run, architecture: Architecture, path: Path) -> None:
-    """Raise RunError unless an architecture that the file tells of is one of the run's space."""
-    try:
-        run.space.validated(architecture)
-    except SpaceError as error:
-        raise RunError(f"{path} is damaged: {error}; {MAKE_AGAIN}") from error
-
-
-def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
-    evaluator = make_evaluator(run, supernet)
-    costs = GraphCosts(run.space)
-    config = run.config.search
     if config.executor == "ray" and config.actors > config.generation:
-        run.reporter.warn(
+        selection.setup.reporter.warn(
             f"search: {config.actors - config.generation} of {config.actors} actors will have nothing to do; "
             f"--set search.generation={config.actors} gives all of them work"
         )
@@ -116,7 +56,7 @@ def _find(run: Run, latency: Latency, constraint: HardLimits, supernet: Supernet
         if config.executor == "ray"
         else nullcontext(in_this_process(evaluator))
     ) as judge:
-        return _find_by(run, latency, constraint, supernet, _Remembering(judge), costs)
+        return _find_by(selection, config, _Remembering(judge), known_to_agents)
 
 
 class _Remembering:
@@ -143,56 +83,55 @@ class _Remembering:
 
 
 def _find_by(
-    run: Run,
-    latency: Latency,
-    constraint: HardLimits,
-    supernet: Supernet,
-    judge: _Remembering,
-    costs: GraphCosts,
-) -> dict[str, Any]:
+    selection: Selection, config: SearchConfig, judge: _Remembering, known_to_agents: Mapping[str, object]
+) -> SearchOutcome:
+    latency, setup = selection.latency, selection.setup
+    budgets = {WINNER: latency.max_ms, **winner_names(latency.more_ms)}
     history: dict[Architecture, Evaluation] = {}
-    budgets = {"winner": latency.max_ms, **winner_names(latency.more_ms)}
-    limits_of = {name: search_limits(constraint, latency, max_ms) for name, max_ms in budgets.items()}
-    extra = _what_agents_read(run, constraint, supernet)
-    for name, limits in limits_of.items():
-        result = _search(run, limits, extra, judge, name, known=tuple(history.values()))
-        history |= {e.architecture: e for e in result.history}
-    winners, measured_of, finalists, slow_downs = {}, {}, {}, {}
     for name, max_ms in budgets.items():
-        candidates = Finalists(run, ranked(run, limits_of[name]), latency, max_ms, name)
-        winners[name], measured_of[name] = _winner(run, candidates, latency, limits_of[name], max_ms, judge)
-        finalists[name], slow_downs[name] = candidates.rows, candidates.slow_down
-    networks = {name: (architecture, budgets[name]) for name, architecture in winners.items()}
-    constraint = constraint.with_maximum("latency_ms", latency.limit_for(slow_downs["winner"]))
-    random = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "reference")).ask(1)[0]
-    networks |= {"largest": (_largest(run, constraint, costs), latency.max_ms), "random": (random, latency.max_ms)}
-    known = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))
-    return {
-        "networks": {
-            name: described(a, costs, known[name], latency, max_ms)
-            | ({"finalist": measured.as_dict()} if (measured := measured_of.get(name)) else {})
-            for name, (a, max_ms) in networks.items()
-        },
-        "finalists": finalists["winner"],
-        "finalists_of_budgets": {name: rows for name, rows in finalists.items() if name != "winner"},
-        "front": [e.as_dict() for e in pareto_front([_by_latency(e) for e in history.values()])],
-        "num_evaluations": len(history),
+        result = _search(selection, config, judge, known_to_agents, name, max_ms, known=tuple(history.values()))
+        history |= {e.architecture: e for e in result.history}
+    finalists = {name: selection.finalists(name, max_ms) for name, max_ms in budgets.items()}
+    winners = {name: _winner(selection, finalists[name], max_ms, judge) for name, max_ms in budgets.items()}
+    networks = {name: (architecture, budgets[name]) for name, (architecture, _) in winners.items()}
+    networks |= _references(selection, slow_down=finalists[WINNER].slow_down)
+    scores = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))
+    costs = GraphCosts(setup.space)
+    found = {
+        name: described(a, costs, scores[name], latency, max_ms, finalist=winners[name][1] if name in winners else None)
+        for name, (a, max_ms) in networks.items()
     }
+    return SearchOutcome(
+        networks=found,
+        finalists=finalists[WINNER].rows,
+        finalists_of_budgets={name: own.rows for name, own in finalists.items() if name != WINNER},
+        front=tuple(pareto_front([_by_latency(e) for e in history.values()])),
+        num_evaluations=len(history),
+    )
+
+
+def _references(selection: Selection, *, slow_down: float) -> dict[str, tuple[Architecture, float]]:
+    """Return the networks that the winner is compared with, and their budget, by name."""
+    setup, latency = selection.setup, selection.latency
+    constraint = selection.constraint.with_maximum("latency_ms", latency.limit_for(slow_down))
+    random = RandomAgent(setup.space, constraint, setup.rng("reference")).ask(1)[0]
+    return {"largest": (_largest(setup, constraint), latency.max_ms), "random": (random, latency.max_ms)}
 
 
 def _winner(
-    run: Run, finalists: Finalists, latency: Latency, limits: HardLimits, max_ms: float, judge: _Remembering
+    selection: Selection, finalists: Finalists, max_ms: float, judge: _Remembering
 ) -> tuple[Architecture, Measured | None]:
     """Return the best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
 
     Where nothing can be measured it is the best that keeps the budget by prediction.
     """
-    if not run.device.is_measurable:
+    if not selection.setup.device.is_measurable:
         return finalists.best_by_prediction().architecture, None
     if winner := finalists.best():
         return winner.architecture, winner.measured
-    fastest, _ = latency.model.extreme()
-    fastest = run.space.canonical(fastest)
+    fastest, _ = selection.latency.model.extreme()
+    fastest = selection.setup.space.canonical(fastest)
+    limits = selection.limits(max_ms)
     if limits.is_met(fastest) and all(f.architecture != fastest for f in finalists.measured):
         (score,) = judge.scores([fastest])
         finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
@@ -215,112 +154,32 @@ def _by_latency(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, costs={"latency_ms": evaluation.costs["latency_ms"]})
 
 
-def hard_limits(run: Run, latency: Latency) -> HardLimits:
-    """Return everything that the configuration bounds, and the sizes of networks for the record."""
-    config = run.config
-    limits = [
-        Limit(
-            name="latency_ms",
-            cost=latency.model.predict_ms,
-            maximum=latency.limit_ms,
-            least=lambda: latency.model.extreme()[1],
-        ),
-        *graph_limits(run),
-    ]
-    if config.max_energy:
-        table = latency.model.table
-        limits.append(
-            Limit(
-                name="energy_mj",
-                cost=lambda architectures: energy_mj(table, run.space, architectures),
-                maximum=parse_mj(config.max_energy),
-            )
-        )
-    return HardLimits(limits=tuple(limits))
-
-
-def graph_limits(run: Run) -> list[Limit]:
-    """Return the limits of what follows from the graph alone, and takes no measuring."""
-    config, costs = run.config, GraphCosts(run.space)
-    limits = [
-        Limit(name="params", cost=costs.params, maximum=_count(config.max_params)),
-        Limit(name="macs", cost=costs.macs, maximum=_count(config.max_macs)),
-    ]
-    if config.max_memory:
-        memory = MemoryModel(run.space, onnx_cache(), batch=run.device.batch)
-        most = parse_bytes(config.max_memory)
-        limits.append(
-            Limit(name="memory_bytes", cost=memory.peak_bytes, maximum=most, least=memory.least_bytes),
-        )
-    return limits
-
-
-def _count(text: str | None) -> float | None:
-    return None if text is None else parse_count(text)
-
-
-class _Proxies(TypedDict):
-    """The values that cheap evaluators give the architectures of a sample."""
-
-    architectures: list[Architecture]
-    values: dict[str, list[float]]
-
-
-def _what_agents_read(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, object]:
-    """Return what the run's agent is made with besides what all agents are: most know only scores."""
-    agent: type[SearchAgent] = find("search-agent", run.config.search.agent)
-    extra: dict[str, object] = {}
-    if agent.reads_supernet:
-        extra["supernet"] = supernet
-    if run.config.search.proxies:
-        name = "search/proxies.json"
-        stored = run.stored(name, lambda: _computed_proxies(run, constraint, supernet))
-        known: _Proxies = as_record(_Proxies, stored, run.folder / name)
-        for architecture in known["architectures"]:
-            require_architecture(run, architecture, run.folder / name)
-        extra["features"] = proxy_features(known["architectures"], known["values"])
-    return extra
-
-
-def _computed_proxies(run: Run, constraint: HardLimits, supernet: Supernet) -> dict[str, Any]:
-    """Return what the proxies say of a random sample of the networks that keep the budget."""
-    sampled = RandomAgent(run.space, constraint, numpy_rng(run.config.seed, "proxies")).ask(NUM_SAMPLES)
-    evaluators = {name: find("evaluator", name)(run, supernet) for name in run.config.search.proxies}
-    values: dict[str, list[float]] = {name: [] for name in evaluators}
-    with run.reporter.task("proxies", len(sampled)) as task:
-        for done, architecture in enumerate(sampled, start=1):
-            for name, evaluator in evaluators.items():
-                values[name].append(evaluator.score(architecture))
-            task.update(done)
-    return {"architectures": sampled, "values": values}
-
-
 def _search(
-    run: Run,
-    constraint: HardLimits,
-    extra: Mapping[str, object],
+    selection: Selection,
+    config: SearchConfig,
     judge: Judge,
+    known_to_agents: Mapping[str, object],
     name: str,
+    max_ms: float,
     *,
     known: Sequence[Evaluation],
 ) -> SearchResult:
     """Search under one budget, beginning with what the searches under other budgets found out."""
-    config = run.config.search
-    made = find("search-agent", config.agent)
-    place = "search" if name == "winner" else f"search-{name}"
-    agent = made(run.space, constraint, numpy_rng(run.config.seed, place), **extra)
-    if usable := [e for e in known if constraint.is_met(e.architecture)]:
+    setup, limits = selection.setup, selection.limits(max_ms)
+    place = "search" if name == WINNER else f"search-{name}"
+    agent = find("search-agent", config.agent)(setup.space, limits, setup.rng(place), **known_to_agents)
+    if usable := [e for e in known if limits.is_met(e.architecture)]:
         agent.tell(usable)
-    (run.folder / "search").mkdir(exist_ok=True)
-    with run.reporter.task(place, config.evaluations) as task:
+    history = selection.files.history(name)
+    history.parent.mkdir(exist_ok=True)
+    with setup.reporter.task(place, config.evaluations) as task:
         return run_search(
             agent,
             judge,
-            constraint.costs,
-            history_path=run.folder / "search" / ("history.jsonl" if name == "winner" else f"history-{name}.jsonl"),
+            limits.costs,
+            history_path=history,
             num_evaluations=config.evaluations,
             generation_size=config.generation,
-            seed=run.config.seed,
             give_up_below=config.finalists if config.early_stopping else None,
             on_evaluation=_show_best(task),
         )
@@ -337,9 +196,9 @@ def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
     return show
 
 
-def _largest(run: Run, constraint: HardLimits, costs: GraphCosts) -> Architecture:
+def _largest(setup: Setup, constraint: HardLimits) -> Architecture:
     """Return the network with the most multiply-accumulates that keeps the budget, as far as evolution finds it."""
-    agent = EvolutionAgent(run.space, constraint, numpy_rng(run.config.seed, "largest"))
+    agent, costs = EvolutionAgent(setup.space, constraint, setup.rng("largest")), GraphCosts(setup.space)
     best: Evaluation | None = None
     for _ in range(SIZE_EVALUATIONS // 50):
         asked = agent.ask(50)
@@ -359,14 +218,17 @@ def described(
     score: float,
     latency: Latency,
     max_ms: float,
-) -> dict[str, Any]:
-    """Return the fields of a found network."""
+    *,
+    finalist: Measured | None,
+) -> FoundNetwork:
+    """Return what is known of a network that was found."""
     cost = costs.of(architecture)
-    return {
-        "architecture": list(architecture),
-        "params": cost.params,
-        "macs": cost.macs,
-        "supernet_score": score,
-        "predicted_ms": latency.model.predict_one_ms(architecture),
-        "max_ms": max_ms,
-    }
+    return FoundNetwork(
+        architecture=architecture,
+        params=cost.params,
+        macs=cost.macs,
+        supernet_score=score,
+        predicted_ms=latency.model.predict_one_ms(architecture),
+        max_ms=max_ms,
+        finalist=finalist,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from hwnas.training.differentiable import BinarisedPaths, GumbelMixture, SoftmaxMixture
 from hwnas.training.fairness import StrictFairness
 from hwnas.training.progressive import ProgressiveShrinking

@@ -16,7 +16,7 @@ from hwnas.errors import RunError
 from safe_files import open_regular, parse_json, replacing
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, object]) -> None:
     """Write tensors by name and a JSON record in the same file.
 
     Raises:
@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], record: Map
         safetensors.torch.save_file(contiguous, draft, metadata={"record": json.dumps(record)})
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     """Return the tensors and the record of a checkpoint.
 
     Raises:
@@ -38,7 +38,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         return {name: file.get_tensor(name) for name in file.keys()}, _record(file)  # noqa: SIM118 - not a mapping
 
 
-def load_record(path: Path) -> dict[str, Any]:
+def load_record(path: Path) -> dict[str, object]:
     """Return the record of a checkpoint alone.
 
     Raises:
@@ -60,7 +60,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RunError(f"the checkpoint {path} is damaged: {error}; remove it to train again") from error
 
 
-def _record(file: Any) -> dict[str, Any]:
+def _record(file: Any) -> dict[str, object]:
     record = parse_json((file.metadata() or {})["record"])
     if not isinstance(record, dict):
         raise ValueError(f"expected a record, found {str(record)[:40]}")

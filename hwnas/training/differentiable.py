@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError
-from hwnas.search.constraint import HardLimits
-from hwnas.search.surrogate import AdditiveCosts
+from hwnas.surrogate import AdditiveCosts
 from hwnas.training.strategy import Moment, Step, TrainingStrategy
 from search_spaces import SearchSpace
 from search_spaces.supernet import ChoiceSupernet, Supernet

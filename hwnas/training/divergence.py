@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -70,7 +71,12 @@ def mark(checkpoint: Path, error: DivergedError) -> None:
     write_text(marker(checkpoint), error.what + "\n")
 
 
-def changeable_settings(folder: Path) -> frozenset[str]:
-    """Return the dotted names of the settings that a run may change, since trainings by them diverged."""
-    trainings = [s for s in ("supernet", "retrain") if any((folder / s).glob(f"*{marker(Path('x')).suffix}"))]
-    return frozenset(f"{training}.{name}" for training in trainings for name in CHANGEABLE)
+def changeable_settings(trainings: Mapping[str, Path]) -> frozenset[str]:
+    """Return the dotted names of the settings that a run may change, since trainings by them diverged.
+
+    Args:
+        trainings: the folders of checkpoints, by the name that the configuration has the settings under.
+    """
+    suffix = marker(Path("x")).suffix
+    diverged = [name for name, folder in trainings.items() if any(folder.glob(f"*{suffix}"))]
+    return frozenset(f"{name}.{setting}" for name in diverged for setting in CHANGEABLE)

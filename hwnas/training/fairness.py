@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from hwnas.training.strategy import Step, TrainingStrategy
 from search_spaces import Architecture, SearchSpace
 

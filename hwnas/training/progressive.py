@@ -7,8 +7,8 @@ import re
 import numpy as np
 import torch
 
+from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError
-from hwnas.search.constraint import HardLimits
 from hwnas.training.strategy import Step, TrainingStrategy, distillation_of
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from hwnas.training.strategy import Step, TrainingStrategy, distillation_of
 from search_spaces import SearchSpace
 from search_spaces.cost import GraphCosts

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -287,7 +286,7 @@ def epochs_of(checkpoint: Path) -> list[EpochRecord]:
     return epoch_records(load_record(checkpoint), checkpoint)
 
 
-def epoch_records(record: Mapping[str, Any], checkpoint: Path) -> list[EpochRecord]:
+def epoch_records(record: Mapping[str, object], checkpoint: Path) -> list[EpochRecord]:
     """Return the epochs that a checkpoint's record tells of.
 
     Raises:

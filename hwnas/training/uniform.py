@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from hwnas.training.strategy import Step, TrainingStrategy
 from search_spaces import SearchSpace
 

@@ -15,8 +15,8 @@ from samples import synthetic_table
 
 from hwnas.cli import exit_codes
 from hwnas.config import load_config
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SPACES, SpaceSpec, make_space
 

@@ -14,7 +14,7 @@ import yaml
 from command_line import run_cli
 from samples import synthetic_table
 
-import hwnas.stages  # noqa: F401 - what is replaced below must not be what it imports
+import hwnas.pipeline.order  # noqa: F401 - what is replaced below must not be what it imports
 from hwnas.errors import RequestError
 from hwnas.generate import generate
 from hwnas.parts import CONTRACTS, find
@@ -85,7 +85,9 @@ def test_what_is_no_part_is_refused_for_every_kind_before_it_is_called(name: str
         make_space(replace(SPEC, name=name))
 
 
-@pytest.mark.parametrize("module_name", ["torch", "torch.nn", "torch.nn.functional", "numpy", "yaml", "hwnas.run"])
+@pytest.mark.parametrize(
+    "module_name", ["torch", "torch.nn", "torch.nn.functional", "numpy", "yaml", "hwnas.pipeline.run"]
+)
 def test_nothing_in_a_module_of_other_things_is_a_part(module_name: str) -> None:
     """Whatever there is; but for losses made from one argument, which is seen when they are made."""
     accepted: set[tuple[str, str]] = set()
@@ -121,7 +123,7 @@ def broken(spec): return spec.none
 def failing(spec): raise KeyError("mine")
 def data(root, input_size): return [root]
 def typed(spec) -> int: return 3
-def score(run, supernet): return 0.5
+def score(inputs): return 0.5
 def strategy(space, constraint): return None
 def agent(space, constraint, rng): return []
 def loss(outputs, targets): return 0
@@ -129,7 +131,7 @@ number = 3
 class Loss:
     def __call__(self, outputs, targets_N): return outputs.sum()
 class Half:
-    def __init__(self, run, supernet): pass
+    def __init__(self, inputs): pass
 class Agent:
     def __init__(self, *, criterion): self.loss = criterion
 """

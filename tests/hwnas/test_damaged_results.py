@@ -14,12 +14,12 @@ import pytest
 import torch
 from fuzzed_kinds import KINDS, NETWORK
 
+from hwnas.artifacts import Summary
 from hwnas.errors import RequestError, RunError
+from hwnas.evaluators.npz_columns import ArrayError, read_columns
+from hwnas.evaluators.tabular import load_tabular
 from hwnas.records import read_record
-from hwnas.search.npz_columns import ArrayError, read_columns
-from hwnas.search.tabular import load_tabular
-from hwnas.stages.export import exported_from
-from hwnas.summary_file import Summary
+from hwnas.run_folder import ExportFiles
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.trainer import epochs_of
 
@@ -128,5 +128,6 @@ def test_damaged_summaries_are_refused(name: str, value: object, tmp_path: Path)
 
 @pytest.mark.parametrize("networks", [None, [], {"winner": {}}, {"winner": {**NETWORK, "measured_ms": 0}}])
 def test_damaged_results_are_refused(networks: object, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"parity": {}, "networks": networks}))
     with pytest.raises(RunError, match=r"result\.json is damaged .* remove it to export again"):
-        exported_from({"parity": {}, "networks": networks}, tmp_path / "result.json")
+        ExportFiles(tmp_path).read_result()

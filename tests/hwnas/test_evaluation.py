@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.agents import ClassificationAgent
-from hwnas.supernet import SupernetEvaluator
-from hwnas.supernet.evaluation import recalibrate
+from hwnas.evaluators.supernet import SupernetEvaluator, recalibrate
 from search_spaces import SearchSpace
 
 

@@ -18,9 +18,9 @@ from torch.nn import functional
 from hwnas.errors import RunError
 from hwnas.evaluators import EVALUATORS
 from hwnas.evaluators.executor import on_ray
-from hwnas.evaluators.proxy_features import proxy_features
+from hwnas.evaluators.judgement import Judgement
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
-from hwnas.search.judgement import Judgement
+from hwnas.search.proxy_features import proxy_features
 from lut import save_table
 from search_spaces import Architecture, SpaceSpec, make_space
 

@@ -14,7 +14,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from html import escape
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,10 @@ from torch import nn
 from hwnas.errors import RunError
 from hwnas.export import bundle as bundling
 from hwnas.export.tvm_parity import has_tvm
+from hwnas.pipeline.reporting import render_report
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.report import render_report
 from hwnas.report.watch import make_server
-from hwnas.run import Run
 from lut import load_table, save_table
 from onnx_models import export as exporting
 from onnx_models.best_int8 import quantize_network
@@ -324,8 +326,13 @@ def test_texts_cannot_become_markup(run_folder: Path, tmp_path: Path) -> None:
     assert "<script>alert" not in page
 
 
+def _server(folder: Path) -> ThreadingHTTPServer:
+    run = Run.from_folder(folder, Reporter(is_quiet=True))
+    return make_server(partial(render_report, run), "127.0.0.1", 0, warn=run.reporter.warn)
+
+
 def test_watch_serves_on_loopback(run_folder: Path) -> None:
-    server = make_server(Run.from_folder(run_folder, Reporter(is_quiet=True)), "127.0.0.1", 0)
+    server = _server(run_folder)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -467,8 +474,7 @@ def test_a_report_that_cannot_be_made_is_said_once_and_not_by_a_traceback(
     def fail(*_: object, **__: object) -> str:
         raise error
 
-    monkeypatch.setattr("hwnas.report.watch.render_report", fail)
-    server = make_server(Run.from_folder(run_folder, Reporter(is_quiet=True)), "127.0.0.1", 0)
+    server = make_server(fail, "127.0.0.1", 0, warn=Reporter(is_quiet=True).warn)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         for _ in range(2):

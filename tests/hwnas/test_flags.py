@@ -22,12 +22,14 @@ import yaml
 from command_line import run_cli
 from samples import synthetic_table
 
-import hwnas.stages
+import hwnas.pipeline.order
+from hwnas.artifacts import Summary
 from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
-from hwnas.run import Run
+from hwnas.export import Parity
+from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
 from lut.certificate import certify
 from lut.networks import draw_networks
@@ -38,15 +40,15 @@ from search_spaces import SPACES, SpaceSpec, make_space
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SPACE = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--channels", 1)
 NETWORK = {
-    "architecture": [0, 1],
+    **{"architecture": (0, 1), "choices": ("a", "b"), "test_metrics": {"accuracy": 0.5}},
     **{"params": 3, "macs": 4, "supernet_score": 0.5, "test_accuracy": 0.5, "predicted_ms": 1.0, "measured_ms": 1.0},
     **{"max_latency_ms": 2.0, "budget_kept": True, "advice": None},
 }
-SUMMARY = {
+SUMMARY = Summary(
     **NETWORK,
-    **{"winners": {}, "references": {}, "space": SPEC.as_dict(), "device": "cpu", "onnx": "model.onnx"},
-    "parity": {"max_abs_difference": 0.0, "equal_predictions": 1.0, "num_images": 9},
-}
+    **{"winners": {}, "references": {}, "space": SPEC.as_dict(), "device": "cpu"},
+    parity=Parity(max_abs_difference=0.0, max_abs_output=1.0, equal_predictions=1.0, num_images=9),
+)
 ROW = {
     **{"model": "m.onnx", "input": "1x3", "latency_ms": 1.0, "size_bytes": 9, "peak_memory_bytes": None},
     **{"bound": {}, "missing": {}},
@@ -178,9 +180,9 @@ CASES: dict[str, dict[str, Case]] = {
         "--quiet": OUTPUT["--quiet"],
         "--json": Case(None, '"test_accuracy": 0.5'),
         "--output": Case("bundle", "bundle"),
-        "--int8": Case(None, "'int8': False", beside=("-o", "b"), written="--no-int8"),
-        "--fp16": Case(None, "'fp16': True", beside=("-o", "b")),
-        "--max-drop": Case(3, "'max_drop': 0.03", beside=("-o", "b")),
+        "--int8": Case(None, "int8=False", beside=("-o", "b"), written="--no-int8"),
+        "--fp16": Case(None, "fp16=True", beside=("-o", "b")),
+        "--max-drop": Case(3, "max_drop=0.03", beside=("-o", "b")),
     },
     "compare": {
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
@@ -292,7 +294,7 @@ CASES: dict[str, dict[str, Case]] = {
     },
 }
 
-RUN_STAGES = hwnas.stages.run_stages
+RUN_STAGES = hwnas.pipeline.order.run_stages
 TRUST = Case(None, gone="code is limited")
 
 
@@ -360,7 +362,7 @@ def _tell(*found: object) -> None:
     print(*found, file=sys.stderr)
 
 
-def _staged(run: Run, *, last: str = "export") -> dict[str, object] | None:
+def _staged(run: Run, *, last: str = "export") -> Summary | None:
     run.reporter.line("news of the run")
     _tell(config_as_yaml(run.config), f"out: {run.config.out}")
     return SUMMARY if last == "export" else None
@@ -368,6 +370,11 @@ def _staged(run: Run, *, last: str = "export") -> dict[str, object] | None:
 
 def _stopped(*found: object, **named: object) -> None:
     raise RunError(f"{found} {named}")
+
+
+def _served(render: Any, _host: str, port: int, *, warn: object) -> None:
+    (run,) = render.args
+    raise RunError(f"port {port}, {run.config.space.name}")
 
 
 def _profiled(space: Any, path: Path, plan: Any, *, profiler: Any, reporter: Any, is_fresh: bool) -> None:
@@ -405,11 +412,11 @@ def _limited(_: object) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = {
-        "hwnas.stages.run_stages": _staged,
-        "hwnas.export.bundle.write_bundle": _stopped,
+        "hwnas.pipeline.order.run_stages": _staged,
+        "hwnas.pipeline.deploying.deploy": _stopped,
         "hwnas.export.compare.compare_models": _compared,
         "hwnas.profiling.profile_space": _profiled,
-        "hwnas.report.watch.make_server": lambda run, _, port: _stopped(f"port {port}", run.config.space.name),
+        "hwnas.report.watch.make_server": _served,
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
         "lut.compare.merge_tables": lambda *_: None,
@@ -478,9 +485,9 @@ def test_the_home_folder_stands_for_its_sign_in_every_path(command: str, flag: s
 
 @pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors"}))
 def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwnas.stages.run_stages", RUN_STAGES)
-    monkeypatch.setattr("hwnas.stages.require_possible", lambda _: None)
-    monkeypatch.setattr("hwnas.stages._work_through", lambda *_: _stopped("went on"))
+    monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
+    monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
+    monkeypatch.setattr("hwnas.pipeline.order._work_through", lambda *_: _stopped("went on"))
     case = SETTINGS[flag]
     given = (*case.beside, flag if case.value is None else f"{flag}={'d.json' if flag == '--lut' else case.value}")
     outcome = run_cli("search", "--resume", "--out", "run", *given)
@@ -488,9 +495,9 @@ def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest
 
 
 def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwnas.stages.run_stages", RUN_STAGES)
-    monkeypatch.setattr("hwnas.stages.require_possible", lambda _: None)
-    monkeypatch.setattr("hwnas.stages._work_through", lambda *_: _stopped("went on"))
+    monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
+    monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
+    monkeypatch.setattr("hwnas.pipeline.order._work_through", lambda *_: _stopped("went on"))
     for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json")):
         assert "went on" in run_cli("search", "--resume", "--out", "run", *same).err
 

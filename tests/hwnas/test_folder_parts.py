@@ -19,8 +19,8 @@ from hwnas.config import load_config
 from hwnas.dataflow.listing import is_hidden, list_classes
 from hwnas.dataflow.parts import NAMES, find_parts
 from hwnas.errors import RequestError
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 
 
 def greys(images_NCHW: torch.Tensor) -> set[int]:
@@ -118,8 +118,8 @@ def make_run(root: Path, **overrides: object) -> Run:
 
 def test_images_of_val_judge_and_are_never_trained_on(tmp_path: Path) -> None:
     run = make_run(three_parts(tmp_path))
-    train, judging = run.search_splits
-    learnt, choosing = run.retrain_splits
+    splits = run.splits
+    train, judging, learnt, choosing = splits.train, splits.validation, splits.retrain, splits.retrain_validation
     assert choosing is not None
     assert len(train) == len(learnt) == 12 and len(judging) == len(choosing) == 10 and len(run.dataset.test) == 8
     assert greys(judging.images()) == greys(choosing.images()) == {*range(60, 65), *range(80, 85)}

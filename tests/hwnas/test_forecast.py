@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from samples import synthetic_table
 
 from hwnas.errors import RunError
-from hwnas.stages import forecast
-from hwnas.stages.forecast import describe
+from hwnas.pipeline import forecast
+from hwnas.pipeline.forecast import describe
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -52,7 +52,7 @@ def _weights(path: Path) -> dict[str, list[float]]:
 
 def test_the_stages_that_a_search_has_are_foretold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "TIMED_STEPS", 1)
-    monkeypatch.setattr("hwnas.stages.prepare_latency", lambda _: _ended())
+    monkeypatch.setattr("hwnas.pipeline.order.prepare_latency", lambda _: _ended())
     flags = ("--width", 0.25, "--train-images", 128, "--max-latency", "60%", "--budgets", "50%", "--epochs", 50)
     told = run_cli("search", *flags, "--set", "supernet.batch_size=64", "--out", tmp_path / "run").err
     for words in ("to profile on a server core", "to train 50 epochs", "evaluate 100 networks", "retrain 4 networks"):

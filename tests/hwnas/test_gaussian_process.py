@@ -13,9 +13,9 @@ from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal, spearmanr
 
 from hwnas.errors import RequestError
+from hwnas.evaluators.tabular import load_tabular
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, PredictorAgent, RandomAgent, pareto_front
 from hwnas.search.gaussian_process import PRIOR_VARIANCE, ChoiceProcess, Features, no_features
-from hwnas.search.tabular import load_tabular
 from search_spaces import make_space
 from search_spaces.cost import GraphCosts
 

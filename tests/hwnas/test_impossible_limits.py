@@ -11,8 +11,8 @@ from command_line import Outcome, run_cli
 from numpy.typing import NDArray
 from samples import synthetic_table
 
-from hwnas import stages
-from hwnas.stages import search
+from hwnas.pipeline import order
+from hwnas.stages import limits as limits_stage
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
 from search_spaces.overview import describe_space
@@ -30,7 +30,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "train_supernet", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(order, "supernet_of", lambda *_: pytest.fail("trained"))
 
 
 def search_by(table: Path, *flags: object) -> Outcome:
@@ -57,7 +57,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 def test_what_the_graph_tells_is_refused_before_anything_is_measured(
     flag: str, given: str, words: str, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "prepare_latency", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(order, "prepare_latency", lambda *_: pytest.fail("measured"))
     refused = search_by(table, "--max-latency", "60%", flag, given)
     assert_refused(refused, flag, f"give a larger {flag}")
     assert re.search(words, refused.err), refused.err
@@ -67,7 +67,7 @@ def test_what_the_refusal_names_is_possible(table: Path, monkeypatch: pytest.Mon
     def begun(*_: object) -> None:
         raise RuntimeError("begun")
 
-    monkeypatch.setattr(stages, "prepare_latency", begun)
+    monkeypatch.setattr(order, "prepare_latency", begun)
     refused = search_by(table, "--max-latency", "60%", "--max-memory", "1kB")
     named = re.search(r"less than (\d+) bytes", refused.err)
     assert named is not None, refused.err
@@ -80,7 +80,7 @@ def test_energy_is_refused_before_training(table: Path, monkeypatch: pytest.Monk
     def energy_mj(_table: object, _space: object, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         return 3.25 + architectures.sum(axis=1).astype(np.float64)
 
-    monkeypatch.setattr(search, "energy_mj", energy_mj)
+    monkeypatch.setattr(limits_stage, "energy_mj", energy_mj)
     refused = search_by(table, "--max-latency", "60%", "--max-energy", "1mJ")
     assert_refused(refused, "--max-energy allows 1 mJ, but no architecture of this space has less than 3.252 mJ")
 
@@ -89,7 +89,7 @@ def test_limits_that_exclude_each_other_are_refused_together(table: Path, monkey
     def energy_mj(_table: object, _space: object, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         return 20.0 - architectures.sum(axis=1)  # the largest networks take least
 
-    monkeypatch.setattr(search, "energy_mj", energy_mj)
+    monkeypatch.setattr(limits_stage, "energy_mj", energy_mj)
     least = LEAST["min_params"]
     refused = search_by(table, "--max-latency", "90%", "--max-params", least, "--max-energy", "5mJ")
     assert_refused(refused, "keeps all of --max-latency", f"--max-params {least} parameters (the least is {least})")
@@ -114,7 +114,7 @@ def test_a_confidence_that_no_network_gives_is_refused_before_training(table: Pa
 def test_too_few_images_are_refused_before_anything_is_measured(
     flags: tuple[object, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "prepare_latency", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(order, "prepare_latency", lambda *_: pytest.fail("measured"))
     out = tmp_path / "runs" / "few"
     assert_refused(run_cli("search", "--width", 0.25, "--max-latency", "60%", "--out", out, *flags), words)
     assert not out.parent.exists()

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from samples import SumConstraint, ToySpace, history_without_times
 
 from hwnas.agents import ClassificationAgent
+from hwnas.evaluators.judgement import MIN_PARTS, Judgement, Rivals, given_up
+from hwnas.evaluators.supernet import SupernetEvaluator
 from hwnas.search import AGENTS, SearchResult
-from hwnas.search.judgement import MIN_PARTS, Judgement, Rivals, given_up
 from hwnas.search.loop import run_search
 from hwnas.stages.search import _Remembering
-from hwnas.supernet import SupernetEvaluator
 from search_spaces import Architecture, SpaceSpec, make_space
 
 SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=20)
@@ -92,7 +92,6 @@ def _partwise_search(path: Path, *, give_up_below: int | None, looked_at: list[i
         history_path=path,
         num_evaluations=60,
         generation_size=10,
-        seed=0,
         give_up_below=give_up_below,
     )
 

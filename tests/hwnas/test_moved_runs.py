@@ -16,10 +16,10 @@ from PIL import Image
 from samples import synthetic_table
 
 from hwnas.config import load_config
-from hwnas.file_settings import with_absolute_paths
-from hwnas.inputs import Inputs, fingerprint_of, read_inputs
+from hwnas.pipeline.file_settings import with_absolute_paths
+from hwnas.pipeline.inputs import Inputs, fingerprint_of, read_inputs
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from lut import load_table, save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -201,7 +201,7 @@ def test_what_is_kept(project: Path) -> None:
     assert config["space"]["name"] == str(project / "space.yaml")
     assert (project / "run" / "lut.json").read_bytes() == (project / "t.json").read_bytes()
     assert (project / "run" / "space.yaml").read_text() == SPACE
-    inputs = read_inputs(project / "run")
+    inputs = read_inputs(project / "run" / "inputs.json")
     assert isinstance(inputs, Inputs) and inputs.spec.name == "./space.yaml" and inputs.device == "cpu"
     assert inputs.data.num_images == {"train": 64, "test": 16}
     path = project / "run" / "inputs.json"

@@ -16,10 +16,10 @@ from simulated_machine import WORST
 from simulated_worker import write_devices
 
 from hwnas.cli.printing import print_summary
+from hwnas.pipeline.reporting import render_report
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.report import render_report
-from hwnas.run import Run
-from hwnas.stages.attempts import _move
+from hwnas.run_folder import RunFolder, _move
 from hwnas.stages.latency import WIDEST, searching_margin
 from lut import LatencyModel, load_table
 from search_spaces import SpaceSpec, make_space
@@ -65,8 +65,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
 def test_a_run_whose_own_table_is_poor_ends_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in {"table.NUM_NETWORKS": 20, "table.EXTRA_NETWORKS": 10, "table.ROUNDS": 20}.items():
         monkeypatch.setattr(f"hwnas.stages.{name}", number)
-    for stage in ("finalists", "export"):
-        monkeypatch.setattr(f"hwnas.stages.{stage}.ROUNDS", 20)
+    monkeypatch.setattr("hwnas.stages.setup.ROUNDS", 20)
     run = tmp_path / "run"
     write_devices(tmp_path / "devices.yaml", worst=WORST)
     where = ("--device", "worst", "--devices", tmp_path / "devices.yaml", "--out", run)
@@ -100,6 +99,12 @@ def test_poor_tables_widen_what_is_looked_at_by_their_own_error() -> None:
     assert margin(bias=0.0, error_std=0.1) == pytest.approx(1.067, abs=1e-3)  # a quarter of those keep the budget
     assert margin(bias=0.05, error_std=0.1) == pytest.approx(1.117, abs=1e-3)  # predicted too slow
     assert margin(bias=-0.3, error_std=0.1) == 1.0 and margin(bias=0.0, error_std=3.0) == WIDEST
+
+
+def _print(run: Path) -> None:
+    summary = RunFolder(run).read_summary()
+    assert summary is not None
+    print_summary(summary, run / "model.onnx")
 
 
 def _set_slow(machine: PacedMachine, when: str, run: Path, table: Path) -> None:
@@ -142,7 +147,7 @@ def test_a_machine_that_was_or_is_slowed_is_noticed_and_allowed_for(
         assert row["budget_kept"] and row["measured_ms"] <= budget_ms
         assert row["drift"] == pytest.approx(factor, rel=0.02)
         assert row["measured_table_ms"] == pytest.approx(row["measured_ms"] / factor, rel=0.02)
-    print_summary(summary)
+    _print(run)
     assert "ms at the table's speed" in capsys.readouterr().out
     assert "at the table&#x27;s speed" in (run / "report.html").read_text()
 
@@ -155,7 +160,7 @@ def test_a_machine_as_it_was_is_no_news(
     )
     assert outcome.code == 0 and "than when the table was made" not in outcome.err
     assert not (tmp_path / "run" / "missed").exists()
-    print_summary(_summary(outcome))
+    _print(tmp_path / "run")
     assert "at the table's speed" not in capsys.readouterr().out
 
 
@@ -184,7 +189,7 @@ def test_a_winner_that_misses_at_the_end_is_replaced_and_kill_9_changes_nothing(
     run, command = begun("killed")
     kill_when(start_cli(*command), lambda: num_lines(run / "export" / "measure-again.journal") >= 5)
     with monkeypatch.context() as patched, pytest.raises(_StoppedError):
-        patched.setattr("hwnas.stages.attempts._move", _interrupted_after(3))
+        patched.setattr("hwnas.run_folder._move", _interrupted_after(3))
         run_cli(*command)
     assert (run / "export" / "next.json").exists() and not (run / "missed" / "1" / "next.json").exists()
     kill_when(

@@ -16,13 +16,13 @@ from samples import SumConstraint, ToySpace, synthetic_table
 
 from hwnas.config import config_as_yaml, load_config
 from hwnas.errors import RunError
-from hwnas.front import load_front, load_history
+from hwnas.evaluators.judgement import Judgement
+from hwnas.front import latency_front
+from hwnas.pipeline.reporting import render_report, write_report
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.report import render_report, write_report
-from hwnas.run import Run
 from hwnas.search import RandomAgent
 from hwnas.search.history import read_history
-from hwnas.search.judgement import Judgement
 from hwnas.search.loop import run_search
 from lut import save_table
 from safe_files.writing import JsonLines, read_json_lines
@@ -51,8 +51,8 @@ def test_readers_leave_an_unfinished_line_alone(run: Run) -> None:
     history = run.folder / "search" / "history.jsonl"
     history.write_text(json.dumps(LINE) + "\n" + json.dumps(LINE)[:30])
     before = _snapshot(run.folder)
-    assert [e.architecture for e in load_history(run)] == [tuple(LINE["architecture"])]
-    assert len(load_front(run)) == 1
+    assert [e.architecture for e in run.files.read_evaluations()] == [tuple(LINE["architecture"])]
+    assert len(latency_front(run.files.read_evaluations())) == 1
     render_report(run)
     for command in (("front", run.folder, "--json"), ("front", run.folder)):
         outcome = run_cli(*command)
@@ -70,7 +70,7 @@ def test_readers_work_where_nothing_may_be_written(run: Run) -> None:
     history.chmod(0o400)
     history.parent.chmod(0o500)
     try:
-        assert len(load_history(run)) == 1
+        assert len(run.files.read_evaluations()) == 1
     finally:
         history.parent.chmod(0o700)
 
@@ -86,7 +86,7 @@ def test_nothing_is_lost_while_others_read_in_a_tight_loop(run: Run) -> None:
             try:
                 seen.append(len(read_history(history)))
                 if seen[-1]:
-                    load_front(run)
+                    run.files.read_evaluations()
             except Exception as error:  # whatever it is, the test tells
                 errors.append(error)
                 return
@@ -109,7 +109,6 @@ def test_nothing_is_lost_while_others_read_in_a_tight_loop(run: Run) -> None:
             history_path=history,
             num_evaluations=30,
             generation_size=5,
-            seed=0,
         )
         return [e.architecture for e in result.history]
 
@@ -175,7 +174,6 @@ def test_a_score_that_is_no_number_stops_the_search(tmp_path: Path) -> None:
             history_path=tmp_path / "history.jsonl",
             num_evaluations=5,
             generation_size=5,
-            seed=0,
         )
     assert (tmp_path / "history.jsonl").read_bytes() == b""
 

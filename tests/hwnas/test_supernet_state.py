@@ -15,16 +15,15 @@ from samples import synthetic_table
 from torch import nn
 
 from hwnas.agents import ClassificationAgent
+from hwnas.artifacts import FoundNetwork, TrainedSupernet
 from hwnas.config import load_config
 from hwnas.evaluators import EVALUATORS
+from hwnas.evaluators.supernet import SupernetEvaluator
+from hwnas.pipeline.networks import retrained_networks, supernet_of
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from hwnas.search import AGENTS, HardLimits
-from hwnas.stages import retrain as retrain_stage
-from hwnas.stages.retrain import retrain_networks
-from hwnas.stages.search import FoundNetwork
-from hwnas.stages.supernet import train_supernet
-from hwnas.supernet import SupernetEvaluator
+from hwnas.stages.retrain import teacher_of
 from hwnas.training import STRATEGIES
 from lut import save_table
 from search_spaces import SearchSpace, SpaceSpec, make_space
@@ -103,14 +102,14 @@ def _run(folder: Path, **overrides: object) -> Run:
 @pytest.fixture
 def trained_run(tmp_path: Path) -> tuple[Run, Supernet]:
     run = _run(tmp_path, retrain__inherit=True, retrain__distillation=0.5)
-    return run, train_supernet(run, HardLimits(limits=()))
+    return run, supernet_of(run, HardLimits(limits=())).module
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATORS))
 def test_no_evaluator_changes_the_supernet(name: str, trained_run: tuple[Run, Supernet]) -> None:
     run, supernet = trained_run
     before = _state(supernet)
-    score = EVALUATORS[name](run, supernet).score(run.space.sample(np.random.default_rng(0)))
+    score = EVALUATORS[name](run.evaluator_inputs(supernet)).score(run.space.sample(np.random.default_rng(0)))
     assert np.isfinite(score)
     assert _changed(before, _state(supernet)) == []
 
@@ -134,7 +133,7 @@ def test_retraining_with_a_teacher_leaves_the_supernet_as_it_was(trained_run: tu
         name: FoundNetwork(architecture=(choice,) * 8, params=1, macs=1, supernet_score=0.5, predicted_ms=1, max_ms=1)
         for name, choice in (("winner", 1), ("largest", 2))
     }
-    retrain_networks(run, found, supernet)
+    retrained_networks(run, found, TrainedSupernet(module=supernet))
     assert _changed(before, _state(supernet)) == []
 
 
@@ -143,12 +142,22 @@ def test_what_is_inherited_and_taught_is_the_checkpoints(
 ) -> None:
     """However many subnets were evaluated before, as after the same was read from the checkpoint."""
     run, supernet = trained_run
-    evaluator = EVALUATORS["supernet"](run, supernet)
+    evaluator = EVALUATORS["supernet"](run.evaluator_inputs(supernet))
     for architecture in run.space.sample_many(5, np.random.default_rng(0)):
         evaluator.score(tuple(architecture))
-    read = train_supernet(Run(replace(run.config), Reporter(is_quiet=True)), HardLimits(limits=()))
+    read = supernet_of(Run(replace(run.config), Reporter(is_quiet=True)), HardLimits(limits=())).module
     assert _changed(dict(read.state_dict()), dict(supernet.state_dict())) == []
-    teachers = [retrain_stage._teacher(run, each).state_dict() for each in (supernet, read)]
+    teachers = [
+        teacher_of(
+            run.setup,
+            TrainedSupernet(module=each),
+            run.learning,
+            run.splits.train,
+            batch_size=run.config.supernet.batch_size,
+            num_batches=run.config.search.recalibration_batches,
+        ).state_dict()
+        for each in (supernet, read)
+    ]
     assert _changed(*teachers) == []
 
 

@@ -21,8 +21,8 @@ from hwnas.agents.verification import best_threshold_accuracy, true_accept_rate,
 from hwnas.criteria import BatchHardTriplet, SmoothedCrossEntropy
 from hwnas.dataflow import load_dataset
 from hwnas.errors import RequestError
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import Run
 from hwnas.training.trainer import epochs_of
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
@@ -105,7 +105,8 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     records = epochs_of(out / "retrain" / "winner.safetensors")
     best = max(records, key=lambda r: r.score or 0.0)
     assert (summary["epoch"], summary["validation_score"]) == (best.epoch + 1, best.score)
-    train, validation = (set(s.targets_N.tolist()) for s in Run.from_folder(out, Reporter()).retrain_splits if s)
+    splits = Run.from_folder(out, Reporter()).splits
+    train, validation = (set(s.targets_N.tolist()) for s in (splits.retrain, splits.retrain_validation) if s)
     assert (len(train), len(validation)) == (6, 2) and not train & validation
     assert "retrain winner, score" in (out / "report.html").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from samples import small_spec
 
-from hwnas.supernet import inherit_weights
+from hwnas.training.inheritance import inherit_weights
 from lut.networks import draw_networks
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost

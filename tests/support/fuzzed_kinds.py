@@ -22,16 +22,14 @@ from mutations import as_text, damaged, distorted
 from onnx import TensorProto, helper
 from samples import small_spec, synthetic_table
 
+from hwnas.artifacts import Deployment, Exported, Summary
 from hwnas.config import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
-from hwnas.deployment_file import Deployment
 from hwnas.errors import RequestError, RunError
+from hwnas.evaluators.tabular import load_tabular
 from hwnas.records import read_record
 from hwnas.search.history import read_history
-from hwnas.search.tabular import load_tabular
-from hwnas.stages.export import exported_from
-from hwnas.summary_file import Summary
 from hwnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hwnas.training.trainer import epochs_of
 from lut import LatencyModel, TableError, load_table, save_table
@@ -293,15 +291,15 @@ def _read_checkpoint(folder: Path) -> object:
 
 NETWORK = {
     **{"test_accuracy": 0.9, "measured_ms": 1.0, "measured_table_ms": 1.0, "predicted_ms": 1.1, "repeatability": 0.01},
+    **{"architecture": [0, 1], "choices": ["a", "b"], "supernet_score": 0.5, "test_metrics": {"accuracy": 0.9}},
     **{"drift": None, "max_latency_ms": 2.0, "budget_kept": True, "advice": None, "params": 1000, "macs": 10000},
 }
-PARITY = {"max_abs_difference": 1e-6, "equal_predictions": 1.0, "num_images": 10}
+PARITY = {"max_abs_difference": 1e-6, "max_abs_output": 1.0, "equal_predictions": 1.0, "num_images": 10}
 
 
 def _make_results(folder: Path) -> None:
     summary = {
         **NETWORK,
-        **{"architecture": [0, 1], "choices": ["a", "b"], "supernet_score": 0.5, "test_metrics": {"accuracy": 0.9}},
         **{"device": "cpu", "parity": PARITY, "winners": {}, "references": {"random": NETWORK}},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -314,7 +312,7 @@ def _make_results(folder: Path) -> None:
 def _read_results(folder: Path) -> object:
     read_record(Summary, folder / "summary.json")
     read_record(Deployment, folder / "deployment.json")
-    return exported_from(read_record(dict, folder / "result.json"), folder / "result.json")
+    return read_record(Exported, folder / "result.json")
 
 
 def _writer(name: str, text: str) -> Callable[[Path], None]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwnas.search.constraint import HardLimits
+from hwnas.constraint import HardLimits
 from search_spaces import SearchSpace
 
 NUM_SAMPLES = 4000

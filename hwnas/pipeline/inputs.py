@@ -14,12 +14,10 @@ from pydantic.dataclasses import dataclass
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
-from hwnas.file_settings import PART_SETTINGS, file_named
+from hwnas.pipeline.file_settings import PART_SETTINGS, file_named
 from hwnas.records import STRICT, read_record
 from safe_files import sha256_of, write_text
 from search_spaces import SpaceSpec
-
-INPUTS = "inputs.json"
 
 NUM_LOOKED_AT = 1000
 """Images of each part that are looked at to recognise data."""
@@ -119,13 +117,12 @@ class Inputs:
             )
 
 
-def read_inputs(folder: Path) -> Inputs | None:
+def read_inputs(path: Path) -> Inputs | None:
     """Return what a run was begun with; None where an earlier version began it, which did not write that down.
 
     Raises:
         RequestError: the file is damaged.
     """
-    path = folder / INPUTS
     if not path.exists():
         return None
     try:
@@ -134,13 +131,13 @@ def read_inputs(folder: Path) -> Inputs | None:
         raise RequestError(str(error)) from error
 
 
-def write_inputs(inputs: Inputs, folder: Path) -> None:
-    """Write what a run is begun with into its folder.
+def write_inputs(inputs: Inputs, path: Path) -> None:
+    """Write what a run is begun with into a file of its folder.
 
     Raises:
         WriteError: there is no room, or nothing may be written there.
     """
-    write_text(folder / INPUTS, json.dumps(asdict(inputs), indent=1) + "\n")
+    write_text(path, json.dumps(asdict(inputs), indent=1) + "\n")
 
 
 def fingerprint_of(dataset: Dataset) -> Fingerprint:

@@ -1,65 +1,53 @@
-"""One run: its folder, its configuration, and what all stages need."""
+"""One run: its folder, its configuration, and what its stages are given."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from hwnas.agents import TrainingAgent
-from hwnas.config import TABULAR, RunConfig, TrainingConfig, config_as_yaml, differing_settings, load_config
-from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
-from hwnas.dataflow import Batches, Dataset, Split, load_dataset
+from hwnas.config import RunConfig, config_as_yaml, differing_settings, load_config
+from hwnas.dataflow import Dataset, load_dataset
+from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
-from hwnas.file_settings import file_of, may_have_moved, with_absolute_paths
-from hwnas.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
+from hwnas.evaluators import EvaluatorInputs
 from hwnas.parts import find
+from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
+from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.progress import Reporter
-from hwnas.records import read_record
+from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
 from hwnas.search import SearchAgent
+from hwnas.stages.data import prepare_data, require_enough_images, require_no_portions
+from hwnas.stages.setup import Setup
 from hwnas.training.divergence import changeable_settings
-from hwnas.training.randomness import numpy_rng, seed_torch
+from hwnas.training.randomness import numpy_rng
+from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
 from profilers import Device
 from profilers.device import UNKNOWN, adjusted, find_device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.supernet import Supernet
 from search_spaces.yaml_space import is_yaml_space
-
-CONFIG_FILE = "config.yaml"
-
-OWN_SPACE = "space.yaml"
-"""The run's copy of a search space that is a YAML file."""
-
-OWN_TABLE = "lut.json"
-"""The latency table that a run makes for itself, or its copy of the one that was given."""
-
-HELD_OUT_CLASSES = 0.2
-"""Share of the classes that the test is on, where a task is judged on classes not trained on."""
-
-TRAIN_PORTION = 0.8
-"""Share of the training images that train the supernet, where the data bring no others to judge it."""
 
 
 class Run:
-    """The state of a run is its folder; this object only knows how to get at it.
+    """The configuration and the folder of a run, and what its stages are given: they know neither.
 
     Attributes:
-        folder: everything the run keeps.
+        files: everything the run keeps.
         config: the resolved configuration, with absolute paths.
         reporter: where progress goes.
     """
 
     def __init__(self, config: RunConfig, reporter: Reporter) -> None:
-        self.folder = config.out
+        self.files = RunFolder(config.out)
         self.config = with_absolute_paths(config)
         self.reporter = reporter
         self._asked_space = config.space.name
@@ -70,7 +58,7 @@ class Run:
         cls,
         folder: Path,
         reporter: Reporter,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, object] | None = None,
         *,
         moved: Mapping[str, Path | str | None] | None = None,
     ) -> Run:
@@ -83,19 +71,24 @@ class Run:
         Raises:
             RequestError: it holds none, or such settings cannot be.
         """
-        path = folder / CONFIG_FILE
+        path = RunFolder(folder).config
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
                 raise RequestError(f"{name} of {folder}: expected a file or folder, found none at {place}")
         given = {**(overrides or {}), **places}
         if not path.is_file():
-            raise RequestError(f"no run in {folder}: expected {CONFIG_FILE} there; start one with hwnas search")
+            raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
         if (inputs := run.inputs) is not None:
             inputs.require_same_files(run.config, given, run=folder)
         return run
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, as messages name it."""
+        return self.files.root
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -108,7 +101,7 @@ class Run:
             RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
             WriteError: there is no room.
         """
-        with alone_in(self.folder, is_kept=lambda: self.has_begun):
+        with alone_in(self.folder, self.files.lock, is_kept=lambda: self.has_begun):
             forget_all_drafts(self.folder)
             self.require_same_settings()
             yield
@@ -120,35 +113,27 @@ class Run:
         """
         if self.inputs is None:
             if self.config.lut is not None:
-                copy_whole(self.config.lut, self.folder / OWN_TABLE)
+                copy_whole(self.config.lut, self.files.table)
             if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
-                copy_whole(space, self.folder / OWN_SPACE)
+                copy_whole(space, self.files.space)
             made = Inputs(
                 space=self.spec.as_dict(),
                 device=self.device.name,
                 files=file_hashes(self.config),
                 data=fingerprint_of(self._whole_dataset),
             )
-            write_inputs(made, self.folder)
-        write_text(self.folder / CONFIG_FILE, config_as_yaml(self.config))
+            write_inputs(made, self.files.inputs)
+        write_text(self.files.config, config_as_yaml(self.config))
 
     @property
     def inputs(self) -> Inputs | None:
         """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none."""
-        return read_inputs(self.folder) if self.has_begun else None
+        return read_inputs(self.files.inputs) if self.has_begun else None
 
     @property
     def has_begun(self) -> bool:
         """Whether the folder holds a run: its settings proved to be possible."""
-        return (self.folder / CONFIG_FILE).is_file()
-
-    def stored(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the JSON object in a file of the run, made and written first where it is not there yet."""
-        path = self.folder / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(make(), indent=1) + "\n")
-        return read_record(dict[str, Any], path)
+        return self.files.has_begun
 
     @cached_property
     def _whole_dataset(self) -> Dataset:
@@ -171,61 +156,37 @@ class Run:
             self.reporter.line(remark)
         return dataset
 
+    def rng(self, name: str) -> np.random.Generator:
+        """Return the generator of that name."""
+        return numpy_rng(self.config.seed, name)
+
     @cached_property
     def dataset(self) -> Dataset:
         """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
-        config, dataset = self.config.data, self._whole_dataset
-        if config.augmentation is not None:
-            dataset = replace(dataset, augmentation=config.augmentation)
-        for split in (dataset.test, dataset.validation):
-            is_known = split is None or torch.isin(split.targets_N, dataset.train.targets_N).any()
-            if not (is_known or self.task.holds_out_classes):
-                raise RequestError(
-                    f"{config.name} tests classes none of which is trained on; {self.config.task} needs those"
-                )
-        if self.task.holds_out_classes:
-            dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, numpy_rng(self.config.seed, "held_out_classes"))
-        if dataset.validation is not None:
-            self._require_no_portions()
-        limited = dataset.train.limited(config.train_images, numpy_rng(self.config.seed, "train_images"))
-        return replace(dataset, train=limited)
+        config = self.config
+        dataset = prepare_data(self._whole_dataset, config.data, self.task, self.rng, task_name=config.task)
+        require_no_portions(dataset, config.data, config.retrain.validation_portion)
+        return dataset
 
     @cached_property
-    def search_splits(self) -> tuple[Split, Split]:
-        """The images that train the supernet, and those that drive the search."""
-        rng = numpy_rng(self.config.seed, "train_portion")
-        train, validation = self.dataset.train, self.dataset.validation
-        if validation is None:
-            train, validation = self._divided(self.config.data.train_portion or TRAIN_PORTION, rng)
-        return train, validation.limited(self.config.data.validation_images, rng)
-
-    @cached_property
-    def retrain_splits(self) -> tuple[Split, Split | None]:
-        """The images that the found networks learn from, and those that choose their best epoch, if any do."""
-        portion = self.config.retrain.validation_portion
-        if portion is None:
-            return self.dataset.train, self.dataset.validation
-        return self._divided(1.0 - portion, numpy_rng(self.config.seed, "retrain_validation"))
+    def splits(self) -> Splits:
+        """The images by what the run uses them for."""
+        portions = Portions(
+            train=self.config.data.train_portion,
+            validation_images=self.config.data.validation_images,
+            retrain_validation=self.config.retrain.validation_portion,
+            by_class=self.task.holds_out_classes,
+        )
+        return divide(self.dataset, portions, self.rng)
 
     def require_enough_images(self) -> None:
         """Raise RequestError where the images are too few to be divided, or a class is left with none to be learnt."""
-        given = self.config.data.train_images
-        remedy = "add images" if given is None else f"give more than {given} with --train-images"
-        try:
-            splits = {"train the supernet": self.search_splits[0], "retrain": self.retrain_splits[0]}
-        except RequestError as error:
-            raise RequestError(str(error) if given is None else f"{error}; {remedy}") from error
-        num_classes = len(self._whole_dataset.train.targets_N.unique())
-        for purpose, split in splits.items():
-            if len(split) < num_classes and not self.task.holds_out_classes:
-                raise RequestError(
-                    f"{len(split)} images are left to {purpose}, fewer than the {num_classes} classes; {remedy}"
-                )
-
-    def _divided(self, first_portion: float, rng: np.random.Generator) -> tuple[Split, Split]:
-        """Return the training images in two parts, of different classes where the task is judged on unseen ones."""
-        whole = self.dataset.train
-        return (whole.divided_by_class if self.task.holds_out_classes else whole.divided)(first_portion, rng)
+        require_enough_images(
+            lambda: self.splits,
+            num_classes=len(self._whole_dataset.train.targets_N.unique()),
+            train_images=self.config.data.train_images,
+            holds_out_classes=self.task.holds_out_classes,
+        )
 
     @cached_property
     def spec(self) -> SpaceSpec:
@@ -243,7 +204,7 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
-        name, kept = self.config.space.name, self.folder / OWN_SPACE
+        name, kept = self.config.space.name, self.files.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)
         space = make_space(replace(self.spec, name=name))
@@ -263,7 +224,7 @@ class Run:
     @cached_property
     def _place_of_given_table(self) -> Path:
         assert self.config.lut is not None
-        inputs, kept = self.inputs, self.folder / OWN_TABLE
+        inputs, kept = self.inputs, self.files.table
         if inputs is None:
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
@@ -273,7 +234,7 @@ class Run:
     @property
     def table_name(self) -> str:
         """The table's name in messages: where it is read from."""
-        return str(self.folder / OWN_TABLE if self.config.lut is None else self._place_of_given_table)
+        return str(self.files.table if self.config.lut is None else self._place_of_given_table)
 
     @cached_property
     def device(self) -> Device:
@@ -313,11 +274,6 @@ class Run:
         needed_later = config.retrain.inherit or config.retrain.distillation > 0
         return config.search.evaluator == "supernet" or agent.reads_supernet or needed_later
 
-    @property
-    def tabular_path(self) -> Path:
-        """The benchmark's file, where accuracies are looked up."""
-        return Path(self.config.search.evaluator.removeprefix(TABULAR))
-
     @cached_property
     def task(self) -> type[TrainingAgent]:
         """The training agent's class."""
@@ -326,43 +282,39 @@ class Run:
         return task
 
     @cached_property
-    def agent(self) -> TrainingAgent:
-        """The training agent for scores; training makes its own."""
-        return self.task(criterion=SmoothedCrossEntropy())
+    def learning(self) -> LearningTask:
+        """What networks are to learn."""
+        return LearningTask(
+            agent_class=self.task,
+            dataset=self.dataset,
+            num_outputs=self.space.spec.num_classes,
+            seed=self.config.seed,
+        )
 
     @cached_property
-    def test_agent(self) -> TrainingAgent:
-        """The training agent for scores on the test images, by the pairs that the data name where they do."""
-        pairs = self.dataset.test_pairs
-        return self.agent if pairs is None else self.agent.judging_pairs(pairs)
-
-    def training(self, config: TrainingConfig, split: Split) -> tuple[TrainingAgent, Criterion, Batches]:
-        """Return what trains on a split: the agent, its criterion, and batches; classes are numbered without gaps."""
-        if self.task.holds_out_classes:
-            split = split.numbered_anew()
-        spec = CriterionSpec(
-            num_outputs=self.space.spec.num_classes,
-            num_classes=int(split.targets_N.max()) + 1,
-            label_smoothing=config.label_smoothing,
+    def setup(self) -> Setup:
+        """The networks that the run is about, and the device that they are for."""
+        return Setup(
+            space=self.space,
+            device=self.device,
+            precision=self.config.precision,
+            seed=self.config.seed,
+            reporter=self.reporter,
         )
-        with torch.random.fork_rng(devices=[]):
-            seed_torch(self.config.seed, "criterion")
-            criterion = find("criterion", config.criterion or self.task.default_criterion)(spec)
-        batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
-        return self.task(criterion=criterion), criterion, batches
 
-    def _require_no_portions(self) -> None:
-        """Raise where parts of the training images should judge, and the data bring others that do."""
+    def evaluator_inputs(self, supernet: Supernet) -> EvaluatorInputs:
+        """Return what evaluators may judge by."""
         config = self.config
-        portions = {
-            "data.train_portion": config.data.train_portion,
-            "retrain.validation_portion": config.retrain.validation_portion,
-        }
-        if given := [name for name, portion in portions.items() if portion is not None]:
-            raise RequestError(
-                f"{config.data.name} in {config.data.root} brings validation images, which drive the search and choose "
-                f"the epoch of the retraining; leave out {' and '.join(given)}"
-            )
+        return EvaluatorInputs(
+            space=self.space,
+            supernet=supernet,
+            task=self.learning,
+            splits=self.splits,
+            training=replace(config.retrain, epochs=config.search.short_epochs),
+            batch_size=config.supernet.batch_size,
+            recalibration_batches=config.search.recalibration_batches,
+            seed=config.seed,
+        )
 
     def require_same_settings(self) -> None:
         """Make sure that the folder's run has these settings, but for the pace of a training that diverged.
@@ -372,11 +324,11 @@ class Run:
         Raises:
             RequestError: others.
         """
-        path = self.folder / CONFIG_FILE
+        path = self.files.config
         if not path.exists():
             return
         begun = with_absolute_paths(load_config(path, {}))
-        differing = set(differing_settings(begun, self.config)) - changeable_settings(self.folder)
+        differing = set(differing_settings(begun, self.config)) - changeable_settings(self.files.trainings)
         if (inputs := self.inputs) is not None:
             moved = {name for name in differing if may_have_moved(begun, self.config, name)}
             differing -= moved

@@ -10,7 +10,7 @@ from torch import nn
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
-from hwnas.search.judgement import Judgement, given_up
+from hwnas.evaluators.judgement import Judgement, given_up
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 

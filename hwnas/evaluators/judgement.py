@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
+
+from search_spaces import Architecture
 
 MIN_PARTS = 4
 """Parts seen before an architecture may be given up."""
@@ -29,9 +31,9 @@ class Judgement:
     parts: tuple[float, ...] = ()
     is_complete: bool = True
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For the history; what there is nothing to say of is left out."""
-        told: dict[str, Any] = {"score": self.score}
+        told: dict[str, object] = {"score": self.score}
         if self.parts:
             told["parts"] = list(self.parts)
         return told if self.is_complete else told | {"complete": False}
@@ -44,6 +46,13 @@ class Judgement:
             parts=tuple(record.get("parts", ())),
             is_complete=record.get("complete", True),
         )
+
+
+Judge = Callable[[Sequence[Architecture], Sequence[Judgement | None]], Iterator[Judgement]]
+"""Judgements in the order of the architectures, each as soon as it and those before it are known.
+
+Beside each architecture its rival, which it is given up against; None to look at all there is.
+"""
 
 
 def given_up(parts: tuple[float, ...], rival: Judgement) -> Judgement | None:

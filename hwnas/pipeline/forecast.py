@@ -10,15 +10,16 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
+from hwnas.artifacts import REFERENCES
 from hwnas.config import TrainingConfig
+from hwnas.constraint import HardLimits
 from hwnas.dataflow import Batches, Split
 from hwnas.errors import RequestError, RunError
 from hwnas.parts import find
+from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.run import OWN_TABLE, Run
-from hwnas.search import HardLimits
-from hwnas.stages.search import REFERENCES
-from hwnas.stages.table import NUM_NETWORKS, ROUNDS
+from hwnas.stages.setup import ROUNDS
+from hwnas.stages.table import NUM_NETWORKS
 from hwnas.training import Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch
 from hwnas.training.strategy import TaskLoss, steps_of
@@ -40,7 +41,7 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
     """
     config = run.config
     timed = config.supernet if run.needs_supernet else config.retrain
-    num_steps = timed.epochs * (len(run.search_splits[0]) // timed.batch_size)
+    num_steps = timed.epochs * (len(run.splits.train) // timed.batch_size)
     if run.reporter.is_quiet or num_steps * MOST_SHARE < TIMED_STEPS:
         return
     try:
@@ -69,23 +70,23 @@ def _number(value: float) -> str:
 def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
     """Return the seconds that each stage is expected to take, by what it does; in the search only evaluations count."""
     config, found = run.config, {}
-    if run.given_table is None and not (run.folder / OWN_TABLE).exists():
+    if run.given_table is None and not run.files.table.exists():
         found["profile on a server core"] = _profiling_s(run)
-    train = run.search_splits[0]
+    train = run.splits.train
     if run.needs_supernet:
         images = config.supernet.epochs * len(train)
         found[f"train {config.supernet.epochs} epochs"] = images / _supernet_speed(run, train) / num_processes
     if last == "train":
         return found
-    speed = _network_speed(run, run.retrain_splits[0])
+    speed = _network_speed(run, run.splits.retrain)
     num_winners = 1 + len(config.budgets)
     if config.search.evaluator == "supernet":
-        images = config.search.recalibration_batches * config.supernet.batch_size + len(run.search_splits[1])
+        images = config.search.recalibration_batches * config.supernet.batch_size + len(run.splits.validation)
         found[f"evaluate {config.search.evaluations} networks"] = (
             num_winners * config.search.evaluations * images / speed / FORWARD_SPEED
         )
     num_networks = num_winners + (len(REFERENCES) if config.retrain.references else 0)
-    images = num_networks * config.retrain.epochs * len(run.retrain_splits[0])
+    images = num_networks * config.retrain.epochs * len(run.splits.retrain)
     found[f"retrain {num_networks} networks"] = images / speed
     return found
 
@@ -105,25 +106,25 @@ def _supernet_speed(run: Run, split: Split) -> float:
     """Return the images per second at which the strategy trains a supernet in this process."""
     config = run.config.supernet
     strategy = find("training-strategy", config.strategy)(run.space, HardLimits(limits=()))
-    agent, criterion, batches = run.training(config, _few(split, config))
+    inputs = run.learning.training_inputs(config, _few(split, config))
     supernet = run.space.supernet()
     strategy.prepare(supernet)
-    accumulate = steps_of(strategy, supernet, TaskLoss(agent=agent))
-    return _images_per_s(with_criterion(supernet, criterion), config, batches, accumulate)
+    accumulate = steps_of(strategy, supernet, TaskLoss(agent=inputs.agent))
+    return _images_per_s(with_criterion(supernet, inputs.criterion), config, inputs.batches, accumulate)
 
 
 def _network_speed(run: Run, split: Split) -> float:
     """Return the images per second at which a random network of the space is trained."""
     config = run.config.retrain
-    agent, criterion, batches = run.training(config, _few(split, config))
+    inputs = run.learning.training_inputs(config, _few(split, config))
     module = run.space.build(run.space.sample(numpy_rng(run.config.seed, "forecast")))
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
-        loss = agent.loss(module(batch[0]), batch[1])
+        loss = inputs.agent.loss(module(batch[0]), batch[1])
         loss.backward()
         return loss.detach()
 
-    return _images_per_s(with_criterion(module, criterion), config, batches, accumulate)
+    return _images_per_s(with_criterion(module, inputs.criterion), config, inputs.batches, accumulate)
 
 
 def _few(split: Split, config: TrainingConfig) -> Split:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict  # pydantic reads Python's own from 3.12 on only
 
 from hwnas.errors import RequestError
-from hwnas.search.npz_columns import ArrayError, read_columns
+from hwnas.evaluators.npz_columns import ArrayError, read_columns
 from safe_files import FileError, first_fault, read_bytes
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.nasbench201 import NasBench201

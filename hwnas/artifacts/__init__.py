@@ -1,0 +1,33 @@
+"""The records that the stages of a run hand on, each checked when it is made and when it is read."""
+
+from __future__ import annotations
+
+from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
+from hwnas.artifacts.deployment import DeployedModel, Deployment, Quantized
+from hwnas.artifacts.exported import Exported, ExportedNetwork
+from hwnas.artifacts.found import REFERENCES, FoundNetwork, MeasuredFinalist, SearchOutcome
+from hwnas.artifacts.proxies import ProxyValues
+from hwnas.artifacts.speed import TimedTable
+from hwnas.artifacts.summary import NetworkSummary, Summary
+from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
+
+__all__ = [
+    "REFERENCES",
+    "Decision",
+    "DeployedModel",
+    "Deployment",
+    "Exported",
+    "ExportedNetwork",
+    "FoundNetwork",
+    "MeasuredFinalist",
+    "MissedWinner",
+    "NearestNetwork",
+    "NetworkSummary",
+    "ProxyValues",
+    "Quantized",
+    "RetrainedNetwork",
+    "SearchOutcome",
+    "Summary",
+    "TimedTable",
+    "TrainedSupernet",
+]

@@ -1,0 +1,105 @@
+"""The description that a bundle holds of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+from pydantic.dataclasses import dataclass
+
+from hwnas.records import READ_IN_PART, Count
+from lut.certificate import Certificate
+from onnx_models.parity import Parity
+from search_spaces import Architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class DeployedModel:
+    """A file of a bundle.
+
+    Attributes:
+        input_shape, output_shape: None for sizes that are free; some runtimes name those.
+        batch: None for any.
+        normalises: whether it takes pixels as they are.
+        mean, std: of each channel, for those that do not.
+        measured_ms: None where nothing can be measured, or the model has no fixed shape.
+        operations: how often each is in the graph that the runtime makes of it.
+    """
+
+    purpose: str
+    sha256: str
+    size_bytes: Count
+    input: str = ""
+    input_shape: tuple[int | str | None, ...] = ()
+    input_type: str = ""
+    output: str = ""
+    output_shape: tuple[int | str | None, ...] = ()
+    batch: int | None = None
+    layout: str = "NCHW"
+    normalises: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    test_metrics: Annotated[dict[str, float], Field(min_length=1)]
+    measured_ms: float | None
+    measured_table_ms: float | None = None
+    operations: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The first metric."""
+        return next(iter(self.test_metrics.values()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class Quantized:
+    """How the int8 model of a bundle was made.
+
+    Attributes:
+        method: of calibration.
+        scores: by method, on images that neither calibrated nor test; of "float" too.
+        float_nodes: convolutions and products left in float, since quantizing them cost too much.
+        kept: whether the drop is within what was allowed.
+    """
+
+    method: str
+    scores: dict[str, float]
+    float_nodes: tuple[str, ...]
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class Deployment:
+    """deployment.json: what a bundle's models are, and the proof that they are right.
+
+    Attributes:
+        models: by the names of their files.
+        parity_with_tvm: the comparison, or the error that kept it from being made; None without TVM.
+        int8: how the model was quantized; None where it was not.
+        measured_ms_in_run: the winner's latency when the run exported it.
+        certificate: of the latency table.
+    """
+
+    schema_version: Literal[1] = 1
+    architecture: Architecture = ()
+    choices: tuple[str, ...] = ()
+    space: dict[str, str | int | float] = Field(default_factory=dict)
+    task: str = ""
+    classes: tuple[str, ...] = ()
+    input: dict[str, int] = Field(default_factory=dict)
+    models: dict[str, DeployedModel]
+    parity_with_torch: Parity | None = None
+    parity_with_tvm: dict[str, JsonValue] | None = None
+    int8: Quantized | None = None
+    device: dict[str, object] = Field(default_factory=dict)
+    max_latency_ms: float | None = None
+    predicted_ms: float | None = None
+    measured_ms_in_run: float | None = None
+    certificate: Certificate | None = None
+    seed: int = 0
+    git: dict[str, JsonValue] | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        return asdict(self)

@@ -1,0 +1,105 @@
+"""The networks that a search found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.measured import Measured
+from hwnas.records import Count
+from hwnas.search import Evaluation
+from search_spaces import Architecture
+
+_WITH_INFINITE_SCORES = ConfigDict(extra="ignore", populate_by_name=True)
+
+REFERENCES = ("largest", "random")
+"""The names of the networks that a winner is compared with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
+class FoundNetwork:
+    """A network to be retrained, with what is known of it so far.
+
+    Attributes:
+        supernet_score: by the search's evaluator.
+        max_ms: the latency budget that it is to keep.
+        finalist: its latency as it was measured after the search; None for networks that were not.
+    """
+
+    architecture: Architecture
+    params: Count
+    macs: Count
+    supernet_score: float
+    predicted_ms: float
+    max_ms: float
+    finalist: Measured | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        fields = {
+            "architecture": list(self.architecture),
+            "params": self.params,
+            "macs": self.macs,
+            "supernet_score": self.supernet_score,
+            "predicted_ms": self.predicted_ms,
+            "max_ms": self.max_ms,
+        }
+        return fields if self.finalist is None else {**fields, "finalist": self.finalist.as_dict()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
+class MeasuredFinalist(Measured):
+    """A network of the search that was measured before a winner was named.
+
+    Attributes:
+        repeatability: none in records of earlier versions.
+        probability_within_budget: of keeping the budget by its prediction alone; None without a certificate.
+    """
+
+    repeatability: Annotated[float, Field(ge=0)] = 0.0
+    architecture: Architecture
+    score: float
+    costs: dict[str, float]
+    probability_within_budget: float | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        return {
+            "architecture": list(self.architecture),
+            "score": self.score,
+            "costs": self.costs,
+            **Measured.as_dict(self),
+            "probability_within_budget": self.probability_within_budget,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
+class SearchOutcome:
+    """The outcome of the searches of a run: what is to be retrained, and what led there.
+
+    Attributes:
+        networks: the winner, its references and the winners of further budgets, by name.
+        finalists: the networks that were measured for the winner.
+        finalists_of_budgets: the same for the winners of further budgets, by name.
+        front: the evaluations that no other beats in both score and predicted latency.
+    """
+
+    networks: dict[str, FoundNetwork]
+    finalists: tuple[MeasuredFinalist, ...] = ()
+    finalists_of_budgets: dict[str, tuple[MeasuredFinalist, ...]] = Field(default_factory=dict)
+    front: tuple[Evaluation, ...] = ()
+    num_evaluations: Count = 0
+    version: Literal[1] = 1
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        return {
+            "networks": {name: network.as_dict() for name, network in self.networks.items()},
+            "finalists": [finalist.as_dict() for finalist in self.finalists],
+            "finalists_of_budgets": {n: [f.as_dict() for f in fs] for n, fs in self.finalists_of_budgets.items()},
+            "front": [evaluation.as_dict() for evaluation in self.front],
+            "num_evaluations": self.num_evaluations,
+            "version": self.version,
+        }

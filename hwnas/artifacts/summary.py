@@ -1,0 +1,96 @@
+"""The summary of a finished run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hwnas.records import READ_IN_PART, Count
+from onnx_models.parity import Parity
+from search_spaces import Architecture
+
+_NotNegative = Annotated[float, Field(ge=0)]
+_OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class NetworkSummary:
+    """A network's figures.
+
+    Attributes:
+        epoch: whose weights it has, counted from one.
+        validation_score: by which the epoch was chosen, if it was.
+        measured_ms: None where nothing can be measured; so are the three that follow then.
+        measured_table_ms: at the speed that the machine had when the table was made; None where that is unknown.
+        budget_kept: as measured; None where nothing can be.
+        advice: what to do about a budget that is not kept.
+    """
+
+    architecture: Architecture
+    choices: tuple[str, ...]
+    params: Count
+    macs: Count
+    supernet_score: Annotated[float, Field(allow_inf_nan=True)]
+    epoch: Count | None = None
+    validation_score: float | None = None
+    test_accuracy: float
+    test_metrics: Annotated[dict[str, float], Field(min_length=1)]
+    predicted_ms: _NotNegative
+    measured_ms: _NotNegative | None
+    measured_table_ms: float | None = None
+    repeatability: float | None = None
+    drift: float | None = None
+    budget_kept: bool | None
+    max_latency_ms: _NotNegative
+    advice: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files: what belongs to a measurement only where there is one."""
+        fields = asdict(self)
+        left_out = _OF_MEASUREMENTS if self.measured_ms is None else ()
+        return {name: value for name, value in fields.items() if name not in left_out}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class Summary(NetworkSummary):
+    """The winner's figures, those of the other networks, and what they are of.
+
+    Attributes:
+        parity: of the winner's model with the trained network.
+        space: the fields of the search space's spec.
+        mean, std: of each channel of the training images.
+        references: by name.
+        winners: of further budgets, by name.
+    """
+
+    parity: Parity
+    device: str
+    space: dict[str, str | int | float] = Field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    seed: int = 0
+    references: dict[str, NetworkSummary]
+    winners: dict[str, NetworkSummary]
+    version: Literal[1] = 1
+
+    @property
+    def networks(self) -> dict[str, NetworkSummary]:
+        """The figures of every network by its name, the winner's first."""
+        return {"winner": self, **self.winners, **self.references}
+
+    @property
+    def missed_budgets(self) -> list[str]:
+        """What to do about each winner that does not keep its budget."""
+        return [row.advice for row in (self, *self.winners.values()) if row.advice]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        rows = {
+            "references": {name: row.as_dict() for name, row in self.references.items()},
+            "winners": {name: row.as_dict() for name, row in self.winners.items()},
+        }
+        return {**NetworkSummary.as_dict(self), **rows}

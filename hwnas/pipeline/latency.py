@@ -1,0 +1,110 @@
+"""The latency table of a run, and how fast its machine is by it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwnas.artifacts import TimedTable
+from hwnas.errors import RequestError
+from hwnas.pipeline.run import Run
+from hwnas.quantities import Budget
+from hwnas.stages.latency import Latency, LatencyRequest, latency_of
+from hwnas.stages.speed import Speed
+from hwnas.stages.table import (
+    describe_table,
+    doubts_of_own,
+    improved_table,
+    own_table,
+    require_acceptable,
+    timed_now,
+)
+from lut import LatencyModel, LatencyTable, load_table
+
+
+def prepare_latency(run: Run) -> Latency:
+    """Load the table, or profile the space on the device first where none is given, and see how fast the machine is.
+
+    Raises:
+        RequestError: the table that was given is not good enough, or the budget is below the fastest architecture.
+        TableError: the table does not fit the space.
+    """
+    config, setup, path = run.config, run.setup, run.files.table
+    if run.given_table is not None:
+        table = kept_table(run)
+        require_acceptable(setup, table, config.trust, name=run.table_name)
+    else:
+        table = own_table(setup, path, config.trust, _request(run), has_begun=run.inputs is not None)
+    speed = known_speed(run, table)
+    if speed is None and run.given_table is None:
+        table = improved_table(setup, table, path, config.trust)
+    doubt = _doubt(run, table)
+    describe_table(setup, table, doubt, given=config.lut, finalists=config.search.finalists)
+    then = LatencyModel(run.space, table, name=run.table_name)
+    if speed is None:
+        speed = _timed(run, then)
+    return latency_of(then, speed, _request(run), doubt=doubt, reporter=run.reporter)
+
+
+def read_latency(run: Run) -> Latency:
+    """Return what a run that has searched predicts latencies by; nothing but its folder is needed.
+
+    Raises:
+        RequestError: its table is not there, or is another than it was begun with.
+    """
+    table = kept_table(run)
+    then = LatencyModel(run.space, table, name=run.table_name)
+    speed = known_speed(run, table) or Speed()
+    return latency_of(then, speed, _request(run), doubt=_doubt(run, table), reporter=run.reporter)
+
+
+def kept_table(run: Run) -> LatencyTable:
+    """Return the table of a run; of one that has begun, the table that it was begun with.
+
+    Raises:
+        RequestError: it is another than the run was begun with.
+        TableError: it cannot be read.
+    """
+    table = run.given_table or load_table(run.files.table)
+    # Runs of earlier versions kept no copy, but wrote down which table it was.
+    is_old = run.has_begun and run.inputs is None
+    if is_old and (timed := run.files.read_speed()) is not None and timed.table != _identity(table):
+        raise RequestError(
+            f"{run.table_name} is not the table that {run.folder} was begun with: expected {timed.table}, found "
+            f"{_identity(table)}; give that table with --lut"
+        )
+    return table
+
+
+def known_speed(run: Run, table: LatencyTable) -> Speed | None:
+    """Return the speed that was measured before; None where none was, or that of another table."""
+    timed = run.files.read_speed()
+    if timed is not None and timed.table == _identity(table):
+        return Speed(drift=timed.drift)
+    # Runs of earlier versions did not measure it; theirs are over, and nothing is measured to look at them.
+    return Speed() if run.files.search.outcome.exists() else None
+
+
+def _timed(run: Run, then: LatencyModel) -> Speed:
+    """Measure how fast the machine is, and write it down."""
+    near_ms = Budget.parse(run.config.max_latency).resolve_ms(then.extreme(slowest=True)[1])
+    speed = timed_now(run.setup, then.table, near_ms)
+    if speed is None:
+        return Speed()
+    run.files.write_speed(TimedTable(table=_identity(then.table), drift=speed.drift))
+    return speed
+
+
+def _request(run: Run) -> LatencyRequest:
+    config = run.config
+    return LatencyRequest(max_latency=config.max_latency, more=config.budgets, confidence=config.search.confidence)
+
+
+def _doubt(run: Run, table: LatencyTable) -> str | None:
+    """Return why a table of the run's own is poor; None for one that was given."""
+    return None if run.given_table is not None else doubts_of_own(table, run.config.trust)
+
+
+def _identity(table: LatencyTable) -> str:
+    """Return a text that tells tables apart."""
+    total_ms = float(np.sum(list(table.estimates_ms.values())))
+    return f"{table.provenance.date}, {len(table.estimates_ms)} models of {total_ms:.9g} ms"

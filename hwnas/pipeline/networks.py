@@ -1,0 +1,189 @@
+"""The stages that train, find and export networks: what each is given of a run, and where its result is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hwnas.artifacts import REFERENCES, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.constraint import HardLimits
+from hwnas.errors import RunError
+from hwnas.evaluators import Evaluator, make_evaluator
+from hwnas.parts import find
+from hwnas.pipeline.run import Run
+from hwnas.records import MAKE_AGAIN
+from hwnas.search import SearchAgent
+from hwnas.search.proxy_features import proxy_features
+from hwnas.stages.attempts import missed_winners, replace_missed
+from hwnas.stages.export import Exporter, export_networks
+from hwnas.stages.finalists import Selection
+from hwnas.stages.latency import Latency
+from hwnas.stages.limits import CostLimits, hard_limits
+from hwnas.stages.proxies import compute_proxies
+from hwnas.stages.retrain import RetrainInputs, retrain_networks, teacher_of
+from hwnas.stages.search import find_networks
+from hwnas.stages.supernet import train_supernet, untrained_supernet
+from hwnas.stages.table import num_finalists
+from hwnas.training.group import ALONE, Group
+from search_spaces import Architecture, SpaceError
+
+
+def cost_limits(run: Run) -> CostLimits:
+    """Return the limits of costs other than latency."""
+    config = run.config
+    return CostLimits(
+        max_params=config.max_params,
+        max_macs=config.max_macs,
+        max_memory=config.max_memory,
+        max_energy=config.max_energy,
+    )
+
+
+def hard_limits_of(run: Run, latency: Latency) -> HardLimits:
+    """Return everything that the configuration limits, and the sizes of networks for the record."""
+    return hard_limits(run.space, latency, cost_limits(run), batch=run.device.batch)
+
+
+def supernet_of(run: Run, constraint: HardLimits, group: Group = ALONE) -> TrainedSupernet:
+    """Return the run's supernet, trained by a group of processes; left untrained where nothing needs it."""
+    config = run.config.supernet
+    if not run.needs_supernet:
+        return untrained_supernet(run.space, constraint, config.strategy, seed=run.config.seed)
+    return train_supernet(
+        run.space,
+        constraint,
+        run.learning,
+        run.splits.train,
+        config,
+        checkpoint=run.files.supernet,
+        reporter=run.reporter,
+        group=group,
+    )
+
+
+def selection_of(run: Run, latency: Latency, constraint: HardLimits) -> Selection:
+    """Return how winners are selected."""
+    return Selection(
+        setup=run.setup,
+        latency=latency,
+        constraint=constraint,
+        files=run.files.search,
+        group_size=num_finalists(run.config.search.finalists, latency.doubt),
+    )
+
+
+def found_networks(run: Run, selection: Selection, supernet: TrainedSupernet) -> dict[str, FoundNetwork]:
+    """Return the networks that the search finds, sought where they have not been found yet.
+
+    Raises:
+        RunError: no network keeps the budget as measured, or the record is damaged or of another version.
+    """
+    config, files = run.config.search, run.files.search
+    outcome = files.kept_outcome(
+        lambda: find_networks(
+            selection,
+            config,
+            make_evaluator(config.evaluator, run.evaluator_inputs(supernet.module)),
+            _known_to_agents(run, selection.constraint, supernet),
+        )
+    )
+    _require_of_space(run, [n.architecture for n in outcome.networks.values()], files.outcome)
+    return dict(outcome.networks)
+
+
+def _known_to_agents(run: Run, constraint: HardLimits, supernet: TrainedSupernet) -> dict[str, object]:
+    """Return what the run's search agent is made with besides what all are, by keyword: most know only scores."""
+    agent: type[SearchAgent] = find("search-agent", run.config.search.agent)
+    files = run.files.search
+    known: dict[str, object] = {}
+    if agent.reads_supernet:
+        known["supernet"] = supernet.module
+    if run.config.search.proxies:
+        inputs = run.evaluator_inputs(supernet.module)
+        evaluators: dict[str, Evaluator] = {name: make_evaluator(name, inputs) for name in run.config.search.proxies}
+        computed = files.kept_proxies(lambda: compute_proxies(run.setup, constraint, evaluators))
+        _require_of_space(run, computed.architectures, files.proxies)
+        known["features"] = proxy_features(computed.architectures, computed.values)
+    return known
+
+
+def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
+    """Return the networks of the attempt that the run is at: those found, with the winners that missed replaced."""
+    networks, files = dict(found), run.files
+    decisions, pending = files.decisions(), files.export.read_decision()
+    for path, decision in {**decisions, **({files.export.decision: pending} if pending else {})}.items():
+        _require_of_space(run, [n.architecture for n in decision.networks.values()], path)
+    for decision in decisions.values():
+        networks |= decision.networks
+    if pending is not None and pending.networks:
+        staying = {name: n.architecture for name, n in networks.items() if name not in pending.networks}
+        heirs = {
+            name: next((other for other, a in staying.items() if a == networks[name].architecture), None)
+            for name in pending.networks
+        }
+        files.set_aside(heirs)
+        networks |= pending.networks
+    return networks
+
+
+def retrained_networks(
+    run: Run, found: Mapping[str, FoundNetwork], supernet: TrainedSupernet
+) -> dict[str, RetrainedNetwork]:
+    """Return the networks trained on their own; references only where they are wanted."""
+    config = run.config
+    teacher = None
+    if config.retrain.distillation:
+        teacher = teacher_of(
+            run.setup,
+            supernet,
+            run.learning,
+            run.splits.train,
+            batch_size=config.supernet.batch_size,
+            num_batches=config.search.recalibration_batches,
+        )
+    wanted = {name: n for name, n in found.items() if name not in REFERENCES or config.retrain.references}
+    inputs = RetrainInputs(
+        task=run.learning, splits=run.splits, config=config.retrain, supernet=supernet, teacher=teacher
+    )
+    return retrain_networks(run.setup, wanted, inputs, run.files.retrain)
+
+
+def exported_networks(
+    run: Run,
+    latency: Latency,
+    found: Mapping[str, FoundNetwork],
+    retrained: Mapping[str, RetrainedNetwork],
+) -> Exported:
+    """Return what became of the networks as exported; done where it was not yet.
+
+    Raises:
+        ExportError: the network cannot be expressed in ONNX.
+        RunError: ONNX Runtime computes something else than torch, or the record is damaged or of another version.
+    """
+    attempts = run.files.attempts()
+    exporter = Exporter(
+        setup=run.setup,
+        latency=latency,
+        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
+        files=run.files.export,
+    )
+    before = attempts[-1].export.read_result() if attempts else None
+    return run.files.export.kept_result(lambda: export_networks(exporter, found, retrained, before))
+
+
+def has_replaced_missed(run: Run, selection: Selection, found: Mapping[str, FoundNetwork], exported: Exported) -> bool:
+    """Return whether there is another attempt, the next finalist in place of a winner that missed its budget."""
+    if not missed_winners(found, exported):
+        return False
+    before = list(run.files.decisions().values())
+    decision = run.files.export.kept_decision(lambda: replace_missed(selection, found, exported, before))
+    return bool(decision.networks)
+
+
+def _require_of_space(run: Run, architectures: Sequence[Architecture], path: Path) -> None:
+    """Raise RunError unless the architectures that a file tells of are of the run's space."""
+    try:
+        for architecture in architectures:
+            run.space.validated(architecture)
+    except SpaceError as error:
+        raise RunError(f"{path} is damaged: {error}; {MAKE_AGAIN}") from error

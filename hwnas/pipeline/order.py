@@ -1,0 +1,156 @@
+"""The stages of a run, in order. Each keeps its result in the run's folder and is not redone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from hwnas.artifacts import Exported, FoundNetwork, RetrainedNetwork, Summary, TrainedSupernet
+from hwnas.config import TABULAR
+from hwnas.constraint import HardLimits
+from hwnas.errors import RequestError, RunError
+from hwnas.evaluators import tabular_evaluator
+from hwnas.parts import find
+from hwnas.pipeline.forecast import foretell
+from hwnas.pipeline.latency import prepare_latency
+from hwnas.pipeline.networks import (
+    cost_limits,
+    current_networks,
+    exported_networks,
+    found_networks,
+    hard_limits_of,
+    has_replaced_missed,
+    retrained_networks,
+    selection_of,
+    supernet_of,
+)
+from hwnas.pipeline.reporting import write_report
+from hwnas.pipeline.run import Run
+from hwnas.progress import Reporter
+from hwnas.search import SearchAgent
+from hwnas.stages.attempts import advice, missed_winners
+from hwnas.stages.feasibility import require_feasible, require_small_enough_graphs
+from hwnas.stages.finalists import Selection
+from hwnas.stages.summary import summarise
+from hwnas.training.group import Group, started_group
+from hwnas.training.trainer import training_device
+
+STAGES = ("train", "search", "retrain", "export")
+
+
+def require_possible(run: Run) -> None:
+    """Raise what is wrong with a request before any work is done for it."""
+    config = run.config
+    agent: type[SearchAgent] = find("search-agent", config.search.agent)
+    if config.search.proxies and not agent.reads_features:
+        raise RequestError(
+            f"agent {config.search.agent} makes no use of proxies; take the predictor, or no search.proxies"
+        )
+    if config.search.evaluator.startswith(TABULAR):
+        tabular_evaluator(config.search.evaluator, run.space)
+    else:
+        find("evaluator", config.search.evaluator)
+    for training in (config.supernet, config.retrain):
+        find("criterion", training.criterion or run.task.default_criterion)
+        training_device(training)
+    strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
+    strategy.prepare(run.space.supernet())
+    _ = run.device
+    if not run.has_begun:
+        run.require_enough_images()
+        require_small_enough_graphs(run.space, cost_limits(run), batch=run.device.batch)
+
+
+def run_stages(run: Run, *, last: str = "export") -> Summary | None:
+    """Work through the stages up to the last one asked for; stages already done are only read.
+
+    Of a finished run nothing but its folder is needed.
+
+    Under torchrun all processes train the supernet together; the first does everything else.
+
+    Returns:
+        The summary of a complete run, else None.
+    """
+    assert last in STAGES
+    run.require_same_settings()
+    if last == "export" and is_finished(run):
+        return run.files.read_summary() if os.environ.get("RANK", "0") == "0" else None
+    require_possible(run)
+    with started_group(run.config.supernet.accelerator) as group:
+        if group.rank:
+            _assist(run, group)
+            return None
+        with run.opened():
+            try:
+                return _work_through(run, last, group)
+            finally:
+                if not run.has_begun:
+                    run.files.speed.unlink(missing_ok=True)  # the machine's when the run begins is another
+
+
+def is_finished(run: Run) -> bool:
+    """Return whether nothing is left to be done; the report is written last."""
+    files = run.files
+    if not (files.search.outcome.exists() and files.report.exists() and files.export.result.exists()):
+        return False
+    try:
+        pending = files.export.read_decision()
+        return (pending is None or not pending.networks) and files.read_summary() is not None
+    except RunError:
+        return False  # a damaged summary is written again
+
+
+def _work_through(run: Run, last: str, group: Group) -> Summary | None:
+    if not run.has_begun:
+        foretell(run, last, num_processes=group.size)
+    latency = prepare_latency(run)
+    constraint = hard_limits_of(run, latency)
+    if not run.has_begun:
+        require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
+    run.keep_settings()
+    group.barrier()
+    supernet = supernet_of(run, constraint, group)
+    if last == "train":
+        return None
+    selection = selection_of(run, latency, constraint)
+    found = found_networks(run, selection, supernet)
+    return None if last == "search" else _completed(run, selection, found, supernet, last)
+
+
+def _completed(
+    run: Run, selection: Selection, found: Mapping[str, FoundNetwork], supernet: TrainedSupernet, last: str
+) -> Summary | None:
+    """Retrain and export the networks, with others in place of winners that miss their budgets, as long as any do."""
+    while True:
+        found = current_networks(run, found)
+        retrained = retrained_networks(run, found, supernet)
+        if last == "retrain":
+            return None
+        exported = exported_networks(run, selection.latency, found, retrained)
+        if not has_replaced_missed(run, selection, found, exported):
+            break
+    run.files.report.unlink(missing_ok=True)  # of the run as it was before
+    summary = _summary(run, found, retrained, exported)
+    run.files.write_summary(summary)
+    write_report(run)
+    return summary
+
+
+def _summary(
+    run: Run,
+    found: Mapping[str, FoundNetwork],
+    retrained: Mapping[str, RetrainedNetwork],
+    exported: Exported,
+) -> Summary:
+    missed = missed_winners(found, exported)
+    decision = run.files.export.read_decision() if missed else None
+    nearest = {} if decision is None else decision.nearest
+    texts = {name: advice(name, found[name].max_ms, exported.networks[name], nearest.get(name)) for name in missed}
+    return summarise(run.setup, run.dataset, found, retrained, exported, advice=texts, files=run.files.export)
+
+
+def _assist(run: Run, group: Group) -> None:
+    """Train the supernet with the first process, which has made the table by then and does the rest alone."""
+    quiet = Run(run.config, Reporter(is_quiet=True))
+    group.barrier()
+    supernet_of(quiet, hard_limits_of(quiet, prepare_latency(quiet)), group)

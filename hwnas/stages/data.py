@@ -1,0 +1,79 @@
+"""The data of a run, limited and divided as its task wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from hwnas.agents import TrainingAgent
+from hwnas.config import DataConfig
+from hwnas.dataflow import Dataset
+from hwnas.dataflow.splits import Splits
+from hwnas.errors import RequestError
+
+HELD_OUT_CLASSES = 0.2
+"""Share of the classes that the test is on, where a task is scored on classes not trained on."""
+
+
+def prepare_data(
+    dataset: Dataset,
+    config: DataConfig,
+    task: type[TrainingAgent],
+    rng_of: Callable[[str], np.random.Generator],
+    *,
+    task_name: str,
+) -> Dataset:
+    """Return the data with the augmentation and the number of images asked for, and classes held out for some tasks.
+
+    Args:
+        dataset: as it was read.
+        rng_of: makes the generator of that name.
+
+    Raises:
+        RequestError: the test is on classes that are not trained on, and the task needs those.
+    """
+    if config.augmentation is not None:
+        dataset = replace(dataset, augmentation=config.augmentation)
+    for split in (dataset.test, dataset.validation):
+        is_known = split is None or torch.isin(split.targets_N, dataset.train.targets_N).any()
+        if not (is_known or task.holds_out_classes):
+            raise RequestError(f"{config.name} tests classes none of which is trained on; {task_name} needs those")
+    if task.holds_out_classes:
+        dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, rng_of("held_out_classes"))
+    return replace(dataset, train=dataset.train.limited(config.train_images, rng_of("train_images")))
+
+
+def require_no_portions(dataset: Dataset, config: DataConfig, retrain_portion: float | None) -> None:
+    """Raise RequestError where parts of the training images should judge, and the data bring others that do."""
+    portions = {"data.train_portion": config.train_portion, "retrain.validation_portion": retrain_portion}
+    given = [name for name, portion in portions.items() if portion is not None]
+    if given and dataset.validation is not None:
+        raise RequestError(
+            f"{config.name} in {config.root} brings validation images, which drive the search and choose "
+            f"the epoch of the retraining; leave out {' and '.join(given)}"
+        )
+
+
+def require_enough_images(
+    divide: Callable[[], Splits], *, num_classes: int, train_images: int | None, holds_out_classes: bool
+) -> None:
+    """Raise RequestError where the images are too few to be divided, or a class is left with none to be learnt.
+
+    Args:
+        divide: gives the images by what they are used for.
+        num_classes: of the data as they were read.
+        train_images: how many were asked for; None for all.
+    """
+    remedy = "add images" if train_images is None else f"give more than {train_images} with --train-images"
+    try:
+        splits = divide()
+    except RequestError as error:
+        raise RequestError(str(error) if train_images is None else f"{error}; {remedy}") from error
+    for purpose, split in {"train the supernet": splits.train, "retrain": splits.retrain}.items():
+        if len(split) < num_classes and not holds_out_classes:
+            raise RequestError(
+                f"{len(split)} images are left to {purpose}, fewer than the {num_classes} classes; {remedy}"
+            )
