@@ -26,6 +26,7 @@ from hwnas.profiling import onnx_cache
 from hwnas.trust import describe_certificate
 from lut import LatencyTable, build_table, plan_table
 from lut.build import TablePlan, block_counts
+from lut.networks import DUPLICATE
 from profilers import Device, Model, Profiler
 from profilers.device import find_device
 from search_spaces import SearchSpace, SpaceSpec, make_space
@@ -102,7 +103,7 @@ def timed_table(space: SearchSpace, device: Device, plan: TablePlan, rounds: int
 def naive_errors(space: SearchSpace, device: Device, plan: TablePlan, truth: LatencyTable) -> str:
     """Sums of sequentially measured blocks against the networks of the quiet table."""
     block_ms = {b.key: sequential_ms(device, [b.key], export_block(b, onnx_cache())) for b in plan.blocks}
-    networks = [n for n in truth.networks if n.role != "twin"]
+    networks = [n for n in truth.networks if n.role != DUPLICATE]
     measured = np.array([truth.estimates_ms[n.measurement.key] for n in networks])
     sums = np.array(
         [sum(num * block_ms[k] for k, num in block_counts(space, n.architecture).items()) for n in networks]

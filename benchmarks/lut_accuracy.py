@@ -20,6 +20,7 @@ from hwnas.profiling import onnx_cache
 from hwnas.trust import describe_certificate
 from lut import LatencyTable, build_table, plan_table
 from lut.build import block_counts
+from lut.networks import DUPLICATE
 from profilers import Profiler
 from profilers.device import adjusted, find_device
 from search_spaces import SearchSpace, SpaceSpec, make_space
@@ -69,7 +70,7 @@ def main() -> None:
 
 def errors_of_sums(table: LatencyTable, space: SearchSpace) -> str:
     """Errors of the plain sums of blocks on all networks."""
-    networks = [n for n in table.networks if n.role != "twin"]
+    networks = [n for n in table.networks if n.role != DUPLICATE]
     measured = np.array([table.estimates_ms[n.measurement.key] for n in networks])
     counts = [block_counts(space, n.architecture) for n in networks]
     sums = np.array([sum(num * table.latency_ms[key] for key, num in count.items()) for count in counts])

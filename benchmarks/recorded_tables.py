@@ -1,7 +1,7 @@
 """How well the installed version predicts from tables that were recorded before, on whatever machine.
 
 Calibrates and certifies every table of a folder anew from its samples, measuring nothing, and prints a line for each:
-errors on the held-out networks, and the floor, the larger of what odd and even restarts and what twins differ by.
+errors on the held-out networks, and the floor, the larger of what odd and even restarts and what duplicates differ by.
 
     python benchmarks/recorded_tables.py tables/
 """
@@ -55,7 +55,7 @@ def figures(certificate: Certificate) -> dict[str, float]:
         "within_5pct": certificate.within_5pct,
         "within_10pct": certificate.within_10pct,
         "kendall_tau": certificate.kendall_tau,
-        "floor": max(certificate.repeatability_mape, certificate.twins_mape or 0.0),
+        "floor": max(certificate.repeatability_mape, certificate.duplicates_mape or 0.0),
         "num_networks": certificate.num_networks,
     }
 

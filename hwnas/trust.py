@@ -144,10 +144,10 @@ def describe_certificate(table: LatencyTable) -> str:
 
 def describe(certificate: Certificate) -> str:
     """Return a certificate in one line."""
-    twins = "" if certificate.twins_mape is None else f", twins {certificate.twins_mape:.1%}"
+    duplicates = "" if certificate.duplicates_mape is None else f", duplicates {certificate.duplicates_mape:.1%}"
     return (
         f"{certificate.num_networks} held-out networks predicted with {certificate.mape:.1%} mean error "
         f"(bias {certificate.bias:+.1%}), {certificate.within_5pct:.0%} within 5 %, {certificate.within_10pct:.0%} "
         f"within 10 %, Kendall tau {certificate.kendall_tau:.2f}; "
-        f"repeatability {certificate.repeatability_mape:.1%}{twins}"
+        f"repeatability {certificate.repeatability_mape:.1%}{duplicates}"
     )

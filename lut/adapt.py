@@ -79,7 +79,7 @@ def advice(table: LatencyTable) -> str:
     certificate, calibration = table.certificate, table.calibration
     if certificate is None or calibration is None:
         return "too few networks were measured to tell how good this is: give more networks, or make a full profile"
-    floor = max(certificate.repeatability_mape, certificate.twins_mape or 0.0)
+    floor = max(certificate.repeatability_mape, certificate.duplicates_mape or 0.0)
     if floor > POOR_FLOOR:
         return (
             f"the same networks differ by {floor:.1%} from one measurement to the next: adapt again when nothing else "

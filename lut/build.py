@@ -15,7 +15,7 @@ from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
 from lut.model import predict_ms
-from lut.networks import NetworkMeasurement, NetworkPlan, Role, draw_networks
+from lut.networks import DUPLICATE, NetworkMeasurement, NetworkPlan, Role, draw_networks
 from lut.provenance import Provenance
 from lut.table import LatencyTable, save_table
 from onnx_models.precision import Precision, in_precision
@@ -164,8 +164,8 @@ def require_extent(
     wanted = set() if networks is None else {n.key for n in draw_networks(space, networks, seed=found.seed)}
     if wanted - {n.measurement.key for n in table.networks}:
         raise TableError(
-            f"{name} is complete with {len(table.networks)} networks, twins counted; {len(wanted)} were asked for: "
-            f"{remedy}"
+            f"{name} is complete with {len(table.networks)} networks, duplicates counted; {len(wanted)} were "
+            f"asked for: {remedy}"
         )
 
 
@@ -296,16 +296,16 @@ def certificate_of(table: LatencyTable, space: SearchSpace) -> Certificate | Non
     if len(held_out) < 2:
         return None
     measured = {n.architecture: table.estimates_ms[n.measurement.key] for n in held_out}
-    twins = [
+    differences = [
         abs(table.estimates_ms[n.measurement.key] / measured[n.architecture] - 1)
-        for n in _usable(table, space, "twin")
+        for n in _usable(table, space, DUPLICATE)
         if n.architecture in measured
     ]
     return certify(
         predict_ms(table, space, np.array([n.architecture for n in held_out])).tolist(),
         [measured[n.architecture] for n in held_out],
         repeatability_mape=float(np.mean([table.split_half_errors[n.measurement.key] for n in held_out])),
-        twins_mape=float(np.mean(twins)) if twins else None,
+        duplicates_mape=float(np.mean(differences)) if differences else None,
     )
 
 

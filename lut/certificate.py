@@ -33,7 +33,8 @@ class Certificate:
         kendall_tau: rank correlation.
         error_std: standard deviation of the error around the bias.
         repeatability_mape: mean difference between the same networks' estimates from odd and from even rounds.
-        twins_mape: mean difference between two sessions of the same bytes; None without twins.
+        duplicates_mape: mean difference between networks and their duplicates; None without any. Files call it
+            `twins_mape`.
 
     Raises:
         ValueError: a figure is out of its range, or two of them contradict each other.
@@ -47,7 +48,7 @@ class Certificate:
     kendall_tau: Annotated[float, Field(ge=-1, le=1)]
     error_std: NotNegative
     repeatability_mape: NotNegative
-    twins_mape: NotNegative | None = None
+    duplicates_mape: Annotated[NotNegative | None, Field(alias="twins_mape")] = None
 
     @model_validator(mode="after")
     def _figures_agree(self) -> Certificate:
@@ -72,7 +73,7 @@ def certify(
     measured_ms: Sequence[float],
     *,
     repeatability_mape: float,
-    twins_mape: float | None = None,
+    duplicates_mape: float | None = None,
 ) -> Certificate:
     """Return the certificate of predictions for networks that were never used to make them.
 
@@ -93,5 +94,5 @@ def certify(
         kendall_tau=0.0 if math.isnan(tau) else tau,
         error_std=float(errors.std()),
         repeatability_mape=repeatability_mape,
-        twins_mape=twins_mape,
+        duplicates_mape=duplicates_mape,
     )

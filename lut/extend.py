@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lut.build import TablePlan, finished, journal_beside, measure_plan, plan_table
 from lut.compare import merge_tables
-from lut.networks import NetworkPlan, draw_networks
+from lut.networks import DUPLICATE, NetworkPlan, draw_networks
 from lut.table import LatencyTable, save_table
 from profilers import Profiler
 from search_spaces import SearchSpace
@@ -24,7 +24,7 @@ def extension_plan(table: LatencyTable, space: SearchSpace, *, num_networks: int
         num_networks: drawn by the seed; those that the table has are not drawn again, so there can be fewer.
     """
     known = {n.architecture: NetworkPlan(architecture=n.architecture, role=n.role) for n in table.networks}
-    drawn = [p.architecture for p in draw_networks(space, num_networks, seed=seed) if p.role != "twin"]
+    drawn = [p.architecture for p in draw_networks(space, num_networks, seed=seed) if p.role != DUPLICATE]
     fresh = [NetworkPlan(architecture=a, role="calibration") for a in drawn if a not in known]
     if not fresh:
         return None

@@ -19,7 +19,7 @@ from search_spaces.cost import GraphCosts
 CALIBRATION_SHARE = 0.4
 """The share of the networks that calibration takes; the rest is held out for the certificate."""
 
-NUM_TWINS = 6
+NUM_DUPLICATES = 6
 """Held-out networks that are opened a second time, to tell what two sessions of the same bytes differ by."""
 
 POOL_PER_NETWORK = 50
@@ -28,6 +28,9 @@ CONCENTRATIONS = (0.3, 1.0, 10.0)
 uniform."""
 
 Role = Literal["calibration", "held_out", "twin"]
+
+DUPLICATE: Role = "twin"
+"""The word of files for a network that is measured a second time under another name."""
 
 
 @validated_dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -51,7 +54,7 @@ class NetworkMeasurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkPlan:
-    """A network to be measured; twins stand for the same bytes in a session of their own."""
+    """A network to be measured; duplicates stand for the same bytes in a session of their own."""
 
     architecture: Architecture
     role: Role
@@ -68,7 +71,7 @@ def network_key(architecture: Architecture, role: Role) -> str:
 
 
 def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPlan]:
-    """Draw distinct networks spread over the range of multiply-accumulates, 40 % for calibration; some twins on top.
+    """Draw distinct networks spread over the range of multiply-accumulates, 40 % for calibration; and some duplicates.
 
     Uniform choices would crowd all networks into the middle of the range, so a pool is drawn in which some networks
     prefer few choices, and the networks are taken from equal slices of the pool's range. Networks for calibration are
@@ -98,7 +101,7 @@ def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPla
         for i, is_chosen in zip(order, is_calibration, strict=True)
     ]
     held_out = [p.architecture for p in plans if p.role == "held_out"]
-    return plans + [NetworkPlan(architecture=a, role="twin") for a in held_out[:NUM_TWINS]]
+    return plans + [NetworkPlan(architecture=a, role=DUPLICATE) for a in held_out[:NUM_DUPLICATES]]
 
 
 def _spread(num: int, num_chosen: int) -> NDArray[np.int64]:

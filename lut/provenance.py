@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from onnx_models.precision import Precision
 from profilers.device import DeviceSettings
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, validate_by_name=True)
 """Pydantic settings of every record of a table: no field that is not known, no number that is NaN or infinite."""
 
 DAY_MS = 86_400_000.0

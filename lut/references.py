@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lut.networks import NetworkMeasurement
+from lut.networks import DUPLICATE, NetworkMeasurement
 from lut.precision import network_in_precision
 from lut.table import LatencyTable
 from onnx_models.precision import in_precision
@@ -106,5 +106,5 @@ def spread_blocks(table: LatencyTable, num: int) -> set[str]:
 
 
 def _nearest(table: LatencyTable, near_ms: float, num: int) -> Sequence[NetworkMeasurement]:
-    measured = [n for n in table.networks if n.role != "twin" and n.measurement.error is None]
+    measured = [n for n in table.networks if n.role != DUPLICATE and n.measurement.error is None]
     return sorted(measured, key=lambda n: abs(np.log(table.estimates_ms[n.measurement.key] / near_ms)))[:num]

@@ -11,7 +11,7 @@ import numpy as np
 from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.model import predict_ms
-from lut.networks import draw_networks
+from lut.networks import DUPLICATE, draw_networks
 from lut.precision import network_in_precision
 from lut.references import choose_references
 from lut.table import LatencyTable
@@ -55,7 +55,7 @@ def verify_table(
     table.require_origin(space.spec, profiler.device)
     table.require_blocks_of(space)
     known = {n.architecture for n in table.networks}
-    drawn = [p.architecture for p in draw_networks(space, num_networks + len(known), seed=seed) if p.role != "twin"]
+    drawn = [p.architecture for p in draw_networks(space, num_networks + len(known), seed=seed) if p.role != DUPLICATE]
     fresh = [a for a in drawn if a not in known][:num_networks]
     if len(fresh) < 2:
         raise TableError(f"{space.spec.name} has no {num_networks} networks besides those of the table; ask for fewer")

@@ -112,7 +112,7 @@ def test_networks_calibrate_and_certify_the_table(tmp_path: Path) -> None:
     assert table.calibration is not None and table.calibration.num_networks == 8
     assert table.certificate is not None and table.certificate.num_networks == 12
     assert table.certificate.kendall_tau > 0.5
-    assert table.certificate.twins_mape is not None
+    assert table.certificate.duplicates_mape is not None
     assert load_table(tmp_path / "t.json") == table
     assert all(n.measurement.num_samples == table.provenance.rounds for n in table.networks)
 

@@ -16,7 +16,7 @@ from lut.calibration import calibrate
 from lut.certificate import certify
 from lut.machine import describe_machine
 from lut.model import predict_ms
-from lut.networks import NUM_TWINS, NetworkMeasurement, draw_networks
+from lut.networks import DUPLICATE, NUM_DUPLICATES, NetworkMeasurement, draw_networks
 from lut.table import LatencyTable
 from profilers import Measurement
 from search_spaces import SearchSpace, make_space
@@ -126,7 +126,7 @@ def test_networks_that_failed_say_nothing(chain: SearchSpace) -> None:
 
 
 def test_certificate_by_hand() -> None:
-    certificate = certify([1.0, 2.08, 3.3], [1.0, 2.0, 3.0], repeatability_mape=0.01, twins_mape=0.02)
+    certificate = certify([1.0, 2.08, 3.3], [1.0, 2.0, 3.0], repeatability_mape=0.01, duplicates_mape=0.02)
     assert certificate.mape == pytest.approx((0 + 0.04 + 0.1) / 3)
     assert certificate.bias == pytest.approx((0 + 0.04 + 0.1) / 3)
     assert certificate.within_5pct == pytest.approx(2 / 3)
@@ -137,10 +137,12 @@ def test_drawn_networks_are_distinct_divided_and_spread(space: SearchSpace) -> N
     plans = draw_networks(space, 50, seed=3)
     assert plans == draw_networks(space, 50, seed=3) != draw_networks(space, 50, seed=4)
     roles = [p.role for p in plans]
-    assert (roles.count("calibration"), roles.count("held_out"), roles.count("twin")) == (20, 30, NUM_TWINS)
-    main = [p.architecture for p in plans if p.role != "twin"]
+    assert (roles.count("calibration"), roles.count("held_out"), roles.count(DUPLICATE)) == (20, 30, NUM_DUPLICATES)
+    main = [p.architecture for p in plans if p.role != DUPLICATE]
     assert len(set(main)) == 50 and all(space.canonical(a) == a for a in main)
-    assert {p.architecture for p in plans if p.role == "twin"} < {p.architecture for p in plans if p.role == "held_out"}
+    assert {p.architecture for p in plans if p.role == DUPLICATE} < {
+        p.architecture for p in plans if p.role == "held_out"
+    }
     costs = GraphCosts(space)
     drawn, uniform = costs.macs(np.array(main)), costs.macs(space.sample_many(50, np.random.default_rng(0)))
     assert drawn.std() > 1.2 * uniform.std()

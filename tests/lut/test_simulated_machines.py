@@ -42,8 +42,8 @@ def test_tables_of_machines_drawn_at_random_hold(num: int, num_expected: int) ->
     for number in range(num):
         machine, space = random_machine(number), _space(number)
         certificate = finished(simulated_table(machine, space, seed=number), space).certificate
-        assert certificate is not None and certificate.twins_mape is not None
-        floor = max(certificate.repeatability_mape, certificate.twins_mape, LEAST_FLOOR)
+        assert certificate is not None and certificate.duplicates_mape is not None
+        floor = max(certificate.repeatability_mape, certificate.duplicates_mape, LEAST_FLOOR)
         is_within = certificate.mape <= WITHIN_FLOORS * floor
         num_within += is_within
         worst = max(worst, certificate.mape)
@@ -101,9 +101,9 @@ def test_a_machine_like_the_recorded_one_gives_its_ratios_of_network_to_sum() ->
 
 def test_no_calibration_is_any_good_on_the_worst_machine() -> None:
     certificate = finished(simulated_table(WORST, SMALL), SMALL).certificate
-    assert certificate is not None and certificate.twins_mape is not None
+    assert certificate is not None and certificate.duplicates_mape is not None
     assert certificate.mape > 0.1 and certificate.within_10pct < 0.7
-    assert max(certificate.twins_mape, certificate.repeatability_mape) < 0.03
+    assert max(certificate.duplicates_mape, certificate.repeatability_mape) < 0.03
 
 
 def test_a_network_that_fits_the_cache_takes_what_its_layers_take_from_cache() -> None:
