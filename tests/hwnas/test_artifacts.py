@@ -19,11 +19,11 @@ from hwnas.artifacts import (
     SearchOutcome,
 )
 from hwnas.errors import RunError
-from hwnas.export import Parity
 from hwnas.measured import Measured
 from hwnas.records import read_record
 from hwnas.run_folder import RunFolder
 from hwnas.search import Evaluation
+from onnx_models.parity import Parity
 
 MEASURED = Measured(latency_ms=1.5, repeatability=0.01, drift=1.25)
 FOUND = FoundNetwork(

@@ -149,7 +149,7 @@ def test_a_flag_without_a_panel_is_refused() -> None:
         ("list ta", {"task"}),
         ("new cr", {"criterion"}),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",  # the order of a set changes from process to process
 )
 def test_a_shell_completes_values(line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["hwnas", *line.split(" ")]

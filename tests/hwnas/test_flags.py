@@ -28,12 +28,12 @@ from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
-from hwnas.export import Parity
 from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
 from lut.certificate import certify
 from lut.networks import draw_networks
 from lut.verify import Verification
+from onnx_models.parity import Parity
 from profilers.check import Finding
 from search_spaces import SPACES, SpaceSpec, make_space
 
