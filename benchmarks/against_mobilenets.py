@@ -1,6 +1,6 @@
 """The winners of runs against MobileNetV2 and MobileNetV3-small, scaled by width to the winner's measured latency.
 
-The rivals are built from the same blocks, with stem and first strided stage at stride 1 where the input is small, as
+The baselines are built from the same blocks, with stem and first strided stage at stride 1 where the input is small, as
 all search spaces have it. Of each the narrowest is taken that is no faster than the winner, or takes some multiple of
 its latency, measured interleaved with it on the run's device; it is then trained by the run's own settings for
 retraining and tested once.
@@ -108,23 +108,25 @@ def mobilenet_v3_small(spec: SpaceSpec) -> ChainSpace:
     return ChainSpace(spec, stem=stem, layers=layers, choice_names=["published"], head=head)
 
 
-RIVALS: dict[str, Callable[[SpaceSpec], ChainSpace]] = {
+BASELINES: dict[str, Callable[[SpaceSpec], ChainSpace]] = {
     "MobileNetV2": mobilenet_v2,
     "MobileNetV3-small": mobilenet_v3_small,
 }
 
 
 def main() -> None:
-    """Scale, train and test the rivals of every run, print a table."""
+    """Scale, train and test the baselines of every run, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--slowdowns", default="1", help="times the winner's latency that rivals take at least: 1,2.5")
+    parser.add_argument(
+        "--slowdowns", default="1", help="times the winner's latency that baselines take at least: 1,2.5"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for folder in options.runs:
         run = Run.from_folder(folder, Reporter())
-        rows = _compare(run, folder / "rivals", [float(text) for text in options.slowdowns.split(",")])
+        rows = _compare(run, folder / "baselines", [float(text) for text in options.slowdowns.split(",")])
         print(f"{folder}, seed {run.config.seed}:")
         for name, row in rows.items():
             print(f"  {name}: {row['accuracy']:.2%} test accuracy, {row['measured_ms']:.4f} ms, {row['detail']}")
@@ -135,9 +137,9 @@ def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, di
     winner = run.files.export.model(WINNER)
     rows: dict[str, dict[str, Any]] = {}
     paths = {"winner": winner}
-    for slowdown, (rival, make) in product(slowdowns, RIVALS.items()):
-        name = rival if slowdown == 1 else f"{rival} at {slowdown:g} times"
-        space, architecture = _scaled(run, make, winner, folder / rival, slowdown)
+    for slowdown, (baseline, make) in product(slowdowns, BASELINES.items()):
+        name = baseline if slowdown == 1 else f"{baseline} at {slowdown:g} times"
+        space, architecture = _scaled(run, make, winner, folder / baseline, slowdown)
         module = _trained(run, space, architecture, folder / f"{name}.safetensors")
         test = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size)
         rows[name] = {"accuracy": next(iter(run.learning.agent.metrics(module, test.in_order()).values()))}

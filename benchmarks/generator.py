@@ -1,7 +1,7 @@
 """How good the architectures are that the generator emits for budgets it never searched under.
 
 Trains it once on a run's supernet and table, and compares what it emits for ten budgets with random architectures that
-keep the same budget, all judged by the supernet.
+keep the same budget, all scored by the supernet.
 
     python benchmarks/generator.py --run RUN --evaluations 100
 """

@@ -34,7 +34,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
-"""The name of a part, or of a file that says what it is."""
+"""The name of a component, or of a file that says what it is."""
 TABULAR = "tabular:"
 """The prefix of a benchmark's file where that is the evaluator, as in `tabular:FILE`."""
 

@@ -1,4 +1,4 @@
-"""Starting points for parts of one's own."""
+"""Starting points for components of one's own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 
+from hwnas.components import KINDS
 from hwnas.errors import RequestError
-from hwnas.parts import KINDS
 from safe_files import raise_if_full, write_text
 from safe_files.code_trust import OWN_PACKAGES
 
@@ -25,25 +25,25 @@ PYTEST_PREFIXES = ("test", "conftest")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PartName:
-    """The names in Python that follow from what a user calls a part.
+class ComponentName:
+    """The names in Python that follow from what a user calls a component.
 
     Attributes:
         given: by the user.
         module: of the file, such as `my_strategy` for MyStrategy, my-strategy and my_strategy.
-        part: of the class, such as `MyStrategy`, or of the function, which is the module's.
+        component: of the class, such as `MyStrategy`, or of the function, which is the module's.
     """
 
     given: str
     module: str
-    part: str
+    component: str
 
     @classmethod
-    def of(cls, kind: str, given: str) -> PartName:
-        """Return the names for a part of a kind.
+    def of(cls, kind: str, given: str) -> ComponentName:
+        """Return the names for a component of a kind.
 
         Raises:
-            RequestError: nothing in Python can have the name, or it is taken by what the part or its test needs.
+            RequestError: nothing in Python can have the name, or it is taken by what the component or its test needs.
         """
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,60}", given):
             raise RequestError(f"a name begins with a letter and has letters, digits, - and _ only; got {given!r}")
@@ -52,12 +52,14 @@ class PartName:
         if given.isupper():
             words = [word.capitalize() for word in words]
         in_class = "".join(word[0].upper() + word[1:] for word in words)
-        name = cls(given=given, module=module.lower(), part=module.lower() if kind in MADE_BY_FUNCTIONS else in_class)
+        name = cls(
+            given=given, module=module.lower(), component=module.lower() if kind in MADE_BY_FUNCTIONS else in_class
+        )
         name._require_free()
         return name
 
     def _require_free(self) -> None:
-        if keyword.iskeyword(self.module) or keyword.iskeyword(self.part):
+        if keyword.iskeyword(self.module) or keyword.iskeyword(self.component):
             owner = "a keyword of Python"
         elif self.module.startswith(PYTEST_PREFIXES):
             owner = "a name by which pytest finds tests"
@@ -87,12 +89,14 @@ def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
         WriteError: there is no room.
     """
     if kind not in KINDS:
-        raise RequestError(f"unknown kind of part {kind!r}; there are: {', '.join(KINDS)}")
-    named = PartName.of(kind, name)
+        raise RequestError(f"unknown kind of component {kind!r}; there are: {', '.join(KINDS)}")
+    named = ComponentName.of(kind, name)
     path, test = folder / f"{named.module}.py", folder / f"test_{named.module}.py"
     texts = {path: _template(f"{kind}.py.txt"), test: _template(f"{kind}.test.txt")}
-    if named.part in {word for text in texts.values() for word in _words_of_code(text)}:
-        raise RequestError(f"the name {name!r} is taken: the file uses {named.part} for something else; give another")
+    if named.component in {word for text in texts.values() for word in _words_of_code(text)}:
+        raise RequestError(
+            f"the name {name!r} is taken: the file uses {named.component} for something else; give another"
+        )
     if existing := [p for p in (path, test) if p.exists()]:
         raise RequestError(f"{existing[0]} is there already; give another name or --folder")
     try:
@@ -115,8 +119,8 @@ def _words_of_code(template: str) -> set[str]:
     return {token.string for token in tokens if token.type == tokenize.NAME}
 
 
-def _filled_in(template: str, named: PartName) -> str:
-    words = {"$CLASS": named.part, "$FILE": f"{named.module}.py", "$MODULE": named.module, "$NAME": named.given}
+def _filled_in(template: str, named: ComponentName) -> str:
+    words = {"$CLASS": named.component, "$FILE": f"{named.module}.py", "$MODULE": named.module, "$NAME": named.given}
     for word, value in words.items():
         template = template.replace(word, value)
     return template

@@ -25,7 +25,7 @@ class About:
         meaning: a sentence; in brackets, what holds where the setting is null.
         flag: how the flag is written, where there is one. Settings that say the same flag are set by it together.
         panel: one of `PANELS`, where there is a flag.
-        names: the kind of part, or "device", whose names the setting takes.
+        names: the kind of component, or "device", whose names the setting takes.
     """
 
     meaning: str

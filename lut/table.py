@@ -114,10 +114,10 @@ class LatencyTable:
     def _networks_are_counted(self) -> LatencyTable:
         if len({len(n.architecture) for n in self.networks}) > 1:
             raise ValueError("networks: expected as many decisions in each of them")
-        for role, judged in (("calibration", self.calibration), ("held_out", self.certificate)):
+        for role, fitted in (("calibration", self.calibration), ("held_out", self.certificate)):
             measured = sum(n.role == role and n.measurement.error is None for n in self.networks)
-            if judged is not None and judged.num_networks > measured:
-                raise ValueError(f"expected at most {measured} {role} networks, found {judged.num_networks}")
+            if fitted is not None and fitted.num_networks > measured:
+                raise ValueError(f"expected at most {measured} {role} networks, found {fitted.num_networks}")
         return self
 
     @cached_property

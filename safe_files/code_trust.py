@@ -1,7 +1,7 @@
 """Which code may be run because a name says where it is.
 
-Programs that name parts themselves know what they name. A command line reads names from files too, which somebody else
-may have written: it limits code to what its user named, unless the user trusts the rest too.
+Programs that name components themselves know what they name. A command line reads names from files too, which
+somebody else may have written: it limits code to what its user named, unless the user trusts the rest too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of one's own, named by where they are, and checked before anything of them is called."""
+"""Components of one's own, named by where they are, and checked before anything of them is called."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from safe_files.code_trust import OWN_PACKAGES, UntrustedCodeError, is_file, is_
 
 
 class ImportReferenceError(Exception):
-    """A name that stands for nothing, or for something that is no such part."""
+    """A name that stands for nothing, or for something that is no such component."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PartKind:
-    """The facts that can be told of a kind's parts before they are called, and of what they make.
+class ComponentKind:
+    """The facts that can be told of a kind's components before they are called, and of what they make.
 
     Attributes:
         name: of the kind.
-        expected: a part of it, in words.
+        expected: a component of it, in words.
         base: class of what is made; None where `members` tell.
         members: what the made thing has.
         arguments: that it is made from, in order.
@@ -37,7 +37,7 @@ class PartKind:
         called_with: what the made thing is called with, where it is called.
         by_function: whether a function may make it, besides its class; else the class itself is wanted.
         has_own_arguments: whether it may be made from more than those.
-        inherits: where the class is that has defaults of members, `package.module:Name`; parts inherit from it.
+        inherits: where the class is that has defaults of members, `package.module:Name`; components inherit from it.
     """
 
     name: str
@@ -100,11 +100,11 @@ class PartKind:
 
 
 def is_reference(name: str) -> bool:
-    """Return whether a name says where a part is, rather than which built-in it is."""
+    """Return whether a name says where a component is, rather than which built-in it is."""
     return ":" in name
 
 
-def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
+def find_component(kind: ComponentKind, name: str, built_in: Mapping[str, Any]) -> Any:
     """Return the built-in of that name, or what `package.module:Name` or `./file.py:Name` names.
 
     Importing runs the module's code, as naming one's own code has to; what it names is checked before it is called, and
@@ -112,7 +112,7 @@ def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
 
     Raises:
         ImportReferenceError: there is no such built-in, module or attribute, the module fails or may not be run, or it
-            is no part of that kind.
+            is no component of that kind.
     """
     if name in built_in:
         return built_in[name]
@@ -125,10 +125,10 @@ def find_part(kind: PartKind, name: str, built_in: Mapping[str, Any]) -> Any:
     module = _imported(kind, name, where)
     if not hasattr(module, attribute):
         raise ImportReferenceError(f"{where} has no {attribute!r}, which {kind.name} {name} names")
-    part = getattr(module, attribute)
-    if (found := _misfit(kind, part, may_be_silent=is_file(where))) is not None:
+    component = getattr(module, attribute)
+    if (found := _misfit(kind, component, may_be_silent=is_file(where))) is not None:
         raise ImportReferenceError(f"{kind.name} {name}: expected {kind.expected}; found {found}")
-    return _Maker(kind, name, part) if kind.by_function else part
+    return _Maker(kind, name, component) if kind.by_function else component
 
 
 def line_of_own_code(error: BaseException) -> str | None:
@@ -140,13 +140,13 @@ def line_of_own_code(error: BaseException) -> str | None:
 
 
 _IMPORTED: list[ModuleType] = []
-"""Modules that names of parts led to."""
+"""Modules that names of components led to."""
 
 
-def _imported(kind: PartKind, name: str, where: str) -> ModuleType:
+def _imported(kind: ComponentKind, name: str, where: str) -> ModuleType:
     if not is_file(where) and is_standard(where):
         raise ImportReferenceError(
-            f"{kind.name} {name}: expected {kind.expected}; found Python's standard library, which has no parts"
+            f"{kind.name} {name}: expected {kind.expected}; found Python's standard library, which has no components"
         )
     try:
         require_trusted(f"{kind.name} {name}", where)
@@ -177,34 +177,34 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _misfit(kind: PartKind, part: object, *, may_be_silent: bool) -> str | None:
-    """Return what is wrong with a part, in words; None where nothing can be told without calling it.
+def _misfit(kind: ComponentKind, component: object, *, may_be_silent: bool) -> str | None:
+    """Return what is wrong with a component, in words; None where nothing can be told without calling it.
 
     Args:
         may_be_silent: functions need not say what they return. Those of installed packages must: any of them could be
             named, and most have effects.
     """
-    if inspect.isclass(part):
-        wrong = _wrong_class(kind, part)
-    elif isinstance(part, FunctionType) and kind.by_function and not is_standard(part.__module__ or ""):
-        wrong = _wrong_function(kind, part, may_be_silent=may_be_silent)
+    if inspect.isclass(component):
+        wrong = _wrong_class(kind, component)
+    elif isinstance(component, FunctionType) and kind.by_function and not is_standard(component.__module__ or ""):
+        wrong = _wrong_function(kind, component, may_be_silent=may_be_silent)
     else:
-        return f"a {type(part).__name__}"
-    return wrong or _wrong_arguments(kind, part)
+        return f"a {type(component).__name__}"
+    return wrong or _wrong_arguments(kind, component)
 
 
-def _wrong_class(kind: PartKind, part: type) -> str | None:
-    unlike = kind.unlike(part)
-    if unlike is None and (abstract := sorted(getattr(part, "__abstractmethods__", ()))):
+def _wrong_class(kind: ComponentKind, component: type) -> str | None:
+    unlike = kind.unlike(component)
+    if unlike is None and (abstract := sorted(getattr(component, "__abstractmethods__", ()))):
         unlike = f"is abstract, as it has no {abstract[0]!r} of its own"
-    if unlike is None and getattr(part, "_is_protocol", False):
+    if unlike is None and getattr(component, "_is_protocol", False):
         unlike = "is abstract"
-    return f"the class {part.__name__}, which {unlike}" if unlike else None
+    return f"the class {component.__name__}, which {unlike}" if unlike else None
 
 
-def _wrong_function(kind: PartKind, part: FunctionType, *, may_be_silent: bool) -> str | None:
+def _wrong_function(kind: ComponentKind, component: FunctionType, *, may_be_silent: bool) -> str | None:
     try:
-        said = typing.get_type_hints(part).get("return", Any)
+        said = typing.get_type_hints(component).get("return", Any)
     except Exception:  # an annotation can be anything that Python does not evaluate
         said = Any
     described = typing.get_origin(said) or said
@@ -215,13 +215,13 @@ def _wrong_function(kind: PartKind, part: FunctionType, *, may_be_silent: bool) 
     return f"a function that returns {getattr(said, '__name__', said)}"
 
 
-def _wrong_arguments(kind: PartKind, part: Callable[..., object]) -> str | None:
+def _wrong_arguments(kind: ComponentKind, component: Callable[..., object]) -> str | None:
     # What can do without its only argument takes something else by it.
-    is_other = len(kind.arguments) == 1 and _takes(part, ())
-    if not is_other and _takes(part, kind.arguments, kind.keywords, may_take_more=kind.has_own_arguments):
+    is_other = len(kind.arguments) == 1 and _takes(component, ())
+    if not is_other and _takes(component, kind.arguments, kind.keywords, may_take_more=kind.has_own_arguments):
         return None
     try:
-        names = list(inspect.signature(part).parameters)
+        names = list(inspect.signature(component).parameters)
     except (TypeError, ValueError):
         names = ["unknown ones"]
     return f"one made from other arguments: {', '.join(names) or 'none'}"
@@ -244,21 +244,21 @@ def _takes(
 
 
 class _Maker:
-    """A part of one's own that checks what it makes; has the part's attributes."""
+    """A component of one's own that checks what it makes; has the component's attributes."""
 
-    def __init__(self, kind: PartKind, name: str, part: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, part, updated=())
-        self._kind, self._name, self._part = kind, name, part
+    def __init__(self, kind: ComponentKind, name: str, component: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, component, updated=())
+        self._kind, self._name, self._component = kind, name, component
 
     def __getattr__(self, attribute: str) -> Any:
-        part, kind = self.__dict__["_part"], self.__dict__["_kind"]
+        component, kind = self.__dict__["_component"], self.__dict__["_kind"]
         # A function says nothing of what it makes.
-        return getattr(part, attribute) if hasattr(part, attribute) else kind.default(attribute)
+        return getattr(component, attribute) if hasattr(component, attribute) else kind.default(attribute)
 
     def __call__(self, *arguments: object, **keywords: object) -> Any:
         where = f"{self._kind.name} {self._name}: expected {self._kind.expected}"
         try:
-            made = self._part(*arguments, **keywords)
+            made = self._component(*arguments, **keywords)
         except (TypeError, AttributeError, RecursionError) as error:  # it takes what it was given for something else
             line = line_of_own_code(error)
             at = f" ({line})" if line else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
-from search_spaces.importing import ImportReferenceError, PartKind, find_part, is_reference
+from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
 from search_spaces.mobilefacenet import mobilefacenet
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.nasbench_macro import nasbench_macro
@@ -29,7 +29,7 @@ SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "spos": spos,
 }
 
-SPACE = PartKind(
+SPACE = ComponentKind(
     name="search space",
     expected="a function or class that makes a SearchSpace from a SpaceSpec: space(spec)",
     base=SearchSpace,
@@ -47,7 +47,7 @@ def make_space(spec: SpaceSpec) -> SearchSpace:
     if is_yaml_space(spec.name):
         return yaml_space(spec)
     try:
-        space: SearchSpace = find_part(SPACE, spec.name, SPACES)(spec)
+        space: SearchSpace = find_component(SPACE, spec.name, SPACES)(spec)
     except ImportReferenceError as error:
         raise SpaceError(f"{error}, or a YAML file" if not is_reference(spec.name) else str(error)) from error
     return space

@@ -38,7 +38,7 @@ from search_spaces.blocks.shuffle import ShuffleUnit, ShuffleXceptionUnit
 from search_spaces.blocks.skip import Skip
 from search_spaces.chain import ChainSpace
 from search_spaces.errors import SpaceError
-from search_spaces.importing import ImportReferenceError, PartKind, find_part, is_reference
+from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
 from search_spaces.space import SpaceSpec
 
 FAMILIES: dict[str, type[Block]] = {
@@ -57,7 +57,7 @@ FAMILIES: dict[str, type[Block]] = {
 }
 """Block families by the name that YAML uses; `./file.py:Class` names one's own."""
 
-BLOCK = PartKind(
+BLOCK = ComponentKind(
     name="block family",
     expected="a class that derives from Block, a dataclass",
     base=Block,
@@ -193,7 +193,7 @@ class _Reader:
     def _block(self, choice: _Choice, out: int | None, stride: int) -> Block:
         family, fields = _family_and_fields(choice)
         try:
-            made = find_part(BLOCK, family, FAMILIES)
+            made = find_component(BLOCK, family, FAMILIES)
         except ImportReferenceError as error:
             raise SpaceError(str(error)) from error
         own = {f.name for f in dataclasses.fields(made)} - {f.name for f in dataclasses.fields(Block)}

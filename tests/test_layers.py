@@ -32,7 +32,7 @@ LAYERS = (
     "training profiling export",
     "agents config settings constraint surrogate measured",
     "dataflow criteria",
-    "augmentation parts progress quantities records run_lock",
+    "augmentation components progress quantities records run_lock",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""

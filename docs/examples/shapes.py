@@ -57,7 +57,7 @@ def dense(spec: SpaceSpec) -> ChainSpace:
 
 
 class Segmentation(TrainingAgent):
-    """Cross entropy per pixel; judged by the mean intersection over union of the classes."""
+    """Cross entropy per pixel; scored by the mean intersection over union of the classes."""
 
     default_criterion: ClassVar[str] = "cross-entropy"
 

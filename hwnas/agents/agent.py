@@ -22,10 +22,10 @@ class TrainingAgent(Protocol):
 
     Attributes:
         default_criterion: where the configuration names none; see `hwnas.criteria.CRITERIA`.
-        holds_out_classes: whether it is judged on classes that were not trained on, instead of other images.
+        holds_out_classes: whether it is scored on classes that were not trained on, instead of other images.
         search_metric: the name of the metric that ranks a supernet's subnets; None for the score, the first of them.
-        judges_images_alone: whether metrics of part of the images estimate those of all, so that a search may compare
-            subnets by the first images and give up the hopeless.
+        scores_images_alone: whether metrics of part of the images estimate those of all, so that a search may compare
+            subnets by the first images and stop early.
         distillation: the loss of outputs against a teacher's, for networks that learn from each other; None for that of
             logits.
     """
@@ -33,7 +33,7 @@ class TrainingAgent(Protocol):
     default_criterion: ClassVar[str]
     holds_out_classes: ClassVar[bool] = False
     search_metric: ClassVar[str | None] = None
-    judges_images_alone: ClassVar[bool] = False
+    scores_images_alone: ClassVar[bool] = False
     distillation: ClassVar[TeacherLoss | None] = None
 
     def __init__(self, *, criterion: Criterion) -> None: ...
@@ -51,7 +51,7 @@ class TrainingAgent(Protocol):
     def metrics(self, forward: Forward, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Mapping[str, float]:
         """Return the metrics of a network on those batches, by name; the first is the score, higher is better."""
 
-    def judging_pairs(self, pairs_P2: torch.Tensor) -> TrainingAgent:
+    def for_pairs(self, pairs_P2: torch.Tensor) -> TrainingAgent:
         """Return the agent whose metrics compare those pairs of images; this one, unless its metrics compare images.
 
         Args:

@@ -26,7 +26,7 @@ class ClassificationAgent(TrainingAgent):
 
     default_criterion: ClassVar[str] = "cross-entropy"
     search_metric: ClassVar[str | None] = "likelihood"
-    judges_images_alone: ClassVar[bool] = True
+    scores_images_alone: ClassVar[bool] = True
 
     criterion: Criterion = field(default_factory=SmoothedCrossEntropy)
 

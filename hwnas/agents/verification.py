@@ -25,7 +25,7 @@ FALSE_ACCEPT_RATE = 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerificationAgent(TrainingAgent):
-    """Trains embeddings; judges them by cosine on pairs of images of held-out identities.
+    """Trains embeddings; scores them by cosine on pairs of images of held-out identities.
 
     The score is the accuracy at the best threshold, in 0.5 to 1.
     """
@@ -38,8 +38,8 @@ class VerificationAgent(TrainingAgent):
     pairs_P2: torch.Tensor | None = None
     """[num, 2] positions of the images to be compared; None for pairs drawn at random, always the same ones."""
 
-    def judging_pairs(self, pairs_P2: torch.Tensor) -> VerificationAgent:
-        """The same agent, judging by those pairs."""
+    def for_pairs(self, pairs_P2: torch.Tensor) -> VerificationAgent:
+        """Return the same agent, scoring by those pairs."""
         return replace(self, pairs_P2=pairs_P2)
 
     @staticmethod

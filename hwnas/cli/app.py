@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli import compare, device, emit, front, listing, lut, parts, profile, report, run, settings, tune
+from hwnas.cli import compare, components, device, emit, front, listing, lut, profile, report, run, settings, tune
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
 from hwnas.cli.commands import Command, Group, RunCommand
@@ -54,18 +54,18 @@ app.command("watch")(report.watch)
 app.command("tune")(tune.tune)
 app.command("settings")(settings.settings)
 app.command("spaces")(listing.spaces)
-app.command("list")(parts.list_parts)
-app.command("new")(parts.new)
+app.command("list")(components.list_components)
+app.command("new")(components.new)
 app.add_typer(lut.app, name="lut")
 app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")
 
 NEVER_RUN_CODE = {
-    *("program", "list_parts", "new", "settings", "spaces"),
+    *("program", "list_components", "new", "settings", "spaces"),
     *("diff", "import_"),
     *("devices", "emulate", "serve", "track"),
 }
-"""Commands that name no parts and read no files that do, by their functions."""
+"""Commands that name no components and read no files that do, by their functions."""
 
 for _command in all_callbacks(app):
     assert _command.callback is not None

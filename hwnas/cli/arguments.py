@@ -56,7 +56,7 @@ def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.mod
 
 
 def with_paths_expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with the home folder in place of the `~` that begins a path or the name of a part."""
+    """Return the command with the home folder in place of the `~` that begins a path or the name of a component."""
     signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)

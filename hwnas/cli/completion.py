@@ -13,7 +13,7 @@ DEVICE = "device"
 
 
 def names_of(kind: str) -> Complete:
-    """Return what completes the names of the built-in parts of a kind, or of devices."""
+    """Return what completes the names of the built-in components of a kind, or of devices."""
 
     def complete(context: typer.Context, incomplete: str) -> list[str]:
         names = _devices(context) if kind == DEVICE else _built_ins(kind)
@@ -41,14 +41,14 @@ def precisions(_context: typer.Context, incomplete: str) -> list[str]:
 
 
 def kinds(_context: typer.Context, incomplete: str) -> list[str]:
-    """Return the kinds of parts that begin with a text."""
-    from hwnas.parts import KINDS
+    """Return the kinds of components that begin with a text."""
+    from hwnas.components import KINDS
 
     return [kind for kind in KINDS if kind.startswith(incomplete)]
 
 
 def _built_ins(kind: str) -> list[str]:
-    from hwnas.parts import built_ins
+    from hwnas.components import built_ins
 
     return sorted(built_ins(kind))
 

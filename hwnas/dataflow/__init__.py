@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from hwnas.augmentation import Augmentation
+from hwnas.components import find
 from hwnas.dataflow.batches import Batches
 from hwnas.dataflow.cifar import load_cifar10, load_cifar100
 from hwnas.dataflow.dataset import Dataset, Split
@@ -16,7 +17,6 @@ from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
 from hwnas.errors import RequestError
-from hwnas.parts import find
 from search_spaces.importing import ImportReferenceError
 
 DATAFLOWS: dict[str, Callable[..., Dataset]] = {

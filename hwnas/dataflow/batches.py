@@ -77,7 +77,7 @@ class Batches:
 
     def in_order(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every x_NCHW and targets_N once, as they are."""
-        batches = ((self._normalised(images), targets) for images, targets in self.split.parts(self.batch_size))
+        batches = ((self._normalised(images), targets) for images, targets in self.split.chunks(self.batch_size))
         yield from made_ahead(batches) if self.split.is_on_disk else batches
 
     def _normalised(self, images_NCHW: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Files of the same content in two parts of a data set."""
+"""Files of the same content in two splits of a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_BYTES = 2**30
 
 
 def num_shared(one: Sequence[Path], other: Sequence[Path]) -> int:
-    """Return how many files of the second part are in the first too; 0 where too much would have to be read."""
+    """Return how many files of the second split are in the first too; 0 where too much would have to be read."""
     ours, theirs = _by_size(one), _by_size(other)
     sizes = ours.keys() & theirs.keys()
     if sum(size * (len(ours[size]) + len(theirs[size])) for size in sizes) > MOST_BYTES:

@@ -44,7 +44,7 @@ class Split:
         """[num, C, H, W] those of the split at those positions, all of them by default."""
         return self.images_NCHW[indices if self.rows_N is None else self.rows_N[indices]]
 
-    def parts(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def chunks(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Images and targets in order, so many at a time."""
         for start in range(0, len(self), size):
             yield self.images(slice(start, start + size)), self.targets_N[start : start + size]
@@ -97,9 +97,9 @@ class Dataset:
         classes: names, in the order of the class indices.
         train, test: the official division; the test part is for one final test.
         augmentation: what may be done to training images without changing their class.
-        test_pairs: [num, 2] positions of test images to be compared, for tasks that are judged by pairs; None for any.
-        validation: images that judge, where the data bring some: they drive the search in the place of a part of the
-            training images, and choose the epoch of the retraining; nothing is trained on them.
+        test_pairs: [num, 2] positions of test images to be compared, for tasks that are scored by pairs; None for any.
+        validation: images that score networks, where the data bring some: they drive the search in the place of some of
+            the training images, and choose the epoch of the retraining; nothing is trained on them.
         remarks: what was understood or left out when the data were read, a line each.
     """
 
@@ -179,7 +179,7 @@ def _share_classes(split: Split, *others: Split) -> bool:
 def _channel_statistics(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     # Histograms give the exact moments without a float copy of all images.
     counts = torch.zeros(split.images_NCHW.shape[1], 256, dtype=torch.float64)
-    for images, _ in split.parts(4096):
+    for images, _ in split.chunks(4096):
         planes = images.transpose(0, 1).flatten(1)
         counts += torch.stack([torch.bincount(plane, minlength=256) for plane in planes])
     levels = torch.arange(256, dtype=torch.float64) / 255
@@ -198,10 +198,10 @@ def _joined(one: Split, other: Split) -> Split:
 
 def _resize(split: Split, input_size: int) -> Split:
     resized = [
-        functional.interpolate(part.float(), size=(input_size, input_size), mode="bilinear", antialias=True)
+        functional.interpolate(chunk.float(), size=(input_size, input_size), mode="bilinear", antialias=True)
         .round_()
         .clamp_(0, 255)
         .to(torch.uint8)
-        for part, _ in split.parts(1024)
+        for chunk, _ in split.chunks(1024)
     ]
     return Split(images_NCHW=torch.cat(resized), targets_N=split.targets_N)

@@ -19,7 +19,7 @@ from hwnas.dataflow.images import read_images
 from hwnas.dataflow.layouts import known_format, known_layout
 from hwnas.dataflow.listing import ClassFolder, list_classes, stray_files
 from hwnas.dataflow.pairs import read_pairs
-from hwnas.dataflow.parts import NAMES, agreed_classes, find_parts
+from hwnas.dataflow.split_folders import NAMES, agreed_classes, find_split_folders
 from hwnas.errors import RequestError
 
 TEST_PORTION = 0.2
@@ -29,8 +29,9 @@ PAIRS = "pairs.txt"
 def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool = False) -> Dataset:
     """Images of `root/CLASS/`, a fifth of each for the test, or of `root/train/CLASS/`, `root/val/` and `root/test/`.
 
-    Those of val judge (see `Dataset`); without test they are the test. The classes of a part may all be others than
-    those trained on, for tasks judged on new identities; `root/pairs.txt` then says which test images are compared.
+    Those of val score networks (see `Dataset`); without test they are the test. The classes of a split may all be
+    others than those trained on, for tasks scored on new identities; `root/pairs.txt` then says which test images
+    are compared.
 
     Each is cropped to its central square and resized, to 64 pixels unless an input size is given, and kept in RGB. More
     than a gigabyte of them is kept in a file of the user's cache folder and mapped into memory; the next run finds it
@@ -45,11 +46,11 @@ def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool 
         RequestError: there are no such folders, a class has no images, or an image cannot be read.
     """
     size = input_size or 64
-    parts = _find_parts(root)
-    classes = _agreed_classes(root, parts)
-    images = {name: _read(part, classes, size, skip_broken=skip_broken_images) for name, part in parts.items()}
+    splits = _find_split_folders(root)
+    classes = _agreed_classes(root, splits)
+    images = {name: _read(split, classes, size, skip_broken=skip_broken_images) for name, split in splits.items()}
     train, test = images["train"].split, images["test"].split if "test" in images else None
-    has_pairs = "test" in parts and (root / PAIRS).exists()
+    has_pairs = "test" in splits and (root / PAIRS).exists()
     if test is None:
         train, test = _divide(train, classes, root)
     return Dataset(
@@ -59,14 +60,14 @@ def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool 
         validation=images["validation"].split if "validation" in images else None,
         test=test,
         augmentation=Augmentation(shift=max(1, size // 8), flip=True),
-        test_pairs=read_pairs(root / PAIRS, parts["test"].folder, images["test"].paths) if has_pairs else None,
-        remarks=tuple(_remarks(root, parts, images, has_pairs=has_pairs)),
+        test_pairs=read_pairs(root / PAIRS, splits["test"].folder, images["test"].paths) if has_pairs else None,
+        remarks=tuple(_remarks(root, splits, images, has_pairs=has_pairs)),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """The class folders of a part, or of all data."""
+class _SplitFolder:
+    """The class folders of a split, or of all data."""
 
     folder: Path
     classes: Sequence[ClassFolder]
@@ -74,15 +75,15 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Images:
-    """The images of a part that could be read; `broken` lists the others, path and reason."""
+    """The images of a split that could be read; `broken` lists the others, path and reason."""
 
     split: Split
     paths: Sequence[Path]
     broken: Sequence[str]
 
 
-def _find_parts(root: Path) -> dict[str, _Part]:
-    """The parts by name.
+def _find_split_folders(root: Path) -> dict[str, _SplitFolder]:
+    """The splits by name.
 
     Raises:
         RequestError: there are none, or the data are of a kind that is read otherwise.
@@ -93,46 +94,48 @@ def _find_parts(root: Path) -> dict[str, _Part]:
             named or f"no folder {root}; name one that has a folder of images per class with --data-root"
         )
     try:
-        folders = find_parts(root)
+        folders = find_split_folders(root)
     except RequestError as error:
         raise RequestError(known_layout(root, reader="folder") or str(error)) from error
     if folders == {"train": root} and (named := known_layout(root, reader="folder", only_like_classes=True)):
         raise RequestError(named)
-    return {name: _Part(folder=folder, classes=list_classes(folder)) for name, folder in folders.items()}
+    return {name: _SplitFolder(folder=folder, classes=list_classes(folder)) for name, folder in folders.items()}
 
 
-def _agreed_classes(root: Path, parts: Mapping[str, _Part]) -> tuple[str, ...]:
+def _agreed_classes(root: Path, splits: Mapping[str, _SplitFolder]) -> tuple[str, ...]:
     """The classes, or what the folder is known for where they are not as expected."""
     try:
-        return agreed_classes({name: (part.folder, part.classes) for name, part in parts.items()})
+        return agreed_classes({name: (split.folder, split.classes) for name, split in splits.items()})
     except RequestError as error:
-        has_classes = len(parts["train"].classes) >= 2
+        has_classes = len(splits["train"].classes) >= 2
         if named := known_layout(root, reader="folder", only_like_classes=has_classes):
             raise RequestError(named) from error
         known = None if has_classes else known_format(root)
         raise RequestError(f"{error}; {known}" if known else str(error)) from error
 
 
-def _read(part: _Part, classes: Sequence[str], size: int, *, skip_broken: bool) -> _Images:
+def _read(split: _SplitFolder, classes: Sequence[str], size: int, *, skip_broken: bool) -> _Images:
     number = {name: index for index, name in enumerate(classes)}
-    paths = [path for found in part.classes for path in found.images]
-    targets = torch.tensor([number[found.name] for found in part.classes for _ in found.images], dtype=torch.int64)
+    paths = [path for found in split.classes for path in found.images]
+    targets = torch.tensor([number[found.name] for found in split.classes for _ in found.images], dtype=torch.int64)
     decoded = read_images(paths, size, skip_broken=skip_broken)
     good = np.array([index not in decoded.broken for index in range(len(paths))])
-    _require_readable(part, targets[torch.from_numpy(~good)], targets[torch.from_numpy(good)], classes)
-    split = Split(images_NCHW=decoded.images_NCHW, targets_N=targets, is_on_disk=decoded.is_on_disk)
+    _require_readable(split, targets[torch.from_numpy(~good)], targets[torch.from_numpy(good)], classes)
+    whole = Split(images_NCHW=decoded.images_NCHW, targets_N=targets, is_on_disk=decoded.is_on_disk)
     return _Images(
-        split=split.subset(np.flatnonzero(good)) if decoded.broken else split,
+        split=whole.subset(np.flatnonzero(good)) if decoded.broken else whole,
         paths=[path for path, is_good in zip(paths, good, strict=True) if is_good],
         broken=[f"{paths[index]}: {reason}" for index, reason in sorted(decoded.broken.items())],
     )
 
 
-def _require_readable(part: _Part, broken: torch.Tensor, good: torch.Tensor, classes: Sequence[str]) -> None:
+def _require_readable(split: _SplitFolder, broken: torch.Tensor, good: torch.Tensor, classes: Sequence[str]) -> None:
     """Raise where all images of a class are broken."""
     if lost := sorted(set(broken.tolist()) - set(good.tolist())):
         names = ", ".join(classes[index] for index in lost)
-        raise RequestError(f"no image of {names} in {part.folder} can be read; mend the images or remove the folders")
+        raise RequestError(
+            f"no image of {names} in {split.folder} can be read; repair the images or remove the folders"
+        )
 
 
 def _divide(whole: Split, classes: Sequence[str], root: Path) -> tuple[Split, Split]:
@@ -153,17 +156,17 @@ def _divide(whole: Split, classes: Sequence[str], root: Path) -> tuple[Split, Sp
 
 
 def _remarks(
-    root: Path, parts: Mapping[str, _Part], images: Mapping[str, _Images], *, has_pairs: bool
+    root: Path, splits: Mapping[str, _SplitFolder], images: Mapping[str, _Images], *, has_pairs: bool
 ) -> Iterator[str]:
     """Yield remarks on what was understood or left out without being asked for."""
-    yield from _remarks_on_parts(root, parts)
-    yield from _remarks_on_copies(parts, images)
-    names = {part.folder.name for part in parts.values()} | ({PAIRS} if has_pairs else set())
+    yield from _remarks_on_splits(root, splits)
+    yield from _remarks_on_copies(splits, images)
+    names = {split.folder.name for split in splits.values()} | ({PAIRS} if has_pairs else set())
     skipped: Counter[str] = Counter()
-    for part in parts.values():
-        skipped += stray_files(part.folder, read={found.name for found in part.classes})
-        skipped += sum((found.skipped for found in part.classes), Counter())
-    if parts["train"].folder != root:
+    for split in splits.values():
+        skipped += stray_files(split.folder, read={found.name for found in split.classes})
+        skipped += sum((found.skipped for found in split.classes), Counter())
+    if splits["train"].folder != root:
         skipped += stray_files(root, read=names)
     broken = [text for read in images.values() for text in read.broken]
     kinds = [f"{num} {kind}" for kind, num in sorted(skipped.items(), key=lambda item: (-item[1], item[0]))]
@@ -172,24 +175,24 @@ def _remarks(
         yield f"{root}: not read: {', '.join(kinds)}"
 
 
-def _remarks_on_parts(root: Path, parts: Mapping[str, _Part]) -> Iterator[str]:
-    if "test" not in parts and parts["train"].folder != root:
-        yield f"{root} has {parts['train'].folder.name}/ alone: a fifth of each class is set aside for the test"
-    elif "test" in parts and parts["test"].folder.name.lower() in NAMES["validation"]:
-        yield f"{root} has no test/: {parts['test'].folder.name}/ is the test"
-    trained = [found.name for found in parts["train"].classes]
-    for part in [part for name, part in parts.items() if name != "train"]:
-        seen = {found.name for found in part.classes if found.images}
+def _remarks_on_splits(root: Path, splits: Mapping[str, _SplitFolder]) -> Iterator[str]:
+    if "test" not in splits and splits["train"].folder != root:
+        yield f"{root} has {splits['train'].folder.name}/ alone: a fifth of each class is set aside for the test"
+    elif "test" in splits and splits["test"].folder.name.lower() in NAMES["validation"]:
+        yield f"{root} has no test/: {splits['test'].folder.name}/ is the test"
+    trained = [found.name for found in splits["train"].classes]
+    for split in [split for name, split in splits.items() if name != "train"]:
+        seen = {found.name for found in split.classes if found.images}
         missing = [name for name in trained if name not in seen]
         if missing and len(missing) < len(trained):
-            yield f"{part.folder} has no images of {', '.join(missing)}"
+            yield f"{split.folder} has no images of {', '.join(missing)}"
 
 
-def _remarks_on_copies(parts: Mapping[str, _Part], images: Mapping[str, _Images]) -> Iterator[str]:
-    """Say how many pictures of a part are in another one too, to the byte."""
-    for one, other in combinations(parts, 2):
+def _remarks_on_copies(splits: Mapping[str, _SplitFolder], images: Mapping[str, _Images]) -> Iterator[str]:
+    """Say how many pictures of a split are in another one too, to the byte."""
+    for one, other in combinations(splits, 2):
         if num := num_shared(images[one].paths, images[other].paths):
             yield (
-                f"{parts[one].folder} and {parts[other].folder} share {num} pictures: what a network has seen judges "
+                f"{splits[one].folder} and {splits[other].folder} share {num} pictures: what a network has seen scores "
                 "it too well; remove them from one"
             )

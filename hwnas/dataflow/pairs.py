@@ -1,4 +1,4 @@
-"""The pairs of a folder's images that are to be compared, for tasks that are judged by pairs."""
+"""The pairs of a folder's images that are to be compared, for tasks that are scored by pairs."""
 
 from __future__ import annotations
 

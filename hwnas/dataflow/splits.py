@@ -10,7 +10,7 @@ import numpy as np
 from hwnas.dataflow.dataset import Dataset, Split
 
 TRAIN_PORTION = 0.8
-"""Share of the training images that train the supernet, where the data bring no others to judge it."""
+"""Share of the training images that train the supernet, where the data bring no others to score it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

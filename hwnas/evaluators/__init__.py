@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from hwnas.components import find
 from hwnas.config import TABULAR
 from hwnas.evaluators.inputs import EvaluatorInputs
-from hwnas.evaluators.judgement import Judgement
+from hwnas.evaluators.score import Score
 from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
 from hwnas.evaluators.tabular import load_tabular
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
-from hwnas.parts import find
 from hwnas.training.randomness import torch_rng
 from search_spaces import Architecture, SearchSpace
 
@@ -27,11 +27,11 @@ class Evaluator(Protocol):
 
 
 @runtime_checkable
-class PartwiseEvaluator(Evaluator, Protocol):
-    """Looks at images part by part, and need not go on to the last."""
+class ChunkwiseEvaluator(Evaluator, Protocol):
+    """Looks at images chunk by chunk, and need not go on to the last."""
 
-    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-        """Return a complete judgement, with the score of `score`, or one given up once it will not reach its rival."""
+    def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
+        """Return the complete score, of the value of `score`, or an estimate once it will not reach its baseline."""
         ...
 
 
@@ -99,7 +99,7 @@ __all__ = [
     "EVALUATORS",
     "Evaluator",
     "EvaluatorInputs",
-    "PartwiseEvaluator",
+    "ChunkwiseEvaluator",
     "make_evaluator",
     "supernet_evaluator",
     "tabular_evaluator",

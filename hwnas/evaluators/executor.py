@@ -11,31 +11,32 @@ from contextlib import contextmanager
 from typing import Any
 
 from hwnas.errors import RequestError, RunError
-from hwnas.evaluators import Evaluator, PartwiseEvaluator
-from hwnas.evaluators.judgement import Judge, Judgement
+from hwnas.evaluators import ChunkwiseEvaluator, Evaluator
+from hwnas.evaluators.score import Evaluate, Score
 from search_spaces import Architecture
 
 MAX_LOSSES = 3
 """Actors that may be lost over one architecture before it is taken to be the cause."""
 
 
-def in_this_process(evaluator: Evaluator) -> Judge:
-    """Return a judge that evaluates one architecture after the other in this process."""
-    return lambda architectures, rivals: (
-        _judged(evaluator, architecture, rival) for architecture, rival in zip(architectures, rivals, strict=True)
+def in_this_process(evaluator: Evaluator) -> Evaluate:
+    """Return a function that evaluates one architecture after the other in this process."""
+    return lambda architectures, baselines: (
+        _evaluated(evaluator, architecture, baseline)
+        for architecture, baseline in zip(architectures, baselines, strict=True)
     )
 
 
-def _judged(evaluator: Evaluator, architecture: Architecture, rival: Judgement | None) -> Judgement:
-    """Return an evaluator's judgement, by parts where the evaluator can."""
-    if isinstance(evaluator, PartwiseEvaluator):
-        return evaluator.judge(architecture, rival)
-    return Judgement(score=evaluator.score(architecture))
+def _evaluated(evaluator: Evaluator, architecture: Architecture, baseline: Score | None) -> Score:
+    """Return an evaluator's score, by chunks where the evaluator can."""
+    if isinstance(evaluator, ChunkwiseEvaluator):
+        return evaluator.evaluate(architecture, baseline)
+    return Score(value=evaluator.score(architecture))
 
 
 @contextmanager
-def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Judge]:
-    """Yield a judge that evaluates on actors of a Ray cluster, each with a replica of the evaluator and one thread.
+def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Evaluate]:
+    """Yield a function that evaluates on actors of a Ray cluster, each with a replica of the evaluator and one thread.
 
     The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
     Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on
@@ -61,7 +62,7 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
     try:
-        yield _Pool(ray, evaluator, num_actors).judge
+        yield _Pool(ray, evaluator, num_actors).evaluate
     finally:
         if not was_running:
             ray.shutdown()
@@ -87,8 +88,8 @@ class _Replica:
         torch.set_num_threads(1)  # sums depend on the number of threads
         self._evaluator = evaluator
 
-    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-        return _judged(self._evaluator, architecture, rival)
+    def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
+        return _evaluated(self._evaluator, architecture, baseline)
 
 
 class _Pool:
@@ -101,17 +102,17 @@ class _Pool:
     def _new_actor(self) -> Any:
         return self._actor_class.remote(self._evaluator)
 
-    def judge(self, architectures: Sequence[Architecture], rivals: Sequence[Judgement | None]) -> Iterator[Judgement]:
+    def evaluate(self, architectures: Sequence[Architecture], baselines: Sequence[Score | None]) -> Iterator[Score]:
         waiting = list(range(len(architectures)))
         idle = list(range(len(self.actors)))
         running: dict[Any, tuple[int, int]] = {}  # reference to position and actor
-        done: dict[int, Judgement] = {}
+        done: dict[int, Score] = {}
         losses = [0] * len(architectures)
         for position in range(len(architectures)):
             while position not in done:
                 while waiting and idle:
                     actor, job = idle.pop(), waiting.pop(0)
-                    running[self.actors[actor].judge.remote(architectures[job], rivals[job])] = (job, actor)
+                    running[self.actors[actor].evaluate.remote(architectures[job], baselines[job])] = (job, actor)
                 (ready, *_), _ = self._ray.wait(list(running), num_returns=1)
                 job, actor = running.pop(ready)
                 try:

@@ -10,21 +10,21 @@ from torch import nn
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
-from hwnas.evaluators.judgement import Judgement, given_up
+from hwnas.evaluators.score import Score, stopped_early
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
-MAX_PARTS = 32
-"""The number of parts of the validation images, about; at each of them a subnet may be given up."""
+MAX_CHUNKS = 32
+"""The number of chunks of the validation images, about; at each of them the evaluation of a subnet may stop."""
 
-PART_DIGITS = 6
+CHUNK_DIGITS = 6
 
 
 class SupernetEvaluator:
     """Scores architectures on held-out images, each with BatchNorm statistics of its own.
 
     The statistics a supernet gathers mix all paths; each subnet is given fresh ones from a few training batches before
-    it is judged (Guo et al. 2020, section 3.3; Yu and Huang 2019). A score depends on the weights alone, not on what
+    it is evaluated (Guo et al. 2020, section 3.3; Yu and Huang 2019). A score depends on the weights alone, not on what
     was evaluated before, and the supernet stays as it is.
 
     Args:
@@ -49,25 +49,25 @@ class SupernetEvaluator:
         """Return the metric that the agent ranks subnets by, on the validation batches."""
         return self._ranking(self.metrics(architecture))
 
-    def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-        """The same, or an estimate as soon as the subnet is certain not to reach its rival.
+    def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
+        """Return the same, or an estimate as soon as the subnet is certain not to reach its baseline.
 
-        Only for agents that judge every image alone (`judges_images_alone`) is anything given up.
+        Only where the metrics of some images estimate those of all (`scores_images_alone`).
         """
-        if not self._agent.judges_images_alone:
-            return Judgement(score=self.score(architecture))
+        if not self._agent.scores_images_alone:
+            return Score(value=self.score(architecture))
         subnet = self._recalibrated(architecture)
         outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
-        parts: tuple[float, ...] = ()
-        size = max(1, len(self._validation) // MAX_PARTS)
+        chunks: tuple[float, ...] = ()
+        size = max(1, len(self._validation) // MAX_CHUNKS)
         for start in range(0, len(self._validation), size):
             with torch.inference_mode():
-                part = [(subnet(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
-            outputs += part
-            parts += (round(self._ranking(self._agent.metrics(_as_it_is, part)), PART_DIGITS),)
-            if rival and (judgement := given_up(parts, rival)):
-                return judgement
-        return Judgement(score=self._ranking(self._agent.metrics(_as_it_is, outputs)), parts=parts)
+                chunk = [(subnet(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
+            outputs += chunk
+            chunks += (round(self._ranking(self._agent.metrics(_as_it_is, chunk)), CHUNK_DIGITS),)
+            if baseline and (score := stopped_early(chunks, baseline)):
+                return score
+        return Score(value=self._ranking(self._agent.metrics(_as_it_is, outputs)), chunks=chunks)
 
     def metrics(self, architecture: Architecture) -> Mapping[str, float]:
         """All of the agent's metrics of the subnet."""

@@ -42,7 +42,7 @@ class TabularBenchmark:
 
     Attributes:
         space: at 32 px with 10 classes.
-        validation, test: [num_architectures] accuracies in percent; what search may see, and what it is judged by.
+        validation, test: [num_architectures] accuracies in percent; what search may see, and what it is scored by.
         costs: by name, [num_architectures].
     """
 

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from hwnas.artifacts import DeployedModel, Deployment, Quantized, Summary
 from hwnas.errors import RequestError, RunError
-from hwnas.export.judging import test_batches
+from hwnas.export.accuracy import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
 from hwnas.stages.setup import Setup

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
-from hwnas.export.judging import UnjudgedError, accuracy
+from hwnas.export.accuracy import NoAccuracyError, accuracy
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
 from onnx_models.binding import BoundModel, Sizes, bind
@@ -128,9 +128,9 @@ def _require_sizes(model: onnx.ModelProto) -> None:
 
 
 def _accuracy(model: BoundModel, output: str | None, dataset: Dataset, missing: dict[str, str]) -> float | None:
-    # A model with one output is judged by it, whatever those of the others are called.
+    # A model with one output is scored by it, whatever those of the others are called.
     try:
         return accuracy(model.fixed, None if len(model.outputs) == 1 else output, dataset)
-    except UnjudgedError as error:
+    except NoAccuracyError as error:
         missing["accuracy"] = str(error)
         return None

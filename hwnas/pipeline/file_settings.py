@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.config import TABULAR, RunConfig
 from search_spaces.yaml_space import is_yaml_space
 
-PART_SETTINGS = (
+COMPONENT_SETTINGS = (
     "space.name",
     "data.name",
     "task",
@@ -28,7 +28,7 @@ PATH_SETTINGS = ("data.root", "lut", "devices")
 
 def file_named(config: RunConfig, name: str) -> Path | None:
     """Return the file that a setting names, if it names one."""
-    if name not in (*PART_SETTINGS, *PATH_SETTINGS):
+    if name not in (*COMPONENT_SETTINGS, *PATH_SETTINGS):
         return None
     value = _setting(config, name)
     return file_of(value) if isinstance(value, str) else value
@@ -64,7 +64,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     for name in PATH_SETTINGS:
         if (path := _setting(config, name)) is not None:
             changes[name] = path.absolute()
-    for name in PART_SETTINGS:
+    for name in COMPONENT_SETTINGS:
         reference = _setting(config, name)
         before, path, behind = _parts(reference or "")
         if path is not None:
@@ -79,7 +79,7 @@ def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
     one, other = _setting(begun, name), _setting(now, name)
     if name in PATH_SETTINGS:
         return one is not None and other is not None
-    if name not in PART_SETTINGS or one is None or other is None:
+    if name not in COMPONENT_SETTINGS or one is None or other is None:
         return False
     (before, path, behind), (other_before, other_path, other_behind) = _parts(one), _parts(other)
     return None not in (path, other_path) and (before, behind) == (other_before, other_behind)

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from hwnas.artifacts import REFERENCES
+from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.constraint import HardLimits
 from hwnas.dataflow import Batches, Split
 from hwnas.errors import RequestError, RunError
-from hwnas.parts import find
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from hwnas.stages.setup import ROUNDS

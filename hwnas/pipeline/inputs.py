@@ -14,13 +14,13 @@ from pydantic.dataclasses import dataclass
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
-from hwnas.pipeline.file_settings import PART_SETTINGS, file_named
+from hwnas.pipeline.file_settings import COMPONENT_SETTINGS, file_named
 from hwnas.records import STRICT, read_record
 from safe_files import sha256_of, write_text
 from search_spaces import SpaceSpec
 
 NUM_LOOKED_AT = 1000
-"""Images of each part that are looked at to recognise data."""
+"""Images of each split that are looked at to recognise data."""
 
 SAME_BRIGHTNESS = 1.0
 """Tolerated difference in brightness, of 255: other versions of Pillow decode and resize images a bit differently."""
@@ -31,9 +31,9 @@ class Fingerprint:
     """The facts that data are recognised by.
 
     Attributes:
-        num_images: by part.
+        num_images: by split.
         labels_sha256: of the classes' names and of every image's class.
-        brightness: mean of some images, by part.
+        brightness: mean of some images, by split.
     """
 
     num_images: dict[str, int]
@@ -45,11 +45,13 @@ class Fingerprint:
         return (
             self.num_images == other.num_images
             and self.labels_sha256 == other.labels_sha256
-            and all(abs(self.brightness[part] - other.brightness[part]) <= SAME_BRIGHTNESS for part in self.num_images)
+            and all(
+                abs(self.brightness[split] - other.brightness[split]) <= SAME_BRIGHTNESS for split in self.num_images
+            )
         )
 
     def __str__(self) -> str:
-        return ", ".join(f"{num:,} images to {part}" for part, num in self.num_images.items())
+        return ", ".join(f"{num:,} images to {split}" for split, num in self.num_images.items())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -142,20 +144,20 @@ def write_inputs(inputs: Inputs, path: Path) -> None:
 
 def fingerprint_of(dataset: Dataset) -> Fingerprint:
     """Return what data are recognised by, wherever they lie and whatever version decodes them."""
-    parts = {"train": dataset.train, "validate": dataset.validation, "test": dataset.test}
+    splits = {"train": dataset.train, "validate": dataset.validation, "test": dataset.test}
     digest = hashlib.sha256(json.dumps(dataset.classes).encode())
     num_images, brightness = {}, {}
-    for name, split in parts.items():
+    for name, split in splits.items():
         if split is not None:
             digest.update(split.targets_N.numpy().tobytes())
             num_images[name] = len(split)
             chosen = split.subset(np.linspace(0, len(split) - 1, min(len(split), NUM_LOOKED_AT)).astype(np.int64))
-            total = sum(float(images.double().sum()) for images, _ in chosen.parts(100))
+            total = sum(float(images.double().sum()) for images, _ in chosen.chunks(100))
             brightness[name] = total / (len(chosen) * chosen.images_NCHW[0].numel())
     return Fingerprint(num_images=num_images, labels_sha256=digest.hexdigest(), brightness=brightness)
 
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """Return the SHA-256 of the files that settings name, by setting; files that are not there are left out."""
-    named = {name: file_named(config, name) for name in (*PART_SETTINGS, "lut", "devices")}
+    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices")}
     return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwnas.artifacts import REFERENCES, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.components import find
 from hwnas.constraint import HardLimits
 from hwnas.errors import RunError
 from hwnas.evaluators import Evaluator, make_evaluator
-from hwnas.parts import find
 from hwnas.pipeline.run import Run
 from hwnas.records import MAKE_AGAIN
 from hwnas.search import SearchAgent

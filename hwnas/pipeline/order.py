@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 
 from hwnas.artifacts import Exported, FoundNetwork, RetrainedNetwork, Summary, TrainedSupernet
+from hwnas.components import find
 from hwnas.config import TABULAR
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import tabular_evaluator
-from hwnas.parts import find
 from hwnas.pipeline.forecast import foretell
 from hwnas.pipeline.latency import prepare_latency
 from hwnas.pipeline.networks import (

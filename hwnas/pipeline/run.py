@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.agents import TrainingAgent
+from hwnas.components import find
 from hwnas.config import RunConfig, config_as_yaml, differing_settings, load_config
 from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
-from hwnas.parts import find
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.progress import Reporter
@@ -268,7 +268,7 @@ class Run:
 
     @property
     def needs_supernet(self) -> bool:
-        """Whether the search judges by the supernet's weights, or reads what it learnt."""
+        """Whether the search scores by the supernet's weights, or reads what it learnt."""
         config = self.config
         agent: type[SearchAgent] = find("search-agent", config.search.agent)
         needed_later = config.retrain.inherit or config.retrain.distillation > 0
@@ -303,7 +303,7 @@ class Run:
         )
 
     def evaluator_inputs(self, supernet: Supernet) -> EvaluatorInputs:
-        """Return what evaluators may judge by."""
+        """Return what evaluators may use."""
         config = self.config
         return EvaluatorInputs(
             space=self.space,

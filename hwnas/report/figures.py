@@ -234,10 +234,10 @@ def _blocks(facts: Facts) -> Picture | None:
 def _curves(facts: Facts) -> Picture | None:
     if not facts.curves:
         return None
-    judged = {name: rows for name, rows in facts.curves.items() if any(row.score is not None for row in rows)}
+    scored = {name: rows for name, rows in facts.curves.items() if any(row.score is not None for row in rows)}
     text = "Loss by epoch, of the supernet and of the networks trained on their own."
     layout = _axes("epoch", "loss")
-    if judged:
+    if scored:
         text += " Dotted: the score on the images set aside to choose the best epoch."
         layout["yaxis2"] = {"title": {"text": "score, %"}, "overlaying": "y", "side": "right", "showgrid": False}
         layout["yaxis2"] |= {"automargin": True, "tickformat": ".3~g"}
@@ -254,7 +254,7 @@ def _curves(facts: Facts) -> Picture | None:
             line={"color": colours[name], "dash": "dot"},
             yaxis="y2",
         )
-        for name, rows in judged.items()
+        for name, rows in scored.items()
     ]
     return Picture(
         name="curves",

@@ -13,7 +13,7 @@ from safe_files import replacing_folder
 def write_events(facts: Facts, target: Path) -> None:
     """Write everything that a run has by now into a folder, in place of what was there.
 
-    Each training has a folder of its own with loss, learning rate, images per second and, where it was judged, score by
+    Each training has a folder of its own with loss, learning rate, images per second and, where it was scored, score by
     epoch; `search` has score, best score and predicted latency by evaluation.
     """
     with replacing_folder(target) as draft:

@@ -21,7 +21,7 @@ NUM_ATTEMPTS = 200
 class DifferentiableAgent(SearchAgent):
     """Proposes by the choice probabilities that the supernet holds: the most likely feasible one first, then samples.
 
-    Without a supernet all choices are equally likely. The most likely architecture is mended where it breaks the
+    Without a supernet all choices are equally likely. The most likely architecture is repaired where it breaks the
     constraint: changes that lose the least likelihood per cost saved, until it does not.
 
     Raises:
@@ -65,7 +65,7 @@ class DifferentiableAgent(SearchAgent):
 def most_likely_feasible(
     log_probabilities: Sequence[NDArray[np.float64]], constraint: Constraint
 ) -> Architecture | None:
-    """The likeliest architecture of independent choices, mended where it breaks the constraint.
+    """The likeliest architecture of independent choices, repaired where it breaks the constraint.
 
     One after the other the change that loses the least likelihood per cost saved is made; None where no change saves.
 

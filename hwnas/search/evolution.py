@@ -10,7 +10,7 @@ from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
-NUM_FOUNDERS = 20
+NUM_INITIAL = 20
 NUM_PARENTS = 10
 MUTATION_RATE = 0.1
 """Chance of each decision to be drawn again, as in Guo et al. 2020; at least one always is."""
@@ -35,7 +35,7 @@ class EvolutionAgent(SearchAgent):
         self._num_told = 0
 
     def ask(self, num: int) -> list[Architecture]:
-        """Founders first, then children; fewer once unseen feasible architectures cannot be found."""
+        """The initial design, then children; fewer once unseen feasible architectures cannot be found."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -45,8 +45,8 @@ class EvolutionAgent(SearchAgent):
         self._parents = sorted(pool, key=lambda e: -e.score)[:NUM_PARENTS]
 
     def _next(self, num_found: int) -> Architecture | None:
-        is_founding = not self._parents or self._num_told + num_found < NUM_FOUNDERS
-        return None if is_founding else self._child()
+        is_initial = not self._parents or self._num_told + num_found < NUM_INITIAL
+        return None if is_initial else self._child()
 
     def _child(self) -> Architecture | None:
         makers: dict[str, Callable[[], Architecture]] = {"mutation": self._mutant, "crossing": self._crossing}

@@ -18,11 +18,11 @@ from hwnas.search.sampling import FeasibleSampler
 from hwnas.surrogate import AdditiveCosts
 from search_spaces import Architecture, SearchSpace
 
-NUM_FOUNDERS = 30
+NUM_INITIAL = 30
 """Random architectures, spread over what they cost, before the generator is trained."""
 
 POOL = 2000
-"""Random feasible architectures that the founders are chosen from."""
+"""Random feasible architectures that the initial design is chosen from."""
 
 NUM_STEPS, NUM_BUDGETS, LEARNING_RATE = 500, 32, 0.02
 """Settings of a training: steps, budgets per step, and Adam's learning rate."""
@@ -150,9 +150,9 @@ class ArchitectureGenerator:
 class GeneratorAgent(SearchAgent):
     """Trains an architecture generator on what it evaluated, and proposes what it emits.
 
-    Founders are spread over all costs below the constraint. From then on the generator is trained anew for every
-    generation: half of the proposals are for the constraint itself, the other half for smaller budgets, so that it
-    learns about those too. `emit` then answers any smaller budget without an evaluation.
+    The initial design is spread over all costs below the constraint. From then on the generator is trained anew for
+    every generation: half of the proposals are for the constraint itself, the other half for smaller budgets, so
+    that it learns about those too. `emit` then answers any smaller budget without an evaluation.
     """
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
@@ -168,9 +168,9 @@ class GeneratorAgent(SearchAgent):
             self._limits = constraint
 
     def ask(self, num: int) -> list[Architecture]:
-        """Founders, then what the generator emits; random feasible ones where it has nothing new."""
-        if self._generator is None or len(self._told) < NUM_FOUNDERS:
-            return self._founders(num)
+        """The initial design, then what the generator emits; random feasible ones where it has nothing new."""
+        if self._generator is None or len(self._told) < NUM_INITIAL:
+            return self._initial_design(num)
         self._train()
         found: list[Architecture] = []
         for ratios in self._generator.random_budgets(num // 2).tolist():
@@ -211,7 +211,7 @@ class GeneratorAgent(SearchAgent):
         self._process.fit(rows, values)
         self._generator.train(self._process.condition(rows, values))
 
-    def _founders(self, num: int) -> list[Architecture]:
+    def _initial_design(self, num: int) -> list[Architecture]:
         """Return those of many random architectures whose costs are nearest to ones drawn evenly over their range."""
         if self._generator is None:
             return self._sampler.fill(num, lambda _: None)
@@ -221,7 +221,7 @@ class GeneratorAgent(SearchAgent):
         shares = self._limits.worst_share(pool)
         wanted = self._rng.uniform(shares.min(), shares.max(), size=num)
         nearest = np.abs(shares[None, :] - wanted[:, None]).argmin(axis=1)
-        found = self._unseen([tuple(int(c) for c in pool[i]) for i in nearest], num, "founder")
+        found = self._unseen([tuple(int(c) for c in pool[i]) for i in nearest], num, "initial design")
         return found + self._sampler.fill(num - len(found), lambda _: None)
 
     def _scaled(self, ratios: Sequence[float]) -> HardLimits:

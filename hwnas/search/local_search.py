@@ -10,7 +10,7 @@ from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
-NUM_FOUNDERS = 10
+NUM_INITIAL = 10
 
 
 class LocalSearchAgent(SearchAgent):
@@ -31,7 +31,7 @@ class LocalSearchAgent(SearchAgent):
         self._neighbours: Iterator[Architecture] = iter(())
 
     def ask(self, num: int) -> list[Architecture]:
-        """Founders at random, then neighbours; random ones once there are no more."""
+        """An initial design at random, then neighbours; random ones once there are no more."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -42,7 +42,7 @@ class LocalSearchAgent(SearchAgent):
             self._move_to(best)
 
     def _next(self, num_found: int) -> Architecture | None:
-        return None if len(self._told) + num_found < NUM_FOUNDERS else self._neighbour()
+        return None if len(self._told) + num_found < NUM_INITIAL else self._neighbour()
 
     def _neighbour(self) -> Architecture | None:
         while True:

@@ -33,7 +33,7 @@ class Nsga2Agent(SearchAgent):
         self._num_told = 0
 
     def ask(self, num: int) -> list[Architecture]:
-        """Founders at random, then children of tournaments' winners."""
+        """An initial design at random, then children of tournaments' winners."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -46,8 +46,8 @@ class Nsga2Agent(SearchAgent):
         self._ranks, self._crowding = ranks[order], crowding[order]
 
     def _next(self, num_found: int) -> Architecture | None:
-        is_founding = self._num_told + num_found < POPULATION
-        child = None if is_founding else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
+        is_initial = self._num_told + num_found < POPULATION
+        child = None if is_initial else self._sampler.first_unseen(self._child, NUM_ATTEMPTS)
         if child is not None:
             self.reasons[child] = "child of the front"
         return child

@@ -15,7 +15,7 @@ from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
 
-NUM_FOUNDERS = 12
+NUM_INITIAL = 12
 """Random architectures before the predictor is asked."""
 
 NUM_RANDOM, NUM_PARENTS, NUM_CHANGED = 500, 20, 75
@@ -59,10 +59,10 @@ class PredictorAgent(SearchAgent):
         self._num_fitted = 0
 
     def ask(self, num: int) -> list[Architecture]:
-        """Founders at random, then what the predictor promises most of; random ones where it knows no candidate."""
-        num_founders = min(num, max(0, NUM_FOUNDERS - len(self._told)))
-        found = self._sampler.fill(num_founders, lambda _: None)
-        if len(found) == num_founders < num:
+        """Return a random initial design, then what the predictor expects most of; random ones where it knows none."""
+        num_initial = min(num, max(0, NUM_INITIAL - len(self._told)))
+        found = self._sampler.fill(num_initial, lambda _: None)
+        if len(found) == num_initial < num:
             found += self._promising(num - len(found))
         return found + self._sampler.fill(num - len(found), lambda _: None)
 

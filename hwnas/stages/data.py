@@ -47,7 +47,7 @@ def prepare_data(
 
 
 def require_no_portions(dataset: Dataset, config: DataConfig, retrain_portion: float | None) -> None:
-    """Raise RequestError where parts of the training images should judge, and the data bring others that do."""
+    """Raise RequestError where some training images should score networks, and the data bring others that do."""
     portions = {"data.train_portion": config.train_portion, "retrain.validation_portion": retrain_portion}
     given = [name for name, portion in portions.items() if portion is not None]
     if given and dataset.validation is not None:

@@ -80,7 +80,7 @@ def _retrain(
         seed=setup.seed,
         settings="retrain",
         reporter=setup.reporter,
-        judge=_scorer(module, task, inputs.splits.retrain_validation, config),
+        scorer=_scorer(module, task, inputs.splits.retrain_validation, config),
     ).fit()
     epoch = best_epoch(records)
     assert epoch is not None

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from hwnas.artifacts import FoundNetwork, SearchOutcome
+from hwnas.components import find
 from hwnas.config import SearchConfig
 from hwnas.constraint import HardLimits
 from hwnas.errors import RunError
 from hwnas.evaluators import Evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
-from hwnas.evaluators.judgement import Judge, Judgement
+from hwnas.evaluators.score import Evaluate, Score
 from hwnas.measured import Measured
-from hwnas.parts import find
 from hwnas.progress import Task
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.run_folder import WINNER
@@ -55,47 +55,45 @@ def find_networks(
         on_ray(evaluator, config.actors, config.ray_address)
         if config.executor == "ray"
         else nullcontext(in_this_process(evaluator))
-    ) as judge:
-        return _find_by(selection, config, _Remembering(judge), known_to_agents)
+    ) as evaluate:
+        return _find_by(selection, config, _Remembering(evaluate), known_to_agents)
 
 
 class _Remembering:
     """Searches of several budgets share what they evaluate to the end."""
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._known: dict[Architecture, Judgement] = {}
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._known: dict[Architecture, Score] = {}
 
-    def __call__(
-        self, architectures: Sequence[Architecture], rivals: Sequence[Judgement | None]
-    ) -> Iterator[Judgement]:
-        new = {a: r for a, r in zip(architectures, rivals, strict=True) if a not in self._known}
-        fresh = self._judge(list(new), list(new.values()))
+    def __call__(self, architectures: Sequence[Architecture], baselines: Sequence[Score | None]) -> Iterator[Score]:
+        new = {a: r for a, r in zip(architectures, baselines, strict=True) if a not in self._known}
+        fresh = self._evaluate(list(new), list(new.values()))
         for architecture in architectures:
-            judgement = self._known.get(architecture) or next(fresh)
-            if judgement.is_complete:
-                self._known[architecture] = judgement
-            yield judgement
+            score = self._known.get(architecture) or next(fresh)
+            if score.is_complete:
+                self._known[architecture] = score
+            yield score
 
     def scores(self, architectures: Sequence[Architecture]) -> list[float]:
         """Return the scores by all images."""
-        return [j.score for j in self(architectures, [None] * len(architectures))]
+        return [s.value for s in self(architectures, [None] * len(architectures))]
 
 
 def _find_by(
-    selection: Selection, config: SearchConfig, judge: _Remembering, known_to_agents: Mapping[str, object]
+    selection: Selection, config: SearchConfig, evaluate: _Remembering, known_to_agents: Mapping[str, object]
 ) -> SearchOutcome:
     latency, setup = selection.latency, selection.setup
     budgets = {WINNER: latency.max_ms, **winner_names(latency.more_ms)}
     history: dict[Architecture, Evaluation] = {}
     for name, max_ms in budgets.items():
-        result = _search(selection, config, judge, known_to_agents, name, max_ms, known=tuple(history.values()))
+        result = _search(selection, config, evaluate, known_to_agents, name, max_ms, known=tuple(history.values()))
         history |= {e.architecture: e for e in result.history}
     finalists = {name: selection.finalists(name, max_ms) for name, max_ms in budgets.items()}
-    winners = {name: _winner(selection, finalists[name], max_ms, judge) for name, max_ms in budgets.items()}
+    winners = {name: _winner(selection, finalists[name], max_ms, evaluate) for name, max_ms in budgets.items()}
     networks = {name: (architecture, budgets[name]) for name, (architecture, _) in winners.items()}
     networks |= _references(selection, slow_down=finalists[WINNER].slow_down)
-    scores = dict(zip(networks, judge.scores([a for a, _ in networks.values()]), strict=True))
+    scores = dict(zip(networks, evaluate.scores([a for a, _ in networks.values()]), strict=True))
     costs = GraphCosts(setup.space)
     found = {
         name: described(a, costs, scores[name], latency, max_ms, finalist=winners[name][1] if name in winners else None)
@@ -119,7 +117,7 @@ def _references(selection: Selection, *, slow_down: float) -> dict[str, tuple[Ar
 
 
 def _winner(
-    selection: Selection, finalists: Finalists, max_ms: float, judge: _Remembering
+    selection: Selection, finalists: Finalists, max_ms: float, evaluate: _Remembering
 ) -> tuple[Architecture, Measured | None]:
     """Return the best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
 
@@ -133,7 +131,7 @@ def _winner(
     fastest = selection.setup.space.canonical(fastest)
     limits = selection.limits(max_ms)
     if limits.is_met(fastest) and all(f.architecture != fastest for f in finalists.measured):
-        (score,) = judge.scores([fastest])
+        (score,) = evaluate.scores([fastest])
         finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
         if winner := finalists.best():
             return winner.architecture, winner.measured
@@ -157,7 +155,7 @@ def _by_latency(evaluation: Evaluation) -> Evaluation:
 def _search(
     selection: Selection,
     config: SearchConfig,
-    judge: Judge,
+    evaluate: Evaluate,
     known_to_agents: Mapping[str, object],
     name: str,
     max_ms: float,
@@ -175,12 +173,12 @@ def _search(
     with setup.reporter.task(place, config.evaluations) as task:
         return run_search(
             agent,
-            judge,
+            evaluate,
             limits.costs,
             history_path=history,
             num_evaluations=config.evaluations,
             generation_size=config.generation,
-            give_up_below=config.finalists if config.early_stopping else None,
+            stop_below=config.finalists if config.early_stopping else None,
             on_evaluation=_show_best(task),
         )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from hwnas.artifacts import TrainedSupernet
+from hwnas.components import find
 from hwnas.config import SupernetConfig
 from hwnas.constraint import HardLimits
 from hwnas.dataflow import Split
-from hwnas.parts import find
 from hwnas.progress import Reporter
 from hwnas.training import Trainer, TrainingStrategy
 from hwnas.training.group import ALONE, Group

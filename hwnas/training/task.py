@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from hwnas.agents import TrainingAgent
+from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split
-from hwnas.parts import find
 from hwnas.training.randomness import seed_torch
 
 
@@ -48,7 +48,7 @@ class LearningTask:
     def test_agent(self) -> TrainingAgent:
         """The training agent for scores on the test images, by the pairs that the data name where they do."""
         agent, pairs = self.agent, self.dataset.test_pairs
-        return agent if pairs is None else agent.judging_pairs(pairs)
+        return agent if pairs is None else agent.for_pairs(pairs)
 
     def batches(self, split: Split, batch_size: int) -> Batches:
         """Return batches of a split of the data."""

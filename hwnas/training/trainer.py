@@ -28,7 +28,7 @@ from hwnas.training.weight_average import WeightAverage
 Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]
 """Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
 
-Judge = Callable[[], float]
+Scorer = Callable[[], float]
 """A function that scores the module, in evaluation mode by then, on images not trained on; draws no random numbers."""
 
 SAVING_SHARE = 0.1
@@ -59,7 +59,7 @@ class Trainer:
         name: of the work, for progress and for the generators.
         settings: where the configuration has those of this training: "supernet" or "retrain".
         group: processes that train together: each takes its share of every batch; the first one writes.
-        judge: asked after every epoch, of the averaged weights where there are any; the module ends with the weights
+        scorer: asked after every epoch, of the averaged weights where there are any; the module ends with the weights
             of the best epoch, the first of equals. The checkpoint holds those and the last ones.
     """
 
@@ -73,12 +73,12 @@ class Trainer:
     settings: str = "supernet"
     reporter: Reporter = field(default_factory=Reporter)
     group: Group = ALONE
-    judge: Judge | None = None
+    scorer: Scorer | None = None
 
     def fit(self) -> list[EpochRecord]:
         """Train what is left to be trained; the module then has its final (averaged, where asked for) weights.
 
-        Without a judge those are the last epoch's, else the best one's.
+        Without a scorer those are the last epoch's, else the best one's.
 
         Raises:
             DivergedError: a loss, weight or statistic is no longer finite; the checkpoint before that is kept.
@@ -97,7 +97,7 @@ class Trainer:
                 for epoch in range(len(records), self.config.epochs):
                     record = self._epoch(epoch, optimizer, average, task)
                     self._require_finite(record, num_kept)
-                    records.append(self._judged(record, best_epoch(records), average, best))
+                    records.append(self._scored(record, best_epoch(records), average, best))
                     started = time.monotonic()
                     if started >= next_save or len(records) == self.config.epochs:
                         self._save(optimizer, average, best, records)
@@ -157,7 +157,7 @@ class Trainer:
             mark(self.checkpoint, error)
             raise error
 
-    def _judged(
+    def _scored(
         self,
         record: EpochRecord,
         best_before: EpochRecord | None,
@@ -165,11 +165,11 @@ class Trainer:
         best: dict[str, torch.Tensor],
     ) -> EpochRecord:
         """Return the epoch with its score; keep its weights where it is better than those before."""
-        if self.judge is None:
+        if self.scorer is None:
             return record
         with average.applied() if average else nullcontext():
             self.module.eval()
-            score = self.judge()
+            score = self.scorer()
             if best_before is None or score > (best_before.score or 0.0):
                 best |= {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         return replace(record, score=score)

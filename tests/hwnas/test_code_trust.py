@@ -1,4 +1,4 @@
-"""Names of code: only parts of the kind are called, and only code that the user named is run."""
+"""Names of code: only components of the kind are called, and only code that the user named is run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from command_line import run_cli
 from samples import synthetic_table
 
 import hwnas.pipeline.order  # noqa: F401 - what is replaced below must not be what it imports
+from hwnas.components import CONTRACTS, find
 from hwnas.errors import RequestError
 from hwnas.generate import generate
-from hwnas.parts import CONTRACTS, find
 from lut import save_table
 from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
@@ -48,11 +48,11 @@ NO_PARTS = (
     "numpy:array",
     "safe_files:write_text",
     "hwnas.cli:main",
-    "hwnas.parts:KINDS",
+    "hwnas.components:KINDS",
     "hwnas.search.agent:SearchAgent",
     "search_spaces.block:Block",
 )
-"""Things that are there and are no part of any kind."""
+"""Things that are there and are no component of any kind."""
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ class Agent:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of things that are no parts, with a trace of having been run, in the current folder."""
+    """A file of things that are no components, with a trace of having been run, in the current folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "mine.py"
     path.write_text(MINE)

@@ -1,4 +1,4 @@
-"""`hwnas compare` with models as people have them: measured all the same, and judged rightly or not at all."""
+"""`hwnas compare` with models as people have them: measured all the same, and scored rightly or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx import TensorProto as Kind
 from onnx import helper
 from small_models import save_chain, save_classifier, save_graph, value
 
-from hwnas.export.judging import UnjudgedError, predicted_classes
+from hwnas.export.accuracy import NoAccuracyError, predicted_classes
 
 FAST = ("--rounds", 2, "--quiet", "--json")
 ON_DIGITS = ("--data", "digits", *FAST)
@@ -75,7 +75,7 @@ def _tail(node: onnx.NodeProto, shape: list[int | str | None]) -> tuple[list[onn
 
 
 @pytest.mark.parametrize("num_classes", [7, 1000])
-def test_other_classes_are_measured_and_not_judged(num_classes: int, tmp_path: Path) -> None:
+def test_other_classes_are_measured_and_not_scored(num_classes: int, tmp_path: Path) -> None:
     scores = save_classifier(tmp_path / "s.onnx", *_tail(IDENTITY, ["N", num_classes]), num_classes=num_classes)
     (row,) = compared(scores, *ON_DIGITS)
     assert row["missing"]["accuracy"] == f"it gives {num_classes} outputs for each image, the data have 10 classes"
@@ -87,7 +87,7 @@ def test_other_classes_are_measured_and_not_judged(num_classes: int, tmp_path: P
         assert "it tells class" in compared(classes, *ON_DIGITS)[0]["missing"]["accuracy"]
 
 
-def test_outputs_that_are_no_classes_are_measured_and_not_judged(tmp_path: Path) -> None:
+def test_outputs_that_are_no_classes_are_measured_and_not_scored(tmp_path: Path) -> None:
     text_tail = [ARG_MAX, helper.make_node("LabelEncoder", ["y"], ["z"], domain="ai.onnx.ml")]
     text_tail[1].attribute.extend(
         [
@@ -137,7 +137,7 @@ def test_words_are_numbered_within_any_vocabulary(tmp_path: Path) -> None:
     assert row["bound"] == {"batch": 1, "sequence": 12} and row["input"] == "int64 1x12"
 
 
-def test_several_inputs_and_outputs_are_measured_and_one_output_judged(tmp_path: Path) -> None:
+def test_several_inputs_and_outputs_are_measured_and_one_output_scored(tmp_path: Path) -> None:
     both = [helper.make_node("Add", ["a", "b"], ["y"])]
     two = save_graph(tmp_path / "two.onnx", both, [value("a", [1, 4]), value("b", [4])], [value("y", [1, 4])])
     path = save_classifier(tmp_path / "heads.onnx", [IDENTITY], value("y", ["N", 10]))
@@ -148,8 +148,8 @@ def test_several_inputs_and_outputs_are_measured_and_one_output_judged(tmp_path:
     assert "it has 1 inputs and 2 outputs (y, flat)" in heads["missing"]["accuracy"]
     assert "it has 2 inputs and 1 outputs" in sums["missing"]["accuracy"]
     assert sums["input"] == "a: float 1x4, b: float 4"
-    (judged,) = compared(path, *ON_DIGITS, "--output", "y")
-    assert 0 <= judged["accuracy"] <= 1
+    (scored,) = compared(path, *ON_DIGITS, "--output", "y")
+    assert 0 <= scored["accuracy"] <= 1
     assert "64 outputs" in compared(path, *ON_DIGITS, "--output", "flat")[0]["missing"]["accuracy"]
     assert "no model has an output 'z'; there are:" in refused(path, *ON_DIGITS, "--output", "z")
     assert "expected --data too" in refused(path, *FAST, "--output", "y")
@@ -234,6 +234,6 @@ def test_predictions_are_one_class_for_each_image_or_refused(
     values = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype({"f": "f4", "i": "i8", "?": "?"}[kind])
     try:
         found = predicted_classes(values, num, classes)
-    except UnjudgedError:
+    except NoAccuracyError:
         return
     assert found.shape == (num,) and ((found >= 0) & (found < classes)).all()

@@ -1,4 +1,4 @@
-"""What the code reads from a part is in its protocol, with a default; built-in parts have nothing else to tell."""
+"""What the code reads from a component is in its protocol, with a default; built-in ones have nothing else to tell."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from command_line import run_cli
 from samples import SumConstraint, ToySpace, synthetic_table
 
 from hwnas.agents import TASKS, TrainingAgent
+from hwnas.components import CONTRACTS, find
 from hwnas.criteria import CRITERIA, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Dataset, Split
 from hwnas.errors import RequestError
-from hwnas.parts import CONTRACTS, find
 from hwnas.search import AGENTS, SearchAgent
 from hwnas.training import STRATEGIES, TrainingStrategy
 from lut import save_table
@@ -60,12 +60,12 @@ def test_a_kinds_members_are_those_of_its_protocol(kind: str) -> None:
 )
 def test_built_in_parts_tell_nothing_that_no_protocol_knows(kind: str, name: str) -> None:
     protocol, built_ins = PROTOCOLS[kind]
-    part = built_ins[name]
-    assert inspect.isclass(part) and protocol in part.__mro__
-    settings = {*inspect.signature(part).parameters}
-    assert _public(part) - _public(protocol) - settings - BEYOND.get(part.__name__, set()) == set()
+    component = built_ins[name]
+    assert inspect.isclass(component) and protocol in component.__mro__
+    settings = {*inspect.signature(component).parameters}
+    assert _public(component) - _public(protocol) - settings - BEYOND.get(component.__name__, set()) == set()
     if kind == "search-agent":
-        made = part(ToySpace(), SumConstraint(12), np.random.default_rng(0))
+        made = component(ToySpace(), SumConstraint(12), np.random.default_rng(0))
         assert {attribute for attribute in vars(made) if not attribute.startswith("_")} <= _public(protocol)
 
 
@@ -91,7 +91,7 @@ def test_nothing_is_asked_for_that_may_not_be_there() -> None:
 
 
 STRICT = '''
-"""Parts that have what their protocols declare, and fail loudly when asked for more."""
+"""Components that have what their protocols declare, and fail loudly when asked for more."""
 
 import abc
 from typing import ClassVar
@@ -189,7 +189,7 @@ def forgotten(space, constraint, rng):
 
 @pytest.fixture
 def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where parts are that refuse to be asked for what is not declared."""
+    """Where components are that refuse to be asked for what is not declared."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strict.py").write_text(STRICT)
     return "./strict.py"
@@ -237,7 +237,7 @@ def _dataset() -> Dataset:
 
 
 def _batches(split: Split) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [(images.float(), targets) for images, targets in split.parts(10)]
+    return [(images.float(), targets) for images, targets in split.chunks(10)]
 
 
 @pytest.fixture(params=sorted(TASKS))
@@ -262,8 +262,8 @@ def test_training_agents_have_a_loss_that_can_be_minimised_and_finite_metrics(ag
     assert (agent.search_metric or next(iter(metrics))) in metrics
 
 
-def test_training_agents_that_judge_images_alone_have_metrics_of_parts_that_average(agent: TrainingAgent) -> None:
-    if not agent.judges_images_alone:
+def test_training_agents_that_score_images_alone_have_metrics_of_chunks_that_average(agent: TrainingAgent) -> None:
+    if not agent.scores_images_alone:
         pytest.skip("its metrics compare images")
     batches = _batches(_dataset().test)
     of_parts = [next(iter(agent.metrics(_flat(4), [batch]).values())) for batch in batches]
@@ -272,10 +272,10 @@ def test_training_agents_that_judge_images_alone_have_metrics_of_parts_that_aver
 
 def test_training_agents_by_pairs_are_training_agents(agent: TrainingAgent) -> None:
     pairs_P2 = torch.tensor([[0, 4], [0, 1], [1, 5], [2, 3]])
-    judging = agent.judging_pairs(pairs_P2)
-    assert type(judging) is type(agent)
+    scoring = agent.for_pairs(pairs_P2)
+    assert type(scoring) is type(agent)
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(_dataset().test)
-    assert judging.metrics(_flat(8), batches).keys() == agent.metrics(_flat(8), batches).keys()
+    assert scoring.metrics(_flat(8), batches).keys() == agent.metrics(_flat(8), batches).keys()
 
 
 @pytest.mark.parametrize("name", [name for name, agent in sorted(TASKS.items()) if agent.distillation is not None])

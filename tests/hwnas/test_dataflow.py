@@ -329,7 +329,7 @@ def test_subsets_of_subsets_are_the_right_images() -> None:
     split = Split(images_NCHW=images, targets_N=torch.arange(60))
     part = split.subset(np.array([5, 7, 11, 13])).subset(np.array([3, 1]))
     assert part.images().flatten().tolist() == part.targets_N.tolist() == [13, 7]
-    assert [t.tolist() for _, t in part.parts(1)] == [[13], [7]]
+    assert [t.tolist() for _, t in part.chunks(1)] == [[13], [7]]
     assert part.images_NCHW is images
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from hwnas.errors import RunError
 from hwnas.evaluators import EVALUATORS
 from hwnas.evaluators.executor import on_ray
-from hwnas.evaluators.judgement import Judgement
+from hwnas.evaluators.score import Score
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
 from hwnas.search.proxy_features import proxy_features
 from lut import save_table
@@ -69,7 +69,7 @@ def test_a_predictor_reads_proxies_and_others_say_they_do_not(table: Path, tmp_p
     assert outcome.code == 0, outcome.err
     known = json.loads((out / "search" / "proxies.json").read_text())
     assert len(known["architectures"]) == len(known["values"]["naswot"]) > 50
-    # What is to be maximised is known from the start: the first architecture the predictor asks for beats the founders.
+    # What is to be maximised is known from the start: what the predictor asks for first beats the initial design.
     scores = [json.loads(line)["score"] for line in (out / "search" / "history.jsonl").read_text().splitlines()]
     assert scores[12] > max(scores[:12])
     outcome = run_cli(*common, "--out", tmp_path / "other", "--set", "search.proxies=[zen]", "--agent", "evolution")
@@ -137,21 +137,21 @@ def _counting(folder: Path, *, kills: Architecture | None = None, always: bool =
     return _Counting(folder, kills=kills, always=always)
 
 
-def _partwise() -> object:
+def _chunkwise() -> object:
     class _Partwise:
-        """Says who the rival was."""
+        """Says who the baseline was."""
 
         def score(self, architecture: Architecture) -> float:
             return -1.0
 
-        def judge(self, architecture: Architecture, rival: Judgement | None) -> Judgement:
-            return Judgement(score=100.0 * architecture[0] + (rival.score if rival else -1.0))
+        def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
+            return Score(value=100.0 * architecture[0] + (baseline.value if baseline else -1.0))
 
     return _Partwise()
 
 
 ASKED = [(i, i % 3) for i in range(12)]
-NO_RIVALS = [None] * len(ASKED)
+NO_BASELINES = [None] * len(ASKED)
 
 
 @pytest.mark.slow
@@ -159,19 +159,19 @@ def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: P
     pytest.importorskip("ray", reason="needs ray")
     expected = [float(sum(a)) + 0.01 for a in ASKED]
     for num in (1, 2):
-        with on_ray(_counting(tmp_path), num) as judge:
-            assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
-    with on_ray(_partwise(), 2) as judge:
-        rivals = [None, *(Judgement(score=float(i)) for i in range(1, 12))]
-        assert [j.score for j in judge(ASKED, rivals)] == [-1.0, *(101.0 * i for i in range(1, 12))]
-    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as judge:
-        assert [j.score for j in judge(ASKED, NO_RIVALS)] == expected
+        with on_ray(_counting(tmp_path), num) as evaluate:
+            assert [s.value for s in evaluate(ASKED, NO_BASELINES)] == expected
+    with on_ray(_chunkwise(), 2) as evaluate:
+        baselines = [None, *(Score(value=float(i)) for i in range(1, 12))]
+        assert [s.value for s in evaluate(ASKED, baselines)] == [-1.0, *(101.0 * i for i in range(1, 12))]
+    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as evaluate:
+        assert [s.value for s in evaluate(ASKED, NO_BASELINES)] == expected
         assert (tmp_path / "killed").exists()
     with (
-        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as judge,
+        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as evaluate,
         pytest.raises(RunError, match="3 actors were lost over the architecture 5-2"),
     ):
-        list(judge(ASKED, NO_RIVALS))
+        list(evaluate(ASKED, NO_BASELINES))
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=3, num_classes
 
 
 def write_images(root: Path) -> None:
-    """Dark and bright images in three parts, one of them broken."""
+    """Dark and bright images in three splits, one of them broken."""
     rng = np.random.default_rng(0)
     for part, num in (("Train", 20), ("Val", 6), ("Test", 6)):
         for name, most in (("dark", 90), ("bright", 255)):

@@ -64,8 +64,8 @@ def test_emits_for_any_smaller_budget_what_keeps_it_and_beats_most(space: Search
         tighter = limits.with_maximum("latency_ms", float(limits.limits[0].maximum or 0.0) * float(ratio))
         emitted = agent.emit(tighter)
         assert tighter.is_met(emitted)
-        rivals = [_score(tuple(row)) for row in random[shares <= ratio].tolist()]
-        assert _score(emitted) > np.quantile(rivals, 0.9)
+        baselines = [_score(tuple(row)) for row in random[shares <= ratio].tolist()]
+        assert _score(emitted) > np.quantile(baselines, 0.9)
 
 
 @pytest.mark.parametrize("num", [0, 1])

@@ -135,13 +135,13 @@ class Scenario:
 def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
     search = ("search", *SETTINGS, *QUICK, *given)
     searches = {
-        "ema and judge": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
+        "ema and validation": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
         "inherit": ("--inherit",),
         "distillation": ("--set", "retrain.distillation=1.0"),
         "ray": ("--executor", "ray", "--actors", 1),
     }
     if name in searches:
-        kills = {"ema and judge": 9, "inherit": 8, "distillation": 6, "ray": 3}[name]
+        kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "ray": 3}[name]
         return Scenario((*search, *searches[name], "--out"), _assert_same_search, kills)
     if name == "train":
         flags = (*SETTINGS, "--epochs", 40, *given)
@@ -157,7 +157,7 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
 
 
 def _set_aside() -> tuple[str, str]:
-    """A tenth of the training images judges every epoch."""
+    """A tenth of the training images scores every epoch."""
     return ("--set", "retrain.validation_portion=0.1")
 
 
@@ -192,7 +192,7 @@ class Killer:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["ema and judge", "inherit", "distillation", "ray", "train", "export", "profile"])
+@pytest.mark.parametrize("name", ["ema and validation", "inherit", "distillation", "ray", "train", "export", "profile"])
 def test_killed_at_random_instants(
     name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

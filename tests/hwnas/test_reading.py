@@ -16,7 +16,7 @@ from samples import SumConstraint, ToySpace, synthetic_table
 
 from hwnas.config import config_as_yaml, load_config
 from hwnas.errors import RunError
-from hwnas.evaluators.judgement import Judgement
+from hwnas.evaluators.score import Score
 from hwnas.front import latency_front
 from hwnas.pipeline.reporting import render_report, write_report
 from hwnas.pipeline.run import Run
@@ -95,16 +95,16 @@ def test_nothing_is_lost_while_others_read_in_a_tight_loop(run: Run) -> None:
     for reader in readers:
         reader.start()
 
-    def judge(architectures: Sequence[Architecture], _rivals: object) -> Iterator[Judgement]:
+    def evaluate(architectures: Sequence[Architecture], _baselines: object) -> Iterator[Score]:
         for architecture in architectures:
             # Long lines take several writes each, so that readers meet them half written.
-            yield Judgement(score=float(sum(architecture)), parts=(0.123456,) * 10_000)
+            yield Score(value=float(sum(architecture)), chunks=(0.123456,) * 10_000)
 
     def search() -> list[Architecture]:
         agent = RandomAgent(ToySpace(), SumConstraint(18), np.random.default_rng(0))
         result = run_search(
             agent,
-            judge,
+            evaluate,
             lambda architecture: {"latency_ms": float(sum(architecture))},
             history_path=history,
             num_evaluations=30,
@@ -169,7 +169,7 @@ def test_a_score_that_is_no_number_stops_the_search(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a score of nan, expected a number"):
         run_search(
             agent,
-            lambda architectures, _: iter([Judgement(score=float("nan"))] * len(architectures)),
+            lambda architectures, _: iter([Score(value=float("nan"))] * len(architectures)),
             lambda architecture: {"latency_ms": 1.0},
             history_path=tmp_path / "history.jsonl",
             num_evaluations=5,

@@ -9,7 +9,7 @@ import pytest
 from samples import SumConstraint, ToySpace, bare_table, history_without_times, small_spec
 
 from hwnas.errors import RequestError, RunError
-from hwnas.evaluators.judgement import Judgement
+from hwnas.evaluators.score import Score
 from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, SearchAgent
 from hwnas.search.agent import SearchResult
 from hwnas.search.loop import run_search
@@ -122,7 +122,7 @@ def _search(path: Path, num: int, *, name: str = "evolution", seed: int = 0, cal
 
     return run_search(
         agent,
-        lambda asked, _rivals: (Judgement(score=score(a)) for a in asked),
+        lambda asked, _baselines: (Score(value=score(a)) for a in asked),
         lambda a: {"sum": float(sum(a))},
         history_path=path,
         num_evaluations=num,

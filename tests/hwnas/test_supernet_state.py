@@ -70,7 +70,7 @@ def test_evaluating_a_subnet_leaves_the_supernet_of_any_space_as_it_was(space: S
     )
     architecture = space.sample(np.random.default_rng(0))
     evaluator.score(architecture)
-    evaluator.judge(architecture, None)
+    evaluator.evaluate(architecture, None)
     assert _changed(before, _state(supernet)) == []
 
 

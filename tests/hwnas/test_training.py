@@ -23,7 +23,7 @@ from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, Stric
 from hwnas.training.checkpoint import load_checkpoint
 from hwnas.training.randomness import numpy_rng, torch_rng
 from hwnas.training.strategy import Moment, TaskLoss, distillation_of, steps_of
-from hwnas.training.trainer import Judge, best_epoch, epoch_records, epochs_of, learning_rate
+from hwnas.training.trainer import Scorer, best_epoch, epoch_records, epochs_of, learning_rate
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
 from search_spaces.cost import GraphCosts
@@ -109,17 +109,17 @@ SCORES = [0.5, 0.9, 0.9, 0.7]
 """By epoch; the second is kept."""
 
 
-def _judged(trainer: Trainer) -> list[dict[str, torch.Tensor]]:
-    """Have the trainer judged by SCORES; gives the weights that were judged, as they come."""
+def _scored(trainer: Trainer) -> list[dict[str, torch.Tensor]]:
+    """Have the trainer scored by SCORES; gives the weights that were scored, as they come."""
     seen: list[dict[str, torch.Tensor]] = []
     first = len(epochs_of(trainer.checkpoint)) if trainer.checkpoint.exists() else 0
 
-    def judge() -> float:
+    def scorer() -> float:
         assert not trainer.module.training
         seen.append(_state(trainer))
         return SCORES[first + len(seen) - 1]
 
-    trainer.judge = judge
+    trainer.scorer = scorer
     return seen
 
 
@@ -129,19 +129,19 @@ def test_the_best_epoch_is_kept_beside_the_last(ema_decay: float | None, tmp_pat
     (tmp_path / "plain").mkdir()
     plain = _trainer(tmp_path / "plain", config)
     losses = [r.loss for r in plain.fit()]
-    judged = _trainer(tmp_path, config)
-    seen = _judged(judged)
-    records = judged.fit()
+    scored = _trainer(tmp_path, config)
+    seen = _scored(scored)
+    records = scored.fit()
     assert [r.score for r in records] == SCORES and best_epoch(records) is records[1]
-    assert [r.loss for r in records] == losses, "being judged must not change the training"
-    assert _equal(_state(judged), seen[1]) and not _equal(seen[1], seen[3])
-    assert _equal(seen[3], _state(plain)), "averages are judged where there are any"
-    tensors, record = load_checkpoint(judged.checkpoint)
+    assert [r.loss for r in records] == losses, "being scored must not change the training"
+    assert _equal(_state(scored), seen[1]) and not _equal(seen[1], seen[3])
+    assert _equal(seen[3], _state(plain)), "averages are scored where there are any"
+    tensors, record = load_checkpoint(scored.checkpoint)
     last, _ = load_checkpoint(plain.checkpoint)
-    assert epoch_records(record, judged.checkpoint) == records
+    assert epoch_records(record, scored.checkpoint) == records
     assert all(torch.equal(tensors[name], tensor) for name, tensor in last.items())
     read = _trainer(tmp_path, config)
-    read.judge = lambda: pytest.fail("judged again")
+    read.scorer = lambda: pytest.fail("scored again")
     read.fit()
     assert _equal(_state(read), seen[1])
 
@@ -151,26 +151,26 @@ def test_an_interrupted_training_keeps_the_same_best_epoch(ema_decay: float | No
     config = replace(CONFIG, ema_decay=ema_decay)
     (tmp_path / "whole").mkdir()
     whole = _trainer(tmp_path / "whole", config)
-    _judged(whole)
+    _scored(whole)
     records = whole.fit()
     for score_at_kill in (1, 2, 3):
         interrupted = _trainer(tmp_path, config)
-        _judged(interrupted)
-        judge, asked = interrupted.judge, 0
+        _scored(interrupted)
+        scorer, asked = interrupted.scorer, 0
 
-        def kill_when_asked(judge: Judge | None = judge, at: int = score_at_kill) -> float:
+        def kill_when_asked(scorer: Scorer | None = scorer, at: int = score_at_kill) -> float:
             nonlocal asked
             asked += 1
             if asked == at:
                 raise _KilledError
-            assert judge is not None
-            return judge()
+            assert scorer is not None
+            return scorer()
 
-        interrupted.judge = kill_when_asked
+        interrupted.scorer = kill_when_asked
         with pytest.raises(_KilledError):
             interrupted.fit()
         continued = _trainer(tmp_path, config)
-        _judged(continued)
+        _scored(continued)
         assert [(r.loss, r.score) for r in continued.fit()] == [(r.loss, r.score) for r in records]
         assert _equal(_state(continued), _state(whole))
         continued.checkpoint.unlink()

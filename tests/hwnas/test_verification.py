@@ -128,7 +128,7 @@ def test_pairs_of_a_file_are_compared(tmp_path: Path) -> None:
     assert dataset.classes == ("ann", "bob", "cyd", "dan")
     assert dataset.test_pairs is not None and dataset.test_pairs.tolist() == [[0, 3], [1, 4], [4, 5]]
     assert dataset.holding_out_classes(0.2, np.random.default_rng(0)) is dataset
-    agent = VerificationAgent(criterion=SmoothedCrossEntropy()).judging_pairs(dataset.test_pairs)
+    agent = VerificationAgent(criterion=SmoothedCrossEntropy()).for_pairs(dataset.test_pairs)
     # Images 0 and 3, and 4 and 5, look alike; 1 and 4 do not.
     embeddings = torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 0], [-1, 0], [-1, 0]])
     metrics = agent.metrics(lambda x: embeddings, [(torch.zeros(6, 3, 8, 8), dataset.test.targets_N)])

@@ -222,7 +222,7 @@ def test_a_model_that_stops_the_worker_in_its_visit_fails_alone(name: str, model
 
 
 @pytest.mark.parametrize("name", _rows(STOPS, QUICK))
-def test_a_worker_that_stops_in_every_round_is_given_up(name: str, models: list[Model], tmp_path: Path) -> None:
+def test_a_worker_that_stops_in_every_round_is_stopped_early(name: str, models: list[Model], tmp_path: Path) -> None:
     code, words = STOPS[name]
     num_tries = 2 if words.startswith("no answer") else 3  # a hang takes a visit's deadline each time
     with pytest.raises(MeasurementError, match=f"lost {num_tries} workers in a row on test: .*{re.escape(words)}"):
@@ -245,7 +245,7 @@ def test_a_model_whose_visit_makes_the_worker_babble_fails_alone(
 
 
 @pytest.mark.parametrize("code", [*NO_EVENT.values(), *ROUND.values()], ids=[*NO_EVENT, *ROUND])
-def test_a_worker_whose_rounds_do_not_fit_is_given_up(code: str, models: list[Model], tmp_path: Path) -> None:
+def test_a_worker_whose_rounds_do_not_fit_is_stopped_early(code: str, models: list[Model], tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match=r"lost [23] workers in a row on test: ") as caught:
         _measured("round", code, models, tmp_path)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
@@ -302,7 +302,7 @@ def test_a_line_without_end_is_not_kept() -> None:
         tracemalloc.stop()
 
 
-def test_a_worker_that_does_not_read_is_given_up() -> None:
+def test_a_worker_that_does_not_read_is_stopped_early() -> None:
     with (
         Connection([sys.executable, "-c", "import time; time.sleep(600)"]) as connection,
         pytest.raises(WorkerLostError, match="did not read"),
@@ -397,7 +397,7 @@ TUNED = {
 
 
 @pytest.mark.parametrize("code", TUNED.values(), ids=TUNED)
-def test_a_tuner_that_says_something_else_is_given_up(
+def test_a_tuner_that_says_something_else_is_stopped_early(
     code: str, models: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

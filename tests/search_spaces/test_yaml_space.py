@@ -1,4 +1,4 @@
-"""Spaces written as YAML, and parts named by where they are."""
+"""Spaces written as YAML, and components named by where they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replaceable parts: built-ins by name, and one's own by where they are."""
+"""The replaceable components: built-ins by name, and one's own by where they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RequestError
-from search_spaces.importing import ImportReferenceError, PartKind, find_part
+from search_spaces.importing import ComponentKind, ImportReferenceError, find_component
 from search_spaces.registry import SPACE
 from search_spaces.yaml_space import BLOCK
 
@@ -25,57 +25,57 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "evaluator": ("hwnas.evaluators", "EVALUATORS"),
     "profiler-worker": ("profilers.runtime", "WORKERS"),
 }
-"""The module and the variable that hold the built-ins of each kind of part."""
+"""The module and the variable that hold the built-ins of each kind of component."""
 
-CONTRACTS: Mapping[str, PartKind] = {
+CONTRACTS: Mapping[str, ComponentKind] = {
     "space": SPACE,
     "block": BLOCK,
-    "task": PartKind(
+    "task": ComponentKind(
         name="task",
         expected="a TrainingAgent's class, made as Agent(criterion=...)",
         inherits="hwnas.agents:TrainingAgent",
         members=(
-            *("default_criterion", "holds_out_classes", "search_metric", "judges_images_alone", "distillation"),
-            *("num_outputs", "loss", "metrics", "judging_pairs"),
+            *("default_criterion", "holds_out_classes", "search_metric", "scores_images_alone", "distillation"),
+            *("num_outputs", "loss", "metrics", "for_pairs"),
         ),
         keywords=("criterion",),
         by_function=False,
     ),
-    "criterion": PartKind(
+    "criterion": ComponentKind(
         name="criterion",
         expected="a class or function that makes a loss of outputs and targets from a CriterionSpec: Criterion(spec)",
         members=("__call__",),
         arguments=("spec",),
         called_with=("outputs", "targets_N"),
     ),
-    "dataflow": PartKind(
+    "dataflow": ComponentKind(
         name="data set",
         expected="a function load(root, input_size) that returns a Dataset",
         members=("train", "test", "classes", "augmentation", "resized"),
         arguments=("root", "input_size"),
     ),
-    "training-strategy": PartKind(
+    "training-strategy": ComponentKind(
         name="training strategy",
         expected="a TrainingStrategy, made as Strategy(space, constraint)",
         inherits="hwnas.training:TrainingStrategy",
         members=("prepare", "accumulate"),
         arguments=("space", "constraint"),
     ),
-    "search-agent": PartKind(
+    "search-agent": ComponentKind(
         name="search agent",
         expected="a SearchAgent, made as Agent(space, constraint, rng)",
         inherits="hwnas.search:SearchAgent",
         members=("ask", "tell", "reads_supernet", "reads_features", "reasons"),
         arguments=("space", "constraint", "rng"),
     ),
-    "evaluator": PartKind(
+    "evaluator": ComponentKind(
         name="evaluator",
         expected="an Evaluator, made as Evaluator(inputs)",
         members=("score",),
         arguments=("inputs",),
     ),
 }
-"""The requirements on a part of one's own, by kind; workers are programs, not parts that are imported."""
+"""The requirements on a component of one's own, by kind; workers are programs, not components that are imported."""
 
 
 def built_ins(kind: str) -> Mapping[str, Any]:
@@ -85,31 +85,31 @@ def built_ins(kind: str) -> Mapping[str, Any]:
         RequestError: there is no such kind.
     """
     if kind not in KINDS:
-        raise RequestError(f"unknown kind of part {kind!r}; there are: {', '.join(KINDS)}")
+        raise RequestError(f"unknown kind of component {kind!r}; there are: {', '.join(KINDS)}")
     module, name = KINDS[kind]
     found: Mapping[str, Any] = getattr(import_module(module), name)
     return found
 
 
 def find(kind: str, name: str) -> Any:
-    """The part of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
+    """The component of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
 
     Raises:
-        RequestError: there is none, or it is no part of that kind, or nobody asked for its code.
+        RequestError: there is none, or it is no component of that kind, or nobody asked for its code.
     """
     known = built_ins(kind)
     if kind not in CONTRACTS:
-        raise RequestError(f"a {kind} is a program, not a part that is imported: name its file in a devices file")
+        raise RequestError(f"a {kind} is a program, not a component that is imported: name its file in a devices file")
     try:
-        return find_part(CONTRACTS[kind], name, known)
+        return find_component(CONTRACTS[kind], name, known)
     except ImportReferenceError as error:
         raise RequestError(str(error)) from error
 
 
-def summary_line(part: object) -> str:
-    """The first line of a part's documentation."""
-    if isinstance(part, Path):
-        text = ast.get_docstring(ast.parse(part.read_text(encoding="utf-8"))) or ""
+def summary_line(component: object) -> str:
+    """The first line of a component's documentation."""
+    if isinstance(component, Path):
+        text = ast.get_docstring(ast.parse(component.read_text(encoding="utf-8"))) or ""
     else:
-        text = inspect.getdoc(part) or ""
+        text = inspect.getdoc(component) or ""
     return text.partition("\n")[0]

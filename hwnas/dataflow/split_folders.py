@@ -1,4 +1,4 @@
-"""The folders of a data set that are its parts, and the classes that they agree on."""
+"""The folders of a data set that are its splits, and the classes that they agree on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAMES = {
         *("holdout", "hold-out", "hold_out", "heldout", "held-out", "held_out"),
     ),
 }
-"""Names that people give the folders of the parts, in any case."""
+"""Names that people give the folders of the splits, in any case."""
 
 SHORT = frozenset({"tr", "trn", "va", "te", "tst"})
-"""Names that are classes' too, languages' and countries' for example: of parts only where all folders are parts."""
+"""Names that are classes' too, languages' and countries' for example: of splits only where all folders are splits."""
 
 
-def find_parts(root: Path) -> dict[str, Path]:
-    """Folders of class folders by part: train alone where there is no division, or where only train/ is there.
+def find_split_folders(root: Path) -> dict[str, Path]:
+    """Folders of class folders by split: train alone where there is no division, or where only train/ is there.
 
     Without a test/, val/ is the test.
 
@@ -32,46 +32,46 @@ def find_parts(root: Path) -> dict[str, Path]:
         RequestError: it cannot be told what is what.
     """
     folders = visible_folders(root)
-    named = _named(folders, are_all_parts=all(part_of(f) and visible_folders(f) for f in folders))
+    named = _named(folders, are_all_splits=all(split_of(f) and visible_folders(f) for f in folders))
     is_divided = bool(named["train"]) and bool(named["validation"] or named["test"])
     if not is_divided and not (named["train"] and len(folders) == 1):
         _require_classes(root, folders)
         return {"train": root}
-    for part, found in named.items():
+    for split, found in named.items():
         if len(found) > 1:
             names = " and ".join(f.name for f in found)
-            raise RequestError(f"{root} has {names}, both for {part}: expected one of them; join or remove one")
-    parts = {part: found[0] for part, found in named.items() if found}
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
-    return parts
+            raise RequestError(f"{root} has {names}, both for {split}: expected one of them; join or remove one")
+    splits = {split: found[0] for split, found in named.items() if found}
+    if "test" not in splits and "validation" in splits:
+        splits["test"] = splits.pop("validation")
+    return splits
 
 
-def part_of(folder: Path) -> str | None:
-    """Return the part that a folder's name is one of; None for none."""
-    return next((part for part, names in NAMES.items() if folder.name.lower() in names), None)
+def split_of(folder: Path) -> str | None:
+    """Return the split that a folder's name is one of; None for none."""
+    return next((split for split, names in NAMES.items() if folder.name.lower() in names), None)
 
 
-def _named(folders: Sequence[Path], *, are_all_parts: bool) -> dict[str, list[Path]]:
-    """Return the folders by the part that they are, without those of short names where others may be classes."""
+def _named(folders: Sequence[Path], *, are_all_splits: bool) -> dict[str, list[Path]]:
+    """Return the folders by the split that they are, without those of short names where others may be classes."""
     return {
-        part: [f for f in folders if part_of(f) == part and (are_all_parts or f.name.lower() not in SHORT)]
-        for part in NAMES
+        split: [f for f in folders if split_of(f) == split and (are_all_splits or f.name.lower() not in SHORT)]
+        for split in NAMES
     }
 
 
-def agreed_classes(parts: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> tuple[str, ...]:
-    """The names of all classes, those trained on first; the other parts' are among them or all new.
+def agreed_classes(splits: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> tuple[str, ...]:
+    """The names of all classes, those trained on first; the other splits' are among them or all new.
 
     Raises:
-        RequestError: a part has no classes, a class that is trained on or new has no images, or some are new.
+        RequestError: a split has no classes, a class that is trained on or new has no images, or some are new.
     """
-    for folder, listed in parts.values():
+    for folder, listed in splits.values():
         _require_two(folder, listed)
-    train, trained = parts["train"]
+    train, trained = splits["train"]
     _require_images(train, trained)
     known = {found.name: None for found in trained}
-    for folder, listed in [found for part, found in parts.items() if part != "train"]:
+    for folder, listed in [found for split, found in splits.items() if split != "train"]:
         unknown = [found for found in listed if found.name not in {c.name for c in trained}]
         if unknown and len(unknown) < len(listed):
             names = ", ".join(found.name for found in unknown)
@@ -89,33 +89,33 @@ def _require_classes(root: Path, folders: Sequence[Path]) -> None:
     names = ", ".join(folder.name for folder in folders)
     if folders and all(found & of_parts for found in words):
         raise RequestError(
-            f"{root} has the folders {names}, which are parts of a data set rather than classes: expected train/ with "
+            f"{root} has the folders {names}, which are splits of a data set rather than classes: expected train/ with "
             "val/ or test/, each with a folder per class; rename or add them"
         )
     _require_no_repeats(root, folders)
     if divided := [f for f in folders if _has_parts(visible_folders(f))]:
         raise RequestError(
             f"{divided[0]} has folders for training and testing: expected {root}/train/{divided[0].name} and "
-            f"{root}/test/{divided[0].name}, the parts outside and the classes inside; move them"
+            f"{root}/test/{divided[0].name}, the splits outside and the classes inside; move them"
         )
 
 
 def _require_no_repeats(root: Path, folders: Sequence[Path]) -> None:
-    """Raise where another folder has the same folders as one for training: it is a part of a name that is not known."""
-    for train in [f for f in folders if part_of(f) == "train"]:
+    """Raise where another folder has the same folders as one for training: it is a split of an unknown name."""
+    for train in [f for f in folders if split_of(f) == "train"]:
         inside = {f.name for f in visible_folders(train)}
         for other in [f for f in folders if f != train]:
             if len(repeated := sorted(inside & {f.name for f in visible_folders(other)})) >= 2:
                 raise RequestError(
                     f"{root} has {train.name}/ and {other.name}/ with the same folders ({', '.join(repeated[:3])}): "
-                    f"they look like parts rather than classes: rename {other.name}/ to val/ or test/, or "
+                    f"they look like splits rather than classes: rename {other.name}/ to val/ or test/, or "
                     f"{train.name}/ if it is a class"
                 )
 
 
 def _has_parts(folders: Iterable[Path]) -> bool:
-    parts = {part_of(folder) for folder in folders if folder.name.lower() not in SHORT}
-    return "train" in parts and bool(parts & {"validation", "test"})
+    splits = {split_of(folder) for folder in folders if folder.name.lower() not in SHORT}
+    return "train" in splits and bool(splits & {"validation", "test"})
 
 
 def _require_two(folder: Path, listed: Sequence[ClassFolder]) -> None:

@@ -1,4 +1,4 @@
-"""Parts of one's own: generated, tested, and used in a run."""
+"""Components of one's own: generated, tested, and used in a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import synthetic_table
 
+from hwnas.components import CONTRACTS, KINDS, built_ins, find, summary_line
 from hwnas.errors import RequestError
 from hwnas.generate import generate
-from hwnas.parts import CONTRACTS, KINDS, built_ins, find, summary_line
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -42,7 +42,7 @@ def test_every_kind_has_built_ins_with_a_line_each() -> None:
             assert len(row["description"]) > 15, (kind, row)
     assert "uniform" in run_cli("list", "training-strategy").out
     outcome = run_cli("list", "gadget")
-    assert outcome.code == 2 and "unknown kind of part 'gadget'; there are: space, block" in outcome.err
+    assert outcome.code == 2 and "unknown kind of component 'gadget'; there are: space, block" in outcome.err
 
 
 def test_what_is_generated_passes_its_own_test(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_device_with_a_worker_of_ones_own_profiles(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("gadget", "x", "unknown kind of part 'gadget'"),
+        ("gadget", "x", "unknown kind of component 'gadget'"),
         ("space", "../x", "a name begins with a letter"),
         ("space", "", "a name begins with a letter"),
         ("space", "there", "is there already"),
@@ -139,9 +139,9 @@ def test_files_classes_and_functions_are_named_as_python_names_them(name: str, t
     for kind in ("training-strategy", "space"):
         path, test = generate(kind, name, tmp_path / kind)
         assert (path.name, test.name) == (f"{module}.py", f"test_{module}.py")
-        part = module if kind == "space" else in_class
-        assert f"from {module} import {part}\n" in test.read_text()
-        assert callable(find(kind, f"{path}:{part}"))
+        component = module if kind == "space" else in_class
+        assert f"from {module} import {component}\n" in test.read_text()
+        assert callable(find(kind, f"{path}:{component}"))
 
 
 TAKEN = {
@@ -182,8 +182,8 @@ def test_any_name_gives_a_part_that_can_be_used_or_is_refused(kind: str, name: s
         assert path.stem.isidentifier() and path.stem == path.stem.lower()
         compile(test.read_text(), test.name, "exec")
         if kind in CONTRACTS:
-            part = re.search(rf"^from {path.stem} import (\w+)$", test.read_text(), re.MULTILINE)
-            assert part is not None and callable(find(kind, f"{path}:{part[1]}"))
+            component = re.search(rf"^from {path.stem} import (\w+)$", test.read_text(), re.MULTILINE)
+            assert component is not None and callable(find(kind, f"{path}:{component[1]}"))
 
 
 def test_references_to_nothing_are_said(tmp_path: Path) -> None:

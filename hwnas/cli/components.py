@@ -21,7 +21,7 @@ Kind = Annotated[
 ]
 
 NAMED_BY_FLAGS = {"agent": "search-agent", "data": "dataflow", "strategy": "training-strategy"}
-"""Kinds of parts by the flags that take them, where these are called otherwise."""
+"""Kinds of components by the flags that take them, where these are called otherwise."""
 
 
 def new(
@@ -29,7 +29,7 @@ def new(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     folder: Annotated[Path, typer.Option(help="Where to.")] = Path(),
 ) -> None:
-    """Write a part of your own that runs as it stands, with a test."""
+    """Write a component of your own that runs as it stands, with a test."""
     from hwnas.generate import generate
 
     path, test = generate(NAMED_BY_FLAGS.get(kind, kind), name, folder)
@@ -37,15 +37,15 @@ def new(
     typer.echo(f"{test}: run it with python -m pytest {test}")
 
 
-def list_parts(
+def list_components(
     kind: Kind,
     as_json: Json = False,
 ) -> None:
-    """List the built-in parts of a kind."""
-    from hwnas.parts import built_ins, summary_line
+    """List the built-in components of a kind."""
+    from hwnas.components import built_ins, summary_line
 
     found = built_ins(NAMED_BY_FLAGS.get(kind, kind))
-    rows = [{"name": name, "description": summary_line(part)} for name, part in sorted(found.items())]
+    rows = [{"name": name, "description": summary_line(component)} for name, component in sorted(found.items())]
     if as_json:
         print_json(rows)
     else:

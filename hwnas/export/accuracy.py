@@ -17,7 +17,7 @@ from onnx_models.session import OnnxNetwork
 TEST_BATCH = 256
 
 
-class UnjudgedError(Exception):
+class NoAccuracyError(Exception):
     """Why a model's accuracy on the data cannot be told."""
 
 
@@ -31,7 +31,7 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
         output: which of its outputs tells the class; None where it has one.
 
     Raises:
-        UnjudgedError: the model takes or gives something else than images and classes of these data.
+        NoAccuracyError: the model takes or gives something else than images and classes of these data.
     """
     network = _network(path, output)
     _require_images(network, dataset)
@@ -40,7 +40,7 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
         try:
             parts = network.raw(images)
         except Exception as error:  # onnxruntime raises many kinds of its own
-            raise UnjudgedError(f"it cannot run on these images: {str(error).splitlines()[0]}") from error
+            raise NoAccuracyError(f"it cannot run on these images: {str(error).splitlines()[0]}") from error
         predicted = [predicted_classes(p, network.batch or len(images), len(dataset.classes)) for p in parts]
         correct += int((np.concatenate(predicted)[: len(images)] == targets_N.numpy()).sum())
     return share(correct, len(dataset.test))
@@ -49,7 +49,7 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
 def test_batches(network: OnnxNetwork, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Return the test images as a model takes them, and their targets."""
     if network.takes_pixels:
-        return dataset.test.parts(TEST_BATCH)
+        return dataset.test.chunks(TEST_BATCH)
     return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
 
 
@@ -57,28 +57,28 @@ def predicted_classes(values: object, num_images: int, num_classes: int) -> NDAr
     """[num_images] classes from what a model gave: a score for each class, or the class itself as an integer.
 
     Raises:
-        UnjudgedError: it is neither, or of another number of classes.
+        NoAccuracyError: it is neither, or of another number of classes.
     """
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-        raise UnjudgedError(f"it gives {kind}, expected numbers")
+        raise NoAccuracyError(f"it gives {kind}, expected numbers")
     wide = [size for size in values.shape[1:] if size != 1]
     is_by_image = values.shape[:1] == (num_images,)
     if is_by_image and not wide and values.dtype.kind != "f":
         labels: NDArray[np.int64] = values.reshape(num_images).astype(np.int64)
         if wrong := [int(label) for label in labels if not 0 <= label < num_classes]:
-            raise UnjudgedError(f"it tells class {wrong[0]}, the data have {num_classes} (0 to {num_classes - 1})")
+            raise NoAccuracyError(f"it tells class {wrong[0]}, the data have {num_classes} (0 to {num_classes - 1})")
         return labels
     if not (is_by_image and len(wide) <= 1 and values.ndim > 1) and not (num_images == 1 and values.ndim == 1):
         shape = "x".join(map(str, values.shape)) or "a scalar"
-        raise UnjudgedError(f"it gives {shape} for {num_images} images, expected {num_images}x{num_classes}")
+        raise NoAccuracyError(f"it gives {shape} for {num_images} images, expected {num_images}x{num_classes}")
     scores_NK = values.reshape(num_images, -1)
     if scores_NK.shape[1] != num_classes:
-        raise UnjudgedError(
+        raise NoAccuracyError(
             f"it gives {scores_NK.shape[1]} outputs for each image, the data have {num_classes} classes"
         )
     if np.isnan(scores_NK).any():
-        raise UnjudgedError("it gives NaN")
+        raise NoAccuracyError("it gives NaN")
     best: NDArray[np.int64] = scores_NK.argmax(axis=1)
     return best
 
@@ -87,16 +87,16 @@ def _network(path: Path, output: str | None) -> OnnxNetwork:
     try:
         return OnnxNetwork(path, output)
     except ValueError as error:
-        raise UnjudgedError(str(error)) from error
+        raise NoAccuracyError(str(error)) from error
 
 
 def _require_images(network: OnnxNetwork, dataset: Dataset) -> None:
     node: Any = network.input
     if not (network.takes_pixels or network.float_type):
-        raise UnjudgedError(
+        raise NoAccuracyError(
             f"it takes {node.type.removeprefix('tensor(').rstrip(')')}, expected images as floats or uint8"
         )
     found = "x".join(map(str, node.shape[1:])) or "a number"
     wanted = f"{dataset.in_channels}x{dataset.input_size}x{dataset.input_size}"
     if found != wanted:
-        raise UnjudgedError(f"it takes {found}, {dataset.name} has {wanted}: give --input-size, or other data")
+        raise NoAccuracyError(f"it takes {found}, {dataset.name} has {wanted}: give --input-size, or other data")

@@ -1,4 +1,4 @@
-"""What is taken for parts and classes of an image folder, and what is left out and said."""
+"""What is taken for splits and classes of an image folder, and what is left out and said."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from hwnas.config import load_config
 from hwnas.dataflow.listing import is_hidden, list_classes
-from hwnas.dataflow.parts import NAMES, find_parts
+from hwnas.dataflow.split_folders import NAMES, find_split_folders
 from hwnas.errors import RequestError
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
@@ -27,7 +27,7 @@ def greys(images_NCHW: torch.Tensor) -> set[int]:
     return set(images_NCHW.flatten().tolist())
 
 
-PART_NAMES = [(part, name) for part, names in NAMES.items() for name in names]
+SPLIT_NAMES = [(split, name) for split, names in NAMES.items() for name in names]
 
 
 @given(
@@ -39,13 +39,13 @@ PART_NAMES = [(part, name) for part, names in NAMES.items() for name in names]
 def test_parts_are_recognised_whatever_their_case(train: str, others: list[str], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, expected = Path(folder), {}
-        for part, name in [("train", train), *((p, data.draw(st.sampled_from(NAMES[p]))) for p in others)]:
+        for split, name in [("train", train), *((p, data.draw(st.sampled_from(NAMES[p]))) for p in others)]:
             cased = "".join(data.draw(st.sampled_from([c, c.upper()])) for c in name)
-            expected[part] = root / cased
+            expected[split] = root / cased
             (root / cased / "cats").mkdir(parents=True)
         if "test" not in expected:
             expected["test"] = expected.pop("validation")
-        assert find_parts(root) == expected
+        assert find_split_folders(root) == expected
 
 
 def test_a_class_of_trains_stays_one(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_val_is_the_test_where_there_is_no_other(tmp_path: Path) -> None:
 
 
 def three_parts(root: Path) -> Path:
-    for index, part in enumerate(("Train", "Valid", "Test")):
-        fill_classes(root / part, num=6 - index, grey=60 * index)
+    for index, split in enumerate(("Train", "Valid", "Test")):
+        fill_classes(root / split, num=6 - index, grey=60 * index)
     return root
 
 
@@ -116,17 +116,17 @@ def make_run(root: Path, **overrides: object) -> Run:
     return Run(load_config(None, {**settings, **overrides}), Reporter(is_quiet=True))
 
 
-def test_images_of_val_judge_and_are_never_trained_on(tmp_path: Path) -> None:
+def test_images_of_val_score_networks_and_are_never_trained_on(tmp_path: Path) -> None:
     run = make_run(three_parts(tmp_path))
     splits = run.splits
-    train, judging, learnt, choosing = splits.train, splits.validation, splits.retrain, splits.retrain_validation
+    train, scoring, learnt, choosing = splits.train, splits.validation, splits.retrain, splits.retrain_validation
     assert choosing is not None
-    assert len(train) == len(learnt) == 12 and len(judging) == len(choosing) == 10 and len(run.dataset.test) == 8
-    assert greys(judging.images()) == greys(choosing.images()) == {*range(60, 65), *range(80, 85)}
-    assert not greys(learnt.images()) & greys(judging.images())
+    assert len(train) == len(learnt) == 12 and len(scoring) == len(choosing) == 10 and len(run.dataset.test) == 8
+    assert greys(scoring.images()) == greys(choosing.images()) == {*range(60, 65), *range(80, 85)}
+    assert not greys(learnt.images()) & greys(scoring.images())
 
 
-def test_portions_are_refused_where_val_judges(tmp_path: Path) -> None:
+def test_portions_are_refused_where_val_scores_networks(tmp_path: Path) -> None:
     three_parts(tmp_path)
     for name in ("data.train_portion", "retrain.validation_portion"):
         with pytest.raises(RequestError, match=f"brings validation images.*leave out {name}"):
@@ -139,19 +139,19 @@ def test_validation_images_are_resized_with_the_others(tmp_path: Path) -> None:
 
 
 def test_identities_of_val_that_are_trained_on_join_them(tmp_path: Path) -> None:
-    for part in ("train", "val"):
+    for split in ("train", "val"):
         for index in range(8):
-            fill(tmp_path / part / f"person{index}", num=2)
+            fill(tmp_path / split / f"person{index}", num=2)
     for index in range(3):
         fill(tmp_path / "test" / f"new{index}", num=2)
     held_out = load(tmp_path).holding_out_classes(0.2, np.random.default_rng(0))
     assert held_out.validation is None and len(held_out.train) == 32 and len(held_out.test) == 6
 
 
-def test_identities_of_val_that_are_new_judge(tmp_path: Path) -> None:
-    for part in ("train", "val", "test"):
+def test_identities_of_val_that_are_new_score_networks(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
         for index in range(4):
-            fill(tmp_path / part / f"{part}{index}", num=2)
+            fill(tmp_path / split / f"{split}{index}", num=2)
     dataset = load(tmp_path)
     assert len(dataset.classes) == 12 and dataset.validation is not None
     assert dataset.holding_out_classes(0.2, np.random.default_rng(0)) is dataset
@@ -226,10 +226,10 @@ def _link(path: Path, target: Path) -> None:
     path.symlink_to(target, target_is_directory=True)
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_classes_that_are_never_trained_on_are_named(part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_classes_that_are_never_trained_on_are_named(split: str, tmp_path: Path) -> None:
     three_parts(tmp_path)
-    real = next(path for path in tmp_path.iterdir() if path.name.lower().startswith(part))
+    real = next(path for path in tmp_path.iterdir() if path.name.lower().startswith(split))
     fill(real / "birds")
     with pytest.raises(RequestError, match=r"has classes that .*Train lacks: birds"):
         load(tmp_path)
@@ -281,11 +281,11 @@ def test_class_folders_that_are_links_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
-        (["val/cats", "test/cats"], "val, which are parts of a data set"),
-        (["train2017", "val2017"], "train2017, val2017, which are parts"),
-        (["seg_train", "seg_test"], "seg_test, seg_train, which are parts"),
+        (["val/cats", "test/cats"], "val, which are splits of a data set"),
+        (["train2017", "val2017"], "train2017, val2017, which are splits"),
+        (["seg_train", "seg_test"], "seg_test, seg_train, which are splits"),
         (["train/cats", "Train/cats", "test/cats"], "has Train and train, both for train"),
-        (["cats/train", "cats/test", "dogs/train"], "the parts outside and the classes inside"),
+        (["cats/train", "cats/test", "dogs/train"], "the splits outside and the classes inside"),
         (["photos/cats", "photos/dogs"], r"found photos/; photos/ has 2 itself: name that folder"),
         (
             ["train/cats", "train/dogs", "quiz/cats", "quiz/dogs"],
