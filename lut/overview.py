@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -58,14 +58,21 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
     }
 
 
-def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, dict[str, Any]] | None:
+class ExtremeNetwork(TypedDict):
+    """The fastest or the slowest network of a space."""
+
+    architecture: list[int]
+    predicted_ms: float
+
+
+def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, ExtremeNetwork] | None:
     """The fastest and the slowest network of the space by predicted milliseconds; None where blocks do not fit."""
     try:
         model = LatencyModel(space, table)
     except TableError:
         return None
     found = {"fastest": model.extreme(), "slowest": model.extreme(slowest=True)}
-    return {name: {"architecture": list(a), "predicted_ms": ms} for name, (a, ms) in found.items()}
+    return {name: ExtremeNetwork(architecture=list(a), predicted_ms=ms) for name, (a, ms) in found.items()}
 
 
 def _calibration(calibration: Calibration) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,42 @@ from search_spaces.cost import GraphCosts
 from search_spaces.space import SearchSpace, Segment
 
 
-def describe_space(space: SearchSpace) -> dict[str, Any]:
+class SpaceOverview(TypedDict):
+    """The size of a space, and of its smallest and largest networks."""
+
+    name: str
+    num_decisions: int
+    num_architectures: int
+    num_blocks: int
+    min_macs: int
+    max_macs: int
+    min_params: int
+    max_params: int
+
+
+def describe_space(space: SearchSpace) -> SpaceOverview:
     """Number of architectures and blocks, smallest and largest multiply-accumulates and parameters.
 
     The extremes are those of `extreme_architecture`.
     """
     costs = GraphCosts(space)
-    found: dict[str, Any] = {
-        "name": space.spec.name,
-        "num_decisions": len(space.decisions),
-        "num_architectures": space.num_architectures,
-        "num_blocks": len({b.key for b in space.candidates if not b.is_identity}),
-    }
-    for cost_name, cost in (("macs", costs.macs), ("params", costs.params)):
-        for bound in ("min", "max"):
-            architecture = extreme_architecture(space, cost, largest=bound == "max")
-            found[f"{bound}_{cost_name}"] = int(cost(np.array([architecture]))[0])
-    return found
+
+    def least_and_most(cost: Callable[[NDArray[np.integer]], NDArray[np.float64]]) -> list[int]:
+        extremes = [extreme_architecture(space, cost, largest=largest) for largest in (False, True)]
+        return [int(value) for value in cost(np.array(extremes))]
+
+    min_macs, max_macs = least_and_most(costs.macs)
+    min_params, max_params = least_and_most(costs.params)
+    return SpaceOverview(
+        name=space.spec.name,
+        num_decisions=len(space.decisions),
+        num_architectures=space.num_architectures,
+        num_blocks=len({b.key for b in space.candidates if not b.is_identity}),
+        min_macs=min_macs,
+        max_macs=max_macs,
+        min_params=min_params,
+        max_params=max_params,
+    )
 
 
 def extreme_architecture(
