@@ -79,7 +79,7 @@ CONTRACTS: Mapping[str, ComponentKind] = {
 
 
 def built_ins(kind: str) -> Mapping[str, Any]:
-    """The built-ins of a kind by name.
+    """Return the built-ins of a kind by name.
 
     Raises:
         RequestError: there is no such kind.
@@ -92,7 +92,7 @@ def built_ins(kind: str) -> Mapping[str, Any]:
 
 
 def find(kind: str, name: str) -> Any:
-    """The component of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
+    """Return the component of that kind: a built-in's name, `./file.py:Name` or `package.module:Name`.
 
     Raises:
         RequestError: there is none, or it is no component of that kind, or nobody asked for its code.
@@ -107,7 +107,7 @@ def find(kind: str, name: str) -> Any:
 
 
 def summary_line(component: object) -> str:
-    """The first line of a component's documentation."""
+    """Return the first line of a component's documentation."""
     if isinstance(component, Path):
         text = ast.get_docstring(ast.parse(component.read_text(encoding="utf-8"))) or ""
     else:

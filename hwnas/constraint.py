@@ -38,30 +38,30 @@ class HardLimits:
     limits: Sequence[Limit]
 
     def with_maximum(self, name: str, maximum: float) -> HardLimits:
-        """The same limits with another maximum for the cost of that name."""
+        """Return the same limits with another maximum for the cost of that name."""
         return HardLimits(limits=tuple(replace(x, maximum=maximum) if x.name == name else x for x in self.limits))
 
     def is_met(self, architecture: Architecture) -> bool:
-        """Whether every limit is kept."""
+        """Return whether every limit is kept."""
         return self.cost(architecture) <= 1.0
 
     def cost(self, architecture: Architecture) -> float:
-        """The largest share of its maximum that any cost takes; at most 1 where all limits are kept."""
+        """Return the largest share of its maximum that any cost takes; at most 1 where all limits are kept."""
         return float(self.worst_share(np.array([architecture]))[0])
 
     def worst_share(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] the largest share of its maximum that any cost takes."""
+        """Return [num_architectures] the largest share of its maximum that any cost takes."""
         shares = self.shares(architectures)
         worst: NDArray[np.float64] = shares.max(axis=1) if shares.shape[1] else np.zeros(len(architectures))
         return worst
 
     def shares(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures, num_limits] every limited cost as a share of its maximum."""
+        """Return [num_architectures, num_limits] every limited cost as a share of its maximum."""
         columns = [limit.cost(architectures) / limit.maximum for limit in self.limits if limit.maximum is not None]
         return np.stack(columns, axis=1) if columns else np.zeros((len(architectures), 0))
 
     def all_costs(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures, num_costs] every cost, limited or not."""
+        """Return [num_architectures, num_costs] every cost, limited or not."""
         columns = [limit.cost(architectures) for limit in self.limits]
         return np.stack(columns, axis=1) if columns else np.zeros((len(architectures), 0))
 

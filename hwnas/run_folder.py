@@ -51,11 +51,11 @@ class SearchFiles:
         return self.folder / "proxies.json"
 
     def history(self, name: str) -> Path:
-        """The evaluations of the search for the winner of that name."""
+        """Return the evaluations of the search for the winner of that name."""
         return self.folder / ("history.jsonl" if name == WINNER else f"history-{name}.jsonl")
 
     def finalists(self, name: str, group: int) -> Path:
-        """The journal of measuring a group of finalists for the winner of that name."""
+        """Return the journal of measuring a group of finalists for the winner of that name."""
         return self.folder / "finalists" / (f"{group}.journal" if name == WINNER else f"{name}-{group}.journal")
 
     def evaluations(self) -> list[Evaluation]:
@@ -88,7 +88,7 @@ class RetrainFiles:
     folder: Path
 
     def checkpoint(self, name: str) -> Path:
-        """The training of the network of that name."""
+        """Return the training of the network of that name."""
         return self.folder / f"{name}.safetensors"
 
     def metrics(self, name: str) -> Path:
@@ -152,7 +152,7 @@ class ExportFiles:
         return self.folder / "model.dynamic.onnx"
 
     def model(self, name: str) -> Path:
-        """The model of the network of that name."""
+        """Return the model of the network of that name."""
         return self.folder / ("model.onnx" if name == WINNER else f"{name}.onnx")
 
     def label(self, path: Path) -> str:

@@ -46,7 +46,7 @@ class AdditiveCosts:
 
 
 def one_hot(architectures: NDArray[np.integer], sizes: Sequence[int]) -> NDArray[np.float64]:
-    """[num_architectures, sum of sizes] ones where a choice was made."""
+    """Return [num_architectures, sum of sizes] ones where a choice was made."""
     starts = np.cumsum([0, *sizes[:-1]])
     encoded = np.zeros((len(architectures), sum(sizes)))
     np.put_along_axis(encoded, np.asarray(architectures) + starts, 1.0, axis=1)

@@ -75,7 +75,7 @@ def adapt_table(
 
 
 def advice(table: LatencyTable) -> str:
-    """Whether profiling every block on the new device is worth the time."""
+    """Return whether profiling every block on the new device is worth the time."""
     certificate, calibration = table.certificate, table.calibration
     if certificate is None or calibration is None:
         return "too few networks were measured to tell how good this is: give more networks, or make a full profile"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lut.build import TablePlan, finished, journal_beside, measure_plan, plan_table
-from lut.compare import merge_tables
+from lut.merge import merge_tables
 from lut.networks import DUPLICATE, NetworkPlan, draw_networks
 from lut.table import LatencyTable, save_table
 from profilers import Profiler

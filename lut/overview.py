@@ -66,7 +66,7 @@ class ExtremeNetwork(TypedDict):
 
 
 def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, ExtremeNetwork] | None:
-    """The fastest and the slowest network of the space by predicted milliseconds; None where blocks do not fit."""
+    """Return the fastest and the slowest network of the space by prediction; None where blocks do not fit."""
     try:
         model = LatencyModel(space, table)
     except TableError:

@@ -109,7 +109,7 @@ def _python_version() -> str:
 
 
 def _closure(names: list[str]) -> list[str]:
-    """The packages and everything they depend on, for arm64."""
+    """Return the packages and everything they depend on, for arm64."""
     left_out = [f"--no-{k}" for k in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     lines = _run("apt-cache", "depends", "--recurse", *left_out, *names).splitlines()
     return sorted({line for line in lines if line.endswith(":arm64") and line[0].isalnum()})

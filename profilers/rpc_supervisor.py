@@ -127,7 +127,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def has_client(port: int) -> bool:
-    """Whether a client is connected: then the server is busy with it, and does not accept others.
+    """Return whether a client is connected: then the server is busy with it, and does not accept others.
 
     A client that is gone does not count, though its session may still run, or never end.
     """
@@ -145,7 +145,7 @@ def has_client(port: int) -> bool:
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Whether a connection is accepted."""
+    """Return whether a connection is accepted."""
     try:
         with socket.create_connection((host, port), timeout=1.0):
             return True
@@ -154,7 +154,7 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether the accept loop answers a client, by a key that it must turn down."""
+    """Return whether the accept loop answers a client, by a key that it must turn down."""
     key = b"client:health-check-of-the-supervisor"
     try:
         with socket.create_connection((host, port), timeout=HEALTH_DEADLINE_S) as connection:

@@ -28,7 +28,7 @@ class ElasticBlock(nn.Module, ABC):
 
     @abstractmethod
     def cut(self, block: Block) -> nn.Module:
-        """The block on its own with a copy of its slice of the weights."""
+        """Return the block on its own with a copy of its slice of the weights."""
 
     def sort_channels(self) -> None:
         """Put the channels that matter most first, where smaller blocks keep the first ones; else nothing."""
@@ -74,7 +74,7 @@ class ElasticMBConv(ElasticBlock):
         return x_NCHW + x if block.keeps_shape else x
 
     def cut(self, block: Block) -> nn.Module:
-        """The block on its own with a copy of its slice of the weights."""
+        """Return the block on its own with a copy of its slice of the weights."""
         assert isinstance(block, MBConv)
         width = block.in_channels * block.expansion
         state = {
@@ -184,7 +184,7 @@ class ElasticMixConv(ElasticBlock):
         return x_NCHW + x if block.keeps_shape else x
 
     def cut(self, block: Block) -> nn.Module:
-        """The block on its own with a copy of its slice of the weights."""
+        """Return the block on its own with a copy of its slice of the weights."""
         assert isinstance(block, MixConv)
         width = block.in_channels * block.expansion
         state = {
@@ -205,7 +205,7 @@ class ElasticMixConv(ElasticBlock):
 
 
 def make_elastic(largest: Block) -> ElasticBlock:
-    """The shared weights of a layer whose largest block that is."""
+    """Return the shared weights of a layer whose largest block that is."""
     if isinstance(largest, MBConv):
         return ElasticMBConv(largest)
     assert isinstance(largest, MixConv), largest.key

@@ -34,7 +34,7 @@ def fbnet_s(spec: SpaceSpec) -> ChainSpace:
 
 
 def fbnet_l(spec: SpaceSpec) -> ChainSpace:
-    """The layers of fbnet-s and the larger head of 1984 channels."""
+    """Layers of fbnet-s with the larger head of 1984 channels."""
     return _fbnet(spec, head_channels=1984)
 
 

@@ -55,7 +55,7 @@ def describe_space(space: SearchSpace) -> SpaceOverview:
 def extreme_architecture(
     space: SearchSpace, cost: Callable[[NDArray[np.integer]], NDArray[np.float64]], *, largest: bool
 ) -> Architecture:
-    """The architecture of the largest or smallest cost, found segment by segment until none changes.
+    """Return the architecture of the largest or smallest cost, found segment by segment until none changes.
 
     Exact for costs that are sums over the blocks, as far as segments have no more than `MOST_VARIANTS` variants.
     """
@@ -76,7 +76,7 @@ MOST_VARIANTS = 20_000
 
 
 def enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[int], NDArray[np.int64]]]:
-    """A segment's decisions with all their combinations, or one by one where there are too many of them."""
+    """Return a segment's decisions with all their combinations, or one by one where there are too many of them."""
     sizes = [len(space.decisions[i].choices) for i in segment.decisions]
     if math.prod(sizes) <= MOST_VARIANTS:
         return [(list(segment.decisions), np.indices(sizes).reshape(len(sizes), -1).T)]

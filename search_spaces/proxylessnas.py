@@ -41,7 +41,7 @@ def proxylessnas(spec: SpaceSpec) -> ChainSpace:
 
 
 def proxylessnas_stem(spec: SpaceSpec) -> tuple[list[Block], int, int]:
-    """The fixed first two blocks, and the channels and pixels that they give."""
+    """Return the fixed first two blocks, and the channels and pixels that they give."""
     width = make_divisible(32 * spec.width)
     first = ConvBnAct(
         in_channels=spec.in_channels,
@@ -76,7 +76,7 @@ def layer_shapes(spec: SpaceSpec, channels: int, size: int) -> list[dict[str, An
 
 
 def proxylessnas_head(spec: SpaceSpec, channels: int, size: int) -> list[Block]:
-    """The feature convolution and the classifier with its pooling."""
+    """Return the feature convolution and the classifier with its pooling."""
     hidden = make_divisible(1280 * max(1.0, spec.width))  # the paper's widths below 1 keep all 1280
     return [
         ConvBnAct(in_channels=channels, out_channels=hidden, input_size=size, kernel=1, act=ACT),

@@ -39,7 +39,7 @@ SPACE = ComponentKind(
 
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
-    """The search space that a spec describes: a built-in, a YAML file, or one's own `./file.py:Name`.
+    """Return the search space that a spec describes: a built-in, a YAML file, or one's own `./file.py:Name`.
 
     Raises:
         SpaceError: there is no space of that name, or it cannot be built for these numbers.

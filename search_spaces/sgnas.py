@@ -52,7 +52,7 @@ class Sgnas(ChainSpace):
         )
 
     def supernet(self) -> ElasticSupernet:  # type: ignore[override]  # another kind of supernet than a chain's usual
-        """One unified block per layer."""
+        """Return one unified block per layer."""
         stem, layers, head = self.slots
         largest = [layer[len(_CHOICES) - 1] for layer in layers]
         slots = [*(slot[0] for slot in stem), *largest, *(slot[0] for slot in head)]

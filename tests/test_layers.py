@@ -21,7 +21,7 @@ ALLOWED = {
     "hwnas": {"hwnas", "lut", "search_spaces", "profilers", "onnx_models", "safe_files"},
 }
 LAYERS = (
-    "__main__ cli generate",
+    "__main__ cli scaffold",
     "pipeline",
     "report export.bundle",
     "stages front",

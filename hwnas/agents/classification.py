@@ -32,11 +32,11 @@ class ClassificationAgent(TrainingAgent):
 
     @staticmethod
     def num_outputs(dataset: Dataset) -> int:
-        """The classes."""
+        """Return the classes."""
         return len(dataset.classes)
 
     def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """The criterion of logits [N, classes]."""
+        """Return the criterion of logits [N, classes]."""
         return self.criterion(outputs, targets_N)
 
     def metrics(
@@ -44,7 +44,7 @@ class ClassificationAgent(TrainingAgent):
         forward: Callable[[torch.Tensor], torch.Tensor],
         batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     ) -> dict[str, float]:
-        """The share of images whose largest logit is their class, and the geometric mean of their classes' probability.
+        """Return the share of images whose largest logit is their class, and the geometric mean of its probability.
 
         The latter, the likelihood, is exp(-cross entropy), in 0 to 1.
         """

@@ -48,7 +48,7 @@ class VerificationAgent(TrainingAgent):
         return 128
 
     def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """The criterion of embeddings [N, features]."""
+        """Return the criterion of embeddings [N, features]."""
         return self.criterion(outputs, targets_N)
 
     def metrics(
@@ -104,7 +104,7 @@ def verification_pairs(
 
 
 def best_threshold_accuracy(similarities: NDArray[np.floating], is_same: NDArray[np.bool_]) -> float:
-    """The largest share of pairs told rightly by any one threshold."""
+    """Return the largest share of pairs told rightly by any one threshold."""
     order = np.argsort(-similarities, kind="stable")
     sorted_similarities, right = similarities[order], is_same[order]
     # Accepting the first i pairs: those of them that are the same, and those after them that are not.

@@ -30,7 +30,7 @@ def new(
     folder: Annotated[Path, typer.Option(help="Where to.")] = Path(),
 ) -> None:
     """Write a component of your own that runs as it stands, with a test."""
-    from hwnas.generate import generate
+    from hwnas.scaffold import generate
 
     path, test = generate(NAMED_BY_FLAGS.get(kind, kind), name, folder)
     typer.echo(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}")

@@ -194,7 +194,7 @@ def diff(
 
     from hwnas.cli.idle_flags import refuse_beside
     from lut import load_table
-    from lut.compare import compare_tables
+    from lut.diff import compare_tables
 
     if as_json:
         refuse_beside("--json, which has them all", most=most)
@@ -254,7 +254,7 @@ def merge(
     from hwnas.errors import RequestError
     from hwnas.profiling import making_table
     from lut import load_table, save_table
-    from lut.compare import merge_tables
+    from lut.merge import merge_tables
     from search_spaces import make_space
 
     if len(tables) < 2:

@@ -33,7 +33,7 @@ One that reads image files may take the keyword `skip_broken_images` as well.
 
 
 def load_dataset(name: str, root: Path, *, input_size: int | None = None, skip_broken_images: bool = False) -> Dataset:
-    """The data set of that name, its images resized where another input size is asked for.
+    """Return the data set of that name, its images resized where another input size is asked for.
 
     Raises:
         RequestError: there is no such data set, its files are missing or damaged, or one's own loader fails or returns

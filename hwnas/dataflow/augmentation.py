@@ -57,7 +57,7 @@ def _as_bytes(x_NCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _operated(images_NCHW: torch.Tensor, magnitude: float, generator: torch.Generator) -> torch.Tensor:
-    """One operation on each image, drawn at random, with a random sign."""
+    """Return one operation on each image, drawn at random, with a random sign."""
     num = len(images_NCHW)
     which_N = torch.randint(len(OPERATIONS), (num,), generator=generator)
     strength_N = magnitude * (torch.randint(2, (num,), generator=generator) * 2 - 1).float()

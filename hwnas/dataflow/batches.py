@@ -49,7 +49,7 @@ class Batches:
         return max(1, len(self.split) // self.batch_size)
 
     def shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch of augmented x_NCHW and targets_N in random order; made ahead where images are on disk."""
+        """Yield one epoch of augmented x_NCHW and targets_N in random order; made ahead where images are on disk."""
         batches = self._shuffled(generator)
         return made_ahead(batches) if self.split.is_on_disk else batches
 

@@ -97,7 +97,7 @@ def _read_all(layout: _Layout, root: Path, wanted: Sequence[str]) -> dict[str, b
 
 
 def _read_archive(archive: Path, layout: _Layout, wanted: Sequence[str]) -> dict[str, bytes]:
-    """The wanted members, read into memory: nothing is unpacked, so no path of the archive matters."""
+    """Return the wanted members, read into memory: nothing is unpacked, so no path of the archive matters."""
     require_regular(archive)
     contents: dict[str, bytes] = {}
     folders: set[Path] = set()

@@ -41,7 +41,7 @@ class Split:
         return len(self.targets_N)
 
     def images(self, indices: torch.Tensor | slice = slice(None)) -> torch.Tensor:
-        """[num, C, H, W] those of the split at those positions, all of them by default."""
+        """Return [num, C, H, W] those of the split at those positions, all of them by default."""
         return self.images_NCHW[indices if self.rows_N is None else self.rows_N[indices]]
 
     def chunks(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -50,7 +50,7 @@ class Split:
             yield self.images(slice(start, start + size)), self.targets_N[start : start + size]
 
     def subset(self, indices: np.ndarray) -> Split:
-        """The images at those positions."""
+        """Return the images at those positions."""
         chosen = torch.from_numpy(indices)
         rows = chosen if self.rows_N is None else self.rows_N[chosen]
         return replace(self, targets_N=self.targets_N[chosen], rows_N=rows)
@@ -81,7 +81,7 @@ class Split:
         return self.subset(np.flatnonzero(is_first)), self.subset(np.flatnonzero(~is_first))
 
     def numbered_anew(self) -> Split:
-        """The same images, their classes numbered from 0 without gaps."""
+        """Return the same images, their classes numbered from 0 without gaps."""
         return replace(self, targets_N=torch.unique(self.targets_N, return_inverse=True)[1])
 
     def limited(self, num: int | None, rng: np.random.Generator) -> Split:
@@ -134,7 +134,7 @@ class Dataset:
         return int(self.train.images_NCHW.shape[2])
 
     def holding_out_classes(self, portion: float, rng: np.random.Generator) -> Dataset:
-        """The same images, divided so that the classes of the test part are none of the training part's.
+        """Return the same images, divided so that the classes of the test part are none of the training part's.
 
         Data whose parts have no class in common stay as they are; validation images of classes trained on are trained
         on too.
@@ -162,7 +162,7 @@ class Dataset:
         return _channel_statistics(self.train)
 
     def resized(self, input_size: int | None) -> Dataset:
-        """The same images at another size, by antialiased bilinear interpolation; unchanged for None."""
+        """Return the same images at another size, by antialiased bilinear interpolation; unchanged for None."""
         if input_size is None or input_size == self.input_size:
             return self
         validation = self.validation and _resize(self.validation, input_size)

@@ -83,7 +83,7 @@ class _Images:
 
 
 def _find_split_folders(root: Path) -> dict[str, _SplitFolder]:
-    """The splits by name.
+    """Return the splits by name.
 
     Raises:
         RequestError: there are none, or the data are of a kind that is read otherwise.
@@ -103,7 +103,7 @@ def _find_split_folders(root: Path) -> dict[str, _SplitFolder]:
 
 
 def _agreed_classes(root: Path, splits: Mapping[str, _SplitFolder]) -> tuple[str, ...]:
-    """The classes, or what the folder is known for where they are not as expected."""
+    """Return the classes, or what the folder is known for where they are not as expected."""
     try:
         return agreed_classes({name: (split.folder, split.classes) for name, split in splits.items()})
     except RequestError as error:

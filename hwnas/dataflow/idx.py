@@ -23,7 +23,7 @@ _UNSIGNED_BYTE = 0x08
 
 
 def load_idx(root: Path, _input_size: int | None) -> Dataset:
-    """The data set of the four files train/t10k-images/labels in `root`, gzipped or not.
+    """Read the data set of the four files train/t10k-images/labels in `root`, gzipped or not.
 
     The classes are the labels that are trained on, which need not begin with 0 (EMNIST's letters do not).
     """
@@ -70,7 +70,7 @@ def _read(root: Path, name: str, *, num_dimensions: int) -> NDArray[np.uint8]:
 
 
 def _find(root: Path, name: str) -> Path:
-    """The file of that name, or with the dot that some copies of MNIST have, gzipped or not."""
+    """Return the file of that name, or with the dot that some copies of MNIST have, gzipped or not."""
     names = (name, name.replace("-idx", ".idx"))
     path = next((root / f"{n}{end}" for n in names for end in ("", ".gz") if (root / f"{n}{end}").exists()), None)
     if path is None:

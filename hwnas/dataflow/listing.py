@@ -35,17 +35,17 @@ class ClassFolder:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is none of the user's own: begins with a dot, or is one that a system gives."""
+    """Return whether a name is none of the user's own: begins with a dot, or is one that a system gives."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name."""
+    """Return the folders in a folder, by name."""
     return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())
 
 
 def is_image(path: Path) -> bool:
-    """Whether a name is an image's."""
+    """Return whether a name is an image's."""
     return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
 
 

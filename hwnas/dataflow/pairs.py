@@ -12,7 +12,7 @@ from hwnas.errors import RequestError
 
 
 def read_pairs(path: Path, folder: Path, images: Sequence[Path]) -> torch.Tensor:
-    """[num, 2] positions of the images that each line names.
+    """Return [num, 2] positions of the images that each line names.
 
     By their paths within the folder, or as Labeled Faces in the Wild does: `NAME 1 4` are NAME/NAME_0001 and
     NAME/NAME_0004, `NAME 1 OTHER 2` are of two people.
@@ -43,7 +43,7 @@ def read_pairs(path: Path, folder: Path, images: Sequence[Path]) -> torch.Tensor
 
 
 def _names(words: Sequence[str]) -> list[str] | None:
-    """The two images of a line; None where it is of no known form."""
+    """Return the two images of a line; None where it is of no known form."""
     if len(words) == 2:
         return [_without_suffix(word) for word in words]
     if len(words) in (3, 4) and _is_number(words[1]) and _is_number(words[-1]):

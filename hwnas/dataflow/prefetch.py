@@ -13,7 +13,7 @@ AHEAD = 2
 
 
 def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items in the same order, so many of them made by another thread before they are asked for.
+    """Yield the same items in the same order, so many of them made by another thread before they are asked for.
 
     What making an item raises is raised where it is asked for.
     """

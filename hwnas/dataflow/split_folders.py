@@ -61,7 +61,7 @@ def _named(folders: Sequence[Path], *, are_all_splits: bool) -> dict[str, list[P
 
 
 def agreed_classes(splits: Mapping[str, tuple[Path, Sequence[ClassFolder]]]) -> tuple[str, ...]:
-    """The names of all classes, those trained on first; the other splits' are among them or all new.
+    """Return the names of all classes, those trained on first; the other splits' are among them or all new.
 
     Raises:
         RequestError: a split has no classes, a class that is trained on or new has no images, or some are new.

@@ -96,7 +96,7 @@ class Baselines:
             self._scores.append(score)
 
     def of(self, costs: Mapping[str, float]) -> Score | None:
-        """The `num`-th best of those that are no slower than that, if there are so many."""
+        """Return the `num`-th best of those that are no slower than that, if there are so many."""
         if self.num is None or len(self._scores) < self.num:
             return None
         no_slower = np.flatnonzero(np.array(self._latencies_ms) <= costs["latency_ms"])

@@ -28,7 +28,7 @@ class ShortTraining:
         self._config, self._batch_size, self._seed = inputs.training, inputs.batch_size, inputs.seed
 
     def score(self, architecture: Architecture) -> float:
-        """The agent's score on the images that drive the search.
+        """Return the agent's score on the images that drive the search.
 
         Raises:
             RunError: the training diverged.

@@ -104,5 +104,5 @@ def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:
 
 
 def calibration_batches(batches: Batches, num: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """The first `num` shuffled batches, at most an epoch's."""
+    """Return the first `num` shuffled batches, at most an epoch's."""
     return [x_NCHW for x_NCHW, _ in islice(batches.shuffled(generator), num)]

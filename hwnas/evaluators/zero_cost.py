@@ -35,7 +35,7 @@ class ZeroCost:
         self._known: dict[Architecture, float] = {}
 
     def score(self, architecture: Architecture) -> float:
-        """The proxy's value."""
+        """Return the proxy's value."""
         form = self._space.canonical(architecture)
         if form not in self._known:
             with torch.random.fork_rng(devices=[]):

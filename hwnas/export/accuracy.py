@@ -22,7 +22,7 @@ class NoAccuracyError(Exception):
 
 
 def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
-    """The share of test images whose class the model tells; a fixed batch size is filled up.
+    """Return the share of test images whose class the model tells; a fixed batch size is filled up.
 
     Models of pixels (uint8) are given the images as they are, those of floats normalised ones.
 
@@ -54,7 +54,7 @@ def test_batches(network: OnnxNetwork, dataset: Dataset) -> Iterator[tuple[torch
 
 
 def predicted_classes(values: object, num_images: int, num_classes: int) -> NDArray[np.int64]:
-    """[num_images] classes from what a model gave: a score for each class, or the class itself as an integer.
+    """Return [num_images] classes from what a model gave: a score for each class, or the class itself as an integer.
 
     Raises:
         NoAccuracyError: it is neither, or of another number of classes.

@@ -34,7 +34,7 @@ TIMEOUT_S = 900.0
 
 
 def has_tvm() -> bool:
-    """Whether TVM is installed."""
+    """Return whether TVM is installed."""
     return find_spec("tvm") is not None
 
 

@@ -35,7 +35,7 @@ class Picture:
 
 
 def pictures(facts: Facts) -> list[Picture]:
-    """Those that there are data for."""
+    """Return those that there are data for."""
     makers = (_front, _progress, _predictions, _blocks, _curves)
     return [picture for maker in makers if (picture := maker(facts)) is not None]
 

@@ -22,11 +22,11 @@ class Space(Protocol):
         ...
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """An architecture at random."""
+        """Return an architecture at random."""
         ...
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """The one form of all architectures that are the same network."""
+        """Return the one form of all architectures that are the same network."""
         ...
 
 
@@ -34,7 +34,7 @@ class Constraint(Protocol):
     """The members of a constraint that a search agent needs."""
 
     def is_met(self, architecture: Architecture) -> bool:
-        """Whether the architecture may be proposed."""
+        """Return whether the architecture may be proposed."""
         ...
 
     def cost(self, architecture: Architecture) -> float:
@@ -51,7 +51,7 @@ class Evaluation:
     costs: Mapping[str, float]
 
     def as_dict(self) -> dict[str, object]:
-        """The fields by name, for files."""
+        """Return the fields by name, for files."""
         return {"architecture": list(self.architecture), "score": self.score, "costs": dict(self.costs)}
 
 

@@ -40,7 +40,7 @@ class DifferentiableAgent(SearchAgent):
         self._is_first = True
 
     def ask(self, num: int) -> list[Architecture]:
-        """The most likely feasible architecture, then samples of the distribution, then of all feasible ones."""
+        """Return the most likely feasible architecture, then samples of the distribution, then of all feasible ones."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -65,7 +65,7 @@ class DifferentiableAgent(SearchAgent):
 def most_likely_feasible(
     log_probabilities: Sequence[NDArray[np.float64]], constraint: Constraint
 ) -> Architecture | None:
-    """The likeliest architecture of independent choices, repaired where it breaks the constraint.
+    """Return the likeliest architecture of independent choices, repaired where it breaks the constraint.
 
     One after the other the change that loses the least likelihood per cost saved is made; None where no change saves.
 

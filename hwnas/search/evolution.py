@@ -35,7 +35,7 @@ class EvolutionAgent(SearchAgent):
         self._num_told = 0
 
     def ask(self, num: int) -> list[Architecture]:
-        """The initial design, then children; fewer once unseen feasible architectures cannot be found."""
+        """Return the initial design, then children; fewer once unseen feasible architectures cannot be found."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:

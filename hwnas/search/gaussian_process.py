@@ -20,7 +20,7 @@ Features = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 
 
 def no_features(rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """[num, 0]."""
+    """Return [num, 0]."""
     return np.zeros((len(rows), 0))
 
 
@@ -79,7 +79,7 @@ class ChoiceProcess:
         return Posterior(process=self, rows=rows, lower=np.tril(factor[0]), weights=cho_solve(factor, values))
 
     def covariance(self, one: NDArray[np.integer], other: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_one, num_other] prior covariances."""
+        """Return [num_one, num_other] prior covariances."""
         weights, (product, additive, linear, _) = np.exp(self._log[:-4]), np.exp(self._log[-4:])
         distance = np.zeros((len(one), len(other)))
         equal = np.zeros_like(distance)
@@ -98,7 +98,7 @@ class ChoiceProcess:
         return np.exp(self._log[:-4]), float(product), float(additive)
 
     def prior_variance(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num] of each row."""
+        """Return [num] of each row."""
         product, additive, linear = np.exp(self._log[-4:-1])
         variance: NDArray[np.float64] = product + additive + linear * (self.features(rows) ** 2).sum(axis=1)
         return variance
@@ -163,19 +163,19 @@ class Posterior:
     weights: NDArray[np.float64]
 
     def mean(self, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num] means alone, which take no solving."""
+        """Return [num] means alone, which take no solving."""
         means: NDArray[np.float64] = self.process.covariance(self.rows, rows).T @ self.weights
         return means
 
     def predict(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """[num] means and [num] variances without noise."""
+        """Return [num] means and [num] variances without noise."""
         covariance = self.process.covariance(self.rows, rows)
         solved = solve_triangular(self.lower, covariance, lower=True, check_finite=False)
         variance = self.process.prior_variance(rows) - (solved**2).sum(axis=0)
         return covariance.T @ self.weights, np.maximum(variance, 1e-12)
 
     def joint(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """[num] means and the [num, num] covariance matrix without noise."""
+        """Return [num] means and the [num, num] covariance matrix without noise."""
         covariance = self.process.covariance(self.rows, rows)
         solved = solve_triangular(self.lower, covariance, lower=True, check_finite=False)
         return covariance.T @ self.weights, self.process.covariance(rows, rows) - solved.T @ solved

@@ -90,7 +90,7 @@ class ArchitectureGenerator:
             optimizer.step()
 
     def random_budgets(self, num: int) -> torch.Tensor:
-        """[num, num_limits] budgets as shares of the largest."""
+        """Return [num, num_limits] budgets as shares of the largest."""
         drawn = torch.rand(num, self._costs.num_limits, generator=self._random)
         return self._lowest + (1.0 - self._lowest) * drawn
 
@@ -136,7 +136,7 @@ class ArchitectureGenerator:
         return [part.softmax(dim=1) for part in logits.split(self._sizes, dim=1)]
 
     def _expected_scores(self, probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
-        """[num_budgets] what the posterior expects where choices are independent."""
+        """Return [num_budgets] what the posterior expects where choices are independent."""
         assert self._posterior is not None
         posterior = self._posterior
         weights, product, additive = posterior.process.parameters
@@ -168,7 +168,7 @@ class GeneratorAgent(SearchAgent):
             self._limits = constraint
 
     def ask(self, num: int) -> list[Architecture]:
-        """The initial design, then what the generator emits; random feasible ones where it has nothing new."""
+        """Return the initial design, then what the generator emits; random feasible ones where it has nothing new."""
         if self._generator is None or len(self._told) < NUM_INITIAL:
             return self._initial_design(num)
         self._train()
@@ -187,7 +187,7 @@ class GeneratorAgent(SearchAgent):
         self._told += evaluations
 
     def emit(self, limits: HardLimits) -> Architecture:
-        """The architecture for other budgets, no larger than the constraint's, by everything told so far.
+        """Return the architecture for other budgets, no larger than the constraint's, by everything told so far.
 
         Raises:
             RequestError: too little was told yet, or no architecture keeps these budgets.

@@ -31,7 +31,7 @@ class LocalSearchAgent(SearchAgent):
         self._neighbours: Iterator[Architecture] = iter(())
 
     def ask(self, num: int) -> list[Architecture]:
-        """An initial design at random, then neighbours; random ones once there are no more."""
+        """Return an initial design at random, then neighbours; random ones once there are no more."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:

@@ -33,7 +33,7 @@ class Nsga2Agent(SearchAgent):
         self._num_told = 0
 
     def ask(self, num: int) -> list[Architecture]:
-        """An initial design at random, then children of tournaments' winners."""
+        """Return an initial design at random, then children of tournaments' winners."""
         return self._sampler.fill(num, self._next)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -68,12 +68,12 @@ class Nsga2Agent(SearchAgent):
 
 
 def objectives(evaluations: Sequence[Evaluation]) -> NDArray[np.float64]:
-    """[num, 1 + num_costs] to be made small: the score's negative, and the costs."""
+    """Return [num, 1 + num_costs] to be made small: the score's negative, and the costs."""
     return np.array([[-e.score, *e.costs.values()] for e in evaluations], dtype=np.float64)
 
 
 def rank_and_crowding(evaluations: Sequence[Evaluation]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[num] number of the front, 0 the best, and [num] how far apart the neighbours within it are."""
+    """Return [num] number of the front, 0 the best, and [num] how far apart the neighbours within it are."""
     from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -87,7 +87,7 @@ def rank_and_crowding(evaluations: Sequence[Evaluation]) -> tuple[NDArray[np.int
 
 
 def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Those that no other beats in score and in every cost, cheapest first, each network once."""
+    """Return those that no other beats in score and in every cost, cheapest first, each network once."""
     if not evaluations:
         return []
     ranks, _ = rank_and_crowding(evaluations)

@@ -27,7 +27,7 @@ REFIT_GROWTH = 1.15
 SHORTLIST = 400
 """The number of candidates, those that the upper confidence bound likes best, that a batch is chosen from."""
 
-CONFIDENCE = 3.5
+EXPLORATION = 3.5
 """The standard deviations that the upper confidence bound adds."""
 
 
@@ -83,12 +83,12 @@ class PredictorAgent(SearchAgent):
             self._num_fitted = len(rows)
         posterior = self._process.condition(rows, values)
         mean, variance = posterior.predict(candidates)
-        shortlist = candidates[np.argsort(-(mean + CONFIDENCE * np.sqrt(variance)), kind="stable")[:SHORTLIST]]
+        shortlist = candidates[np.argsort(-(mean + EXPLORATION * np.sqrt(variance)), kind="stable")[:SHORTLIST]]
         mean, covariance = posterior.joint(shortlist)
         found: list[Architecture] = []
         is_left = np.ones(len(shortlist), dtype=bool)
         while len(found) < num and is_left.any():
-            bound = mean + CONFIDENCE * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+            bound = mean + EXPLORATION * np.sqrt(np.maximum(np.diag(covariance), 0.0))
             best = int(np.where(is_left, bound, -np.inf).argmax())
             is_left[best] = False
             architecture = tuple(int(c) for c in shortlist[best])
@@ -118,7 +118,7 @@ class PredictorAgent(SearchAgent):
         )
 
     def _candidates(self) -> NDArray[np.int64]:
-        """[num, num_decisions] feasible architectures in canonical form that were not asked for."""
+        """Return [num, num_decisions] feasible architectures in canonical form that were not asked for."""
         sizes = [len(d.choices) for d in self._space.decisions]
         if self._sampler.listed is not None:
             return self._unseen(self._sampler.listed)

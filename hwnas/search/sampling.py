@@ -48,7 +48,7 @@ class FeasibleSampler:
         self._rest: Iterator[Architecture] | None = None
 
     def sample(self) -> Architecture | None:
-        """An unseen feasible architecture at random, in canonical form, marked as seen; None when none was found.
+        """Return an unseen feasible architecture at random, canonical and marked as seen; None when none was found.
 
         Raises:
             RequestError: not one feasible architecture was ever found.
@@ -100,7 +100,7 @@ class FeasibleSampler:
         return rows
 
     def first_unseen(self, propose: Callable[[], Architecture], attempts: int) -> Architecture | None:
-        """The first feasible, unseen proposal in canonical form, marked as seen; None after the attempts."""
+        """Return the first feasible, unseen proposal in canonical form, marked as seen; None after the attempts."""
         for _ in range(attempts):
             form = self.space.canonical(propose())
             if form not in self.seen and self.constraint.is_met(form):
@@ -109,7 +109,7 @@ class FeasibleSampler:
         return None
 
     def first_unseen_of(self, proposals: Iterator[Architecture], attempts: int) -> Architecture | None:
-        """The same for proposals that may come to an end."""
+        """Return the same for proposals that may come to an end."""
         for _, proposal in zip(range(attempts), proposals, strict=False):
             form = self.space.canonical(proposal)
             if form not in self.seen and self.constraint.is_met(form):
@@ -135,7 +135,7 @@ class FeasibleSampler:
         return found
 
     def feasible(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The different networks among them that keep the constraint, in canonical form."""
+        """Return the different networks among them that keep the constraint, in canonical form."""
         is_vectorised = isinstance(self.constraint, HardLimits)
         if is_vectorised:
             rows = rows[self.constraint.worst_share(rows) <= 1.0]  # type: ignore[attr-defined]

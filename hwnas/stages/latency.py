@@ -43,7 +43,7 @@ class CurrentModel:
         return self.then.table
 
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """[num_architectures] milliseconds per forward pass."""
+        """Return [num_architectures] milliseconds per forward pass."""
         return self.slow_down * self.then.predict_ms(architectures)
 
     def predict_one_ms(self, architecture: Architecture) -> float:
@@ -51,7 +51,7 @@ class CurrentModel:
         return self.slow_down * self.then.predict_one_ms(architecture)
 
     def extreme(self, *, slowest: bool = False) -> tuple[Architecture, float]:
-        """The fastest (or slowest) architecture and its predicted milliseconds."""
+        """Return the fastest (or slowest) architecture and its predicted milliseconds."""
         architecture, then_ms = self.then.extreme(slowest=slowest)
         return architecture, self.slow_down * then_ms
 
@@ -91,7 +91,7 @@ class Latency:
         return limit_ms if self.doubt is None else max(limit_ms, ROUNDING * self.model.extreme()[1])
 
     def limit_for(self, slow_down: float) -> float:
-        """The same where networks turned out to take so many times as long as predicted; no more where less."""
+        """Return the same where networks turned out to take so many times as long as predicted; no more where less."""
         return min(self.limit_ms, max(self.limit_ms / slow_down, ROUNDING * self.model.extreme()[1]))
 
     def probability(self, predicted_ms: float, max_ms: float) -> float | None:
@@ -149,7 +149,7 @@ def latency_of(
 
 
 def confident_margin(table: LatencyTable, confidence: float | None) -> float:
-    """The share of a budget that predictions may take.
+    """Return the share of a budget that predictions may take.
 
     Raises:
         RequestError: a confidence is asked for, and the table has no certificate.
@@ -162,7 +162,7 @@ def confident_margin(table: LatencyTable, confidence: float | None) -> float:
 
 
 def searching_margin(table: LatencyTable) -> float:
-    """The share of a budget up to which networks are worth measuring by a poor table."""
+    """Return the share of a budget up to which networks are worth measuring by a poor table."""
     return 1.0 if table.certificate is None else float(np.clip(_share(table, LONG_SHOT), 1.0, WIDEST))
 
 
@@ -174,7 +174,7 @@ def _share(table: LatencyTable, probability: float) -> float:
 
 
 def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, leeway: float = 1.0) -> float:
-    """The budget in milliseconds; says where every network keeps it.
+    """Return the budget in milliseconds; says where every network keeps it.
 
     A share is of what the slowest network takes now: how fast the machine was when the table was made does not matter.
 

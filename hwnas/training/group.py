@@ -65,7 +65,7 @@ ALONE = Group()
 
 @contextmanager
 def started_group(accelerator: str) -> Iterator[Group]:
-    """The processes that torchrun started, connected by Lightning Fabric; this one alone without torchrun.
+    """Return the processes that torchrun started, connected by Lightning Fabric; this one alone without torchrun.
 
     On "cuda" each process of a host has a GPU of its own, the current device from then on.
 

@@ -59,7 +59,7 @@ class ProgressiveShrinking(TrainingStrategy):
         return value.detach()
 
     def _draw(self, phase: int, rng: np.random.Generator) -> Architecture:
-        """A random architecture of those that are free in a phase."""
+        """Return a random architecture of those that are free in a phase."""
         return tuple(int(rng.choice(choices)) for choices in self._free[phase])
 
     def _phase(self, step: int, num_steps: int) -> int:

@@ -12,13 +12,13 @@ import torch
 
 
 def numpy_rng(seed: int, *place: str | int) -> np.random.Generator:
-    """A generator for that place of the run, e.g. ("supernet", 3) for an epoch."""
+    """Return a generator for that place of the run, e.g. ("supernet", 3) for an epoch."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in place]
     return np.random.default_rng([seed, *words])
 
 
 def torch_rng(seed: int, *place: str | int) -> torch.Generator:
-    """The same for torch."""
+    """Return the same for torch."""
     return torch.Generator().manual_seed(int(numpy_rng(seed, *place).integers(2**62)))
 
 

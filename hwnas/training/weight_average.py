@@ -33,7 +33,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The averages are the module's weights meanwhile."""
+        """Make the averages the module's weights meanwhile."""
         weights = {name: p.detach().clone() for name, p in self._parameters.items()}
         self.apply()
         try:

@@ -28,7 +28,7 @@ class ReluConvBn(Block):
         return {"k": self.kernel, "s": self.stride}
 
     def build(self) -> nn.Module:
-        """The three, initialised."""
+        """Return the three, initialised."""
         module = _relu_conv_bn(self.in_channels, self.out_channels, self.kernel, self.stride)
         init_weights(module)
         return module
@@ -49,7 +49,7 @@ class AvgPool3x3(Block):
         return {"k": 3}
 
     def build(self) -> nn.Module:
-        """The pooling; it has no weights."""
+        """Return the pooling; it has no weights."""
         return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -68,7 +68,7 @@ class NodeAddition(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The addition; it has no weights."""
+        """Return the addition; it has no weights."""
         return _Twice()
 
 
@@ -82,7 +82,7 @@ class ResidualStride(Block):
         return {"s": self.stride}
 
     def build(self) -> nn.Module:
-        """The block, initialised."""
+        """Return the block, initialised."""
         module = _Residual(self)
         init_weights(module)
         return module
@@ -98,7 +98,7 @@ class NormHead(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The head, initialised; maps x_NCHW to logits of shape [N, classes]."""
+        """Return the head, initialised; maps x_NCHW to logits of shape [N, classes]."""
         module = nn.Sequential(
             nn.BatchNorm2d(self.in_channels),
             nn.ReLU(),

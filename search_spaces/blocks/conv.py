@@ -34,7 +34,7 @@ class ConvBnAct(Block):
         return fields if self.norm else fields | {"norm": 0}
 
     def build(self) -> nn.Module:
-        """The convolution, initialised."""
+        """Return the convolution, initialised."""
         module = conv_bn_act(
             self.in_channels,
             self.out_channels,

@@ -31,7 +31,7 @@ class GlobalDepthwise(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The convolution, initialised."""
+        """Return the convolution, initialised."""
         width = self.in_channels
         module = nn.Sequential(
             nn.Conv2d(width, width, self.input_size, groups=width, bias=False), nn.BatchNorm2d(width)
@@ -55,7 +55,7 @@ class Embedding(Block):
         return {}
 
     def build(self) -> nn.Module:
-        """The projection, initialised; maps x_NCHW to embeddings of shape [N, features]."""
+        """Return the projection, initialised; maps x_NCHW to embeddings of shape [N, features]."""
         module = nn.Sequential(
             nn.Conv2d(self.in_channels, self.out_channels, 1, bias=False),
             nn.BatchNorm2d(self.out_channels),

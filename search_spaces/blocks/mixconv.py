@@ -57,7 +57,7 @@ class MixConv(Block):
         return {"k": "-".join(map(str, self.kernels)), "s": self.stride, "act": self.act}
 
     def build(self) -> nn.Module:
-        """The bottleneck, initialised."""
+        """Return the bottleneck, initialised."""
         module = _MixedBottleneck(self)
         init_weights(module)
         return module

@@ -33,7 +33,7 @@ class SeparableConv(Block):
         return {"k": self.kernel, "s": self.stride, "act": self.act}
 
     def build(self) -> nn.Module:
-        """The two convolutions, initialised."""
+        """Return the two convolutions, initialised."""
         width = self.in_channels
         body = nn.Sequential(
             conv_bn_act(width, width, kernel=self.kernel, stride=self.stride, groups=width, act=self.act),

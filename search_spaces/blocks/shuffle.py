@@ -37,7 +37,7 @@ class ShuffleUnit(Block):
         return {"k": self.kernel, "s": self.stride}
 
     def build(self) -> nn.Module:
-        """The unit, initialised."""
+        """Return the unit, initialised."""
         width, half = _passing_channels(self), self.out_channels // 2
         branch = nn.Sequential(
             conv_bn_act(width, half, act="relu"),
@@ -61,7 +61,7 @@ class ShuffleXceptionUnit(Block):
         return {"s": self.stride}
 
     def build(self) -> nn.Module:
-        """The unit, initialised."""
+        """Return the unit, initialised."""
         width, half = _passing_channels(self), self.out_channels // 2
         branch = nn.Sequential(
             conv_bn_act(width, width, kernel=3, stride=self.stride, groups=width),

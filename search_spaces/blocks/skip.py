@@ -26,7 +26,7 @@ class Skip(Block):
         return {"s": self.stride}
 
     def build(self) -> nn.Module:
-        """The identity or the projection, initialised."""
+        """Return the identity or the projection, initialised."""
         if self.is_identity:
             return nn.Identity()
         module = conv_bn_act(self.in_channels, self.out_channels, stride=self.stride)

@@ -17,7 +17,7 @@ from samples import synthetic_table
 import hwnas.pipeline.order  # noqa: F401 - what is replaced below must not be what it imports
 from hwnas.components import CONTRACTS, find
 from hwnas.errors import RequestError
-from hwnas.generate import generate
+from hwnas.scaffold import generate
 from lut import save_table
 from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space

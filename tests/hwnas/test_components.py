@@ -17,7 +17,7 @@ from samples import synthetic_table
 
 from hwnas.components import CONTRACTS, KINDS, built_ins, find, summary_line
 from hwnas.errors import RequestError
-from hwnas.generate import generate
+from hwnas.scaffold import generate
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 

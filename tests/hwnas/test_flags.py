@@ -419,7 +419,7 @@ def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         "hwnas.report.watch.make_server": _served,
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
-        "lut.compare.merge_tables": lambda *_: None,
+        "lut.merge.merge_tables": lambda *_: None,
         "hwnas.front.plot_front": _stopped,
         "lut.plot.plot_table": _stopped,
         "lut.save_table": lambda _, path: _stopped(f"saved {path}"),

@@ -15,7 +15,8 @@ from samples import bare_table, measured_again, scaled, small_spec, synthetic_ta
 
 from lut import LatencyModel, TableError, build_table, plan_table, save_table
 from lut.build import certificate_of, finished
-from lut.compare import compare_tables, merge_tables
+from lut.diff import compare_tables
+from lut.merge import merge_tables
 from lut.networks import network_key
 from lut.plot import plot_table
 from lut.table import LatencyTable, ReportedLatency
