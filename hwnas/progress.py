@@ -24,7 +24,7 @@ LINE_EVERY_S = 30.0
 """A log has a line about work under way at least this often."""
 
 
-class Task:
+class Work:
     """One piece of work under way; `update` tells how much is done."""
 
     def __init__(self, update: object = None) -> None:
@@ -36,8 +36,8 @@ class Task:
             self._update(done, detail)
 
 
-class Pace:
-    """How far a piece of work is, and how long the rest of it will take at the pace so far.
+class Rate:
+    """How far a piece of work is, and how long the rest of it will take at the rate so far.
 
     Args:
         total: steps of the work.
@@ -106,34 +106,34 @@ class Reporter:
             self.line(text)
 
     @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Task]:
+    def task(self, name: str, total: int) -> Iterator[Work]:
         """Show a bar with rate and time left while the block runs; in a log, a line now and then and one at the end."""
         if self.is_quiet:
-            yield Task()
+            yield Work()
             return
         started = time.monotonic()
         if self.console.is_terminal:
             with self._bar() as bar:
                 row = bar.add_task(name, total=total, detail="")
-                yield Task(lambda done, detail: bar.update(row, completed=done, detail=detail))
+                yield Work(lambda done, detail: bar.update(row, completed=done, detail=detail))
         else:
-            with self._lines(name, Pace(total)) as update:
-                yield Task(update)
+            with self._lines(name, Rate(total)) as update:
+                yield Work(update)
         self.line(f"{name}: done in {time.monotonic() - started:.1f} s")
 
     @contextmanager
-    def _lines(self, name: str, pace: Pace) -> Iterator[Callable[[int, str], None]]:
+    def _lines(self, name: str, rate: Rate) -> Iterator[Callable[[int, str], None]]:
         """Write how far the work is now and then, however long a step of it takes; yields what notes the steps."""
         is_over = threading.Event()
 
         def tell() -> None:
             while not is_over.wait(self._line_every_s):
-                self.line(f"{name}: {pace.describe(now_s=time.monotonic())}")
+                self.line(f"{name}: {rate.describe(now_s=time.monotonic())}")
 
         thread = threading.Thread(target=tell, name="progress", daemon=True)
         thread.start()
         try:
-            yield lambda done, detail: pace.update(done, detail, now_s=time.monotonic())
+            yield lambda done, detail: rate.update(done, detail, now_s=time.monotonic())
         finally:
             is_over.set()
             thread.join()

@@ -18,7 +18,7 @@ from hwnas.evaluators import Evaluator
 from hwnas.evaluators.executor import in_this_process, on_ray
 from hwnas.evaluators.score import Evaluate, Score
 from hwnas.measured import Measured
-from hwnas.progress import Task
+from hwnas.progress import Work
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.run_folder import WINNER
 from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, pareto_front
@@ -183,7 +183,7 @@ def _search(
         )
 
 
-def _show_best(task: Task) -> Callable[[int, Evaluation], None]:
+def _show_best(task: Work) -> Callable[[int, Evaluation], None]:
     best = float("-inf")
 
     def show(done: int, evaluation: Evaluation) -> None:

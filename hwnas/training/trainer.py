@@ -16,7 +16,7 @@ from torch import nn
 from hwnas.config import TrainingConfig
 from hwnas.dataflow import Batches
 from hwnas.errors import RequestError, RunError
-from hwnas.progress import Reporter, Task
+from hwnas.progress import Reporter, Work
 from hwnas.records import as_record
 from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpoint
 from hwnas.training.divergence import diverged, is_finite, mark, marker
@@ -114,7 +114,7 @@ class Trainer:
         return records
 
     def _epoch(
-        self, epoch: int, optimizer: torch.optim.Optimizer, average: WeightAverage | None, task: Task
+        self, epoch: int, optimizer: torch.optim.Optimizer, average: WeightAverage | None, task: Work
     ) -> EpochRecord:
         place = (self.seed, self.name, epoch)
         generator, rng = torch_rng(*place), numpy_rng(*place)

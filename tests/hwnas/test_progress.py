@@ -7,7 +7,7 @@ import time
 
 from rich.console import Console
 
-from hwnas.progress import Pace, Reporter, describe_duration
+from hwnas.progress import Rate, Reporter, describe_duration
 
 
 def _reporter(*, is_terminal: bool, is_quiet: bool = False) -> tuple[Reporter, io.StringIO]:
@@ -64,21 +64,21 @@ def test_a_log_has_lines_while_a_step_takes_long() -> None:
 
 
 def test_the_time_left_is_told_by_the_pace_since_the_first_step() -> None:
-    pace = Pace(100)
-    assert pace.describe(now_s=0.0) == "0%"
-    for now_s in (0.0, 500.0):  # what is prepared before the first step is none of its pace
-        pace.update(0, "export 3/7", now_s=now_s)
-    assert pace.describe(now_s=600.0) == "0%, export 3/7"
-    pace.update(10, "", now_s=600.0)
-    assert pace.describe(now_s=600.0) == "10%, about 15 min left"
+    rate = Rate(100)
+    assert rate.describe(now_s=0.0) == "0%"
+    for now_s in (0.0, 500.0):  # what is prepared before the first step is none of its rate
+        rate.update(0, "export 3/7", now_s=now_s)
+    assert rate.describe(now_s=600.0) == "0%, export 3/7"
+    rate.update(10, "", now_s=600.0)
+    assert rate.describe(now_s=600.0) == "10%, about 15 min left"
 
 
 def test_the_time_left_of_work_that_is_continued_is_told_by_what_is_done_now() -> None:
-    pace = Pace(100)
-    pace.update(81, "epoch 5/6", now_s=7.0)
-    assert pace.describe(now_s=8.0) == "81%, epoch 5/6"
-    pace.update(91, "epoch 6/6", now_s=17.0)
-    assert pace.describe(now_s=17.0) == "91%, epoch 6/6, about 9 s left"
+    rate = Rate(100)
+    rate.update(81, "epoch 5/6", now_s=7.0)
+    assert rate.describe(now_s=8.0) == "81%, epoch 5/6"
+    rate.update(91, "epoch 6/6", now_s=17.0)
+    assert rate.describe(now_s=17.0) == "91%, epoch 6/6, about 9 s left"
 
 
 def test_durations_have_a_unit_of_their_size() -> None:
