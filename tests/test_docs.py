@@ -60,6 +60,7 @@ NOT_RUN = {
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
+    "hwnas profile --device onnx-reference": "a quiet machine; tests/profilers/test_onnx_reference.py times a block",
     "hwnas profile --device rpi4": "a board",
     "hwnas profile --device rpi4-qemu": "an emulated board; tests/profilers/test_boards.py has one",
     "hwnas device serve": "serves until it is ended; tests/profilers/test_boards.py starts it",
