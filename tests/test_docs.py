@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/ is one that the command line takes; all that can be run here are run."""
+"""Pages keep to their width, their links lead somewhere, and their commands work: all that can be run here are run."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("short_runs")
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MARKDOWN = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("hwnas/templates/*.md.txt")})
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ NOT_RUN = {
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
+    "hwnas profile --device onnx-reference": "a quiet machine; tests/profilers/test_onnx_reference.py times a block",
     "hwnas profile --device rpi4": "a board",
     "hwnas profile --device rpi4-qemu": "an emulated board; tests/profilers/test_boards.py has one",
     "hwnas device serve": "serves until it is ended; tests/profilers/test_boards.py starts it",
@@ -122,12 +124,42 @@ COMMANDS = [command for page in PAGES for command in _commands(page)]
 OURS = [command for command in COMMANDS if command.words[0] == "hwnas"]
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return what links to a page's headings are called, as GitHub makes them from the headings' texts."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def _needs(command: Command) -> str | None:
     return next((needed for beginning, needed in NOT_RUN.items() if command.begins_with(beginning)), None)
 
 
 def _is_quick(command: Command) -> bool:
     return _needs(command) is None and any(map(command.begins_with, QUICK))
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_have_at_most_120_characters(page: Path) -> None:
+    lines = enumerate(page.read_text(encoding="utf-8").splitlines(), start=1)
+    assert [f"line {number} has {len(line)}" for number, line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"https?://|mailto:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{link}: no such file"
+        assert not anchor or anchor in _anchors(target), f"{link}: no such heading"
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    named = set(re.findall(r"^- \[.+?\]\((\w+\.md)\)", index.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == {page.name for page in index.parent.glob("*.md")} - {index.name}
 
 
 def test_all_blocks_of_commands_are_understood() -> None:
