@@ -83,6 +83,37 @@ class Summary(NetworkSummary):
         return {"winner": self, **self.winners, **self.references}
 
     @property
+    def duplicates(self) -> dict[str, str]:
+        """The names of networks whose architecture is that of one before them, and the name of that one."""
+        first: dict[Architecture, str] = {}
+        names = {name: first.setdefault(row.architecture, name) for name, row in self.networks.items()}
+        return {name: other for name, other in names.items() if other != name}
+
+    @property
+    def better_reference(self) -> str | None:
+        """The most accurate reference that beats the winner and keeps the budget as measured; None where none does."""
+        better = {
+            name: row.test_accuracy
+            for name, row in self.references.items()
+            if row.budget_kept and row.test_accuracy > self.test_accuracy
+        }
+        return max(better, key=better.__getitem__) if better else None
+
+    def offer(self, run: str) -> str | None:
+        """Return one line on a reference that is better than the winner, and the command that ships it.
+
+        Args:
+            run: how the run's folder is named in the command.
+        """
+        if (name := self.better_reference) is None:
+            return None
+        return (
+            f"{name} is more accurate than the winner ({self.references[name].test_accuracy:.2%} against "
+            f"{self.test_accuracy:.2%}) and keeps the budget as measured; hwnas export {run} --network {name} -o DIR "
+            "ships it"
+        )
+
+    @property
     def missed_budgets(self) -> list[str]:
         """What to do about each winner that does not keep its budget."""
         return [row.advice for row in (self, *self.winners.values()) if row.advice]

@@ -15,7 +15,9 @@ from hwnas.cli.ranges import ranged
 
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files.")],
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; RUN for a run's exported winner, RUN:NAME for another network.")
+    ],
     device: Annotated[
         str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
     ] = "cpu",
@@ -39,6 +41,7 @@ def compare(
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
+    from hwnas.pipeline.named import model_named
     from hwnas.progress import Reporter
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
@@ -56,7 +59,7 @@ def compare(
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
     question = Question(dataset=dataset, output=output, input_size=input_size)
-    rows = compare_models(models, profiler, question, reporter=reporter)
+    rows = compare_models([model_named(model) for model in models], profiler, question, reporter=reporter)
     for row in rows:
         if input_size is not None and input_size not in row["bound"].values():
             reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")

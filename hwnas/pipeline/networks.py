@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwnas.artifacts import REFERENCES, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.constraint import HardLimits
-from hwnas.errors import RunError
+from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, make_evaluator
 from hwnas.parts import find
 from hwnas.pipeline.run import Run
@@ -45,10 +45,19 @@ def hard_limits_of(run: Run, latency: Latency) -> HardLimits:
 
 
 def supernet_of(run: Run, constraint: HardLimits, group: Group = ALONE) -> TrainedSupernet:
-    """Return the run's supernet, trained by a group of processes; left untrained where nothing needs it."""
+    """Return the run's supernet, trained by a group of processes; left untrained where nothing needs it.
+
+    Raises:
+        RequestError: the run began with another's supernet, and that is not there.
+    """
     config = run.config.supernet
     if not run.needs_supernet:
         return untrained_supernet(run.space, constraint, config.strategy, seed=run.config.seed)
+    if run.origin is not None and not run.files.supernet.exists():
+        raise RequestError(
+            f"{run.folder} began with the supernet of {run.origin.run} and has no copy of it: expected "
+            f"{run.files.supernet}; restore it, or give the command with --from again"
+        )
     return train_supernet(
         run.space,
         constraint,
@@ -141,11 +150,25 @@ def retrained_networks(
             batch_size=config.supernet.batch_size,
             num_batches=config.search.recalibration_batches,
         )
-    wanted = {name: n for name, n in found.items() if name not in REFERENCES or config.retrain.references}
     inputs = RetrainInputs(
         task=run.learning, splits=run.splits, config=config.retrain, supernet=supernet, teacher=teacher
     )
-    return retrain_networks(run.setup, wanted, inputs, run.files.retrain)
+    return retrain_networks(run.setup, wanted_networks(run, found), inputs, run.files.retrain)
+
+
+def wanted_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
+    """Return the networks that are to be retrained: references only where they are wanted."""
+    return {name: n for name, n in found.items() if name not in REFERENCES or run.config.retrain.references}
+
+
+def exporter_of(run: Run, latency: Latency) -> Exporter:
+    """Return how networks are exported."""
+    return Exporter(
+        setup=run.setup,
+        latency=latency,
+        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
+        files=run.files.export,
+    )
 
 
 def exported_networks(
@@ -161,12 +184,7 @@ def exported_networks(
         RunError: ONNX Runtime computes something else than torch, or the record is damaged or of another version.
     """
     attempts = run.files.attempts()
-    exporter = Exporter(
-        setup=run.setup,
-        latency=latency,
-        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
-        files=run.files.export,
-    )
+    exporter = exporter_of(run, latency)
     before = attempts[-1].export.read_result() if attempts else None
     return run.files.export.kept_result(lambda: export_networks(exporter, found, retrained, before))
 
