@@ -13,11 +13,14 @@ from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
+Models = Annotated[
+    list[Path],
+    typer.Argument(help="ONNX files; RUN for a run's exported winner, RUN:NAME for another network of it."),
+]
+
 
 def compare(
-    models: Annotated[
-        list[Path], typer.Argument(help="ONNX files; RUN for a run's exported winner, RUN:NAME for another network.")
-    ],
+    models: Models,
     device: Annotated[
         str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
     ] = "cpu",
@@ -53,8 +56,7 @@ def compare(
     require_cores(chosen)
     dataset = None
     if data is not None:
-        root = data_root or Path("data")
-        dataset = load_dataset(data, root, input_size=input_size, skip_broken_images=skip_broken)
+        dataset = load_dataset(data, data_root or Path("data"), input_size=input_size, skip_broken_images=skip_broken)
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)

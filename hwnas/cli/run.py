@@ -23,6 +23,10 @@ QUIET = "No progress."
 
 Json = Annotated[bool, typer.Option("--json", help=JSON)]
 Quiet = Annotated[bool, typer.Option(help=QUIET)]
+Network = Annotated[
+    str | None,
+    typer.Option("--network", help="The retrained network that the bundle is of: winner-5ms, largest [winner]."),
+]
 
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
@@ -141,9 +145,7 @@ def retrain(
 def export(
     folder: RunFolder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
-    network: Annotated[
-        str | None, typer.Option("--network", help="Of another retrained network: winner-5ms, largest [winner].")
-    ] = None,
+    network: Network = None,
     int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None,
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
