@@ -8,7 +8,7 @@ from hwnas.artifacts.exported import Exported, ExportedNetwork
 from hwnas.artifacts.found import REFERENCES, FoundNetwork, FurtherNetworks, MeasuredFinalist, SearchOutcome
 from hwnas.artifacts.proxies import ProxyValues
 from hwnas.artifacts.speed import TimedTable
-from hwnas.artifacts.summary import NetworkSummary, Summary
+from hwnas.artifacts.summary import NetworkSummary, Summary, duplicate_names
 from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "Summary",
     "TimedTable",
     "TrainedSupernet",
+    "duplicate_names",
 ]

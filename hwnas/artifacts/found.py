@@ -109,7 +109,9 @@ class SearchOutcome:
 class FurtherNetworks:
     """The networks of a run that were asked for after its search, by name, in the order in which they were."""
 
-    networks: dict[str, FoundNetwork] = Field(default_factory=dict)
+    networks: dict[Annotated[str, Field(pattern=r"^(network|budget)-[\w.-]+$")], FoundNetwork] = Field(
+        default_factory=dict
+    )
     version: Literal[1] = 1
 
     def as_dict(self) -> dict[str, object]:

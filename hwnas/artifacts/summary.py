@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -14,6 +15,13 @@ from search_spaces import Architecture
 
 _NotNegative = Annotated[float, Field(ge=0)]
 _OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
+
+
+def duplicate_names(architectures: Mapping[str, Architecture]) -> dict[str, str]:
+    """Return the names of networks whose architecture is that of one before them, and the name of that one."""
+    first: dict[Architecture, str] = {}
+    names = {name: first.setdefault(architecture, name) for name, architecture in architectures.items()}
+    return {name: other for name, other in names.items() if other != name}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
@@ -85,9 +93,7 @@ class Summary(NetworkSummary):
     @property
     def duplicates(self) -> dict[str, str]:
         """The names of networks whose architecture is that of one before them, and the name of that one."""
-        first: dict[Architecture, str] = {}
-        names = {name: first.setdefault(row.architecture, name) for name, row in self.networks.items()}
-        return {name: other for name, other in names.items() if other != name}
+        return duplicate_names({name: row.architecture for name, row in self.networks.items()})
 
     @property
     def better_reference(self) -> str | None:
@@ -99,18 +105,18 @@ class Summary(NetworkSummary):
         }
         return max(better, key=better.__getitem__) if better else None
 
-    def offer(self, run: str) -> str | None:
+    def offer(self, folder: str) -> str | None:
         """Return one line on a reference that is better than the winner, and the command that ships it.
 
         Args:
-            run: how the run's folder is named in the command.
+            folder: of the run, as the command names it.
         """
         if (name := self.better_reference) is None:
             return None
+        accuracies = f"{self.references[name].test_accuracy:.2%} against {self.test_accuracy:.2%}"
         return (
-            f"{name} is more accurate than the winner ({self.references[name].test_accuracy:.2%} against "
-            f"{self.test_accuracy:.2%}) and keeps the budget as measured; hwnas export {run} --network {name} -o DIR "
-            "ships it"
+            f"{name} is more accurate than the winner ({accuracies}) and keeps the budget as measured; "
+            f"hwnas export {folder} --network {name} -o DIR ships it"
         )
 
     @property

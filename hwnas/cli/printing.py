@@ -65,14 +65,18 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         print(offer)
 
 
-def print_retrained(title: str, networks: Mapping[str, NetworkSummary]) -> None:
-    """Print networks that were trained besides the winner and its references."""
+def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Mapping[str, str]) -> None:
+    """Print networks that were trained besides the winner and its references.
+
+    Args:
+        same: the names of networks that are the same as others, and the names of those.
+    """
     print_table(
         title,
         ["network", "architecture", "params", "test accuracy", "predicted ms", "measured ms"],
         [
             [
-                name,
+                f"{name} = {same[name]}" if name in same else name,
                 "-".join(map(str, n.architecture)),
                 f"{n.params:,}",
                 f"{n.test_accuracy:.2%}",

@@ -129,7 +129,9 @@ def retrain(
     quiet: Quiet = False,
 ) -> None:
     """Work through a run up to the retrained networks, and train further ones."""
+    from hwnas.artifacts import duplicate_names
     from hwnas.pipeline.further import Request, retrain_further
+    from hwnas.pipeline.named import named_architectures
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
 
@@ -138,8 +140,9 @@ def retrain(
     if request.is_empty:
         _continue(folder, "retrain", moved, as_json=False, quiet=quiet)
         return
-    networks = retrain_further(Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved), request)
-    print_retrained(f"{len(networks)} networks of {folder}", networks)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    networks = retrain_further(run, request)
+    print_retrained(f"{len(networks)} networks of {folder}", networks, duplicate_names(named_architectures(run.files)))
 
 
 def export(

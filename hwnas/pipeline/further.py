@@ -19,6 +19,7 @@ from hwnas.pipeline.networks import (
     exporter_of,
     found_networks,
     hard_limits_of,
+    require_of_space,
     retrained_networks,
     selection_of,
     supernet_of,
@@ -123,8 +124,10 @@ class _Bench:
 
     def known(self) -> dict[str, FoundNetwork]:
         """Return the run's own networks, and after them the further ones."""
-        own = current_networks(self.run, found_networks(self.run, self.selection, self.supernet))
-        return {**wanted_networks(self.run, own), **self.run.files.search.read_further()}
+        run, further = self.run, self.run.files.search.read_further()
+        require_of_space(run, [network.architecture for network in further.values()], run.files.search.further)
+        own = current_networks(run, found_networks(run, self.selection, self.supernet))
+        return {**wanted_networks(run, own), **further}
 
     def trained(self, architectures: set[Architecture]) -> dict[str, RetrainedNetwork]:
         """Return the networks of these architectures under all their names, trained under the first of them."""

@@ -96,7 +96,7 @@ def found_networks(run: Run, selection: Selection, supernet: TrainedSupernet) ->
             _known_to_agents(run, selection.constraint, supernet),
         )
     )
-    _require_of_space(run, [n.architecture for n in outcome.networks.values()], files.outcome)
+    require_of_space(run, [n.architecture for n in outcome.networks.values()], files.outcome)
     return dict(outcome.networks)
 
 
@@ -111,7 +111,7 @@ def _known_to_agents(run: Run, constraint: HardLimits, supernet: TrainedSupernet
         inputs = run.evaluator_inputs(supernet.module)
         evaluators: dict[str, Evaluator] = {name: make_evaluator(name, inputs) for name in run.config.search.proxies}
         computed = files.kept_proxies(lambda: compute_proxies(run.setup, constraint, evaluators))
-        _require_of_space(run, computed.architectures, files.proxies)
+        require_of_space(run, computed.architectures, files.proxies)
         known["features"] = proxy_features(computed.architectures, computed.values)
     return known
 
@@ -121,7 +121,7 @@ def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, F
     networks, files = dict(found), run.files
     decisions, pending = files.decisions(), files.export.read_decision()
     for path, decision in {**decisions, **({files.export.decision: pending} if pending else {})}.items():
-        _require_of_space(run, [n.architecture for n in decision.networks.values()], path)
+        require_of_space(run, [n.architecture for n in decision.networks.values()], path)
     for decision in decisions.values():
         networks |= decision.networks
     if pending is not None and pending.networks:
@@ -198,7 +198,7 @@ def has_replaced_missed(run: Run, selection: Selection, found: Mapping[str, Foun
     return bool(decision.networks)
 
 
-def _require_of_space(run: Run, architectures: Sequence[Architecture], path: Path) -> None:
+def require_of_space(run: Run, architectures: Sequence[Architecture], path: Path) -> None:
     """Raise RunError unless the architectures that a file tells of are of the run's space."""
     try:
         for architecture in architectures:

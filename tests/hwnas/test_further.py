@@ -78,7 +78,7 @@ def test_any_architecture_is_trained_as_the_winner_was_and_found_again(run: Path
     own = {path: path.read_bytes() for path in run.rglob("*.safetensors")}
     command = ("retrain", run, "--architecture", unseen, "--architecture", winner)
     printed = _ok(run_cli(*command)).out
-    assert f"network-{unseen}" in printed and f"network-{winner}" in printed
+    assert f"network-{unseen} " in printed and f"network-{winner} = winner" in printed
     files = RunFolder(run)
     assert len(epochs_of(files.retrain.checkpoint(f"network-{unseen}"))) == 2
     # The winner's architecture is there under the winner's name.
@@ -120,13 +120,25 @@ def test_training_that_was_killed_goes_on(run: Path) -> None:
         (("--architecture", "9-0-0-0-0-0-0-0"), "nasbench-macro"),
         (("--budget", "soon"), "expected a duration"),
         (("--budget", "1us"), "no architecture under"),
-        (("--budget", "100%"), "the search looked at networks of at most"),
+        (("--budget", "99%"), "the search looked at networks of at most"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(flags: tuple[str, ...], words: str, run: Path) -> None:
     outcome = run_cli("retrain", run, *flags, "--quiet")
     assert outcome.code == 2 and words in outcome.err and len(outcome.err.splitlines()) == 1, outcome
     assert not RunFolder(run).search.further.exists()
+
+
+def test_a_damaged_record_is_named(run: Path) -> None:
+    unseen = _unseen(run)
+    _ok(run_cli("retrain", run, "--architecture", unseen, "--quiet"))
+    path = RunFolder(run).search.further
+    record = json.loads(path.read_text())
+    (network,) = record["networks"].values()
+    for networks in ({"../x": network}, {"network-0": network | {"architecture": [9]}}, {"network-0": 1}):
+        path.write_text(json.dumps(record | {"networks": networks}))
+        outcome = run_cli("retrain", run, "--architecture", unseen, "--quiet")
+        assert outcome.code == 1 and f"{path} is damaged" in outcome.err, outcome
 
 
 def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, tmp_path: Path) -> None:
