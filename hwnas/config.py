@@ -347,7 +347,7 @@ def config_as_yaml(config: RunConfig) -> str:
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
     """Return the dotted names of the settings in which two configurations differ, but for where they are saved."""
     flat_one, flat_other = (_flatten(_ADAPTER.dump_python(c, mode="json")) for c in (one, other))
-    return sorted(k for k in flat_one if flat_one[k] != flat_other[k] and k != "out")
+    return sorted(k for k in {*flat_one, *flat_other} - {"out"} if flat_one.get(k) != flat_other.get(k))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ LAYERS = (
     "report export.bundle",
     "stages front",
     "run_folder",
+    "stage_files",
     "artifacts trust",
     "search",
     "evaluators",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
 from hwnas.artifacts.deployment import DeployedModel, Deployment, Quantized
 from hwnas.artifacts.exported import Exported, ExportedNetwork
-from hwnas.artifacts.found import REFERENCES, FoundNetwork, MeasuredFinalist, SearchOutcome
+from hwnas.artifacts.found import REFERENCES, FoundNetwork, FurtherNetworks, MeasuredFinalist, SearchOutcome
 from hwnas.artifacts.proxies import ProxyValues
 from hwnas.artifacts.speed import TimedTable
-from hwnas.artifacts.summary import NetworkSummary, Summary
+from hwnas.artifacts.summary import NetworkSummary, Summary, duplicate_names
 from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Exported",
     "ExportedNetwork",
     "FoundNetwork",
+    "FurtherNetworks",
     "MeasuredFinalist",
     "MissedWinner",
     "NearestNetwork",
@@ -30,4 +31,5 @@ __all__ = [
     "Summary",
     "TimedTable",
     "TrainedSupernet",
+    "duplicate_names",
 ]

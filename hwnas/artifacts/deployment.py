@@ -78,9 +78,11 @@ class Deployment:
         int8: how the model was quantized; None where it was not.
         measured_ms_in_run: the winner's latency when the run exported it.
         certificate: of the latency table.
+        network: its name in the run; None for the winner.
     """
 
     schema_version: Literal[1] = 1
+    network: str | None = None
     architecture: Architecture = ()
     choices: tuple[str, ...] = ()
     space: dict[str, str | int | float] = Field(default_factory=dict)
@@ -101,5 +103,5 @@ class Deployment:
     versions: dict[str, str] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields as they are written to files."""
-        return asdict(self)
+        """Return the fields as they are written to files, the network's name where it is not the winner."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("network", None)}

@@ -103,3 +103,18 @@ class SearchOutcome:
             "num_evaluations": self.num_evaluations,
             "version": self.version,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
+class FurtherNetworks:
+    """The networks of a run that were asked for after its search, by name, in the order in which they were."""
+
+    networks: dict[Annotated[str, Field(pattern=r"^(network|budget)-[\w.-]+$")], FoundNetwork] = Field(
+        default_factory=dict
+    )
+    version: Literal[1] = 1
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as they are written to files."""
+        networks = {name: network.as_dict() for name, network in self.networks.items()}
+        return {"networks": networks, "version": self.version}

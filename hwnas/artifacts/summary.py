@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -14,6 +15,13 @@ from search_spaces import Architecture
 
 _NotNegative = Annotated[float, Field(ge=0)]
 _OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
+
+
+def duplicate_names(architectures: Mapping[str, Architecture]) -> dict[str, str]:
+    """Return the names of networks whose architecture is that of one before them, and the name of that one."""
+    first: dict[Architecture, str] = {}
+    names = {name: first.setdefault(architecture, name) for name, architecture in architectures.items()}
+    return {name: other for name, other in names.items() if other != name}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
@@ -81,6 +89,35 @@ class Summary(NetworkSummary):
     def networks(self) -> dict[str, NetworkSummary]:
         """The figures of every network by its name, the winner's first."""
         return {"winner": self, **self.winners, **self.references}
+
+    @property
+    def duplicates(self) -> dict[str, str]:
+        """The names of networks whose architecture is that of one before them, and the name of that one."""
+        return duplicate_names({name: row.architecture for name, row in self.networks.items()})
+
+    @property
+    def better_reference(self) -> str | None:
+        """The most accurate reference that beats the winner and keeps the budget as measured; None where none does."""
+        better = {
+            name: row.test_accuracy
+            for name, row in self.references.items()
+            if row.budget_kept and row.test_accuracy > self.test_accuracy
+        }
+        return max(better, key=better.__getitem__) if better else None
+
+    def offer(self, folder: str) -> str | None:
+        """Return one line on a reference that is better than the winner, and the command that ships it.
+
+        Args:
+            folder: of the run, as the command names it.
+        """
+        if (name := self.better_reference) is None:
+            return None
+        accuracies = f"{self.references[name].test_accuracy:.2%} against {self.test_accuracy:.2%}"
+        return (
+            f"{name} is more accurate than the winner ({accuracies}) and keeps the budget as measured; "
+            f"hwnas export {folder} --network {name} -o DIR ships it"
+        )
 
     @property
     def missed_budgets(self) -> list[str]:

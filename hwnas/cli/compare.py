@@ -13,9 +13,14 @@ from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
+Models = Annotated[
+    list[Path],
+    typer.Argument(help="ONNX files; RUN for a run's exported winner, RUN:NAME for another network of it."),
+]
+
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files.")],
+    models: Models,
     device: Annotated[
         str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
     ] = "cpu",
@@ -39,6 +44,7 @@ def compare(
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
+    from hwnas.pipeline.named import model_named
     from hwnas.progress import Reporter
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
@@ -50,13 +56,12 @@ def compare(
     require_cores(chosen)
     dataset = None
     if data is not None:
-        root = data_root or Path("data")
-        dataset = load_dataset(data, root, input_size=input_size, skip_broken_images=skip_broken)
+        dataset = load_dataset(data, data_root or Path("data"), input_size=input_size, skip_broken_images=skip_broken)
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
     question = Question(dataset=dataset, output=output, input_size=input_size)
-    rows = compare_models(models, profiler, question, reporter=reporter)
+    rows = compare_models([model_named(model) for model in models], profiler, question, reporter=reporter)
     for row in rows:
         if input_size is not None and input_size not in row["bound"].values():
             reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
-def print_summary(summary: Summary, model: Path) -> None:
-    """Print the winner beside its references, and where its model is."""
-    networks = summary.networks
-    columns = ["", *networks]
+def print_summary(summary: Summary, model: Path, *, offer: str | None = None) -> None:
+    """Print the winner beside its references, where its model is, and what may be shipped in its place."""
+    networks, same = summary.networks, summary.duplicates
+    columns = ["", *(f"{name} = {same[name]}" if name in same else name for name in networks)]
     rows = [
         ["architecture", *("-".join(map(str, n.architecture)) for n in networks.values())],
         ["params", *(f"{n.params:,}" for n in networks.values())],
@@ -61,6 +61,31 @@ def print_summary(summary: Summary, model: Path) -> None:
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")
+    if offer is not None:
+        print(offer)
+
+
+def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Mapping[str, str]) -> None:
+    """Print networks that were trained besides the winner and its references.
+
+    Args:
+        same: the names of networks that are the same as others, and the names of those.
+    """
+    print_table(
+        title,
+        ["network", "architecture", "params", "test accuracy", "predicted ms", "measured ms"],
+        [
+            [
+                f"{name} = {same[name]}" if name in same else name,
+                "-".join(map(str, n.architecture)),
+                f"{n.params:,}",
+                f"{n.test_accuracy:.2%}",
+                f"{n.predicted_ms:.4g}",
+                "" if n.measured_ms is None else f"{n.measured_ms:.4g}",
+            ]
+            for name, n in networks.items()
+        ],
+    )
 
 
 def _at_the_tables_speed(networks: Iterable[NetworkSummary]) -> list[list[str]]:

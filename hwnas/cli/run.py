@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.arguments import MovedData, MovedDevices, MovedSpace, RunFolder, RunTable
-from hwnas.cli.printing import print_json, print_models, print_summary
+from hwnas.cli.printing import print_json, print_models, print_retrained, print_summary
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ QUIET = "No progress."
 
 Json = Annotated[bool, typer.Option("--json", help=JSON)]
 Quiet = Annotated[bool, typer.Option(help=QUIET)]
+Network = Annotated[
+    str | None,
+    typer.Option("--network", help="The retrained network that the bundle is of: winner-5ms, largest [winner]."),
+]
 
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
@@ -42,6 +46,14 @@ def command(last: str) -> Callable[..., None]:
                 "--set", help="Any setting of hwnas settings: --set retrain.ema_decay=0.99.", rich_help_panel="What"
             ),
         ] = None,
+        begun_from: Annotated[
+            Path | None,
+            typer.Option(
+                "--from",
+                help="Search anew with the supernet, the table and the settings of this run; --out is a new folder.",
+                rich_help_panel="What",
+            ),
+        ] = None,
         resume: Annotated[
             bool,
             typer.Option(
@@ -59,24 +71,37 @@ def command(last: str) -> Callable[..., None]:
         from hwnas.progress import Reporter
 
         overrides = overrides_of(flags, setting or [])
-        run = _run(config, overrides, flags["out"], Reporter(is_quiet=quiet), resume=resume)
+        run = _run(config, overrides, flags["out"], Reporter(is_quiet=quiet), source=begun_from, resume=resume)
         refuse_idle(run, overrides)
         _work(run, last, as_json=as_json)
 
     signature = inspect.signature(run_command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    left_out = {"flags"} if last == "export" else {"flags", "begun_from"}  # a supernet that is there is not trained
+    own = [p for name, p in signature.parameters.items() if name not in left_out]
     run_command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     return run_command
 
 
 def _run(
-    config: Path | None, overrides: Mapping[str, Any], out: Path | None, reporter: Reporter, *, resume: bool
+    config: Path | None,
+    overrides: Mapping[str, Any],
+    out: Path | None,
+    reporter: Reporter,
+    *,
+    source: Path | None,
+    resume: bool,
 ) -> Run:
-    """Return the run of these settings, or the one in the folder that is resumed."""
+    """Return the run of these settings, one that begins with another's supernet, or the one that is resumed."""
     from hwnas.config import load_config
     from hwnas.errors import RequestError
     from hwnas.pipeline.run import Run
 
+    if source is not None:
+        if out is None:
+            raise RequestError(f"--from {source} needs a folder for the new run: give --out")
+        if config is not None or resume:
+            raise RequestError(f"--from takes the settings of {source}, got {config or '--resume'} too: leave one out")
+        return Run.from_supernet(source, reporter, overrides)
     if not resume:
         return Run(load_config(config, overrides), reporter)
     if out is None:
@@ -88,20 +113,42 @@ def _run(
 
 def retrain(
     folder: RunFolder,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option("--architecture", help="Train this network too, as printed: 0-1-1-0; may be given again."),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", help="And the best network found that keeps this latency; may be given again."),
+    ] = None,
+    front: Annotated[bool, typer.Option("--front", help="And every network that hwnas front prints.")] = False,
     data_root: MovedData = None,
     lut: RunTable = None,
     devices: MovedDevices = None,
     space: MovedSpace = None,
     quiet: Quiet = False,
 ) -> None:
-    """Work through a run up to the retrained networks."""
+    """Work through a run up to the retrained networks, and train further ones."""
+    from hwnas.artifacts import duplicate_names
+    from hwnas.pipeline.further import Request, retrain_further
+    from hwnas.pipeline.named import named_architectures
+    from hwnas.pipeline.run import Run
+    from hwnas.progress import Reporter
+
     moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}
-    _continue(folder, "retrain", moved, as_json=False, quiet=quiet)
+    request = Request(architectures=tuple(architecture or ()), budgets=tuple(budget or ()), front=front)
+    if request.is_empty:
+        _continue(folder, "retrain", moved, as_json=False, quiet=quiet)
+        return
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    networks = retrain_further(run, request)
+    print_retrained(f"{len(networks)} networks of {folder}", networks, duplicate_names(named_architectures(run.files)))
 
 
 def export(
     folder: RunFolder,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
+    network: Network = None,
     int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None,
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
@@ -124,7 +171,7 @@ def export(
             "no-int8" if int8 is False else "int8": int8 is not None,
             "no-fp16" if fp16 is False else "fp16": fp16 is not None,
         }
-        refuse_without("--output", **wanted, max_drop=max_drop)
+        refuse_without("--output", network=network, **wanted, max_drop=max_drop)
         _continue(folder, "export", moved, as_json=as_json, quiet=quiet)
         return
     if int8 is False:
@@ -136,12 +183,14 @@ def export(
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
+    from hwnas.run_folder import WINNER
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
     summary = run_stages(run)
     assert summary is not None
     drop = (DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100
-    deployment = deploy(run, summary, output, BundleOptions(int8=int8 is not False, fp16=fp16, max_drop=drop))
+    options = BundleOptions(int8=int8 is not False, fp16=fp16, max_drop=drop)
+    deployment = deploy(run, summary, output, options, network=network or WINNER)
     if as_json:
         print_json(deployment.as_dict())
     else:
@@ -178,6 +227,6 @@ def _work(run: Run, last: str, *, as_json: bool) -> None:
     if as_json:
         print_json(run.files.described(summary))
     else:
-        print_summary(summary, run.files.export.model(WINNER))
+        print_summary(summary, run.files.export.model(WINNER), offer=summary.offer(str(run.folder)))
     if missed := summary.missed_budgets:
         raise RunError("; ".join(missed))

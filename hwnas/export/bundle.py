@@ -53,13 +53,14 @@ class BundleInputs:
     """What a bundle is made of.
 
     Attributes:
-        summary: of the finished run whose winner it holds.
+        summary: of the finished run, with the figures of the network that it holds in the winner's place.
         task: scores the models on the test images.
         task_name: images with preprocessing are only for classification.
         table: that latencies were predicted by.
         speed: how fast the machine was by it.
-        model, dynamic_model: the winner's files, of one batch size and of any.
+        model, dynamic_model: the network's files, of one batch size and of any.
         batch_size: of comparing outputs.
+        network: its name in the run; None for the winner.
     """
 
     setup: Setup
@@ -71,6 +72,7 @@ class BundleInputs:
     model: Path
     dynamic_model: Path
     batch_size: int
+    network: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,7 @@ class BundleOptions:
 def write_bundle(
     inputs: BundleInputs, folder: Path, options: BundleOptions, *, on_written: Callable[[Deployment], None]
 ) -> Deployment:
-    """Write a run's winner to a new folder, with everything needed to run it and to trust it.
+    """Write a network of a run to a new folder, with everything needed to run it and to trust it.
 
     The folder appears whole or not at all, after everything else that is written, so that the same command can be given
     again; where a proof fails, what was written is kept beside it as evidence.
@@ -279,6 +281,7 @@ class _Bundle:
     ) -> Deployment:
         summary, dataset = self._summary, self._task.dataset
         return Deployment(
+            network=self._inputs.network,
             architecture=summary.architecture,
             choices=summary.choices,
             space=summary.space,

@@ -1,26 +1,46 @@
-"""The bundle of a finished run."""
+"""The bundles of a finished run."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from hwnas.artifacts import Deployment, Summary
+from hwnas.artifacts import Deployment, NetworkSummary, Summary
 from hwnas.export.bundle import BundleInputs, BundleOptions, write_bundle
-from hwnas.pipeline.latency import kept_table, known_speed
+from hwnas.pipeline.further import trained_network
+from hwnas.pipeline.latency import kept_table, known_speed, read_latency
+from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
-from hwnas.run_folder import WINNER
+from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
+from hwnas.stages.summary import figures
 
 
-def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions) -> Deployment:
-    """Write the winner of a finished run to a new folder, and what the bundle says of itself into the run's.
+def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, network: str = WINNER) -> Deployment:
+    """Write a network of a finished run to a new folder, and what the bundle says of itself into the run's.
+
+    Args:
+        network: the name of a retrained network.
 
     Raises:
-        RequestError: the folder is there already, or cannot be written to.
+        RequestError: there is no such network, or the folder is there already, or cannot be written to.
         RunError: a model does not do what the trained network does.
         WriteError: there is no room.
     """
+    if network == WINNER:
+        return _deployed(run, summary, run.files.export, folder, options)
+    with TemporaryDirectory() as scratch:
+        models = ExportFiles(Path(scratch))
+        shown = _in_the_winners_place(run, summary, network, models)
+        return _deployed(run, shown, models, folder, options, network=network)
+
+
+def _deployed(
+    run: Run, summary: Summary, models: ExportFiles, folder: Path, options: BundleOptions, *, network: str | None = None
+) -> Deployment:
     table = kept_table(run)
     inputs = BundleInputs(
         setup=run.setup,
@@ -29,9 +49,10 @@ def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions) -> 
         task_name=run.config.task,
         table=table,
         speed=known_speed(run, table) or Speed(),
-        model=run.files.export.model(WINNER),
-        dynamic_model=run.files.export.dynamic_model,
+        model=models.model(WINNER),
+        dynamic_model=models.dynamic_model,
         batch_size=run.config.retrain.batch_size,
+        network=network,
     )
 
     def keep(deployment: Deployment) -> None:
@@ -39,3 +60,13 @@ def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions) -> 
         write_report(run)
 
     return write_bundle(inputs, folder, options, on_written=keep)
+
+
+def _in_the_winners_place(run: Run, summary: Summary, name: str, models: ExportFiles) -> Summary:
+    """Write the models of another network, and return the summary with its figures in place of the winner's."""
+    found, retrained = trained_network(run, name)
+    exporter = exporter_of(run, read_latency(run))
+    parity = write_model(exporter, retrained, models.model(WINNER))
+    write_model(exporter, retrained, models.dynamic_model, is_dynamic=True)
+    row = summary.networks.get(name) or NetworkSummary(**figures(run.setup, found, retrained, found.finalist))
+    return replace(summary, **{field.name: getattr(row, field.name) for field in fields(NetworkSummary)}, parity=parity)

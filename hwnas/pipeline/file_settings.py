@@ -30,7 +30,7 @@ def file_named(config: RunConfig, name: str) -> Path | None:
     """Return the file that a setting names, if it names one."""
     if name not in (*COMPONENT_SETTINGS, *PATH_SETTINGS):
         return None
-    value = _setting(config, name)
+    value = setting_of(config, name)
     return file_of(value) if isinstance(value, str) else value
 
 
@@ -50,11 +50,11 @@ def _parts(reference: str) -> tuple[str, str | None, str]:
     return ("", where, colon + name) if where.endswith(".py") else (reference, None, "")
 
 
-def _setting(config: RunConfig, name: str) -> Any:
-    """Return the value of a setting by its dotted name."""
+def setting_of(config: RunConfig, name: str) -> Any:
+    """Return the value of a setting by its dotted name; None of one in a record that is not there."""
     value: Any = config
     for part in name.split("."):
-        value = getattr(value, part)
+        value = getattr(value, part, None)
     return value
 
 
@@ -62,10 +62,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the settings with absolute paths, so that they mean the same in every folder."""
     changes: dict[str, object] = {}
     for name in PATH_SETTINGS:
-        if (path := _setting(config, name)) is not None:
+        if (path := setting_of(config, name)) is not None:
             changes[name] = path.absolute()
     for name in COMPONENT_SETTINGS:
-        reference = _setting(config, name)
+        reference = setting_of(config, name)
         before, path, behind = _parts(reference or "")
         if path is not None:
             changes[name] = f"{before}{Path(path).absolute()}{behind}"
@@ -76,7 +76,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
     """Return whether two values of a setting can be one thing in two places; what is there tells whether they are."""
-    one, other = _setting(begun, name), _setting(now, name)
+    one, other = setting_of(begun, name), setting_of(now, name)
     if name in PATH_SETTINGS:
         return one is not None and other is not None
     if name not in COMPONENT_SETTINGS or one is None or other is None:

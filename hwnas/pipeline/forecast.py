@@ -40,7 +40,7 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
     Nothing that the run draws or learns depends on it: what is timed is made for it and thrown away.
     """
     config = run.config
-    timed = config.supernet if run.needs_supernet else config.retrain
+    timed = config.supernet if _trains_supernet(run) else config.retrain
     num_steps = timed.epochs * (len(run.splits.train) // timed.batch_size)
     if run.reporter.is_quiet or num_steps * MOST_SHARE < TIMED_STEPS:
         return
@@ -51,6 +51,11 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
     except (RequestError, RunError):
         return  # where it matters, the stage itself will say so
     run.reporter.line(describe(seconds))
+
+
+def _trains_supernet(run: Run) -> bool:
+    """Return whether the run needs a supernet and does not have another's."""
+    return run.needs_supernet and run.origin is None
 
 
 def describe(seconds: Mapping[str, float]) -> str:
@@ -70,10 +75,10 @@ def _number(value: float) -> str:
 def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
     """Return the seconds that each stage is expected to take, by what it does; in the search only evaluations count."""
     config, found = run.config, {}
-    if run.given_table is None and not run.files.table.exists():
+    if run.given_table is None and not run.kept.table.exists():
         found["profile on a server core"] = _profiling_s(run)
     train = run.splits.train
-    if run.needs_supernet:
+    if _trains_supernet(run):
         images = config.supernet.epochs * len(train)
         found[f"train {config.supernet.epochs} epochs"] = images / _supernet_speed(run, train) / num_processes
     if last == "train":

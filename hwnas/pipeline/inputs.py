@@ -55,6 +55,21 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Origin:
+    """The run that another one took its supernet and its table from.
+
+    Attributes:
+        run: its folder then, for the record.
+        supernet_sha256: of the supernet's checkpoint.
+        images_seed: divides the images as for the supernet, which must not be judged by images that it learnt from.
+    """
+
+    run: str
+    supernet_sha256: str
+    images_seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Inputs:
     """The inputs that a run was begun with.
 
@@ -63,12 +78,14 @@ class Inputs:
         device: the name of the device.
         files: SHA-256 of the files that settings name, by setting: tables, devices, code, spaces, benchmarks.
         data: what its data are recognised by.
+        origin: where its supernet and its table are from; None where it made them, or was given the table.
     """
 
     space: dict[str, str | int | float]
     device: str
     files: dict[str, str]
     data: Fingerprint
+    origin: Origin | None = None
 
     @property
     def spec(self) -> SpaceSpec:
@@ -139,7 +156,8 @@ def write_inputs(inputs: Inputs, path: Path) -> None:
     Raises:
         WriteError: there is no room, or nothing may be written there.
     """
-    write_text(path, json.dumps(asdict(inputs), indent=1) + "\n")
+    fields = {name: value for name, value in asdict(inputs).items() if (name, value) != ("origin", None)}
+    write_text(path, json.dumps(fields, indent=1) + "\n")
 
 
 def fingerprint_of(dataset: Dataset) -> Fingerprint:

@@ -28,14 +28,14 @@ def prepare_latency(run: Run) -> Latency:
         RequestError: the table that was given is not good enough, or the budget is below the fastest architecture.
         TableError: the table does not fit the space.
     """
-    config, setup, path = run.config, run.setup, run.files.table
+    config, setup, path = run.config, run.setup, run.kept.table
     if run.given_table is not None:
         table = kept_table(run)
         require_acceptable(setup, table, config.trust, name=run.table_name)
     else:
         table = own_table(setup, path, config.trust, _request(run), has_begun=run.inputs is not None)
     speed = known_speed(run, table)
-    if speed is None and run.given_table is None:
+    if speed is None and run.given_table is None and run.origin is None:
         table = improved_table(setup, table, path, config.trust)
     doubt = _doubt(run, table)
     describe_table(setup, table, doubt, given=config.lut, finalists=config.search.finalists)
@@ -64,7 +64,7 @@ def kept_table(run: Run) -> LatencyTable:
         RequestError: it is another than the run was begun with.
         TableError: it cannot be read.
     """
-    table = run.given_table or load_table(run.files.table)
+    table = run.given_table or load_table(run.kept.table)
     # Runs of earlier versions kept no copy, but wrote down which table it was.
     is_old = run.has_begun and run.inputs is None
     if is_old and (timed := run.files.read_speed()) is not None and timed.table != _identity(table):

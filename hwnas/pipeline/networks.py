@@ -8,7 +8,7 @@ from pathlib import Path
 from hwnas.artifacts import REFERENCES, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.components import find
 from hwnas.constraint import HardLimits
-from hwnas.errors import RunError
+from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, make_evaluator
 from hwnas.pipeline.run import Run
 from hwnas.records import MAKE_AGAIN
@@ -45,10 +45,19 @@ def hard_limits_of(run: Run, latency: Latency) -> HardLimits:
 
 
 def supernet_of(run: Run, constraint: HardLimits, group: Group = ALONE) -> TrainedSupernet:
-    """Return the run's supernet, trained by a group of processes; left untrained where nothing needs it."""
+    """Return the run's supernet, trained by a group of processes; left untrained where nothing needs it.
+
+    Raises:
+        RequestError: the run began with another's supernet, and that is not there.
+    """
     config = run.config.supernet
     if not run.needs_supernet:
         return untrained_supernet(run.space, constraint, config.strategy, seed=run.config.seed)
+    if run.origin is not None and not run.files.supernet.exists():
+        raise RequestError(
+            f"{run.folder} began with the supernet of {run.origin.run} and has no copy of it: expected "
+            f"{run.files.supernet}; restore it, or give the command with --from again"
+        )
     return train_supernet(
         run.space,
         constraint,
@@ -87,7 +96,7 @@ def found_networks(run: Run, selection: Selection, supernet: TrainedSupernet) ->
             _known_to_agents(run, selection.constraint, supernet),
         )
     )
-    _require_of_space(run, [n.architecture for n in outcome.networks.values()], files.outcome)
+    require_of_space(run, [n.architecture for n in outcome.networks.values()], files.outcome)
     return dict(outcome.networks)
 
 
@@ -102,7 +111,7 @@ def _known_to_agents(run: Run, constraint: HardLimits, supernet: TrainedSupernet
         inputs = run.evaluator_inputs(supernet.module)
         evaluators: dict[str, Evaluator] = {name: make_evaluator(name, inputs) for name in run.config.search.proxies}
         computed = files.kept_proxies(lambda: compute_proxies(run.setup, constraint, evaluators))
-        _require_of_space(run, computed.architectures, files.proxies)
+        require_of_space(run, computed.architectures, files.proxies)
         known["features"] = proxy_features(computed.architectures, computed.values)
     return known
 
@@ -112,7 +121,7 @@ def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, F
     networks, files = dict(found), run.files
     decisions, pending = files.decisions(), files.export.read_decision()
     for path, decision in {**decisions, **({files.export.decision: pending} if pending else {})}.items():
-        _require_of_space(run, [n.architecture for n in decision.networks.values()], path)
+        require_of_space(run, [n.architecture for n in decision.networks.values()], path)
     for decision in decisions.values():
         networks |= decision.networks
     if pending is not None and pending.networks:
@@ -141,11 +150,25 @@ def retrained_networks(
             batch_size=config.supernet.batch_size,
             num_batches=config.search.recalibration_batches,
         )
-    wanted = {name: n for name, n in found.items() if name not in REFERENCES or config.retrain.references}
     inputs = RetrainInputs(
         task=run.learning, splits=run.splits, config=config.retrain, supernet=supernet, teacher=teacher
     )
-    return retrain_networks(run.setup, wanted, inputs, run.files.retrain)
+    return retrain_networks(run.setup, wanted_networks(run, found), inputs, run.files.retrain)
+
+
+def wanted_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
+    """Return the networks that are to be retrained: references only where they are wanted."""
+    return {name: n for name, n in found.items() if name not in REFERENCES or run.config.retrain.references}
+
+
+def exporter_of(run: Run, latency: Latency) -> Exporter:
+    """Return how networks are exported."""
+    return Exporter(
+        setup=run.setup,
+        latency=latency,
+        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
+        files=run.files.export,
+    )
 
 
 def exported_networks(
@@ -161,12 +184,7 @@ def exported_networks(
         RunError: ONNX Runtime computes something else than torch, or the record is damaged or of another version.
     """
     attempts = run.files.attempts()
-    exporter = Exporter(
-        setup=run.setup,
-        latency=latency,
-        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
-        files=run.files.export,
-    )
+    exporter = exporter_of(run, latency)
     before = attempts[-1].export.read_result() if attempts else None
     return run.files.export.kept_result(lambda: export_networks(exporter, found, retrained, before))
 
@@ -180,7 +198,7 @@ def has_replaced_missed(run: Run, selection: Selection, found: Mapping[str, Foun
     return bool(decision.networks)
 
 
-def _require_of_space(run: Run, architectures: Sequence[Architecture], path: Path) -> None:
+def require_of_space(run: Run, architectures: Sequence[Architecture], path: Path) -> None:
     """Raise RunError unless the architectures that a file tells of are of the run's space."""
     try:
         for architecture in architectures:

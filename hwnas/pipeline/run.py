@@ -18,7 +18,8 @@ from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
-from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, read_inputs, write_inputs
+from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
+from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
 from hwnas.progress import Reporter
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
@@ -52,6 +53,7 @@ class Run:
         self.reporter = reporter
         self._asked_space = config.space.name
         self._is_resumed = False
+        self._source: tuple[RunFolder, Inputs] | None = None
 
     @classmethod
     def from_folder(
@@ -85,6 +87,31 @@ class Run:
             inputs.require_same_files(run.config, given, run=folder)
         return run
 
+    @classmethod
+    def from_supernet(cls, source: Path, reporter: Reporter, overrides: Mapping[str, object]) -> Run:
+        """Return a run that begins with the supernet and the table of another, and has other settings of the search.
+
+        It has a folder of its own with copies of all that; where it has begun already it goes on.
+
+        Args:
+            source: the folder of the run whose supernet is trained.
+            overrides: values by dotted name, `out` among them, that are laid over the settings of that run.
+
+        Raises:
+            RequestError: that run cannot serve, its supernet or table depends on a setting that differs, or the folder
+                holds another run.
+        """
+        begun = cls.from_folder(source, reporter)
+        run = cls(load_config(begun.files.config, overrides), reporter)
+        table = begun.given_table
+        is_imported = table is not None and table.is_imported
+        inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
+        assert inputs.origin is not None
+        if run.has_begun:
+            require_same_origin(run.inputs, inputs.origin, run=run.files)
+        run._source, run._is_resumed = (begun.files, inputs), True
+        return run
+
     @property
     def folder(self) -> Path:
         """The run's folder, as messages name it."""
@@ -111,7 +138,11 @@ class Run:
 
         What they name is kept too, a table and a space, or what it is recognised by.
         """
-        if self.inputs is None:
+        if self._source is not None and not self.has_begun:
+            source, inputs = self._source
+            take_over_inputs(source, self.files, replace(inputs, device=self.device.name))
+            self.reporter.line(f"{self.folder} begins with the supernet and the table of {source.root}")
+        elif self.inputs is None:
             if self.config.lut is not None:
                 copy_whole(self.config.lut, self.files.table)
             if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
@@ -124,11 +155,28 @@ class Run:
             )
             write_inputs(made, self.files.inputs)
         write_text(self.files.config, config_as_yaml(self.config))
+        if self._source is not None:
+            take_over_supernet(self._source[0], self.files)
 
     @property
     def inputs(self) -> Inputs | None:
-        """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none."""
+        """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none.
+
+        A run that begins with another's supernet has them before.
+        """
+        if self._source is not None and not self.has_begun:
+            return self._source[1]
         return read_inputs(self.files.inputs) if self.has_begun else None
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the run's supernet and its table are from; None where they are its own."""
+        return None if (inputs := self.inputs) is None else inputs.origin
+
+    @property
+    def kept(self) -> RunFolder:
+        """The folder with the copies that the run begins with: another's before it has begun with that."""
+        return self.files if self._source is None or self.has_begun else self._source[0]
 
     @property
     def has_begun(self) -> bool:
@@ -151,7 +199,7 @@ class Run:
                 raise
             raise RequestError(f"{error}; where the data of {self.folder} have moved, give --data-root") from error
         if inputs is not None:
-            inputs.require_same_data(dataset, where=config.root, run=self.folder)
+            inputs.require_same_data(dataset, where=config.root, run=self.kept.root)
         for remark in dataset.remarks:
             self.reporter.line(remark)
         return dataset
@@ -160,11 +208,16 @@ class Run:
         """Return the generator of that name."""
         return numpy_rng(self.config.seed, name)
 
+    def _images_rng(self, name: str) -> np.random.Generator:
+        """Return the generator of that name for what divides the images."""
+        origin = self.origin
+        return self.rng(name) if origin is None else numpy_rng(origin.images_seed, name)
+
     @cached_property
     def dataset(self) -> Dataset:
         """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
         config = self.config
-        dataset = prepare_data(self._whole_dataset, config.data, self.task, self.rng, task_name=config.task)
+        dataset = prepare_data(self._whole_dataset, config.data, self.task, self._images_rng, task_name=config.task)
         require_no_portions(dataset, config.data, config.retrain.validation_portion)
         return dataset
 
@@ -177,7 +230,7 @@ class Run:
             retrain_validation=self.config.retrain.validation_portion,
             by_class=self.task.holds_out_classes,
         )
-        return divide(self.dataset, portions, self.rng)
+        return divide(self.dataset, portions, self._images_rng)
 
     def require_enough_images(self) -> None:
         """Raise RequestError where the images are too few to be divided, or a class is left with none to be learnt."""
@@ -204,7 +257,7 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
-        name, kept = self.config.space.name, self.files.space
+        name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)
         space = make_space(replace(self.spec, name=name))
@@ -224,17 +277,17 @@ class Run:
     @cached_property
     def _place_of_given_table(self) -> Path:
         assert self.config.lut is not None
-        inputs, kept = self.inputs, self.files.table
+        inputs, kept = self.inputs, self.kept.table
         if inputs is None:
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
-        inputs.require_same_table(path, run=self.folder)
+        inputs.require_same_table(path, run=self.kept.root)
         return path
 
     @property
     def table_name(self) -> str:
         """The table's name in messages: where it is read from."""
-        return str(self.files.table if self.config.lut is None else self._place_of_given_table)
+        return str(self.kept.table if self.config.lut is None else self._place_of_given_table)
 
     @cached_property
     def device(self) -> Device:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
+from hwnas.artifacts import Summary
 from hwnas.quantities import BUDGET_KEPT
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
@@ -77,8 +78,14 @@ def _answer(facts: Facts) -> str:
             for value, label, kind in cards
         )
         + "</div>"
-        + "".join(f'<p class="lead">{escape(text)}.</p>' for text in summary.missed_budgets)
+        + "".join(f'<p class="lead">{escape(text)}.</p>' for text in _remarks(summary))
     )
+
+
+def _remarks(summary: Summary) -> list[str]:
+    """Return the sentences on what to do."""
+    offer = summary.offer("RUN")
+    return [*summary.missed_budgets, *([] if offer is None else [offer])]
 
 
 def _strip(facts: Facts) -> str:
@@ -104,9 +111,10 @@ def _section(picture: Picture) -> str:
 def _networks(facts: Facts) -> str:
     if facts.summary is None:
         return ""
+    same = facts.summary.duplicates
     rows = [
         (
-            name,
+            f"{name} = {same[name]}" if name in same else name,
             f"{n.test_accuracy:.2%}",
             "not measured" if n.measured_ms is None else f"{n.measured_ms:.4g}",
             "" if n.measured_table_ms is None else f"{n.measured_table_ms:.4g}",
@@ -148,7 +156,8 @@ def _artefacts(facts: Facts) -> str:
         for name, model in facts.deployment.models.items()
     ]
     columns = ("model", "test", "measured ms", "KiB", "what for", "sha256")
-    return f"<section><h2>Bundle</h2>{_table(columns, rows)}</section>"
+    of = "" if facts.deployment.network is None else f" of {escape(facts.deployment.network)}"
+    return f"<section><h2>Bundle{of}</h2>{_table(columns, rows)}</section>"
 
 
 def _environment(facts: Facts) -> str:

@@ -73,17 +73,27 @@ def export_networks(
     return Exported(parity=parity, networks={name: measured[a] for name, a in architectures.items()})
 
 
+def write_model(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is_dynamic: bool = False) -> Parity:
+    """Write a network's model, of the device's batch size or of any, and return how it compares with torch.
+
+    Raises:
+        ExportError: the network cannot be expressed in ONNX.
+        RunError: ONNX Runtime computes something else than torch; the file is left for inspection.
+    """
+    _write(exporter.setup, network, path, is_dynamic=is_dynamic)
+    return _proof(network, path, exporter.test)
+
+
 def _written(exporter: Exporter, name: str, network: RetrainedNetwork) -> dict[str, Parity]:
     """Write a network's models and compare those that are for use with torch."""
     files = exporter.files
     path = files.model(name)
-    _write(exporter.setup, network, path, is_dynamic=False)
     if name in REFERENCES:
+        _write(exporter.setup, network, path, is_dynamic=False)
         return {}
-    parity = {files.label(path): _proof(network, path, exporter.test)}
+    parity = {files.label(path): write_model(exporter, network, path)}
     if name == WINNER:
-        _write(exporter.setup, network, files.dynamic_model, is_dynamic=True)
-        parity[files.label(files.dynamic_model)] = _proof(network, files.dynamic_model, exporter.test)
+        parity[files.label(files.dynamic_model)] = write_model(exporter, network, files.dynamic_model, is_dynamic=True)
     return parity
 
 

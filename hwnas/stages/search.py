@@ -145,7 +145,12 @@ def _winner(
 
 def winner_names(more_ms: Mapping[str, float]) -> dict[str, float]:
     """Return what the winners of further budgets are called in files, with their budgets."""
-    return {"winner-" + re.sub(r"[^\w.]+", "", text.replace("%", "pct")): ms for text, ms in more_ms.items()}
+    return {f"{WINNER}-{budget_name(text)}": ms for text, ms in more_ms.items()}
+
+
+def budget_name(text: str) -> str:
+    """Return what a budget is called in the names of files."""
+    return re.sub(r"[^\w.]+", "", text.replace("%", "pct"))
 
 
 def _by_latency(evaluation: Evaluation) -> Evaluation:

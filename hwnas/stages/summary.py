@@ -8,13 +8,13 @@ from typing import Any
 from hwnas.artifacts import (
     REFERENCES,
     Exported,
-    ExportedNetwork,
     FoundNetwork,
     NetworkSummary,
     RetrainedNetwork,
     Summary,
 )
 from hwnas.dataflow import Dataset
+from hwnas.measured import Measured
 from hwnas.run_folder import WINNER, ExportFiles
 from hwnas.stages.setup import Setup
 
@@ -36,7 +36,7 @@ def summarise(
         files: where the models are.
     """
     rows = {
-        name: _row(setup, found[name], network, exported.networks.get(name), advice.get(name))
+        name: figures(setup, found[name], network, exported.networks.get(name), advice.get(name))
         for name, network in retrained.items()
     }
     mean, std = dataset.channel_statistics()
@@ -54,14 +54,18 @@ def summarise(
     )
 
 
-def _row(
+def figures(
     setup: Setup,
     found: FoundNetwork,
     retrained: RetrainedNetwork,
-    exported: ExportedNetwork | None,
-    advice: str | None,
+    measured: Measured | None,
+    advice: str | None = None,
 ) -> dict[str, Any]:
-    """Return a network's figures; nothing is measured on the device of an imported table."""
+    """Return a network's figures, by the names of `NetworkSummary`.
+
+    Args:
+        measured: None where nothing is, as on the device of an imported table.
+    """
     return {
         "architecture": found.architecture,
         "choices": tuple(setup.space.describe(found.architecture)),
@@ -73,11 +77,11 @@ def _row(
         "test_accuracy": retrained.test_accuracy,
         "test_metrics": dict(retrained.test_metrics),
         "predicted_ms": found.predicted_ms,
-        "measured_ms": None if exported is None else exported.latency_ms,
-        "measured_table_ms": None if exported is None else exported.table_ms,
-        "repeatability": None if exported is None else exported.repeatability,
-        "drift": None if exported is None else exported.drift,
-        "budget_kept": None if exported is None else exported.latency_ms <= found.max_ms,
+        "measured_ms": None if measured is None else measured.latency_ms,
+        "measured_table_ms": None if measured is None else measured.table_ms,
+        "repeatability": None if measured is None else measured.repeatability,
+        "drift": None if measured is None else measured.drift,
+        "budget_kept": None if measured is None else measured.latency_ms <= found.max_ms,
         "max_latency_ms": found.max_ms,
         "advice": advice,
     }

@@ -28,6 +28,7 @@ from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
+from hwnas.pipeline.inputs import Fingerprint, Inputs, Origin
 from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
 from lut.certificate import certify
@@ -166,6 +167,7 @@ CASES: dict[str, dict[str, Case]] = {
         **OUTPUT,
         "--json": Case(None, '"test_accuracy": 0.5'),
         "--out": Case("other", "out: other"),
+        "--from": Case("run", "seed: 99"),
         "--resume": Case(None, "seed: 99", beside=("--out", "run", "--max-latency", "50%")),
     },
     "train": {
@@ -174,12 +176,19 @@ CASES: dict[str, dict[str, Case]] = {
         "--out": Case("other", "out: other"),
         "--resume": Case(None, "seed: 99", beside=("--out", "run", "--max-latency", "50%")),
     },
-    "retrain": {**MOVED, "--quiet": OUTPUT["--quiet"]},
+    "retrain": {
+        **MOVED,
+        "--quiet": OUTPUT["--quiet"],
+        "--architecture": Case("0-1-2", "architectures=('0-1-2',)"),
+        "--budget": Case("45%", "budgets=('45%',)"),
+        "--front": Case(None, "front=True"),
+    },
     "export": {
         **MOVED,
         "--quiet": OUTPUT["--quiet"],
         "--json": Case(None, '"test_accuracy": 0.5'),
         "--output": Case("bundle", "bundle"),
+        "--network": Case("largest", "'network': 'largest'", beside=("-o", "b")),
         "--int8": Case(None, "int8=False", beside=("-o", "b"), written="--no-int8"),
         "--fp16": Case(None, "fp16=True", beside=("-o", "b")),
         "--max-drop": Case(3, "max_drop=0.03", beside=("-o", "b")),
@@ -372,6 +381,12 @@ def _stopped(*found: object, **named: object) -> None:
     raise RunError(f"{found} {named}")
 
 
+def _begun_from(*_: object, **__: object) -> Inputs:
+    data = Fingerprint(num_images={}, labels_sha256="", brightness={})
+    origin = Origin(run="run", supernet_sha256="", images_seed=99)
+    return Inputs(space=SPEC.as_dict(), device="cpu", files={}, data=data, origin=origin)
+
+
 def _served(render: Any, _host: str, port: int, *, warn: object) -> None:
     (run,) = render.args
     raise RunError(f"port {port}, {run.config.space.name}")
@@ -414,6 +429,8 @@ def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = {
         "hwnas.pipeline.order.run_stages": _staged,
         "hwnas.pipeline.deploying.deploy": _stopped,
+        "hwnas.pipeline.further.retrain_further": _stopped,
+        "hwnas.pipeline.run.inputs_from": _begun_from,
         "hwnas.export.compare.compare_models": _compared,
         "hwnas.profiling.profile_space": _profiled,
         "hwnas.report.watch.make_server": _served,
@@ -511,6 +528,7 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
         ("export", "run", "--no-int8"),
         ("export", "run", "--fp16"),
         ("export", "run", "--max-drop", 3),
+        ("export", "run", "--network", "largest"),
         ("export", "run", "-o", "b", "--no-int8", "--max-drop", 3),
         ("lut", "show", "t.json", "--json", "--slowest", 3),
         ("lut", "diff", "t.json", "t.json", "--json", "--most", 3),

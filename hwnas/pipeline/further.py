@@ -1,0 +1,216 @@
+"""Networks of a run besides its winners and references: trained as those were, and kept under names of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwnas.artifacts import FoundNetwork, NetworkSummary, RetrainedNetwork, TrainedSupernet
+from hwnas.errors import RequestError, RunError
+from hwnas.evaluators import make_evaluator
+from hwnas.evaluators.executor import in_this_process
+from hwnas.front import latency_front
+from hwnas.measured import Measured
+from hwnas.pipeline.latency import read_latency
+from hwnas.pipeline.named import require_name
+from hwnas.pipeline.networks import (
+    current_networks,
+    exporter_of,
+    found_networks,
+    hard_limits_of,
+    require_of_space,
+    retrained_networks,
+    selection_of,
+    supernet_of,
+    wanted_networks,
+)
+from hwnas.pipeline.order import run_stages
+from hwnas.pipeline.run import Run
+from hwnas.quantities import Budget, ceil_ms, format_ms
+from hwnas.search import Evaluation
+from hwnas.stages.export import write_model
+from hwnas.stages.finalists import Selection
+from hwnas.stages.latency import Latency, reachable_ms
+from hwnas.stages.search import budget_name, described
+from hwnas.stages.summary import figures
+from safe_files import replacing
+from search_spaces import Architecture
+from search_spaces.cost import GraphCosts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """The networks that are asked for.
+
+    Attributes:
+        architectures: as they are printed, 0-1-1-0.
+        budgets: latencies, for each of which the best network is wanted that the search evaluated and that keeps it.
+        front: whether all networks are wanted that no other evaluated one beats in both score and latency.
+    """
+
+    architectures: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()
+    front: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no network."""
+        return not (self.architectures or self.budgets or self.front)
+
+
+def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
+    """Train the networks that are asked for, once the run has retrained its own; what is done is only read.
+
+    An architecture that is there under another name is not trained again.
+
+    Returns:
+        The networks' figures, by name.
+
+    Raises:
+        RequestError: there is no such network, or the search looked at none that keeps a budget.
+        RunError: none keeps a budget as measured, or a network cannot be exported.
+    """
+    architectures = [_parsed(run, text) for text in request.architectures]
+    for text in request.budgets:
+        Budget.parse(text)
+    run_stages(run, last="retrain")
+    if os.environ.get("RANK", "0") != "0":
+        return {}  # the first process of torchrun does all but the supernet
+    with run.opened():
+        bench = _Bench.of(run)
+        asked = _asked(bench, architectures, request)
+        run.files.search.write_further({**run.files.search.read_further(), **asked})
+        retrained = bench.trained({network.architecture for network in asked.values()})
+        _export(bench, retrained)
+        return {
+            name: NetworkSummary(**figures(run.setup, network, retrained[name], network.finalist))
+            for name, network in asked.items()
+        }
+
+
+def trained_network(run: Run, name: str) -> tuple[FoundNetwork, RetrainedNetwork]:
+    """Return what is known of a retrained network of a finished run, and the network itself.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    require_name(run.files, name)
+    with run.opened():
+        bench = _Bench.of(run)
+        found = bench.known()[name]
+        return found, bench.trained({found.architecture})[name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Bench:
+    """What further networks of a run that has searched are chosen by and trained with."""
+
+    run: Run
+    latency: Latency
+    selection: Selection
+    supernet: TrainedSupernet
+
+    @classmethod
+    def of(cls, run: Run) -> _Bench:
+        latency = read_latency(run)
+        constraint = hard_limits_of(run, latency)
+        return cls(
+            run=run,
+            latency=latency,
+            selection=selection_of(run, latency, constraint),
+            supernet=supernet_of(run, constraint),
+        )
+
+    def known(self) -> dict[str, FoundNetwork]:
+        """Return the run's own networks, and after them the further ones."""
+        run, further = self.run, self.run.files.search.read_further()
+        require_of_space(run, [network.architecture for network in further.values()], run.files.search.further)
+        own = current_networks(run, found_networks(run, self.selection, self.supernet))
+        return {**wanted_networks(run, own), **further}
+
+    def trained(self, architectures: set[Architecture]) -> dict[str, RetrainedNetwork]:
+        """Return the networks of these architectures under all their names, trained under the first of them."""
+        same = {name: network for name, network in self.known().items() if network.architecture in architectures}
+        return retrained_networks(self.run, same, self.supernet)
+
+    def score(self, architecture: Architecture) -> float:
+        """Return the score of an architecture that the search did not evaluate."""
+        evaluator = make_evaluator(self.run.config.search.evaluator, self.run.evaluator_inputs(self.supernet.module))
+        (score,) = in_this_process(evaluator)([architecture], [None])
+        return score.value
+
+    def described(
+        self, architecture: Architecture, score: float, max_ms: float, finalist: Measured | None = None
+    ) -> FoundNetwork:
+        """Return what is known of a network."""
+        costs = GraphCosts(self.run.space)
+        return described(architecture, costs, score, self.latency, max_ms, finalist=finalist)
+
+
+def _parsed(run: Run, text: str) -> Architecture:
+    try:
+        choices = tuple(int(part) for part in text.split("-"))
+    except ValueError as error:
+        raise RequestError(f"expected an architecture as it is printed, such as 0-1-1-0, got {text!r}") from error
+    return run.space.canonical(run.space.validated(choices))
+
+
+def _asked(bench: _Bench, architectures: Sequence[Architecture], request: Request) -> dict[str, FoundNetwork]:
+    """Return the networks that are asked for, by name; those that were asked for before stay as they were chosen."""
+    evaluations = bench.run.files.read_evaluations()
+    found: dict[str, FoundNetwork] = {}
+    before, scores = bench.run.files.search.read_further(), {e.architecture: e.score for e in evaluations}
+    front = [e.architecture for e in latency_front(evaluations)] if request.front else []
+    for architecture in (*architectures, *front):
+        name = "network-" + "-".join(map(str, architecture))
+        if name not in found:
+            score = scores[architecture] if architecture in scores else bench.score(architecture)
+            found[name] = before.get(name) or bench.described(architecture, score, bench.latency.max_ms)
+    for text in request.budgets:
+        name = f"budget-{budget_name(text)}"
+        found[name] = before.get(name) or _best_within(bench, name, text, evaluations)
+    return found
+
+
+def _best_within(bench: _Bench, name: str, text: str, evaluations: Sequence[Evaluation]) -> FoundNetwork:
+    """Return the best evaluated network that keeps a budget as measured; by prediction where nothing can be."""
+    run, latency, selection = bench.run, bench.latency, bench.selection
+    leeway = max(1.0, latency.search_margin)
+    max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter, leeway=leeway)
+    most_ms, limits = max([latency.max_ms, *latency.more_ms.values()]), selection.limits(max_ms)
+    anew = f"search anew: hwnas search --from {run.folder} --max-latency {text} --out NEW"
+    if max_ms > most_ms:
+        raise RequestError(
+            f"the search looked at networks of at most {format_ms(most_ms)}; it cannot tell which is best under "
+            f"{format_ms(max_ms)}: give a smaller budget, or {anew}"
+        )
+    if not any(limits.is_met(e.architecture) for e in evaluations):
+        raise RequestError(
+            f"none of the {len(evaluations)} networks that the search evaluated keeps {format_ms(max_ms)}; {anew}"
+        )
+    finalists = selection.finalists(name, max_ms)
+    if not run.device.is_measurable:
+        best = finalists.best_by_prediction()
+        return bench.described(best.architecture, best.score, max_ms)
+    if (finalist := finalists.best()) is None:
+        nearest = min((f.measured for f in finalists.measured), key=lambda measured: measured.latency_ms)
+        raise RunError(
+            f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; give a budget of "
+            f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {anew}"
+        )
+    return bench.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)
+
+
+def _export(bench: _Bench, retrained: dict[str, RetrainedNetwork]) -> None:
+    """Write the models of further networks that have none yet; a network of several names has one."""
+    run, known = bench.run, bench.known()
+    first: dict[Architecture, str] = {}
+    for name in retrained:
+        first.setdefault(known[name].architecture, name)
+    for name in first.values():
+        path = run.files.export.model(name)
+        if name in run.files.search.read_further() and not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path) as draft:
+                write_model(exporter_of(run, bench.latency), retrained[name], draft)

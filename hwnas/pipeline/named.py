@@ -1,0 +1,49 @@
+"""The retrained networks of a run by their names, as `export` and `compare` take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwnas.errors import RequestError
+from hwnas.run_folder import WINNER, RunFolder
+from search_spaces import Architecture
+
+
+def named_architectures(files: RunFolder) -> dict[str, Architecture]:
+    """Return the architectures of the retrained networks of a run, by name; before it is finished, of further ones."""
+    summary = files.read_summary()
+    own = {} if summary is None else {name: row.architecture for name, row in summary.networks.items()}
+    return own | {name: network.architecture for name, network in files.search.read_further().items()}
+
+
+def require_name(files: RunFolder, name: str) -> None:
+    """Raise RequestError unless a finished run has a retrained network of that name."""
+    if name not in (known := named_architectures(files)):
+        raise RequestError(f"expected a network of {files.root}, got {name!r}; there are: {', '.join(known)}")
+
+
+def model_named(reference: Path) -> Path:
+    """Return the model that a reference stands for: `RUN` the exported winner of a run, `RUN:NAME` another network.
+
+    Anything else is the name of a file.
+
+    Raises:
+        RequestError: the run has no network of that name, or no model of it yet.
+    """
+    if RunFolder(reference).has_begun:
+        return _exported_model(RunFolder(reference), WINNER)
+    folder, colon, name = str(reference).rpartition(":")
+    if colon and not reference.exists() and RunFolder(Path(folder)).has_begun:
+        return _exported_model(RunFolder(Path(folder)), name)
+    return reference
+
+
+def _exported_model(files: RunFolder, name: str) -> Path:
+    """Return the model of a network; one of several names may have it under another of them."""
+    known = named_architectures(files)
+    if WINNER in known:
+        require_name(files, name)
+    for other, architecture in known.items():
+        if name in known and architecture == known[name] and (path := files.export.model(other)).is_file():
+            return path
+    raise RequestError(f"{files.root} has no model of {name} yet; finish the run with hwnas export {files.root}")

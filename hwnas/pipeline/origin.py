@@ -1,0 +1,103 @@
+"""Runs that begin with the supernet, the table and the inputs of another: nothing of it is needed afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwnas.config import RunConfig, differing_settings
+from hwnas.errors import RequestError
+from hwnas.pipeline.file_settings import may_have_moved, setting_of
+from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, read_inputs, write_inputs
+from hwnas.run_folder import RunFolder
+from hwnas.training.trainer import epochs_of
+from safe_files import copy_whole, sha256_of
+
+FREE = ("max_latency", "budgets", "max_params", "max_macs", "max_memory", "max_energy", "seed")
+FREE_GROUPS = ("search.", "retrain.", "trust.")
+"""Settings that neither the supernet nor the table depends on, and beginnings of the names of further ones."""
+
+FREE_WITH_AN_IMPORTED_TABLE = ("device", "devices")
+"""A published table was made on none of one's own devices: any may be named to measure on."""
+
+
+def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_imported: bool) -> Inputs:
+    """Return the inputs of a run that begins with what another has made.
+
+    Args:
+        begun: the settings of that run.
+        now: those of the run that begins.
+        is_imported: whether the table was published.
+
+    Raises:
+        RequestError: that run cannot serve, or a setting differs that its supernet or its table depends on.
+    """
+    inputs = _usable_inputs(source, begun)
+    if source.root.resolve() == now.out.resolve():
+        raise RequestError(f"--from and --out are the same run, {source.root}: give a new folder with --out")
+    differing = differing_settings(begun, now)
+    moved = [name for name in differing if may_have_moved(begun, now, name)]
+    inputs.require_same_files(now, moved, run=source.root)
+    free = (*FREE, *(FREE_WITH_AN_IMPORTED_TABLE if is_imported else ()))
+    for name in differing:
+        if name not in moved and name not in free and not name.startswith(FREE_GROUPS):
+            there, here = ("none" if v is None else v for v in (setting_of(begun, name), setting_of(now, name)))
+            raise RequestError(
+                f"the supernet and the table of {source.root} depend on {name}: expected {there} as there, got {here}; "
+                "leave it out, or search without --from"
+            )
+    origin = Origin(
+        run=str(source.root.absolute()),
+        supernet_sha256=sha256_of(source.supernet),
+        images_seed=begun.seed if inputs.origin is None else inputs.origin.images_seed,
+    )
+    kept = {name: digest for name, digest in inputs.files.items() if name not in differing or name in moved}
+    return replace(inputs, files={**file_hashes(now), **kept}, origin=origin)
+
+
+def _usable_inputs(source: RunFolder, begun: RunConfig) -> Inputs:
+    """Return the inputs of a run whose supernet is finished."""
+    num = len(epochs_of(source.supernet)) if source.supernet.exists() else 0
+    if num < begun.supernet.epochs:
+        raise RequestError(
+            f"{source.root} has no finished supernet: expected {begun.supernet.epochs} epochs, found {num}; finish it "
+            f"with hwnas train --resume --out {source.root}, or name a run that trained one"
+        )
+    inputs = read_inputs(source.inputs)
+    if inputs is None:
+        raise RequestError(
+            f"{source.root} was begun by an earlier version, which did not write down what it began with; "
+            f"hwnas retrain {source.root} does, and then it can be begun from"
+        )
+    return inputs
+
+
+def require_same_origin(inputs: Inputs | None, expected: Origin, *, run: RunFolder) -> None:
+    """Raise RequestError unless a run that has begun did so with the supernet that is named now."""
+    found = None if inputs is None else inputs.origin
+    if found is None or found.supernet_sha256 != expected.supernet_sha256:
+        raise RequestError(
+            f"{run.root} holds a run that did not begin with the supernet of {expected.run}; give another --out, "
+            "or --resume alone to continue that run"
+        )
+
+
+def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs) -> None:
+    """Copy what a run begins with from another's folder, but for the supernet.
+
+    Raises:
+        WriteError: there is no room, or nothing may be written there.
+    """
+    for path, place in ((source.table, target.table), (source.space, target.space)):
+        if path.is_file():
+            copy_whole(path, place)
+    write_inputs(inputs, target.inputs)
+
+
+def take_over_supernet(source: RunFolder, target: RunFolder) -> None:
+    """Copy the supernet of another run into the folder of one that has begun, where it is not there yet.
+
+    A folder without settings must not hold a supernet: a run of other settings would take it for its own.
+    """
+    if not target.supernet.exists():
+        target.supernet.parent.mkdir(exist_ok=True)
+        copy_whole(source.supernet, target.supernet)

@@ -1,0 +1,218 @@
+"""The files of the stages in a run's folder, and the records that lie there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol, TypeVar
+
+from pydantic import Field
+
+from hwnas.artifacts import Decision, Exported, FoundNetwork, FurtherNetworks, ProxyValues, SearchOutcome
+from hwnas.records import MAKE_AGAIN, read_record
+from hwnas.search import Evaluation
+from hwnas.search.history import merged_histories
+from safe_files import write_text
+
+EXPORT_AGAIN = "remove it to export again"
+
+WINNER = "winner"
+"""The name of the network that keeps the run's first budget."""
+
+_Metrics = Annotated[dict[str, float], Field(min_length=1)]
+
+
+class _Writable(Protocol):
+    """A record that is kept in a file."""
+
+    def as_dict(self) -> dict[str, object]: ...
+
+
+_Record = TypeVar("_Record", bound=_Writable)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFiles:
+    """The files of the search stage."""
+
+    folder: Path
+
+    @property
+    def outcome(self) -> Path:
+        """The record of what was found."""
+        return self.folder / "result.json"
+
+    @property
+    def proxies(self) -> Path:
+        """The values of proxies for a sample of the space."""
+        return self.folder / "proxies.json"
+
+    @property
+    def further(self) -> Path:
+        """The record of the networks that were asked for after the search."""
+        return self.folder / "further.json"
+
+    def history(self, name: str) -> Path:
+        """Return the evaluations of the search for the winner of that name."""
+        return self.folder / ("history.jsonl" if name == WINNER else f"history-{name}.jsonl")
+
+    def finalists(self, name: str, group: int) -> Path:
+        """Return the journal of measuring a group of finalists for the winner of that name."""
+        return self.folder / "finalists" / (f"{group}.journal" if name == WINNER else f"{name}-{group}.journal")
+
+    def evaluations(self) -> list[Evaluation]:
+        """Return every evaluation, searches of all budgets after one another, each network once; none before a search.
+
+        The search may be under way: nothing is written, and an evaluation that is being written is left out.
+
+        Raises:
+            RunError: a history is damaged.
+        """
+        return merged_histories(sorted(self.folder.glob("history*.jsonl")))
+
+    def kept_outcome(self, make: Callable[[], SearchOutcome]) -> SearchOutcome:
+        """Return what was found, sought and written first where it is not there yet.
+
+        Raises:
+            RunError: the file is damaged or of another version.
+        """
+        return _kept(SearchOutcome, self.outcome, make)
+
+    def read_further(self) -> dict[str, FoundNetwork]:
+        """Return the networks that were asked for after the search, by name.
+
+        Raises:
+            RunError: the file is damaged or of another version.
+        """
+        return dict(read_record(FurtherNetworks, self.further).networks) if self.further.exists() else {}
+
+    def write_further(self, networks: Mapping[str, FoundNetwork]) -> None:
+        """Write the networks that were asked for after the search."""
+        write_json(self.further, FurtherNetworks(networks=dict(networks)).as_dict())
+
+    def kept_proxies(self, make: Callable[[], ProxyValues]) -> ProxyValues:
+        """Return the values of proxies, computed and written first where they are not there yet."""
+        return _kept(ProxyValues, self.proxies, make)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainFiles:
+    """The files of the retraining."""
+
+    folder: Path
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the training of the network of that name."""
+        return self.folder / f"{name}.safetensors"
+
+    def metrics(self, name: str) -> Path:
+        """Its metrics on the test images."""
+        return self.folder / f"{name}.json"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the trainings that there are."""
+        return sorted(self.folder.glob("*.safetensors"))
+
+    def kept_metrics(self, name: str, make: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        """Return a network's metrics on the test images, found out and written first where they are not there yet.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.metrics(name)
+        if not path.exists():
+            write_json(path, make())
+        metrics: dict[str, float] = read_record(_Metrics, path)
+        return metrics
+
+    def adopt(self, name: str, same: Sequence[str]) -> None:
+        """Take over the training of the same network under another name, where there is one and none under its own."""
+        trained = next((n for n in same if self.checkpoint(n).exists()), name)
+        if trained != name and not self.checkpoint(name).exists():
+            for file in (self.metrics, self.checkpoint):  # the checkpoint last: it tells that there is something
+                if file(trained).exists():
+                    file(trained).replace(file(name))
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFiles:
+    """The files of the export."""
+
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """The record of the export."""
+        return self.folder / "result.json"
+
+    @property
+    def decision(self) -> Path:
+        """The decision about winners that missed their budgets; once it is there the attempt is set aside."""
+        return self.folder / "next.json"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of measuring the exported networks."""
+        return self.folder / "measure.journal"
+
+    @property
+    def second_journal(self) -> Path:
+        """The journal of measuring once more what missed its budget."""
+        return self.folder / "measure-again.journal"
+
+    @property
+    def dynamic_model(self) -> Path:
+        """The winner's model for any batch size."""
+        return self.folder / "model.dynamic.onnx"
+
+    def model(self, name: str) -> Path:
+        """Return the model of the network of that name."""
+        return self.folder / ("model.onnx" if name == WINNER else f"{name}.onnx")
+
+    def label(self, path: Path) -> str:
+        """Return a file's name in records, from the run's folder on."""
+        return f"{self.folder.name}/{path.relative_to(self.folder).as_posix()}"
+
+    def models_of(self, name: str) -> list[Path]:
+        """Return the models of a network, quantized ones among them."""
+        model = self.model(name)
+        dynamic = [self.dynamic_model] if name == WINNER else []
+        return [model, *model.parent.glob(f"{model.stem}-int8-*.onnx"), *dynamic]
+
+    def kept_result(self, make: Callable[[], Exported]) -> Exported:
+        """Return the outcome of the export, which is made and written first where it is not there yet.
+
+        Raises:
+            RunError: the file is damaged or of another version.
+        """
+        return _kept(Exported, self.result, make, remedy=EXPORT_AGAIN)
+
+    def read_result(self) -> Exported:
+        """Return the outcome of the export.
+
+        Raises:
+            RunError: it is not there, or damaged or of another version.
+        """
+        return read_record(Exported, self.result, remedy=EXPORT_AGAIN)
+
+    def kept_decision(self, make: Callable[[], Decision]) -> Decision:
+        """Return the decision about winners that missed, which is made and written first where it is not there yet."""
+        return _kept(Decision, self.decision, make)
+
+    def read_decision(self) -> Decision | None:
+        """Return the decision about winners that missed; None where there is none."""
+        return read_record(Decision, self.decision) if self.decision.exists() else None
+
+
+def _kept(kind: type[_Record], path: Path, make: Callable[[], _Record], *, remedy: str = MAKE_AGAIN) -> _Record:
+    """Return the record in a file, made and written first where it is not there yet."""
+    if not path.exists():
+        write_json(path, make().as_dict())
+    return read_record(kind, path, remedy=remedy)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=1) + "\n")
