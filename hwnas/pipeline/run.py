@@ -250,9 +250,24 @@ class Run:
             name=self._asked_space,
             input_size=self.dataset.input_size,
             in_channels=self.dataset.in_channels,
-            num_classes=self.config.space.outputs or self.task.num_outputs(self.dataset),
+            num_classes=self._num_outputs,
             width=self.config.space.width,
         )
+
+    @property
+    def _num_outputs(self) -> int:
+        """The outputs of a network: as many as the task needs, or more.
+
+        Raises:
+            RequestError: fewer are asked for than there are classes.
+        """
+        needed, given = self.task.num_outputs(self.dataset), self.config.space.outputs
+        if given is not None and given < needed and not self.task.holds_out_classes:
+            raise RequestError(
+                f"space.outputs is {given}, but {self.config.task} of {self.config.data.name} needs {needed}: give "
+                f"{needed} or more, or leave it out"
+            )
+        return given or needed
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -105,7 +105,7 @@ def _write_published(path: Path, space: SearchSpace, *, leave_out: int = 0) -> N
 
 
 def test_half_of_a_published_table_is_taken_only_where_that_is_accepted(tmp_path: Path) -> None:
-    space = make_space(SpaceSpec(name="proxylessnas", input_size=72, in_channels=1, num_classes=7, width=0.5))
+    space = make_space(SpaceSpec(name="proxylessnas", input_size=72, in_channels=1, num_classes=12, width=0.5))
     _write_published(tmp_path / "whole.yaml", space)
     _write_published(tmp_path / "half.yaml", space, leave_out=30)
     command = ("lut", "import", "proxylessnas")
@@ -116,6 +116,6 @@ def test_half_of_a_published_table_is_taken_only_where_that_is_accepted(tmp_path
     assert not Path("half.json").exists()
     taken = run_cli(*command, "half.yaml", "-o", "half.json", "--accept-table")
     assert taken.code == 0 and "lacks 30 blocks of its space" in taken.out
-    flags = ("--space", "proxylessnas", "--width", 0.5, "--input-size", 72, "--set", "space.outputs=7")
+    flags = ("--space", "proxylessnas", "--width", 0.5, "--input-size", 72, "--set", "space.outputs=12")
     searched = run_cli("search", *flags, "--lut", "half.json", "--accept-table", "--max-latency", "90%", "--out", "r")
     assert searched.code == 2 and "import the whole table" in searched.err, searched.err

@@ -130,3 +130,10 @@ def test_a_refused_request_leaves_nothing(table: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     assert_refused(search_by(table, *command, tmp_path / "mine"), "no architecture under")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_fewer_outputs_than_classes_are_refused(tmp_path: Path) -> None:
+    flags = ("--width", 0.25, "--max-latency", "60%", "--set", "space.outputs=7", "--out", tmp_path / "run")
+    outcome = run_cli("search", *flags)
+    assert outcome.code == 2 and "space.outputs is 7, but classification of digits needs 10" in outcome.err
+    assert not (tmp_path / "run").exists()

@@ -43,7 +43,7 @@ from profilers import Model
 from profilers.collection import collect
 from profilers.device import load_devices
 from profilers.errors import DeviceError, JournalError, WorkerLostError
-from profilers.events import parse_event
+from profilers.events import Round, parse_event
 from profilers.journal import Journal
 from profilers.worker_onnxruntime import DTYPES
 from safe_files.code_trust import code_limited_to
@@ -125,7 +125,8 @@ IDENTITY = {"space": "x", "models": ["a", "b"]}
 def _make_journal(folder: Path) -> None:
     journal = Journal(folder / "j", IDENTITY, groups=[[0, 1]])
     for number in range(4):
-        journal.add_round(0, 0, [1, 0], [100, 200 + number], [100, 200], pace=[5, 5], first_ns=[300, 300])
+        told = {"order": (1, 0), "wall_ns": (100, 200 + number), "cpu_ns": (100, 200), "first_ns": (300, 300)}
+        journal.add_round(0, 0, Round(event="round", pace=(5, 5), **told))
     journal.add_failure(1, "crashed")
     journal.add_pace([5, 6], [5, 6])
     journal.close()
