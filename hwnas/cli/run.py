@@ -50,7 +50,7 @@ def command(last: str) -> Callable[..., None]:
             Path | None,
             typer.Option(
                 "--from",
-                help="Search anew with the supernet, the table and the settings of this run; --out is a new folder.",
+                help="Search anew, in a new folder, with the supernet, the table and the settings of this run.",
                 rich_help_panel="What",
             ),
         ] = None,

@@ -164,9 +164,11 @@ def _asked(bench: _Bench, architectures: Sequence[Architecture], request: Reques
     front = [e.architecture for e in latency_front(evaluations)] if request.front else []
     for architecture in (*architectures, *front):
         name = "network-" + "-".join(map(str, architecture))
-        if name not in found:
+        if name in before:
+            found[name] = before[name]
+        elif name not in found:
             score = scores[architecture] if architecture in scores else bench.score(architecture)
-            found[name] = before.get(name) or bench.described(architecture, score, bench.latency.max_ms)
+            found[name] = bench.described(architecture, score, bench.latency.max_ms)
     for text in request.budgets:
         name = f"budget-{budget_name(text)}"
         found[name] = before.get(name) or _best_within(bench, name, text, evaluations)

@@ -108,7 +108,7 @@ def test_every_default_that_is_listed_is_the_default() -> None:
 
 def test_every_flag_of_a_search_names_a_setting_or_is_one_of_the_few_of_its_own() -> None:
     function = COMMANDS[("search",)]
-    own = {"config", "setting", "resume", "as_json", "quiet", "trust_code"}
+    own = {"config", "setting", "begun_from", "resume", "as_json", "quiet", "trust_code"}
     flags = {flag.partition("/")[0].removeprefix("--").replace("-", "_") for flag in settings_by_flag()}
     assert set(get_type_hints(function)) == flags | own
     assert {s.name for s in settings_by_flag()["--criterion"]} == {"supernet.criterion", "retrain.criterion"}
