@@ -299,7 +299,7 @@ class RunConfig:
     ] = None
     trust: TrustConfig = TrustConfig()
     precision: Annotated[
-        Literal["fp32", "int8"], About("Of the table: fp32 or int8.", flag="--precision", panel="What")
+        Literal["fp32", "int8"], About("Precision of the table: fp32 or int8.", flag="--precision", panel="What")
     ] = "fp32"
     supernet: SupernetConfig = SupernetConfig()
     search: SearchConfig = SearchConfig()
@@ -336,7 +336,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         # As JSON: there a list may be a tuple and a text a path, and yet true is no number and "1" neither.
         return _ADAPTER.validate_json(json.dumps(settings, default=str), strict=True)
     except ValidationError as error:
-        raise RequestError(f"{where}: {_explain(error)}") from error
+        first = ".".join(map(str, error.errors()[0]["loc"]))
+        given = any(f"{first}.".startswith(f"{name}.") for name in overrides)
+        raise RequestError(f"{'the command line' if given else where}: {_explain(error)}") from error
 
 
 def config_as_yaml(config: RunConfig) -> str:
@@ -376,15 +378,19 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     return flat
 
 
+EXPECTED = {"tuple_type": "expected a list, such as [5ms]", "dataclass_type": "expected settings by name"}
+"""What is expected, by pydantic's kind of error, where its own words are those of programs."""
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     names = [str(part) for part in first["loc"]]
     where = ".".join(names)
     if first["type"] == "unexpected_keyword_argument":
         known = _known_keys(names[:-1])
-        close = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.0)
-        return f"unknown key {where!r}; did you mean {close[0]!r}? There are: {', '.join(known)}"
-    message = first["msg"].removeprefix("Value error, ")
+        close = [f"; did you mean {name!r}?" for name in difflib.get_close_matches(names[-1], known, n=1)]
+        return f"unknown key {where!r}{''.join(close) or '.'} There are: {', '.join(known)}"
+    message = EXPECTED.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{where}: {message}" + ("" if "got" in message else f", got {first['input']!r}")
 
 

@@ -169,13 +169,13 @@ class RunFolder:
     def attempts(self) -> list[RunFolder]:
         """Return the attempts that were set aside, in order, with the files as they lay in the run's folder."""
         found: list[RunFolder] = []
-        while (attempt := self._attempt(len(found) + 1)).closed.exists():
+        while (attempt := self._attempt(len(found) + 1)).decision_aside.exists():
             found.append(attempt)
         return found
 
     def decisions(self) -> dict[Path, Decision]:
         """Return what was decided about the attempts that were set aside, in order, by the files that say so."""
-        return {attempt.closed: read_record(Decision, attempt.closed) for attempt in self.attempts()}
+        return {attempt.decision_aside: read_record(Decision, attempt.decision_aside) for attempt in self.attempts()}
 
     def set_aside(self, heirs: Mapping[str, str | None]) -> None:
         """Move the attempt's files out of the way, the decision last, so that it can be interrupted and done again.
@@ -195,13 +195,13 @@ class RunFolder:
                 _move(model, target.root / model.relative_to(self.root))
         for path in (self.export.journal, self.export.second_journal, self.export.result):
             _move(path, target.root / path.relative_to(self.root))
-        self.export.decision.replace(target.closed)
+        self.export.decision.replace(target.decision_aside)
 
     def _attempt(self, number: int) -> RunFolder:
         return RunFolder(self.root / "missed" / str(number))
 
     @property
-    def closed(self) -> Path:
+    def decision_aside(self) -> Path:
         """The decision about an attempt that was set aside, in the folder of that."""
         return self.root / "next.json"
 

@@ -17,6 +17,7 @@ from hwnas.search.history import merged_histories
 from safe_files import write_text
 
 EXPORT_AGAIN = "remove it to export again"
+FURTHER_AGAIN = "restore a copy; or remove it, and give hwnas retrain its --architecture or --budget again"
 
 WINNER = "winner"
 """The name of the network that keeps the run's first budget."""
@@ -80,13 +81,23 @@ class SearchFiles:
         """
         return _kept(SearchOutcome, self.outcome, make)
 
+    def read_outcome(self) -> SearchOutcome:
+        """Return what was found.
+
+        Raises:
+            RunError: it is not there, or damaged or of another version.
+        """
+        return read_record(SearchOutcome, self.outcome)
+
     def read_further(self) -> dict[str, FoundNetwork]:
         """Return the networks that were asked for after the search, by name.
 
         Raises:
             RunError: the file is damaged or of another version.
         """
-        return dict(read_record(FurtherNetworks, self.further).networks) if self.further.exists() else {}
+        if not self.further.exists():
+            return {}
+        return dict(read_record(FurtherNetworks, self.further, remedy=FURTHER_AGAIN).networks)
 
     def write_further(self, networks: Mapping[str, FoundNetwork]) -> None:
         """Write the networks that were asked for after the search."""
@@ -108,7 +119,7 @@ class RetrainFiles:
         return self.folder / f"{name}.safetensors"
 
     def metrics(self, name: str) -> Path:
-        """Its metrics on the test images."""
+        """Return the metrics of the network of that name on the test images."""
         return self.folder / f"{name}.json"
 
     def checkpoints(self) -> list[Path]:
@@ -214,5 +225,6 @@ def _kept(kind: type[_Record], path: Path, make: Callable[[], _Record], *, remed
 
 
 def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, whole or not at all, and its folder first where that is not there yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=1) + "\n")

@@ -32,8 +32,8 @@ class FoundNetwork:
     params: Count
     macs: Count
     supernet_score: float
-    predicted_ms: float
-    max_ms: float
+    predicted_ms: Annotated[float, Field(allow_inf_nan=False)]
+    max_ms: Annotated[float, Field(allow_inf_nan=False)]
     finalist: Measured | None = None
 
     def as_dict(self) -> dict[str, object]:

@@ -44,7 +44,7 @@ def compare(
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
-    from hwnas.pipeline.named import model_named
+    from hwnas.pipeline.named import models_named
     from hwnas.progress import Reporter
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
@@ -61,7 +61,7 @@ def compare(
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
     question = Question(dataset=dataset, output=output, input_size=input_size)
-    rows = compare_models([model_named(model) for model in models], profiler, question, reporter=reporter)
+    rows = compare_models(models_named(models), profiler, question, reporter=reporter)
     for row in rows:
         if input_size is not None and input_size not in row["bound"].values():
             reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")

@@ -30,7 +30,7 @@ def front(
         print_json([e.as_dict() for e in found])
         return
     print_table(
-        f"{run.spec}: {len(found)} networks on the front, by the supernet's score",
+        f"{run.spec}: {len(found)} networks on the front, by score",
         ["predicted ms", "score", "architecture"],
         [[f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", "-".join(map(str, e.architecture))] for e in found],
     )

@@ -51,7 +51,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "supernet.epochs": _SUPERNET,
     "supernet.strategy": _SUPERNET,
 }
-"""By dotted name."""
+"""The conditions under which settings have an effect, by dotted name."""
 
 
 def refuse_idle(run: Run, given: Collection[str]) -> None:

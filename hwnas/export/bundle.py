@@ -312,8 +312,9 @@ def _readme(deployment: Deployment) -> str:
         for name, model in deployment.models.items()
     ]
     space, device = deployment.space, deployment.device
+    of = "" if deployment.network is None else f" ({deployment.network})"
     words = {
-        "$TITLE": f"{space['name']} for {device['name']}",
+        "$TITLE": f"{space['name']} for {device['name']}{of}",
         "$ROWS": "\n".join(rows),
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
         "$BUDGET": f"{deployment.max_latency_ms:.4g} ms",

@@ -66,8 +66,8 @@ def compare_models(
         RunError: the device cannot run one of them.
     """
     require_cores(profiler.device)
-    if len(set(paths)) < len(paths):
-        raise RequestError("a model was given twice")
+    if twice := [path for path in paths if list(paths).count(path) > 1]:
+        raise RequestError(f"{twice[0]} was given twice; leave one of the two out")
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / str(number) for number in range(len(paths))]
         for folder in folders:

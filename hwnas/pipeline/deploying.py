@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from hwnas.artifacts import Deployment, NetworkSummary, Summary
 from hwnas.export.bundle import BundleInputs, BundleOptions, write_bundle
-from hwnas.pipeline.further import trained_network
+from hwnas.pipeline.further import latency_of, trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import write_report
@@ -68,5 +68,5 @@ def _in_the_winners_place(run: Run, summary: Summary, name: str, models: ExportF
     exporter = exporter_of(run, read_latency(run))
     parity = write_model(exporter, retrained, models.model(WINNER))
     write_model(exporter, retrained, models.dynamic_model, is_dynamic=True)
-    row = summary.networks.get(name) or NetworkSummary(**figures(run.setup, found, retrained, found.finalist))
+    row = summary.networks.get(name) or NetworkSummary(**figures(run.setup, found, retrained, latency_of(run, found)))
     return replace(summary, **{field.name: getattr(row, field.name) for field in fields(NetworkSummary)}, parity=parity)

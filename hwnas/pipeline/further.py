@@ -78,15 +78,23 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
     if os.environ.get("RANK", "0") != "0":
         return {}  # the first process of torchrun does all but the supernet
     with run.opened():
-        bench = _Bench.of(run)
-        asked = _asked(bench, architectures, request)
+        searched = _SearchedRun.of(run)
+        asked = _asked(searched, architectures, request)
         run.files.search.write_further({**run.files.search.read_further(), **asked})
-        retrained = bench.trained({network.architecture for network in asked.values()})
-        _export(bench, retrained)
+        retrained = searched.trained({network.architecture for network in asked.values()})
+        _export(searched, retrained)
         return {
-            name: NetworkSummary(**figures(run.setup, network, retrained[name], network.finalist))
+            name: NetworkSummary(**figures(run.setup, network, retrained[name], latency_of(run, network)))
             for name, network in asked.items()
         }
+
+
+def latency_of(run: Run, network: FoundNetwork) -> Measured | None:
+    """Return the latency of a network as it was measured: as a finalist, or exported under another name."""
+    if network.finalist is not None or not run.files.export.result.exists():
+        return network.finalist
+    exported = run.files.export.read_result().networks.values()
+    return next((e for e in exported if e.architecture == network.architecture), None)
 
 
 def trained_network(run: Run, name: str) -> tuple[FoundNetwork, RetrainedNetwork]:
@@ -97,14 +105,14 @@ def trained_network(run: Run, name: str) -> tuple[FoundNetwork, RetrainedNetwork
     """
     require_name(run.files, name)
     with run.opened():
-        bench = _Bench.of(run)
-        found = bench.known()[name]
-        return found, bench.trained({found.architecture})[name]
+        searched = _SearchedRun.of(run)
+        found = searched.known()[name]
+        return found, searched.trained({found.architecture})[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Bench:
-    """What further networks of a run that has searched are chosen by and trained with."""
+class _SearchedRun:
+    """A run that has searched, with what further networks of it are chosen by and trained with."""
 
     run: Run
     latency: Latency
@@ -112,7 +120,8 @@ class _Bench:
     supernet: TrainedSupernet
 
     @classmethod
-    def of(cls, run: Run) -> _Bench:
+    def of(cls, run: Run) -> _SearchedRun:
+        """Return a run with its latencies, its limits and its trained supernet."""
         latency = read_latency(run)
         constraint = hard_limits_of(run, latency)
         return cls(
@@ -153,31 +162,35 @@ def _parsed(run: Run, text: str) -> Architecture:
         choices = tuple(int(part) for part in text.split("-"))
     except ValueError as error:
         raise RequestError(f"expected an architecture as it is printed, such as 0-1-1-0, got {text!r}") from error
+    if len(choices) != (num := len(run.space.decisions)):
+        raise RequestError(
+            f"{text}: expected {num} choices, one for each decision of {run.spec.name}, got {len(choices)}"
+        )
     return run.space.canonical(run.space.validated(choices))
 
 
-def _asked(bench: _Bench, architectures: Sequence[Architecture], request: Request) -> dict[str, FoundNetwork]:
+def _asked(searched: _SearchedRun, architectures: Sequence[Architecture], request: Request) -> dict[str, FoundNetwork]:
     """Return the networks that are asked for, by name; those that were asked for before stay as they were chosen."""
-    evaluations = bench.run.files.read_evaluations()
+    evaluations = searched.run.files.read_evaluations()
     found: dict[str, FoundNetwork] = {}
-    before, scores = bench.run.files.search.read_further(), {e.architecture: e.score for e in evaluations}
+    before, scores = searched.run.files.search.read_further(), {e.architecture: e.score for e in evaluations}
     front = [e.architecture for e in latency_front(evaluations)] if request.front else []
     for architecture in (*architectures, *front):
         name = "network-" + "-".join(map(str, architecture))
         if name in before:
             found[name] = before[name]
         elif name not in found:
-            score = scores[architecture] if architecture in scores else bench.score(architecture)
-            found[name] = bench.described(architecture, score, bench.latency.max_ms)
+            score = scores[architecture] if architecture in scores else searched.score(architecture)
+            found[name] = searched.described(architecture, score, searched.latency.max_ms)
     for text in request.budgets:
         name = f"budget-{budget_name(text)}"
-        found[name] = before.get(name) or _best_within(bench, name, text, evaluations)
+        found[name] = before.get(name) or _best_within(searched, name, text, evaluations)
     return found
 
 
-def _best_within(bench: _Bench, name: str, text: str, evaluations: Sequence[Evaluation]) -> FoundNetwork:
+def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequence[Evaluation]) -> FoundNetwork:
     """Return the best evaluated network that keeps a budget as measured; by prediction where nothing can be."""
-    run, latency, selection = bench.run, bench.latency, bench.selection
+    run, latency, selection = searched.run, searched.latency, searched.selection
     leeway = max(1.0, latency.search_margin)
     max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter, leeway=leeway)
     most_ms, limits = max([latency.max_ms, *latency.more_ms.values()]), selection.limits(max_ms)
@@ -194,19 +207,19 @@ def _best_within(bench: _Bench, name: str, text: str, evaluations: Sequence[Eval
     finalists = selection.finalists(name, max_ms)
     if not run.device.is_measurable:
         best = finalists.best_by_prediction()
-        return bench.described(best.architecture, best.score, max_ms)
+        return searched.described(best.architecture, best.score, max_ms)
     if (finalist := finalists.best()) is None:
         nearest = min((f.measured for f in finalists.measured), key=lambda measured: measured.latency_ms)
         raise RunError(
             f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; give a budget of "
             f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {anew}"
         )
-    return bench.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)
+    return searched.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)
 
 
-def _export(bench: _Bench, retrained: dict[str, RetrainedNetwork]) -> None:
+def _export(searched: _SearchedRun, retrained: dict[str, RetrainedNetwork]) -> None:
     """Write the models of further networks that have none yet; a network of several names has one."""
-    run, known = bench.run, bench.known()
+    run, known = searched.run, searched.known()
     first: dict[Architecture, str] = {}
     for name in retrained:
         first.setdefault(known[name].architecture, name)
@@ -215,4 +228,4 @@ def _export(bench: _Bench, retrained: dict[str, RetrainedNetwork]) -> None:
         if name in run.files.search.read_further() and not path.exists():
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as draft:
-                write_model(exporter_of(run, bench.latency), retrained[name], draft)
+                write_model(exporter_of(run, searched.latency), retrained[name], draft)

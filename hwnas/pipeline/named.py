@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hwnas.errors import RequestError
@@ -38,6 +39,21 @@ def model_named(reference: Path) -> Path:
     return reference
 
 
+def models_named(references: Sequence[Path]) -> list[Path]:
+    """Return the models that references stand for.
+
+    Raises:
+        RequestError: two of them stand for the same one, or one for none.
+    """
+    found: dict[Path, Path] = {}
+    for reference in references:
+        model = model_named(reference)
+        if model in found and found[model] != reference:
+            raise RequestError(f"{found[model]} and {reference} are the same network, {model}; leave one of them out")
+        found[model] = reference
+    return [model_named(reference) for reference in references]
+
+
 def _exported_model(files: RunFolder, name: str) -> Path:
     """Return the model of a network; one of several names may have it under another of them."""
     known = named_architectures(files)
@@ -46,4 +62,7 @@ def _exported_model(files: RunFolder, name: str) -> Path:
     for other, architecture in known.items():
         if name in known and architecture == known[name] and (path := files.export.model(other)).is_file():
             return path
-    raise RequestError(f"{files.root} has no model of {name} yet; finish the run with hwnas export {files.root}")
+    remedy = f"finish the run with hwnas export {files.root}"
+    if name in files.search.read_further():
+        remedy = f"give hwnas retrain {files.root} its --architecture, --budget or --front again"
+    raise RequestError(f"{files.root} has no model of {name} yet; {remedy}")

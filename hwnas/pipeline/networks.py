@@ -126,6 +126,7 @@ def current_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, F
         networks |= decision.networks
     if pending is not None and pending.networks:
         staying = {name: n.architecture for name, n in networks.items() if name not in pending.networks}
+        staying |= {name: n.architecture for name, n in files.search.read_further().items()}
         heirs = {
             name: next((other for other, a in staying.items() if a == networks[name].architecture), None)
             for name in pending.networks

@@ -94,10 +94,11 @@ def is_finished(run: Run) -> bool:
     if not (files.search.outcome.exists() and files.report.exists() and files.export.result.exists()):
         return False
     try:
+        _ = files.search.read_outcome(), files.export.read_result()
         pending = files.export.read_decision()
         return (pending is None or not pending.networks) and files.read_summary() is not None
     except RunError:
-        return False  # a damaged summary is written again
+        return False  # a damaged summary is written again; of other records their stage says what is wrong
 
 
 def _work_through(run: Run, last: str, group: Group) -> Summary | None:

@@ -40,7 +40,7 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
     free = (*FREE, *(FREE_WITH_AN_IMPORTED_TABLE if is_imported else ()))
     for name in differing:
         if name not in moved and name not in free and not name.startswith(FREE_GROUPS):
-            there, here = ("none" if v is None else v for v in (setting_of(begun, name), setting_of(now, name)))
+            there, here = ("null" if v is None else v for v in (setting_of(begun, name), setting_of(now, name)))
             raise RequestError(
                 f"the supernet and the table of {source.root} depend on {name}: expected {there} as there, got {here}; "
                 "leave it out, or search without --from"

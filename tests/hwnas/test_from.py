@@ -128,7 +128,7 @@ def test_a_supernet_that_was_not_copied_yet_is_copied_and_never_trained_in_its_p
         (("--train-images", 99), ("depend on data.train_images: expected 256",)),
         (("--task", "verification"), ("depend on task: expected classification",)),
         (("--precision", "int8"), ("depend on precision: expected fp32",)),
-        (("--device", "rpi4"), ("depend on device: expected none as there, got rpi4",)),
+        (("--device", "rpi4"), ("depend on device: expected null as there, got rpi4",)),
         (("--set", "data.augmentation={shift: 2}"), ("depend on data.augmentation",)),
         (("--max-latency", "1us"), ("no architecture under",)),
         (("--agent", "007"), ("unknown search agent",)),

@@ -116,7 +116,7 @@ def test_training_that_was_killed_goes_on(run: Path) -> None:
     ("flags", "words"),
     [
         (("--architecture", "0-1-x"), "expected an architecture as it is printed, such as 0-1-1-0, got '0-1-x'"),
-        (("--architecture", "0-1"), "8 integers each"),
+        (("--architecture", "0-1"), "expected 8 choices, one for each decision"),
         (("--architecture", "9-0-0-0-0-0-0-0"), "nasbench-macro"),
         (("--budget", "soon"), "expected a duration"),
         (("--budget", "1us"), "no architecture under"),
@@ -184,7 +184,7 @@ def test_runs_stand_for_their_winners_beside_files(run: Path, tmp_path: Path) ->
     models = ("model.onnx", "largest.onnx", f"network-{_unseen(run)}.onnx")
     assert [row["model"] for row in rows] == [*(str(run / "export" / name) for name in models), str(other)]
     twice = run_cli("compare", run, f"{run}:winner", "--quiet")
-    assert twice.code == 2 and "a model was given twice" in twice.err
+    assert twice.code == 2 and "are the same network" in twice.err
     (run / "summary.json").unlink()
     unfinished = run_cli("compare", run, "--quiet")
     assert unfinished.code == 2 and "has no model of winner yet; finish the run with hwnas export" in unfinished.err
@@ -234,3 +234,28 @@ def test_a_reference_that_is_the_winners_architecture_is_said_to_be_it(
     print_summary(changed, run / "model.onnx")
     assert "random = winner" in capsys.readouterr().out.replace("\n", " ")
     assert "random = winner" in render_report(Run.from_folder(run, Reporter(is_quiet=True)))
+
+
+def test_a_network_that_was_exported_under_another_name_keeps_its_latency(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    winner = "-".join(map(str, summary["architecture"]))
+    out = _ok(run_cli("retrain", run, "--architecture", winner, "--quiet")).out
+    assert f"network-{winner} = winner" in out and f"{summary['measured_ms']:.4g}" in out
+
+
+def test_a_further_network_without_a_model_says_how_it_gets_one(run: Path) -> None:
+    name = f"network-{_unseen(run)}"
+    _ok(run_cli("retrain", run, "--architecture", _unseen(run), "--quiet"))
+    (run / "export" / f"{name}.onnx").unlink()
+    outcome = run_cli("compare", f"{run}:{name}", run, "--quiet")
+    assert outcome.code == 2 and f"hwnas retrain {run}" in outcome.err
+    _ok(run_cli("retrain", run, "--architecture", _unseen(run), "--quiet"))
+    assert (run / "export" / f"{name}.onnx").is_file()
+
+
+@pytest.mark.parametrize("name", ["search/result.json", "export/result.json"])
+def test_records_of_later_versions_are_refused_though_the_run_is_finished(name: str, run: Path) -> None:
+    content = json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps({**content, "version": 2}))
+    outcome = run_cli("export", run, "--quiet")
+    assert outcome.code == 1 and name in outcome.err and "another version" in outcome.err
