@@ -6,7 +6,9 @@ the function that would do the work, which is replaced by one that tells.
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,6 +25,8 @@ from command_line import run_cli
 from samples import synthetic_table
 
 import hwnas.pipeline.order
+import lut
+import profilers
 from hwnas.artifacts import Summary
 from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
@@ -424,8 +428,17 @@ def _limited(_: object) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _everything_is_imported() -> None:
+    """A module that is imported while something is replaced would keep the replacement in later tests too."""
+    for package in (hwnas, lut, profilers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.rpartition(".")[2].startswith(("__main__", "worker_tvm", "rpc_supervisor")):
+                importlib.import_module(module.name)
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_is_done(_everything_is_imported: None, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = {
         "hwnas.pipeline.order.run_stages": _staged,
         "hwnas.pipeline.deploying.deploy": _stopped,
