@@ -191,7 +191,7 @@ class Killer:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["ema and validation", "inherit", "distillation", "ray", "train", "export", "profile"])
 def test_killed_at_random_instants(
     name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
