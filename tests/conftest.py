@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import shorten_runs
+from hypothesis import HealthCheck, settings
 from samples import small_spec
 
 from search_spaces import SPACES, SearchSpace, make_space
@@ -19,6 +20,10 @@ from search_spaces import SPACES, SearchSpace, make_space
 # Processes that tests start use the checkout's packages too, as pytest itself does by its setting pythonpath.
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+# No timing is asserted: other work may run beside the tests.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
