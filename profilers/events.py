@@ -16,6 +16,8 @@ from pydantic.dataclasses import dataclass
 from profilers.errors import WorkerLostError
 from profilers.measurement import DAY_NS
 from profilers.quoting import printable, quoted
+from safe_files import FileError
+from safe_files.reading import parse_json
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -152,9 +154,13 @@ def parse_event(line: bytes) -> Event:
         WorkerLostError: it is no JSON, or no event as they are described here.
     """
     try:
-        return _EVENTS.validate_json(line, strict=True)
+        event = _EVENTS.validate_json(line, strict=True)
+        parse_json(line)  # which takes no field twice
     except ValidationError as error:
         raise WorkerLostError(f"expected an event, found {quoted(line)}: {first_error(error)}") from error
+    except FileError as error:
+        raise WorkerLostError(f"expected an event, found {quoted(line)}: {printable(str(error))}") from error
+    return event
 
 
 def first_error(error: ValidationError) -> str:

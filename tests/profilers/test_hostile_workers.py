@@ -71,6 +71,7 @@ OPENED = {
     "a negative model": "say({'event': 'opened', 'index': -1})",
     "a model as text": "say({'event': 'opened', 'index': '2'})",
     "a model of 5,000 digits": "raw('{\"event\": \"opened\", \"index\": ' + '2' * 5000 + '}\\n')",
+    "two models": 'raw(\'{"event": "opened", "index": 3, "index": 2}\\n\')',
     "true as model": "say({'event': 'opened', 'index': True})",
     "a fraction as model": "say({'event': 'opened', 'index': 2.0})",
     "no model": "say({'event': 'opened'})",
