@@ -30,8 +30,8 @@ class RunCommand(Command):
     Until then, as in the list of all commands, the configuration and what it needs are not imported.
     """
 
-    def make_context(self, *arguments: Any, **settings: Any) -> Any:
-        """Return the context of the command that has all flags."""
+    def whole(self) -> Any:
+        """Return the command with all its flags."""
         from hwnas.cli.setting_flags import with_setting_flags
 
         assert self.callback is not None
@@ -40,7 +40,11 @@ class RunCommand(Command):
         alone.command(self.name, cls=Command)(made)
         whole = typer.main.get_command(alone)
         whole.help = self.help
-        return whole.make_context(*arguments, **settings)
+        return whole
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Return the context of the whole command, which parses, helps, completes and runs."""
+        return self.whole().make_context(*arguments, **settings)
 
 
 def _escape(command: TyperCommand | TyperGroup) -> None:

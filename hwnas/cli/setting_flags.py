@@ -15,6 +15,8 @@ from hwnas.config import RunConfig
 from hwnas.errors import RequestError
 from hwnas.settings import PANELS, Setting, parse_setting, settings_of
 
+MOST = 1_000_000_000
+
 
 def settings_by_flag() -> dict[str, list[Setting]]:
     """Return the settings that have flags, by flag, in the order of the help's panels."""
@@ -89,14 +91,14 @@ def _annotation(setting: Setting) -> Any:
 
 
 def limits(setting: Setting) -> tuple[float | None, float | None]:
-    """Return the least and the largest value that the flag of a number takes.
+    """Return the least and the largest value that the flag of a number takes; no count is more than a billion.
 
     Of fractions the configuration refuses the limit itself where it is not in the range.
     """
     step = 1 if setting.kind is int else 0
     bounds = setting.bounds
     low = bounds.get("ge", bounds["gt"] + step if "gt" in bounds else None)
-    high = bounds.get("le", bounds["lt"] - step if "lt" in bounds else None)
+    high = bounds.get("le", bounds["lt"] - step if "lt" in bounds else MOST if setting.kind is int else None)
     return low, high
 
 

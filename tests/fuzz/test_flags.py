@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hwnas.cli.app import app
+from hwnas.cli.commands import RunCommand
 
 VALUES = (
     "-1",
@@ -52,7 +53,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, A
         for name, other in inner.items():
             yield from _commands(other, (*path, name))
     else:
-        yield " ".join(path), command
+        yield " ".join(path), command.whole() if isinstance(command, RunCommand) else command
 
 
 COMMANDS = {name: c for name, c in _commands(typer.main.get_command(app)) if name not in LEFT_OUT}

@@ -316,7 +316,7 @@ def _options() -> Iterator[tuple[str, Any]]:
 
     def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         if isinstance(command, RunCommand):
-            command = command.make_context(name, [], resilient_parsing=True).command
+            command = command.whole()
         for inner_name, inner in getattr(command, "commands", {}).items():
             yield from walk(inner, f"{name} {inner_name}".strip())
         if name:  # of the program itself there are only those that set up completion in a shell
