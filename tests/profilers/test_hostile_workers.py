@@ -32,6 +32,9 @@ MUCH_TOO_LONG_S = 20.0
 """Of deadlines of 0.4 s, two in a row, on a machine that does other things too."""
 
 HANGS = "time.sleep(600)"
+TWICE = "say(good, '\\n' + json.dumps(good) + '\\n')"
+"""The same answer twice in one piece: a second piece may come any time later, and be taken for the next answer."""
+
 QUICK = ("hangs", "says a line without end", "crashes", "ends with a word")
 STOPS = {
     "hangs": (HANGS, "no answer within 0.4 s"),
@@ -82,9 +85,9 @@ OPENED = {
     "outputs deep in lists": "say({**good, 'outputs': [[[1.0]]]})",
     "too many values of an output": "say({**good, 'outputs': [[0.5] * 5000]})",
     "ten megabytes of outputs": "say({**good, 'outputs': [[0.5] * 2_000_000]})",
-    "two answers": "say(good); say(good)",
+    "two answers": TWICE,
     "an answer and a word": "say(good, ' what?\\n')",
-    "an answer ahead": "say(good); say({'event': 'opened', 'index': 3})",
+    "an answer ahead": "say(good, '\\n' + json.dumps({'event': 'opened', 'index': 3}) + '\\n')",
     "a failure of another model": "say({'event': 'failed', 'index': 0, 'message': 'm'})",
     "a failure without a word": "say({'event': 'failed', 'index': 2})",
     "a failure with no message": "say({'event': 'failed', 'index': 2, 'message': None})",
@@ -126,7 +129,7 @@ ROUND = {
     "another answer": "say({'event': 'opened', 'index': 2})",
     "visits without end": "while True: say({'event': 'visiting', 'index': 2})",
     "visits to unknown models": "say({'event': 'visiting', 'index': 99}); time.sleep(600)",
-    "two answers": "say(good, '\\n' + json.dumps(good) + '\\n')",
+    "two answers": TWICE,
     "a megabyte": "say({**good, 'order': [0] * 300_000})",
 }
 START = {
@@ -141,7 +144,7 @@ START = {
     "memory below zero": ("say({**good, 'health': {'free_mb': -1.0}})", "free_mb"),
     "a failure": ("say({'event': 'failed', 'message': 'no core 99'})", "no core 99"),
     "a round": ("say({'event': 'visiting', 'index': 0})", "expected an answer to 'start'"),
-    "two answers": ("say(good); say(good)", "what nobody asked"),
+    "two answers": (TWICE, "what nobody asked"),
 }
 PACE = {
     "too few": "good['wall_ns'].pop(); say(good)",
