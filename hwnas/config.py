@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -16,7 +14,7 @@ from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
 from hwnas.records import STRICT
-from hwnas.settings import About
+from hwnas.settings import About, explain
 from safe_files import FileError, dump_yaml, expanded, read_yaml
 
 
@@ -338,7 +336,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = ".".join(map(str, error.errors()[0]["loc"]))
         given = any(f"{first}.".startswith(f"{name}.") for name in overrides)
-        raise RequestError(f"{'the command line' if given else where}: {_explain(error)}") from error
+        raise RequestError(f"{'the command line' if given else where}: {explain(error, RunConfig)}") from error
 
 
 def config_as_yaml(config: RunConfig) -> str:
@@ -376,26 +374,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     for name, value in tree.items():
         flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
-
-
-EXPECTED = {"tuple_type": "expected a list, such as [5ms]", "dataclass_type": "expected settings by name"}
-"""What is expected, by pydantic's kind of error, where its own words are those of programs."""
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    names = [str(part) for part in first["loc"]]
-    where = ".".join(names)
-    if first["type"] == "unexpected_keyword_argument":
-        known = _known_keys(names[:-1])
-        close = [f"; did you mean {name!r}?" for name in difflib.get_close_matches(names[-1], known, n=1)]
-        return f"unknown key {where!r}{''.join(close) or '.'} There are: {', '.join(known)}"
-    message = EXPECTED.get(first["type"], first["msg"].removeprefix("Value error, "))
-    return f"{where}: {message}" + ("" if "got" in message else f", got {first['input']!r}")
-
-
-def _known_keys(names: list[str]) -> list[str]:
-    record: Any = RunConfig
-    for name in names:
-        record = get_type_hints(record).get(name)
-    return [f.name for f in fields(record)] if is_dataclass(record) else []

@@ -37,7 +37,7 @@ class Work:
 
 
 class Rate:
-    """How far a piece of work is, and how long the rest of it will take at the rate so far.
+    """The share of a piece of work that is done, and the time for the rest at the rate so far.
 
     Args:
         total: steps of the work.

@@ -35,7 +35,7 @@ class RunFolder:
 
     @property
     def inputs(self) -> Path:
-        """What the run was begun with besides its settings."""
+        """The inputs that the run was begun with besides its settings."""
         return self.root / "inputs.json"
 
     @property
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def speed(self) -> Path:
-        """What timing a table's references gave before the search."""
+        """The times of a table's references before the search."""
         return self.root / "speed.json"
 
     @property

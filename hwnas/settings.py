@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ValidationError
 
 from hwnas.errors import RequestError
 from safe_files import FileError, parse_yaml
@@ -19,7 +22,7 @@ BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What stands at a field of the configuration besides its type and range.
+    """The meaning and the flag of a field of the configuration, which stand beside its type and range.
 
     Attributes:
         meaning: a sentence; in brackets, what holds where the setting is null.
@@ -142,3 +145,26 @@ def _parts(hint: Any) -> Iterator[Any]:
 def _bounds(parts: list[Any]) -> dict[str, float]:
     constraints = [constraint for part in parts for constraint in getattr(part, "metadata", ())]
     return {name: getattr(c, name) for name in BOUNDS for c in constraints if hasattr(c, name)}
+
+
+EXPECTED = {"tuple_type": "expected a list, such as [5ms]", "dataclass_type": "expected settings by name"}
+"""What is expected, by pydantic's kind of error, where its own words are those of programs."""
+
+
+def explain(error: ValidationError, record: type) -> str:
+    """Return what is wrong with the first setting of a configuration that is, and what was expected of it."""
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    where = ".".join(names)
+    if first["type"] == "unexpected_keyword_argument":
+        known = _known_keys(record, names[:-1])
+        close = [f"; did you mean {name!r}?" for name in difflib.get_close_matches(names[-1], known, n=1)]
+        return f"unknown key {where!r}{''.join(close) or '.'} There are: {', '.join(known)}"
+    message = EXPECTED.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return f"{where}: {message}" + ("" if "got" in message else f", got {first['input']!r}")
+
+
+def _known_keys(record: Any, names: list[str]) -> list[str]:
+    for name in names:
+        record = get_type_hints(record).get(name)
+    return [f.name for f in fields(record)] if is_dataclass(record) else []

@@ -1,4 +1,4 @@
-"""What the records of a journal come to: measurements of models, and the pace of the machine."""
+"""From the records of a journal to measurements of models, and to the pace of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What measuring and inspecting models gives."""
+"""The results of measuring and of inspecting models."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ MAX_LOSSES = 3
 """Workers that may be lost in a row without one round or one named culprit between them."""
 
 MAX_HANGS = 2
-"""Of those, the ones that may be waited for in vain in rounds whose visits are announced: each takes a visit's
+"""As many of those may be waited for in vain in rounds whose visits are announced: each takes a visit's
 deadline. The order differs, so one model that hangs after the last announcement is named the second time."""
 
 MAX_CULPRITS = 10

@@ -1,4 +1,4 @@
-"""How models are timed: the device, and how much of its time to take."""
+"""Settings of timing: the device, and the time that it may take."""
 
 from __future__ import annotations
 

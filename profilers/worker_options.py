@@ -1,4 +1,4 @@
-"""What a worker is told of the device when it is started, besides threads and cores."""
+"""Options that a worker is told when it is started, besides threads and cores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS: Mapping[str, Callable[[Device], object]] = {
     "tuning": lambda device: None if device.tuning == "none" else str(tuning_folder(device)),
     "session_timeout_s": lambda _: SESSION_TIMEOUT_S,
 }
-"""What can be told, by name; a runtime lists the names that its worker takes."""
+"""Values by the names of options; a runtime lists the names that its worker takes."""
 
 
 def worker_options(device: Device) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Before torch is imported, and for the processes that tests start: sums depend on the number of threads, and threads of
 # tests that run beside each other would wait for each other.
@@ -41,6 +42,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process measure few rounds and look at few networks for the largest."""
     shorten_runs(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def very_short_runs() -> Iterator[None]:
+    """Runs of a whole module, those of its fixtures too, measure next to nothing."""
+    with pytest.MonkeyPatch.context() as patched:
+        shorten_runs(patched, rounds=4)
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
-from hwnas.artifacts.deployment import DeployedModel, Deployment, Quantized
+from hwnas.artifacts.deployment import DeployedModel, Deployment
 from hwnas.artifacts.exported import Exported, ExportedNetwork
 from hwnas.artifacts.found import REFERENCES, FoundNetwork, FurtherNetworks, MeasuredFinalist, SearchOutcome
 from hwnas.artifacts.proxies import ProxyValues
@@ -25,7 +25,6 @@ __all__ = [
     "NearestNetwork",
     "NetworkSummary",
     "ProxyValues",
-    "Quantized",
     "RetrainedNetwork",
     "SearchOutcome",
     "Summary",

@@ -27,7 +27,7 @@ class MissedWinner:
 
     @property
     def room(self) -> float:
-        """How many times as long it took once exported, besides what the machine is slower by. Others will, too."""
+        """The factor by which it took longer once exported, less what the machine is slower by; others will, too."""
         ratio = self.exported.latency_ms / self.finalist.latency_ms
         return max(1.0, ratio / self.exported.slower_by(self.finalist))
 

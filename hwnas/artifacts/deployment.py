@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
+from onnx_models.best_int8 import Quantization
 from onnx_models.parity import Parity
 from search_spaces import Architecture
 
@@ -52,23 +53,6 @@ class DeployedModel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
-class Quantized:
-    """How the int8 model of a bundle was made.
-
-    Attributes:
-        method: of calibration.
-        scores: by method, on images that neither calibrated nor test; of "float" too.
-        float_nodes: convolutions and products left in float, since quantizing them cost too much.
-        kept: whether the drop is within what was allowed.
-    """
-
-    method: str
-    scores: dict[str, float]
-    float_nodes: tuple[str, ...]
-    kept: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
 class Deployment:
     """deployment.json: what a bundle's models are, and the proof that they are right.
 
@@ -92,7 +76,7 @@ class Deployment:
     models: dict[str, DeployedModel]
     parity_with_torch: Parity | None = None
     parity_with_tvm: dict[str, JsonValue] | None = None
-    int8: Quantized | None = None
+    int8: Quantization | None = None
     device: dict[str, object] = Field(default_factory=dict)
     max_latency_ms: float | None = None
     predicted_ms: float | None = None

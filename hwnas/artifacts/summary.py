@@ -121,7 +121,7 @@ class Summary(NetworkSummary):
 
     @property
     def missed_budgets(self) -> list[str]:
-        """What to do about each winner that does not keep its budget."""
+        """A line of advice for each winner that does not keep its budget."""
         return [row.advice for row in (self, *self.winners.values()) if row.advice]
 
     def as_dict(self) -> dict[str, object]:

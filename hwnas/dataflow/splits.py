@@ -32,13 +32,13 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Portions:
-    """How the training images are divided.
+    """The shares that the training images are divided into.
 
     Attributes:
         train: share that trains the supernet; None for the usual one.
         validation_images: that drive the search at most; None for all of them.
         retrain_validation: share that chooses the epoch of the retraining; None for none.
-        by_class: whether parts have no class in common, for tasks that are scored on unseen ones.
+        by_class: whether splits have no class in common, for tasks that are scored on unseen ones.
     """
 
     train: float | None

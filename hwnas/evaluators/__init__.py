@@ -36,7 +36,7 @@ class ChunkwiseEvaluator(Evaluator, Protocol):
 
 
 def supernet_evaluator(inputs: EvaluatorInputs) -> Evaluator:
-    """How well it does with the supernet's weights, BatchNorm statistics made anew (the default)."""
+    """Score with the supernet's weights, BatchNorm statistics made anew (the default)."""
     task, splits = inputs.task, inputs.splits
     return SupernetEvaluator(
         inputs.supernet,

@@ -1,4 +1,4 @@
-"""What an evaluator may use."""
+"""The inputs of an evaluator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_spaces.supernet import Supernet
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EvaluatorInputs:
-    """What an evaluator may use.
+    """The space, the images and the networks that an evaluator may use.
 
     Attributes:
         space: the search space, fitted to the data.

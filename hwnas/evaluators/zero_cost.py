@@ -71,7 +71,7 @@ def gradient_norm(network: nn.Module, x_NCHW: torch.Tensor, targets_N: torch.Ten
 
 
 def naswot(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _loss: Loss) -> float:
-    """How differently images switch activations on: log determinant of their agreement (Mellor et al. 2021)."""
+    """Log determinant of how much images agree in the activations that they switch on (Mellor et al. 2021)."""
     network.train()
     num = len(x_NCHW)
     kernel_NN = torch.zeros(num, num, dtype=torch.float64)

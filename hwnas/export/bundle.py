@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
-from hwnas.artifacts import DeployedModel, Deployment, Quantized, Summary
+from hwnas.artifacts import DeployedModel, Deployment, Summary
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
@@ -50,7 +50,7 @@ PURPOSES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BundleInputs:
-    """What a bundle is made of.
+    """The network, its figures and the data that a bundle is made of.
 
     Attributes:
         summary: of the finished run, with the figures of the network that it holds in the winner's place.
@@ -77,7 +77,7 @@ class BundleInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleOptions:
-    """What is wanted in a bundle besides the models of floats.
+    """The models that a bundle is to have besides those of floats.
 
     Attributes:
         int8: whether to quantize too.
@@ -291,7 +291,7 @@ class _Bundle:
             models=models,
             parity_with_torch=summary.parity,
             parity_with_tvm=with_tvm,
-            int8=None if quantization is None else Quantized(**asdict(quantization)),
+            int8=quantization,
             device=dict(self._setup.device.settings()),
             max_latency_ms=summary.max_latency_ms,
             predicted_ms=summary.predicted_ms,

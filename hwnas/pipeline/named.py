@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 from hwnas.errors import RequestError
@@ -45,13 +46,11 @@ def models_named(references: Sequence[Path]) -> list[Path]:
     Raises:
         RequestError: two of them stand for the same one, or one for none.
     """
-    found: dict[Path, Path] = {}
-    for reference in references:
-        model = model_named(reference)
-        if model in found and found[model] != reference:
-            raise RequestError(f"{found[model]} and {reference} are the same network, {model}; leave one of them out")
-        found[model] = reference
-    return [model_named(reference) for reference in references]
+    models = [model_named(reference) for reference in references]
+    for (one, model), (other, same) in combinations(zip(references, models, strict=True), 2):
+        if model == same and one != other:
+            raise RequestError(f"{one} and {other} are the same network, {model}; leave one of them out")
+    return models
 
 
 def _exported_model(files: RunFolder, name: str) -> Path:

@@ -17,6 +17,7 @@ from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
+from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
@@ -31,7 +32,6 @@ from hwnas.training.randomness import numpy_rng
 from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
 from profilers import Device
-from profilers.device import UNKNOWN, adjusted, find_device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
@@ -313,20 +313,7 @@ class Run:
         Raises:
             RequestError: the table was measured on another device.
         """
-        if self.given_table is None:
-            return find_device(self.config.device or "cpu", self.config.devices)
-        settings, is_imported = self.given_table.provenance.device, self.given_table.is_imported
-        if is_imported and self.config.device is None:
-            return Device(name=settings["name"], runtime=UNKNOWN, batch=settings["batch"])
-        device = find_device(self.config.device or settings["name"], self.config.devices)
-        if is_imported:  # whoever names a device knows that it is such a one
-            return adjusted(device, batch=settings["batch"])
-        if device.name != settings["name"]:
-            raise RequestError(
-                f"{self.config.lut} was measured on {settings['name']!r}, but --device is {device.name!r}"
-            )
-        # Networks are measured as the table's blocks were, whatever the devices file says by now.
-        return adjusted(device, threads=settings["threads"], batch=settings["batch"], tuning=settings.get("tuning"))
+        return device_of(self.config, self.given_table)
 
     @property
     def device_name(self) -> str:
@@ -351,7 +338,7 @@ class Run:
 
     @cached_property
     def learning(self) -> LearningTask:
-        """What networks are to learn."""
+        """The task that networks are to learn."""
         return LearningTask(
             agent_class=self.task,
             dataset=self.dataset,

@@ -16,7 +16,7 @@ from search_spaces import SearchSpace
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Subject:
-    """What a run searches, and how.
+    """The space, the device and the data that a run is about.
 
     Attributes:
         device: its name.

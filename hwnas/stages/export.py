@@ -23,7 +23,7 @@ from search_spaces import Architecture
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Exporter:
-    """How networks are exported.
+    """The means by which networks are exported, checked and measured.
 
     Attributes:
         test: the images that models are compared on with the trained networks.

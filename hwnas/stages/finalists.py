@@ -137,7 +137,7 @@ class Finalists:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Selection:
-    """How winners are selected among the networks that the searches of a run found.
+    """The means by which winners are selected among the networks that the searches of a run found.
 
     Attributes:
         constraint: what every network must keep.

@@ -29,7 +29,7 @@ from search_spaces.overview import extreme_architecture
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RetrainInputs:
-    """What found networks are trained with.
+    """The images, the settings and the supernet that found networks are trained with.
 
     Attributes:
         supernet: whose weights they begin with, where the settings say so.

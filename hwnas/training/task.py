@@ -1,4 +1,4 @@
-"""What networks are to learn: a task's agent and its data, and what a training needs of them."""
+"""The task that networks are to learn: its agent, its data, and what a training needs of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwnas.training.randomness import seed_torch
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrainingInputs:
-    """What trains a network on a split: the agent, its criterion, and batches."""
+    """The agent, its criterion, and the batches that train a network on a split."""
 
     agent: TrainingAgent
     criterion: Criterion
@@ -25,7 +25,7 @@ class TrainingInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LearningTask:
-    """What networks are to learn, and how they are scored.
+    """The task that networks are to learn, and are scored by.
 
     Attributes:
         agent_class: trains and scores; made with a criterion.

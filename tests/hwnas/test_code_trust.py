@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import run_cli
+from command_line import COMPONENT_FLAGS, run_cli
 from samples import synthetic_table
 
 import hwnas.pipeline.order  # noqa: F401 - what is replaced below must not be what it imports
@@ -24,15 +24,6 @@ from search_spaces import SpaceError, SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SEARCH = ("search", "--max-latency", "80%", "--width", 0.25, "--epochs", 1, "--train-images", 96, "--quiet")
-FLAGS = {
-    "space": "--space",
-    "task": "--task",
-    "criterion": "--criterion",
-    "dataflow": "--data",
-    "training-strategy": "--strategy",
-    "search-agent": "--agent",
-    "evaluator": "--evaluator",
-}
 NO_PARTS = (
     "os:system",
     "subprocess:run",
@@ -104,7 +95,7 @@ def test_nothing_in_a_module_of_other_things_is_a_part(module_name: str) -> None
 
 
 @pytest.mark.usefixtures("_nothing_is_called")
-@pytest.mark.parametrize("flag", sorted(FLAGS.values()))
+@pytest.mark.parametrize("flag", sorted(COMPONENT_FLAGS.values()))
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "torch.nn:CrossEntropyLoss", "torch.nn:BatchNorm2d"])
 def test_the_command_line_says_what_was_expected(flag: str, name: str, tmp_path: Path) -> None:
     outcome = run_cli(*SEARCH, flag, name, "--out", tmp_path / "run")

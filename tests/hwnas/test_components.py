@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from command_line import run_cli
+from command_line import COMPONENT_FLAGS, run_cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import synthetic_table
@@ -22,16 +22,6 @@ from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
 pytestmark = pytest.mark.usefixtures("short_runs")
-
-FLAGS = {
-    "space": "--space",
-    "task": "--task",
-    "criterion": "--criterion",
-    "dataflow": "--data",
-    "training-strategy": "--strategy",
-    "search-agent": "--agent",
-    "evaluator": "--evaluator",
-}
 
 
 def test_every_kind_has_built_ins_with_a_line_each() -> None:
@@ -61,7 +51,7 @@ def test_what_is_generated_passes_its_own_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", sorted(FLAGS))
+@pytest.mark.parametrize("kind", sorted(COMPONENT_FLAGS))
 def test_what_is_generated_searches(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path, _ = generate(kind, "mine", Path())
@@ -78,7 +68,7 @@ def test_what_is_generated_searches(kind: str, tmp_path: Path, monkeypatch: pyte
     flags = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128, "--quiet")
     outcome = run_cli(
         *("search", *flags, "--width", spec.width, "--lut", "t.json", "--max-latency", "80%", "--out", "run", "--json"),
-        *(FLAGS[kind], reference),
+        *(COMPONENT_FLAGS[kind], reference),
     )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["budget_kept"] is True

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from command_line import Outcome, kill_when, num_lines, run_cli, shorten_runs, start_cli
+from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
 from samples import history_without_times, synthetic_table
 
 from hwnas.pipeline.run import Run
@@ -17,21 +16,16 @@ from hwnas.progress import Reporter
 from lut import load_table, save_table
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SETTINGS = ("--width", 0.25, "--train-images", 256, "--epochs", 2, "--evaluations", 6, "--retrain-epochs", 1)
 QUICK = ("--set", "search.finalists=2", "--quiet")
 OTHER = ("--max-latency", "70%", "--evaluations", 8, "--seed", 5, "--quiet")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _little_to_do() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched, rounds=4)
-        yield
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(very_short_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, and another that began with its supernet."""
     folder = tmp_path_factory.mktemp("runs")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
-from command_line import Outcome, kill_when, run_cli, shorten_runs, start_cli
+from command_line import Outcome, kill_when, run_cli, start_cli
 from samples import synthetic_table
 
 from hwnas.artifacts import NetworkSummary, Summary
@@ -23,19 +22,14 @@ from hwnas.training.trainer import epochs_of
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SETTINGS = ("--width", 0.25, "--train-images", 300, "--epochs", 2, "--evaluations", 8, "--retrain-epochs", 2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _little_to_do() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched, rounds=4)
-        yield
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(very_short_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with a winner of a further budget."""
     folder = tmp_path_factory.mktemp("runs")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")

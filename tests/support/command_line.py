@@ -18,6 +18,17 @@ import pytest
 
 from hwnas.cli import main
 
+COMPONENT_FLAGS = {
+    "space": "--space",
+    "task": "--task",
+    "criterion": "--criterion",
+    "dataflow": "--data",
+    "training-strategy": "--strategy",
+    "search-agent": "--agent",
+    "evaluator": "--evaluator",
+}
+"""The flag that takes a component, by its kind."""
+
 
 @dataclass(frozen=True)
 class Outcome:
