@@ -10,13 +10,16 @@ import pytest
 
 from hwnas.artifacts import (
     Decision,
+    Deployment,
     Exported,
     ExportedNetwork,
     FoundNetwork,
     MeasuredFinalist,
     MissedWinner,
     NearestNetwork,
+    ProxyValues,
     SearchOutcome,
+    TimedTable,
 )
 from hwnas.errors import RunError
 from hwnas.measured import Measured
@@ -79,6 +82,27 @@ def test_a_record_of_an_earlier_version_is_read_and_one_of_a_later_is_refused(fi
     path.write_text(json.dumps({**content, "version": 2}))
     with pytest.raises(RunError, match=r"result\.json is damaged or of another version: version: .*1, got '2'"):
         read_record(SearchOutcome, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (ProxyValues, {"architectures": [[0, 2]], "values": {"zen": [1.0]}}),
+        (TimedTable, {"table": "t", "drift": 1.1}),
+        (Deployment, {"models": {}, "schema_version": 1}),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_records_that_once_had_no_version_have_one_now(kind: type, content: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(content))
+    record = read_record(kind, path)
+    assert record.as_dict()["version"] == 1
+    path.write_text(json.dumps(record.as_dict()))
+    assert read_record(kind, path) == record
+    path.write_text(json.dumps({**content, "version": 2}))
+    with pytest.raises(RunError, match=r"record\.json is damaged or of another version: version: "):
+        read_record(kind, path)
 
 
 @pytest.mark.parametrize(
