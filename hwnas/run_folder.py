@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.artifacts import Decision, Deployment, Summary, TimedTable
+from hwnas.artifacts import WINNER, Decision, Deployment, Summary, TimedTable
 from hwnas.errors import RequestError, RunError
 from hwnas.records import read_record
 from hwnas.search import Evaluation
-from hwnas.stage_files import WINNER, ExportFiles, RetrainFiles, SearchFiles, write_json
+from hwnas.stage_files import ExportFiles, RetrainFiles, SearchFiles, write_json
 from safe_files import write_text
 
-__all__ = ["WINNER", "ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
+__all__ = ["ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
 
-from hwnas.artifacts import Decision, Exported, FoundNetwork, FurtherNetworks, ProxyValues, SearchOutcome
+from hwnas.artifacts import WINNER, Decision, Exported, FoundNetwork, FurtherNetworks, ProxyValues, SearchOutcome
 from hwnas.records import MAKE_AGAIN, read_record
 from hwnas.search import Evaluation
 from hwnas.search.history import merged_histories
@@ -18,9 +18,6 @@ from safe_files import write_text
 
 EXPORT_AGAIN = "remove it to export again"
 FURTHER_AGAIN = "restore a copy; or remove it, and give hwnas retrain its --architecture or --budget again"
-
-WINNER = "winner"
-"""The name of the network that keeps the run's first budget."""
 
 _Metrics = Annotated[dict[str, float], Field(min_length=1)]
 

@@ -178,12 +178,12 @@ def export(
         refuse_without("--int8", max_drop=bundle.max_drop)
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
+    from hwnas.artifacts import WINNER
     from hwnas.export.bundle import BundleOptions
     from hwnas.pipeline.deploying import deploy
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run_folder import WINNER
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
     summary = run_stages(run)
@@ -212,9 +212,9 @@ def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *
 
 
 def _work(run: Run, last: str, *, as_json: bool) -> None:
+    from hwnas.artifacts import WINNER
     from hwnas.errors import RunError
     from hwnas.pipeline.order import run_stages
-    from hwnas.run_folder import WINNER
 
     summary = run_stages(run, last=last)
     if summary is None and os.environ.get("RANK", "0") != "0":

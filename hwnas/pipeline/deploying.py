@@ -6,14 +6,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hwnas.artifacts import Deployment, NetworkSummary, Summary
+from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
 from hwnas.export.bundle import BundleInputs, BundleOptions, write_bundle
 from hwnas.pipeline.further import latency_of, trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
-from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
 from hwnas.stages.summary import figures

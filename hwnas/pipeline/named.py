@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from hwnas.artifacts import WINNER
 from hwnas.errors import RequestError
-from hwnas.run_folder import WINNER, RunFolder
+from hwnas.run_folder import RunFolder
 from search_spaces import Architecture
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from hwnas.artifacts import Summary
+from hwnas.artifacts import WINNER, Summary
 from hwnas.quantities import BUDGET_KEPT
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
@@ -94,7 +94,7 @@ def _strip(facts: Facts) -> str:
     decisions = [d.name for d in facts.subject.space.decisions]
     return (
         "<section><h2>The network</h2><p>One box a decision: wider kernels are darker, larger expansions taller. "
-        'Clicking a network above shows it here.</p><p id="shown">winner</p>'
+        f'Clicking a network above shows it here.</p><p id="shown">{WINNER}</p>'
         f'<div id="strip" data-decisions="{escape(json.dumps(decisions))}" '
         f'data-choices="{escape(json.dumps(facts.summary.choices))}"></div></section>'
     )

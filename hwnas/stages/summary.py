@@ -7,6 +7,7 @@ from typing import Any
 
 from hwnas.artifacts import (
     REFERENCES,
+    WINNER,
     Exported,
     FoundNetwork,
     NetworkSummary,
@@ -15,7 +16,7 @@ from hwnas.artifacts import (
 )
 from hwnas.dataflow import Dataset
 from hwnas.measured import Measured
-from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.run_folder import ExportFiles
 from hwnas.stages.setup import Setup
 
 
