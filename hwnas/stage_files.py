@@ -198,7 +198,9 @@ class ExportFiles:
             RunError: a file is damaged or of another version.
         """
         paths = [self.deployment(WINNER), *sorted(self.folder.glob(self.deployment("*").name))]
-        return [read_record(Deployment, path, remedy=BUNDLE_AGAIN) for path in paths if path.exists()]
+        found = [read_record(Deployment, path, remedy=BUNDLE_AGAIN) for path in paths if path.exists()]
+        # In the winner's place earlier versions kept the last bundle of any network.
+        return list({deployment.network: deployment for deployment in found}.values())
 
     @property
     def dynamic_model(self) -> Path:

@@ -120,6 +120,17 @@ def test_records_that_cannot_be_are_not_made(make: Callable[[], object]) -> None
         make()
 
 
+def test_a_bundle_of_an_earlier_version_gives_way_to_the_networks_next_one(files: RunFolder) -> None:
+    old, new = (Deployment(models={}, network="largest", seed=seed) for seed in (1, 2))
+    files.export.folder.mkdir()
+    files.export.deployment("winner").write_text(json.dumps(old.as_dict()))
+    assert files.export.read_deployments() == [old]
+    files.write_deployment(new)
+    assert files.export.read_deployments() == [new]
+    files.write_deployment(winners := Deployment(models={}))
+    assert files.export.read_deployments() == [winners, new]
+
+
 def test_an_attempt_that_is_set_aside_leaves_what_stays(files: RunFolder) -> None:
     """The winner is replaced; the network that is the same takes over its training."""
     for path in (files.retrain.checkpoint("winner"), files.retrain.metrics("winner"), files.export.model("winner")):
