@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hwnas.artifacts import WINNER
 from hwnas.dataflow import Batches
 from hwnas.pipeline.run import Run
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
-from hwnas.run_folder import WINNER
 from hwnas.stages.setup import ROUNDS
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch

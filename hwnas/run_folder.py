@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.artifacts import Decision, Deployment, Summary, TimedTable
+from hwnas.artifacts import WINNER, Decision, Deployment, Summary, TimedTable
 from hwnas.errors import RequestError, RunError
 from hwnas.records import read_record
 from hwnas.search import Evaluation
-from hwnas.stage_files import WINNER, ExportFiles, RetrainFiles, SearchFiles, write_json
+from hwnas.stage_files import ExportFiles, RetrainFiles, SearchFiles, write_json
 from safe_files import write_text
 
-__all__ = ["WINNER", "ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
+__all__ = ["ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,6 @@ class RunFolder:
         return self.root / "tensorboard"
 
     @property
-    def deployment(self) -> Path:
-        """The copy of what the last bundle says of itself."""
-        return self.root / "export" / "deployment.json"
-
-    @property
     def has_begun(self) -> bool:
         """Whether it holds a run, whose settings proved to be possible."""
         return self.config.is_file()
@@ -152,19 +147,9 @@ class RunFolder:
         offered = {} if offer is None else {"better_reference": summary.better_reference, "offer": offer}
         return {**fields, "winners": winners, **models, **offered, "version": summary.version}
 
-    def read_deployment(self) -> Deployment | None:
-        """Return what the last bundle says of itself; None where there was none yet.
-
-        Raises:
-            RunError: the file is damaged.
-        """
-        if not self.deployment.exists():
-            return None
-        return read_record(Deployment, self.deployment, remedy="remove it; hwnas export -o makes it again")
-
     def write_deployment(self, deployment: Deployment) -> None:
-        """Write what a bundle says of itself."""
-        write_json(self.deployment, deployment.as_dict())
+        """Write what a bundle says of itself, in place of what the last one of the same network said."""
+        write_json(self.export.deployment(deployment.network or WINNER), deployment.as_dict())
 
     def attempts(self) -> list[RunFolder]:
         """Return the attempts that were set aside, in order, with the files as they lay in the run's folder."""

@@ -10,17 +10,24 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
 
-from hwnas.artifacts import Decision, Exported, FoundNetwork, FurtherNetworks, ProxyValues, SearchOutcome
+from hwnas.artifacts import (
+    WINNER,
+    Decision,
+    Deployment,
+    Exported,
+    FoundNetwork,
+    FurtherNetworks,
+    ProxyValues,
+    SearchOutcome,
+)
 from hwnas.records import MAKE_AGAIN, read_record
 from hwnas.search import Evaluation
 from hwnas.search.history import merged_histories
 from safe_files import write_text
 
 EXPORT_AGAIN = "remove it to export again"
+BUNDLE_AGAIN = "remove it; hwnas export -o makes it again"
 FURTHER_AGAIN = "restore a copy; or remove it, and give hwnas retrain its --architecture or --budget again"
-
-WINNER = "winner"
-"""The name of the network that keeps the run's first budget."""
 
 _Metrics = Annotated[dict[str, float], Field(min_length=1)]
 
@@ -132,10 +139,17 @@ class RetrainFiles:
         Raises:
             RunError: the file is damaged.
         """
-        path = self.metrics(name)
-        if not path.exists():
-            write_json(path, make())
-        metrics: dict[str, float] = read_record(_Metrics, path)
+        if not self.metrics(name).exists():
+            write_json(self.metrics(name), make())
+        return self.read_metrics(name)
+
+    def read_metrics(self, name: str) -> dict[str, float]:
+        """Return a network's metrics on the test images.
+
+        Raises:
+            RunError: the file is not there, or damaged.
+        """
+        metrics: dict[str, float] = read_record(_Metrics, self.metrics(name))
         return metrics
 
     def adopt(self, name: str, same: Sequence[str]) -> None:
@@ -172,6 +186,21 @@ class ExportFiles:
     def second_journal(self) -> Path:
         """The journal of measuring once more what missed its budget."""
         return self.folder / "measure-again.journal"
+
+    def deployment(self, name: str) -> Path:
+        """Return the copy of what the last bundle of the network of that name says of itself."""
+        return self.folder / ("deployment.json" if name == WINNER else f"deployment-{name}.json")
+
+    def read_deployments(self) -> list[Deployment]:
+        """Return what the last bundle of each network says of itself, the winner's first.
+
+        Raises:
+            RunError: a file is damaged or of another version.
+        """
+        paths = [self.deployment(WINNER), *sorted(self.folder.glob(self.deployment("*").name))]
+        found = [read_record(Deployment, path, remedy=BUNDLE_AGAIN) for path in paths if path.exists()]
+        # In the winner's place earlier versions kept the last bundle of any network.
+        return list({deployment.network: deployment for deployment in found}.values())
 
     @property
     def dynamic_model(self) -> Path:

@@ -41,6 +41,9 @@ LAYERS = (
 KNOW_THE_RUN = {"cli", "pipeline", "config", "run_folder"}
 """Where a run's configuration and its folder are known; everything else is given what it uses by name."""
 
+MAX_PARAMETERS = 8
+"""Of a function. Flags are made from the fields of records, and so no command has more either."""
+
 STANDALONE = {"worker_onnxruntime.py": {"numpy", "onnxruntime"}}
 
 
@@ -123,6 +126,27 @@ def test_nothing_is_unpickled_and_no_shell_is_used(package: str) -> None:
         for word in ("shell=True", "torch.load(", "yaml.load(", "os.system(", "eval(", "allow_pickle=True"):
             bare = text.replace(".eval(", "")
             assert word not in bare, f"{path}: {word}"
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_no_function_has_many_parameters(package: str) -> None:
+    functions = [
+        (path, node)
+        for path in _modules(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    ]
+    assert len(functions) > 20
+    many = [
+        f"{path}:{node.lineno} has {n}" for path, node in functions if (n := _num_parameters(node)) > MAX_PARAMETERS
+    ]
+    assert many == []
+
+
+def _num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
+    taken = function.args
+    rest = [taken.vararg, taken.kwarg]
+    return len([*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *(one for one in rest if one is not None)])
 
 
 def test_only_one_module_exports_with_torch() -> None:

@@ -63,9 +63,10 @@ class Deployment:
         measured_ms_in_run: the winner's latency when the run exported it.
         certificate: of the latency table.
         network: its name in the run; None for the winner.
+        version: called `schema_version` in the bundles of earlier versions.
     """
 
-    schema_version: Literal[1] = 1
+    version: Literal[1] = 1
     network: str | None = None
     architecture: Architecture = ()
     choices: tuple[str, ...] = ()

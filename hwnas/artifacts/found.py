@@ -14,6 +14,9 @@ from search_spaces import Architecture
 
 _WITH_INFINITE_SCORES = ConfigDict(extra="ignore", populate_by_name=True)
 
+WINNER = "winner"
+"""The name of the network that keeps the run's first budget."""
+
 REFERENCES = ("largest", "random")
 """The names of the networks that a winner is compared with."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -18,6 +20,7 @@ class ProxyValues:
 
     architectures: tuple[Architecture, ...]
     values: dict[str, tuple[float, ...]]
+    version: Literal[1] = 1
 
     @model_validator(mode="after")
     def _one_value_each(self) -> ProxyValues:
@@ -28,4 +31,4 @@ class ProxyValues:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files."""
-        return {"architectures": self.architectures, "values": self.values}
+        return {"architectures": self.architectures, "values": self.values, "version": self.version}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -16,7 +16,8 @@ class TimedTable:
 
     table: str
     drift: Annotated[float, Field(gt=0)] | None
+    version: Literal[1] = 1
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files."""
-        return {"table": self.table, "drift": self.drift}
+        return {"table": self.table, "drift": self.drift, "version": self.version}

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from hwnas.artifacts.found import WINNER
 from hwnas.records import READ_IN_PART, Count
 from onnx_models.parity import Parity
 from search_spaces import Architecture
@@ -88,7 +89,7 @@ class Summary(NetworkSummary):
     @property
     def networks(self) -> dict[str, NetworkSummary]:
         """The figures of every network by its name, the winner's first."""
-        return {"winner": self, **self.winners, **self.references}
+        return {WINNER: self, **self.winners, **self.references}
 
     @property
     def duplicates(self) -> dict[str, str]:

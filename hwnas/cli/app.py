@@ -10,6 +10,7 @@ from hwnas.cli import compare, components, device, emit, front, listing, lut, pr
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
 from hwnas.cli.commands import Command, Group, RunCommand
+from hwnas.cli.parameters import with_fields_as_flags
 
 app = typer.Typer(
     name="hwnas",
@@ -71,6 +72,6 @@ for _command in all_callbacks(app):
     assert _command.callback is not None
     if isinstance(_command, typer.models.CommandInfo) and _command.cls is not RunCommand:
         _command.cls = Command
-    _command.callback = with_paths_expanded(_command.callback)
+    _command.callback = with_paths_expanded(with_fields_as_flags(_command.callback))
     if _command.callback.__name__ not in NEVER_RUN_CODE:
         _command.callback = may_run_code(_command.callback)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas.cli.completion import names_of
+from hwnas.cli.parameters import parameters_of, taking
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
@@ -28,24 +28,67 @@ MovedSpace = Annotated[
 SpaceName = Annotated[str, typer.Option(help="Search space; see hwnas spaces.", autocompletion=names_of("space"))]
 InputSize = Annotated[int, ranged("input_size", "Pixels a side.")]
 Channels = Annotated[int, ranged("channels", "Colour planes of the input.")]
-Classes = Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")]
 Width = Annotated[float, ranged("width", "Width multiplier.")]
 
 DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
 Threads = Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")]
 Batch = Annotated[int | None, ranged("batch", "Batch size, instead of the device's own.")]
 
+TableFile = Annotated[Path, typer.Option("--output", "-o", help="The table's file.")]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option(help="No progress.")]
 
 
-def spec_of(name: str, input_size: int, channels: int, classes: int | None, width: float) -> SpaceSpec:
-    """Return the spec of a space by these flags."""
-    from search_spaces import SpaceSpec
-    from search_spaces.space import SMALL_INPUT
+def device_named(words: str) -> Any:
+    """Return a flag for the name of a device, with that help."""
+    return typer.Option(help=words, autocompletion=names_of("device"))
 
-    num_classes = classes or (10 if input_size <= SMALL_INPUT else 1000)
-    return SpaceSpec(name=name, input_size=input_size, in_channels=channels, num_classes=num_classes, width=width)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceFlags:
+    """The device, and the file that says what it is."""
+
+    device: Annotated[str, device_named("Device; see hwnas devices.")] = "cpu"
+    devices: DevicesFile = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeFlags:
+    """What a search space is made for."""
+
+    input_size: InputSize = 224
+    channels: Channels = 3
+    classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None
+    width: Width = 1.0
+
+    def spec(self, name: str) -> SpaceSpec:
+        """Return the spec of the space of that name."""
+        from search_spaces import SpaceSpec
+        from search_spaces.space import SMALL_INPUT
+
+        return SpaceSpec(
+            name=name,
+            input_size=self.input_size,
+            in_channels=self.channels,
+            num_classes=self.classes or (10 if self.input_size <= SMALL_INPUT else 1000),
+            width=self.width,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MovedFlags:
+    """Where what a run was begun with is now."""
+
+    data_root: MovedData = None
+    lut: RunTable = None
+    devices: MovedDevices = None
+    space: MovedSpace = None
+
+    @property
+    def by_setting(self) -> dict[str, Path | str | None]:
+        """The places by the settings' dotted names; None where nothing has moved."""
+        return {"data.root": self.data_root, "lut": self.lut, "devices": self.devices, "space.name": self.space}
 
 
 def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.models.CommandInfo]:
@@ -57,13 +100,11 @@ def all_callbacks(group: typer.Typer) -> list[typer.models.TyperInfo | typer.mod
 
 def with_paths_expanded(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with the home folder in place of the `~` that begins a path or the name of a component."""
-    signature = inspect.signature(command, eval_str=True)
 
-    @functools.wraps(command)
+    @taking(parameters_of(command), command)
     def expanding(**arguments: object) -> None:
         command(**{name: _expanded(value) for name, value in arguments.items()})
 
-    expanding.__signature__ = signature  # type: ignore[attr-defined]
     return expanding
 
 

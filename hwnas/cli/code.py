@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated
 
 import typer
+
+from hwnas.cli.parameters import keyword, parameters_of, taking
 
 TrustCode = Annotated[
     bool,
@@ -23,16 +23,12 @@ TrustCode = Annotated[
 
 def may_run_code(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with the flag --trust-code; without it only files that its user named are run."""
-    signature = inspect.signature(command, eval_str=True)
-    flag = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=TrustCode)
 
-    @functools.wraps(command)
+    @taking([*parameters_of(command), keyword("trust_code", TrustCode, default=False)], command)
     def trusting(*, trust_code: bool = False, **arguments: object) -> None:
         from safe_files.code_trust import code_limited_to
 
         with nullcontext() if trust_code else code_limited_to(sys.argv[1:]):
             command(**arguments)
 
-    trusting.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]
-    trusting.__annotations__ = {**inspect.get_annotations(command, eval_str=True), "trust_code": TrustCode}
     return trusting

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hwnas.cli.arguments import DevicesFile, Json, Quiet
+from hwnas.cli.arguments import DeviceFlags, Json, Quiet, device_named
 from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
@@ -19,22 +20,34 @@ Models = Annotated[
 ]
 
 
-def compare(
-    models: Models,
-    device: Annotated[
-        str, typer.Option(help="Where to measure; see hwnas devices.", autocompletion=names_of("device"))
-    ] = "cpu",
-    devices: DevicesFile = None,
-    threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuringDevice(DeviceFlags):
+    """The device that models are measured on."""
+
+    device: Annotated[str, device_named("Where to measure; see hwnas devices.")] = "cpu"
+    threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccuracyFlags:
+    """The data that accuracy is told on, and what of models tells it."""
+
     data: Annotated[
         str | None, typer.Option(help="Test on this data set too.", autocompletion=names_of("dataflow"))
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None,
+    ] = None
+    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None
     input_size: Annotated[
         int | None, ranged("input_size", "Pixels a side, of the data and of models that take any [the data's].")
-    ] = None,
-    output: Annotated[str | None, typer.Option(help="What tells the class, of models with several outputs.")] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False,
+    ] = None
+    output: Annotated[str | None, typer.Option(help="What tells the class, of models with several outputs.")] = None
+    skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False
+
+
+def compare(
+    models: Models,
+    *,
+    on: MeasuringDevice,
+    test: AccuracyFlags,
     rounds: Annotated[int, ranged("rounds", "Rounds of measurement.")] = 80,
     seed: Annotated[int, ranged("seed", "For the order of measurement.")] = 0,
     as_json: Json = False,
@@ -49,26 +62,28 @@ def compare(
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
 
-    if data is None:
-        refuse_without("--data", data_root=data_root, output=output, skip_broken_images=skip_broken)
+    size = test.input_size
+    if test.data is None:
+        refuse_without("--data", data_root=test.data_root, output=test.output, skip_broken_images=test.skip_broken)
     reporter = Reporter(is_quiet=quiet)
-    chosen = adjusted(find_device(device, devices), threads=threads)
+    chosen = adjusted(find_device(on.device, on.devices), threads=on.threads)
     require_cores(chosen)
     dataset = None
-    if data is not None:
-        dataset = load_dataset(data, data_root or Path("data"), input_size=input_size, skip_broken_images=skip_broken)
+    if test.data is not None:
+        root = test.data_root or Path("data")
+        dataset = load_dataset(test.data, root, input_size=size, skip_broken_images=test.skip_broken)
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
-    question = Question(dataset=dataset, output=output, input_size=input_size)
+    question = Question(dataset=dataset, output=test.output, input_size=size)
     rows = compare_models(models_named(models), profiler, question, reporter=reporter)
     for row in rows:
-        if input_size is not None and input_size not in row["bound"].values():
+        if size is not None and size not in row["bound"].values():
             reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")
     if as_json:
         print_json(rows)
         return
-    _print(rows, device)
+    _print(rows, chosen.name)
 
 
 def _print(rows: Sequence[Mapping[str, Any]], device: str) -> None:

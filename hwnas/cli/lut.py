@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.arguments import Batch, DevicesFile, Json, Quiet, Threads
+from hwnas.cli.arguments import Batch, DeviceFlags, DevicesFile, Json, Quiet, TableFile, Threads, device_named
 from hwnas.cli.commands import Group
-from hwnas.cli.completion import names_of, precisions
+from hwnas.cli.completion import precisions
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
@@ -290,7 +291,7 @@ def plot(
 def import_(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="once-for-all or proxylessnas.")],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The published table.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+    output: TableFile,
     accept_table: Annotated[bool, typer.Option("--accept-table", help="Take it though it lacks blocks.")] = False,
 ) -> None:
     """Read a table that others published; it has no certificate."""
@@ -305,20 +306,32 @@ def import_(
     print_table_summary(table, output, make_space(table.space))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDevice(DeviceFlags):
+    """The device and the setting that a table is adapted to."""
+
+    device: Annotated[str, device_named("The new device; see hwnas devices.")] = "cpu"
+    threads: Threads = None
+    batch: Batch = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptFlags:
+    """What is measured to adapt a table."""
+
+    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None
+    networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20
+    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80
+    seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0
+
+
 @app.command()
 def adapt(
     base: Annotated[Path, typer.Argument(help="A table of the same space, of another device or setting.")],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
-    device: Annotated[
-        str, typer.Option(help="The new device; see hwnas devices.", autocompletion=names_of("device"))
-    ] = "cpu",
-    devices: DevicesFile = None,
-    threads: Threads = None,
-    batch: Batch = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None,
-    networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20,
-    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80,
-    seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0,
+    to: NewDevice,
+    work: AdaptFlags,
     quiet: Quiet = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""
@@ -333,9 +346,10 @@ def adapt(
 
     table = load_table(base)
     space = make_space(table.space)
-    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch)
-    kind = known_precision(precision or table.provenance.precision)
-    plan = plan_table(space, rounds=rounds, num_networks=networks, batch=chosen.batch, precision=kind, seed=seed)
+    chosen = adjusted(find_device(to.device, to.devices), threads=to.threads, batch=to.batch)
+    kind = known_precision(work.precision or table.provenance.precision)
+    rounds, seed = work.rounds, work.seed
+    plan = plan_table(space, rounds=rounds, num_networks=work.networks, batch=chosen.batch, precision=kind, seed=seed)
     with making_table(output), shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
         adapted = adapt_table(
             table,

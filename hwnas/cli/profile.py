@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.arguments import (
-    Batch,
-    Channels,
-    Classes,
-    DevicesFile,
-    InputSize,
-    Quiet,
-    SpaceName,
-    Threads,
-    Width,
-    spec_of,
-)
-from hwnas.cli.completion import names_of, one_of, precisions
+from hwnas.cli.arguments import Batch, DeviceFlags, Quiet, ShapeFlags, SpaceName, TableFile, Threads
+from hwnas.cli.completion import one_of, precisions
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
@@ -32,42 +22,47 @@ if TYPE_CHECKING:
 NUM_NETWORKS, ROUNDS = 50, 80
 """Numbers of networks and of rounds that are measured unless others are given."""
 
-Tuning = Annotated[
-    str | None,
-    typer.Option(
-        help="none or meta_schedule (see hwnas tune), instead of the device's own.",
-        autocompletion=one_of(("none", "meta_schedule")),
-    ),
-]
-NumNetworks = Annotated[
-    int | None, ranged("networks", "Whole networks to calibrate and certify with; 0 for none [50].")
-]
-MemoryMb = Annotated[float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")]
-Resume = Annotated[
-    bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
-]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfileFlags:
+    """How the device is set, and what is measured on it.
+
+    Attributes:
+        networks: None where the number is not given, which a complete table need not have then; likewise rounds, seed.
+    """
+
+    threads: Threads = None
+    batch: Batch = None
+    precision: Annotated[str, typer.Option(help="fp32 or int8.", autocompletion=precisions)] = "fp32"
+    tuning: Annotated[
+        str | None,
+        typer.Option(
+            help="none or meta_schedule (see hwnas tune), instead of the device's own.",
+            autocompletion=one_of(("none", "meta_schedule")),
+        ),
+    ] = None
+    networks: Annotated[
+        int | None, ranged("networks", "Whole networks to calibrate and certify with; 0 for none [50].")
+    ] = None
+    rounds: Annotated[int | None, ranged("rounds", "Interleaved rounds to measure at most [80].")] = None
+    max_minutes: Annotated[float, ranged("max_minutes", "Stop measuring after that long.")] = 60.0
+    memory_mb: Annotated[float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")] = (
+        None
+    )
+    seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None
 
 
 def profile(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table's file.")],
+    output: TableFile,
+    *,
     space: SpaceName = "fbnet-s",
-    device: Annotated[str, typer.Option(help="Device; see hwnas devices.", autocompletion=names_of("device"))] = "cpu",
-    devices: DevicesFile = None,
-    input_size: InputSize = 224,
-    channels: Channels = 3,
-    classes: Classes = None,
-    width: Width = 1.0,
-    threads: Threads = None,
-    batch: Batch = None,
-    precision: Annotated[str, typer.Option(help="fp32 or int8.", autocompletion=precisions)] = "fp32",
-    tuning: Tuning = None,
-    networks: NumNetworks = None,
-    rounds: Annotated[int | None, ranged("rounds", "Interleaved rounds to measure at most [80].")] = None,
-    max_minutes: Annotated[float, ranged("max_minutes", "Stop measuring after that long.")] = 60.0,
-    memory_mb: MemoryMb = None,
-    seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None,
+    on: DeviceFlags,
+    shape: ShapeFlags,
+    work: ProfileFlags,
     dry_run: Annotated[bool, typer.Option(help="Only say how much work it would be.")] = False,
-    resume: Resume = True,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Continue what is there, or discard it and start again.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table.
@@ -82,20 +77,21 @@ def profile(
     from profilers.device import adjusted, find_device
     from search_spaces import make_space
 
-    chosen = adjusted(find_device(device, devices), threads=threads, batch=batch, tuning=tuning)
-    made = make_space(spec_of(space, input_size, channels, classes, width))
-    most, first = ROUNDS if rounds is None else rounds, seed or 0
-    count = NUM_NETWORKS if networks is None else networks
-    kind = known_precision(precision)
+    device = find_device(on.device, on.devices)
+    chosen = adjusted(device, threads=work.threads, batch=work.batch, tuning=work.tuning)
+    made = make_space(shape.spec(space))
+    most, first = ROUNDS if work.rounds is None else work.rounds, work.seed or 0
+    count = NUM_NETWORKS if work.networks is None else work.networks
+    kind = known_precision(work.precision)
     plan = plan_table(made, rounds=most, num_networks=count, batch=chosen.batch, precision=kind, seed=first)
-    profiler = Profiler(device=chosen, rounds=most, max_minutes=max_minutes, memory_mb=memory_mb, seed=first)
+    profiler = Profiler(device=chosen, rounds=most, max_minutes=work.max_minutes, memory_mb=work.memory_mb, seed=first)
     if dry_run:
         _say_what_would_happen(made, plan, profiler, output, resume=resume)
         return
-    asked = {"networks": networks, "seed": seed, "rounds": rounds}
+    asked = {"networks": work.networks, "seed": work.seed, "rounds": work.rounds}
     table = _table(made, output, plan, profiler, asked, resume=resume, is_quiet=quiet)
     print_table_summary(table, output, made)
-    if (problem := shortfall(table, made, name=str(output), may_lack_certificate=networks == 0)) is not None:
+    if (problem := shortfall(table, made, name=str(output), may_lack_certificate=work.networks == 0)) is not None:
         print(problem)
         raise typer.Exit(1)
 

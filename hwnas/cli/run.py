@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.arguments import MovedData, MovedDevices, MovedSpace, RunFolder, RunTable
+from hwnas.cli.arguments import MovedFlags, RunFolder
 from hwnas.cli.printing import print_json, print_models, print_retrained, print_summary
 from hwnas.cli.ranges import ranged
 
@@ -23,11 +24,6 @@ QUIET = "No progress."
 
 Json = Annotated[bool, typer.Option("--json", help=JSON)]
 Quiet = Annotated[bool, typer.Option(help=QUIET)]
-Network = Annotated[
-    str | None,
-    typer.Option("--network", help="The retrained network that the bundle is of: winner-5ms, largest [winner]."),
-]
-
 DEFAULT_MAX_DROP = 1.0
 """Points of accuracy that int8 may cost."""
 
@@ -113,6 +109,7 @@ def _run(
 
 def retrain(
     folder: RunFolder,
+    *,
     architecture: Annotated[
         list[str] | None,
         typer.Option("--architecture", help="Train this network too, as printed: 0-1-1-0; may be given again."),
@@ -122,10 +119,7 @@ def retrain(
         typer.Option("--budget", help="And the best network found that keeps this latency; may be given again."),
     ] = None,
     front: Annotated[bool, typer.Option("--front", help="And every network that hwnas front prints.")] = False,
-    data_root: MovedData = None,
-    lut: RunTable = None,
-    devices: MovedDevices = None,
-    space: MovedSpace = None,
+    moved: MovedFlags,
     quiet: Quiet = False,
 ) -> None:
     """Work through a run up to the retrained networks, and train further ones."""
@@ -135,29 +129,36 @@ def retrain(
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
 
-    moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}
     request = Request(architectures=tuple(architecture or ()), budgets=tuple(budget or ()), front=front)
     if request.is_empty:
-        _continue(folder, "retrain", moved, as_json=False, quiet=quiet)
+        _continue(folder, "retrain", moved.by_setting, as_json=False, quiet=quiet)
         return
-    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
     networks = retrain_further(run, request)
     print_retrained(f"{len(networks)} networks of {folder}", networks, duplicate_names(named_architectures(run.files)))
 
 
-def export(
-    folder: RunFolder,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
-    network: Network = None,
-    int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleFlags:
+    """What a bundle has."""
+
+    network: Annotated[
+        str | None,
+        typer.Option("--network", help="The retrained network that the bundle is of: winner-5ms, largest [winner]."),
+    ] = None
+    int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
-    ] = None,
-    max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None,
-    data_root: MovedData = None,
-    lut: RunTable = None,
-    devices: MovedDevices = None,
-    space: MovedSpace = None,
+    ] = None
+    max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None
+
+
+def export(
+    folder: RunFolder,
+    *,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a bundle to this new folder.")] = None,
+    bundle: BundleFlags,
+    moved: MovedFlags,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -165,32 +166,31 @@ def export(
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.errors import RequestError
 
-    moved = {"data.root": data_root, "lut": lut, "devices": devices, "space.name": space}
     if output is None:
         wanted = {
-            "no-int8" if int8 is False else "int8": int8 is not None,
-            "no-fp16" if fp16 is False else "fp16": fp16 is not None,
+            "no-int8" if bundle.int8 is False else "int8": bundle.int8 is not None,
+            "no-fp16" if bundle.fp16 is False else "fp16": bundle.fp16 is not None,
         }
-        refuse_without("--output", network=network, **wanted, max_drop=max_drop)
-        _continue(folder, "export", moved, as_json=as_json, quiet=quiet)
+        refuse_without("--output", network=bundle.network, **wanted, max_drop=bundle.max_drop)
+        _continue(folder, "export", moved.by_setting, as_json=as_json, quiet=quiet)
         return
-    if int8 is False:
-        refuse_without("--int8", max_drop=max_drop)
+    if bundle.int8 is False:
+        refuse_without("--int8", max_drop=bundle.max_drop)
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
+    from hwnas.artifacts import WINNER
     from hwnas.export.bundle import BundleOptions
     from hwnas.pipeline.deploying import deploy
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.run_folder import WINNER
 
-    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved)
+    run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
     summary = run_stages(run)
     assert summary is not None
-    drop = (DEFAULT_MAX_DROP if max_drop is None else max_drop) / 100
-    options = BundleOptions(int8=int8 is not False, fp16=fp16, max_drop=drop)
-    deployment = deploy(run, summary, output, options, network=network or WINNER)
+    drop = (DEFAULT_MAX_DROP if bundle.max_drop is None else bundle.max_drop) / 100
+    options = BundleOptions(int8=bundle.int8 is not False, fp16=bundle.fp16, max_drop=drop)
+    deployment = deploy(run, summary, output, options, network=bundle.network or WINNER)
     if as_json:
         print_json(deployment.as_dict())
     else:
@@ -212,9 +212,9 @@ def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *
 
 
 def _work(run: Run, last: str, *, as_json: bool) -> None:
+    from hwnas.artifacts import WINNER
     from hwnas.errors import RunError
     from hwnas.pipeline.order import run_stages
-    from hwnas.run_folder import WINNER
 
     summary = run_stages(run, last=last)
     if summary is None and os.environ.get("RANK", "0") != "0":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from hwnas.cli.completion import names_of, one_of
+from hwnas.cli.parameters import keyword, parameters_of, taking
 from hwnas.cli.ranges import number_option
 from hwnas.config import RunConfig
 from hwnas.errors import RequestError
@@ -29,20 +28,13 @@ def settings_by_flag() -> dict[str, list[Setting]]:
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with a parameter for every flag of a setting besides its own."""
-    signature = inspect.signature(command, eval_str=True)
-    flags = [
-        inspect.Parameter(_parameter(flag), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(first))
-        for flag, (first, *_) in settings_by_flag().items()
-    ]
+    found = settings_by_flag()
+    flags = [keyword(_parameter(flag), _annotation(first), default=None) for flag, (first, *_) in found.items()]
 
-    @functools.wraps(command)
+    @taking([*flags, *parameters_of(command)], command)
     def flagged(**arguments: object) -> None:
         command(**arguments)
 
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
-    parameters = [*flags, *own]
-    flagged.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    flagged.__annotations__ = {p.name: p.annotation for p in parameters}
     return flagged
 
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from hwnas.cli.arguments import Channels, Classes, DevicesFile, InputSize, Quiet, SpaceName, Width, spec_of
-from hwnas.cli.completion import names_of
+from hwnas.cli.arguments import DeviceFlags, Quiet, ShapeFlags, SpaceName, device_named
 from hwnas.cli.ranges import ranged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TunedDevice(DeviceFlags):
+    """The device that schedules are tuned for, which must be given."""
+
+    device: Annotated[str, device_named("A device of runtime tvm; see hwnas devices.")]
 
 
 def tune(
     space: SpaceName,
-    device: Annotated[
-        str, typer.Option(help="A device of runtime tvm; see hwnas devices.", autocompletion=names_of("device"))
-    ],
-    devices: DevicesFile = None,
+    *,
+    target: TunedDevice,
     trials: Annotated[int, ranged("trials", "Schedules to try per block.")] = 64,
     blocks: Annotated[int | None, ranged("blocks", "Only the so many blocks of most MACs.")] = None,
-    input_size: InputSize = 224,
-    channels: Channels = 3,
-    classes: Classes = None,
-    width: Width = 1.0,
+    shape: ShapeFlags,
     seed: Annotated[int, ranged("seed", "Of the search for schedules.")] = 0,
     dry_run: Annotated[bool, typer.Option(help="Only say how long it would take.")] = False,
     quiet: Quiet = False,
@@ -38,9 +40,10 @@ def tune(
     from search_spaces.cost import block_cost
     from search_spaces.onnx_export import export_block
 
-    spec = spec_of(space, input_size, channels, classes, width)
-    chosen = find_device(device, devices)
+    spec = shape.spec(space)
+    chosen = find_device(target.device, target.devices)
     require_tunable(chosen)
+    name = chosen.name
     distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
     ranked = sorted(distinct.values(), key=lambda b: -block_cost(b).macs)[:blocks]
     models = [
@@ -48,7 +51,7 @@ def tune(
     ]
     reporter = Reporter(is_quiet=quiet)
     minutes = estimated_s(models, chosen, trials) / 60
-    reporter.line(f"tuning {len(models)} blocks of {spec} on {device}, {trials} trials each: about {minutes:.0f} min")
+    reporter.line(f"tuning {len(models)} blocks of {spec} on {name}, {trials} trials each: about {minutes:.0f} min")
     if dry_run:
         return
     with reporter.task("tune", len(models)) as task:
@@ -57,4 +60,4 @@ def tune(
         )
     for key, message in errors.items():
         reporter.line(f"not tuned: {key}: {message}")
-    print(f"{len(models) - len(errors)} blocks tuned; use them: hwnas profile --device {device} --tuning meta_schedule")
+    print(f"{len(models) - len(errors)} blocks tuned; use them: hwnas profile --device {name} --tuning meta_schedule")

@@ -6,17 +6,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hwnas.artifacts import Deployment, NetworkSummary, Summary
+from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
 from hwnas.export.bundle import BundleInputs, BundleOptions, write_bundle
-from hwnas.pipeline.further import latency_of, trained_network
+from hwnas.pipeline.further import trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
 from hwnas.pipeline.networks import exporter_of
-from hwnas.pipeline.reporting import write_report
+from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
-from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
-from hwnas.stages.summary import figures
 
 
 def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, network: str = WINNER) -> Deployment:
@@ -64,9 +63,9 @@ def _deployed(
 
 def _in_the_winners_place(run: Run, summary: Summary, name: str, models: ExportFiles) -> Summary:
     """Write the models of another network, and return the summary with its figures in place of the winner's."""
-    found, retrained = trained_network(run, name)
+    retrained = trained_network(run, name)
     exporter = exporter_of(run, read_latency(run))
     parity = write_model(exporter, retrained, models.model(WINNER))
     write_model(exporter, retrained, models.dynamic_model, is_dynamic=True)
-    row = summary.networks.get(name) or NetworkSummary(**figures(run.setup, found, retrained, latency_of(run, found)))
+    row = summary.networks.get(name) or further_rows(run)[name]
     return replace(summary, **{field.name: getattr(row, field.name) for field in fields(NetworkSummary)}, parity=parity)

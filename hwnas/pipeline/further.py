@@ -13,7 +13,7 @@ from hwnas.evaluators.executor import in_this_process
 from hwnas.front import latency_front
 from hwnas.measured import Measured
 from hwnas.pipeline.latency import read_latency
-from hwnas.pipeline.named import require_name
+from hwnas.pipeline.named import latency_of, require_name
 from hwnas.pipeline.networks import (
     current_networks,
     exporter_of,
@@ -26,7 +26,9 @@ from hwnas.pipeline.networks import (
     wanted_networks,
 )
 from hwnas.pipeline.order import run_stages
+from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
+from hwnas.progress import Reporter
 from hwnas.quantities import Budget, ceil_ms, format_ms
 from hwnas.search import Evaluation
 from hwnas.stages.export import write_model
@@ -72,8 +74,8 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
         RunError: none keeps a budget as measured, or a network cannot be exported.
     """
     architectures = [_parsed(run, text) for text in request.architectures]
-    for text in request.budgets:
-        Budget.parse(text)
+    if request.budgets:
+        _require_possible(run, request.budgets)
     run_stages(run, last="retrain")
     if os.environ.get("RANK", "0") != "0":
         return {}  # the first process of torchrun does all but the supernet
@@ -83,22 +85,18 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
         run.files.search.write_further({**run.files.search.read_further(), **asked})
         retrained = searched.trained({network.architecture for network in asked.values()})
         _export(searched, retrained)
-        return {
-            name: NetworkSummary(**figures(run.setup, network, retrained[name], latency_of(run, network)))
-            for name, network in asked.items()
-        }
+        if run.files.report.exists():
+            write_report(run)
+        return {name: _row(run, network, retrained[name]) for name, network in asked.items()}
 
 
-def latency_of(run: Run, network: FoundNetwork) -> Measured | None:
-    """Return the latency of a network as it was measured: as a finalist, or exported under another name."""
-    if network.finalist is not None or not run.files.export.result.exists():
-        return network.finalist
-    exported = run.files.export.read_result().networks.values()
-    return next((e for e in exported if e.architecture == network.architecture), None)
+def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> NetworkSummary:
+    measured = latency_of(run.files, found)
+    return NetworkSummary(**figures(run.space, found, retrained.test_metrics, measured, epoch=retrained.epoch))
 
 
-def trained_network(run: Run, name: str) -> tuple[FoundNetwork, RetrainedNetwork]:
-    """Return what is known of a retrained network of a finished run, and the network itself.
+def trained_network(run: Run, name: str) -> RetrainedNetwork:
+    """Return the retrained network of that name of a finished run.
 
     Raises:
         RequestError: there is none of that name.
@@ -106,8 +104,7 @@ def trained_network(run: Run, name: str) -> tuple[FoundNetwork, RetrainedNetwork
     require_name(run.files, name)
     with run.opened():
         searched = _SearchedRun.of(run)
-        found = searched.known()[name]
-        return found, searched.trained({found.architecture})[name]
+        return searched.trained({searched.known()[name].architecture})[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -183,27 +180,64 @@ def _asked(searched: _SearchedRun, architectures: Sequence[Architecture], reques
             score = scores[architecture] if architecture in scores else searched.score(architecture)
             found[name] = searched.described(architecture, score, searched.latency.max_ms)
     for text in request.budgets:
-        name = f"budget-{budget_name(text)}"
+        name = _budget_network(text)
         found[name] = before.get(name) or _best_within(searched, name, text, evaluations)
     return found
 
 
-def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequence[Evaluation]) -> FoundNetwork:
-    """Return the best evaluated network that keeps a budget as measured; by prediction where nothing can be."""
-    run, latency, selection = searched.run, searched.latency, searched.selection
+def _require_possible(run: Run, budgets: Sequence[str]) -> None:
+    """Raise RequestError for a budget that no network of the run keeps, as far as is known before any work is done."""
+    latency, reporter = read_latency(run), Reporter(is_quiet=True)
+    selection = selection_of(run, latency, hard_limits_of(run, latency))
+    evaluations = run.files.read_evaluations() if run.files.search.outcome.exists() else None
+    before = run.files.search.read_further()
+    for text in budgets:
+        if _budget_network(text) not in before:
+            _limit_ms(run, selection, text, evaluations, reporter)
+
+
+def _limit_ms(
+    run: Run, selection: Selection, text: str, evaluations: Sequence[Evaluation] | None, reporter: Reporter
+) -> float:
+    """Return a budget in milliseconds.
+
+    Args:
+        evaluations: all of the search; None while it is not over.
+
+    Raises:
+        RequestError: it is above what the search looked at, or no network that it evaluated keeps it.
+    """
+    latency = selection.latency
     leeway = max(1.0, latency.search_margin)
-    max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter, leeway=leeway)
+    max_ms = reachable_ms(latency.model, Budget.parse(text), reporter, leeway=leeway)
     most_ms, limits = max([latency.max_ms, *latency.more_ms.values()]), selection.limits(max_ms)
-    anew = f"search anew: hwnas search --from {run.folder} --max-latency {text} --out NEW"
     if max_ms > most_ms:
         raise RequestError(
             f"the search looked at networks of at most {format_ms(most_ms)}; it cannot tell which is best under "
-            f"{format_ms(max_ms)}: give a smaller budget, or {anew}"
+            f"{format_ms(max_ms)}: give a smaller budget, or {_anew(run, text)}"
         )
-    if not any(limits.is_met(e.architecture) for e in evaluations):
+    if evaluations is not None and not any(limits.is_met(e.architecture) for e in evaluations):
         raise RequestError(
-            f"none of the {len(evaluations)} networks that the search evaluated keeps {format_ms(max_ms)}; {anew}"
+            f"none of the {len(evaluations)} networks that the search evaluated keeps {format_ms(max_ms)}; "
+            f"{_anew(run, text)}"
         )
+    return max_ms
+
+
+def _anew(run: Run, text: str) -> str:
+    """Return what to do for another budget than the search was for."""
+    return f"search anew: hwnas search --from {run.folder} --max-latency {text} --out NEW"
+
+
+def _budget_network(text: str) -> str:
+    """Return the name of the best network within a budget."""
+    return f"budget-{budget_name(text)}"
+
+
+def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequence[Evaluation]) -> FoundNetwork:
+    """Return the best evaluated network that keeps a budget as measured; by prediction where nothing can be."""
+    run, selection = searched.run, searched.selection
+    max_ms = _limit_ms(run, selection, text, evaluations, run.reporter)
     finalists = selection.finalists(name, max_ms)
     if not run.device.is_measurable:
         best = finalists.best_by_prediction()
@@ -212,7 +246,7 @@ def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequ
         nearest = min((f.measured for f in finalists.measured), key=lambda measured: measured.latency_ms)
         raise RunError(
             f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; give a budget of "
-            f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {anew}"
+            f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {_anew(run, text)}"
         )
     return searched.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)
 

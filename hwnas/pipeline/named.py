@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from hwnas.artifacts import WINNER, FoundNetwork
 from hwnas.errors import RequestError
-from hwnas.run_folder import WINNER, RunFolder
+from hwnas.measured import Measured
+from hwnas.run_folder import RunFolder
 from search_spaces import Architecture
 
 
@@ -16,6 +18,14 @@ def named_architectures(files: RunFolder) -> dict[str, Architecture]:
     summary = files.read_summary()
     own = {} if summary is None else {name: row.architecture for name, row in summary.networks.items()}
     return own | {name: network.architecture for name, network in files.search.read_further().items()}
+
+
+def latency_of(files: RunFolder, network: FoundNetwork) -> Measured | None:
+    """Return the latency of a network as it was measured: as a finalist, or exported under another name."""
+    if network.finalist is not None or not files.export.result.exists():
+        return network.finalist
+    exported = files.export.read_result().networks.values()
+    return next((e for e in exported if e.architecture == network.architecture), None)
 
 
 def require_name(files: RunFolder, name: str) -> None:

@@ -93,11 +93,15 @@ def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs) -> No
     write_inputs(inputs, target.inputs)
 
 
-def take_over_supernet(source: RunFolder, target: RunFolder) -> None:
+def take_over_supernet(source: RunFolder, target: RunFolder, *, sha256: str) -> None:
     """Copy the supernet of another run into the folder of one that has begun, where it is not there yet.
 
-    A folder without settings must not hold a supernet: a run of other settings would take it for its own.
+    A folder without settings must not hold a supernet: a run of other settings would take it for its own. A process
+    that is killed in between leaves the copy to the next one, which makes it while the other run still has it.
+
+    Args:
+        sha256: of the supernet that the run began with.
     """
-    if not target.supernet.exists():
+    if not target.supernet.exists() and source.supernet.is_file() and sha256_of(source.supernet) == sha256:
         target.supernet.parent.mkdir(exist_ok=True)
         copy_whole(source.supernet, target.supernet)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hwnas.artifacts import NetworkSummary
 from hwnas.errors import RequestError, RunError
 from hwnas.front import latency_front
 from hwnas.pipeline.latency import kept_table
+from hwnas.pipeline.named import latency_of, named_architectures
+from hwnas.pipeline.networks import require_of_space
 from hwnas.pipeline.run import Run
 from hwnas.report import Facts, Subject, render, write_events
 from hwnas.report.facts import block_latencies, network_latencies
 from hwnas.run_folder import RunFolder
-from hwnas.training.trainer import EpochRecord, epochs_of
+from hwnas.stages.summary import figures
+from hwnas.training.trainer import EpochRecord, best_epoch, epochs_of
 from lut import LatencyTable, TableError
 from safe_files import write_text
 
@@ -47,7 +51,8 @@ def gather(run: Run) -> Facts:
             num_evaluations=config.search.evaluations,
         ),
         summary=run.files.read_summary(),
-        deployment=run.files.read_deployment(),
+        further=further_rows(run),
+        deployments=run.files.export.read_deployments(),
         history=evaluations,
         front=latency_front(evaluations),
         table=table,
@@ -55,6 +60,26 @@ def gather(run: Run) -> Facts:
         networks={} if table is None else network_latencies(table, run.space),
         block_ms=[] if table is None else block_latencies(table, run.space),
     )
+
+
+def further_rows(run: Run) -> dict[str, NetworkSummary]:
+    """Return the figures of the networks that were trained after a finished run's own, by name; nothing is trained.
+
+    Raises:
+        RunError: a record of them is damaged.
+    """
+    files, further, names = run.files, run.files.search.read_further(), named_architectures(run.files)
+    require_of_space(run, [network.architecture for network in further.values()], files.search.further)
+    trained = {name: rows for name in names if (rows := _epochs(files.retrain.checkpoint(name)))}
+    found = {}
+    for name, network in further.items():
+        same = [n for n in trained if names[n] == network.architecture and files.retrain.metrics(n).exists()]
+        for first in same[:1]:
+            metrics, epoch = files.retrain.read_metrics(first), best_epoch(trained[first])
+            assert epoch is not None
+            row = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
+            found[name] = NetworkSummary(**row)
+    return found
 
 
 def _table(run: Run) -> LatencyTable | None:
@@ -67,11 +92,12 @@ def _table(run: Run) -> LatencyTable | None:
 def _curves(files: RunFolder) -> dict[str, list[EpochRecord]]:
     """Return the epochs of each training that can be read."""
     paths = {"supernet": files.supernet} | {f"retrain {path.stem}": path for path in files.retrain.checkpoints()}
-    found = {}
-    for name, path in paths.items():
-        if path.exists():
-            try:
-                found[name] = epochs_of(path)
-            except RunError:
-                continue
-    return found
+    return {name: rows for name, path in paths.items() if (rows := _epochs(path)) is not None}
+
+
+def _epochs(checkpoint: Path) -> list[EpochRecord] | None:
+    """Return the epochs of a training; None where there is none that can be read."""
+    try:
+        return epochs_of(checkpoint) if checkpoint.exists() else None
+    except RunError:
+        return None

@@ -155,8 +155,9 @@ class Run:
             )
             write_inputs(made, self.files.inputs)
         write_text(self.files.config, config_as_yaml(self.config))
-        if self._source is not None:
-            take_over_supernet(self._source[0], self.files)
+        if (origin := self.origin) is not None:
+            source = RunFolder(Path(origin.run)) if self._source is None else self._source[0]
+            take_over_supernet(source, self.files, sha256=origin.supernet_sha256)
 
     @property
     def inputs(self) -> Inputs | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.artifacts import Deployment, Summary
+from hwnas.artifacts import Deployment, NetworkSummary, Summary
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord
 from lut import LatencyTable
@@ -38,7 +38,8 @@ class Facts:
     """The facts that a run's folder tells; parts that do not exist yet are None or empty.
 
     Attributes:
-        deployment: what the last bundle's deployment.json says.
+        further: the figures of networks that were trained after the run's own, by name.
+        deployments: what the deployment.json of each network's last bundle says.
         curves: epochs by training.
         networks: measured and predicted milliseconds of the table's networks, by role.
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
@@ -46,7 +47,8 @@ class Facts:
 
     subject: Subject
     summary: Summary | None
-    deployment: Deployment | None
+    further: dict[str, NetworkSummary]
+    deployments: list[Deployment]
     history: list[Evaluation]
     front: list[Evaluation]
     table: LatencyTable | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.artifacts import Summary
+from hwnas.artifacts import WINNER, Summary
 from hwnas.report.facts import Facts
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord, best_epoch
@@ -94,7 +94,7 @@ def _winner(winner: Summary) -> dict[str, Any]:
         "hovertemplate": "winner %{text}<br>%{x:.4g} ms, %{y:.2f} %<extra></extra>",
         "type": "scatter",
         "mode": "markers",
-        "name": "winner",
+        "name": WINNER,
         "marker": {"color": ORANGE, "size": 15, "symbol": "star"},
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from hwnas.artifacts import Summary
+from hwnas.artifacts import WINNER, Deployment, Summary, duplicate_names
 from hwnas.quantities import BUDGET_KEPT
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
@@ -31,7 +31,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
         "$STRIP": _strip(facts),
         "$PICTURES": "\n".join(_section(picture) for picture in drawn),
         "$NETWORKS": _networks(facts),
-        "$ARTEFACTS": _artefacts(facts),
+        "$ARTEFACTS": "\n".join(map(_bundle, facts.deployments)),
         "$ENVIRONMENT": _environment(facts),
         "$PLOTLY": get_plotlyjs(),
         # Neither the end nor the beginning of a script may stand in one.
@@ -94,7 +94,7 @@ def _strip(facts: Facts) -> str:
     decisions = [d.name for d in facts.subject.space.decisions]
     return (
         "<section><h2>The network</h2><p>One box a decision: wider kernels are darker, larger expansions taller. "
-        'Clicking a network above shows it here.</p><p id="shown">winner</p>'
+        f'Clicking a network above shows it here.</p><p id="shown">{WINNER}</p>'
         f'<div id="strip" data-decisions="{escape(json.dumps(decisions))}" '
         f'data-choices="{escape(json.dumps(facts.summary.choices))}"></div></section>'
     )
@@ -111,7 +111,8 @@ def _section(picture: Picture) -> str:
 def _networks(facts: Facts) -> str:
     if facts.summary is None:
         return ""
-    same = facts.summary.duplicates
+    networks = {**facts.summary.networks, **facts.further}
+    same = duplicate_names({name: n.architecture for name, n in networks.items()})
     rows = [
         (
             f"{name} = {same[name]}" if name in same else name,
@@ -124,7 +125,7 @@ def _networks(facts: Facts) -> str:
             f"{n.params:,}",
             f"{n.macs:,}",
         )
-        for name, n in facts.summary.networks.items()
+        for name, n in networks.items()
     ]
     columns = (
         "network",
@@ -140,10 +141,8 @@ def _networks(facts: Facts) -> str:
     return f"<section><h2>Networks trained</h2>{_table(columns, rows)}</section>"
 
 
-def _artefacts(facts: Facts) -> str:
-    """Return a table of the models of the last bundle."""
-    if facts.deployment is None:
-        return ""
+def _bundle(deployment: Deployment) -> str:
+    """Return a table of the models of a bundle."""
     rows = [
         (
             name,
@@ -153,10 +152,10 @@ def _artefacts(facts: Facts) -> str:
             model.purpose,
             model.sha256[:12],
         )
-        for name, model in facts.deployment.models.items()
+        for name, model in deployment.models.items()
     ]
     columns = ("model", "test", "measured ms", "KiB", "what for", "sha256")
-    of = "" if facts.deployment.network is None else f" of {escape(facts.deployment.network)}"
+    of = "" if deployment.network is None else f" of {escape(deployment.network)}"
     return f"<section><h2>Bundle{of}</h2>{_table(columns, rows)}</section>"
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hwnas.artifacts import Decision, Exported, FoundNetwork, MissedWinner, NearestNetwork
+from hwnas.artifacts import WINNER, Decision, Exported, FoundNetwork, MissedWinner, NearestNetwork
 from hwnas.measured import Measured
 from hwnas.quantities import ceil_ms, format_ms
-from hwnas.run_folder import WINNER
 from hwnas.search import RandomAgent
 from hwnas.stages.finalists import Finalist, Selection
 from hwnas.stages.search import described

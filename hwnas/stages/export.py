@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.artifacts import REFERENCES, Exported, ExportedNetwork, FoundNetwork, RetrainedNetwork
+from hwnas.artifacts import REFERENCES, WINNER, Exported, ExportedNetwork, FoundNetwork, RetrainedNetwork
 from hwnas.dataflow import Batches
 from hwnas.errors import RunError
 from hwnas.measured import Measured
-from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.run_folder import ExportFiles
 from hwnas.stages.latency import Latency
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import references_of

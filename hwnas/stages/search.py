@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwnas.artifacts import FoundNetwork, SearchOutcome
+from hwnas.artifacts import WINNER, FoundNetwork, SearchOutcome
 from hwnas.components import find
 from hwnas.config import SearchConfig
 from hwnas.constraint import HardLimits
@@ -20,7 +20,6 @@ from hwnas.evaluators.score import Evaluate, Score
 from hwnas.measured import Measured
 from hwnas.progress import Work
 from hwnas.quantities import ceil_ms, format_ms
-from hwnas.run_folder import WINNER
 from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, pareto_front
 from hwnas.search.loop import run_search
 from hwnas.stages.finalists import Finalists, Selection

@@ -7,6 +7,7 @@ from typing import Any
 
 from hwnas.artifacts import (
     REFERENCES,
+    WINNER,
     Exported,
     FoundNetwork,
     NetworkSummary,
@@ -15,8 +16,10 @@ from hwnas.artifacts import (
 )
 from hwnas.dataflow import Dataset
 from hwnas.measured import Measured
-from hwnas.run_folder import WINNER, ExportFiles
+from hwnas.run_folder import ExportFiles
 from hwnas.stages.setup import Setup
+from hwnas.training.trainer import EpochRecord
+from search_spaces import SearchSpace
 
 
 def summarise(
@@ -36,7 +39,14 @@ def summarise(
         files: where the models are.
     """
     rows = {
-        name: figures(setup, found[name], network, exported.networks.get(name), advice.get(name))
+        name: figures(
+            setup.space,
+            found[name],
+            network.test_metrics,
+            exported.networks.get(name),
+            epoch=network.epoch,
+            advice=advice.get(name),
+        )
         for name, network in retrained.items()
     }
     mean, std = dataset.channel_statistics()
@@ -55,27 +65,30 @@ def summarise(
 
 
 def figures(
-    setup: Setup,
+    space: SearchSpace,
     found: FoundNetwork,
-    retrained: RetrainedNetwork,
+    test_metrics: Mapping[str, float],
     measured: Measured | None,
+    *,
+    epoch: EpochRecord,
     advice: str | None = None,
 ) -> dict[str, Any]:
-    """Return a network's figures, by the names of `NetworkSummary`.
+    """Return a trained network's figures, by the names of `NetworkSummary`.
 
     Args:
         measured: None where nothing is, as on the device of an imported table.
+        epoch: whose weights the network has.
     """
     return {
         "architecture": found.architecture,
-        "choices": tuple(setup.space.describe(found.architecture)),
+        "choices": tuple(space.describe(found.architecture)),
         "params": found.params,
         "macs": found.macs,
         "supernet_score": found.supernet_score,
-        "epoch": retrained.epoch.epoch + 1,
-        "validation_score": retrained.epoch.score,
-        "test_accuracy": retrained.test_accuracy,
-        "test_metrics": dict(retrained.test_metrics),
+        "epoch": epoch.epoch + 1,
+        "validation_score": epoch.score,
+        "test_accuracy": next(iter(test_metrics.values())),
+        "test_metrics": dict(test_metrics),
         "predicted_ms": found.predicted_ms,
         "measured_ms": None if measured is None else measured.latency_ms,
         "measured_table_ms": None if measured is None else measured.table_ms,

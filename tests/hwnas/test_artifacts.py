@@ -10,13 +10,16 @@ import pytest
 
 from hwnas.artifacts import (
     Decision,
+    Deployment,
     Exported,
     ExportedNetwork,
     FoundNetwork,
     MeasuredFinalist,
     MissedWinner,
     NearestNetwork,
+    ProxyValues,
     SearchOutcome,
+    TimedTable,
 )
 from hwnas.errors import RunError
 from hwnas.measured import Measured
@@ -82,6 +85,27 @@ def test_a_record_of_an_earlier_version_is_read_and_one_of_a_later_is_refused(fi
 
 
 @pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (ProxyValues, {"architectures": [[0, 2]], "values": {"zen": [1.0]}}),
+        (TimedTable, {"table": "t", "drift": 1.1}),
+        (Deployment, {"models": {}, "schema_version": 1}),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_records_that_once_had_no_version_have_one_now(kind: type, content: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(content))
+    record = read_record(kind, path)
+    assert record.as_dict()["version"] == 1
+    path.write_text(json.dumps(record.as_dict()))
+    assert read_record(kind, path) == record
+    path.write_text(json.dumps({**content, "version": 2}))
+    with pytest.raises(RunError, match=r"record\.json is damaged or of another version: version: "):
+        read_record(kind, path)
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: Measured(latency_ms=0.0, repeatability=0.0),
@@ -94,6 +118,17 @@ def test_a_record_of_an_earlier_version_is_read_and_one_of_a_later_is_refused(fi
 def test_records_that_cannot_be_are_not_made(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         make()
+
+
+def test_a_bundle_of_an_earlier_version_gives_way_to_the_networks_next_one(files: RunFolder) -> None:
+    old, new = (Deployment(models={}, network="largest", seed=seed) for seed in (1, 2))
+    files.export.folder.mkdir()
+    files.export.deployment("winner").write_text(json.dumps(old.as_dict()))
+    assert files.export.read_deployments() == [old]
+    files.write_deployment(new)
+    assert files.export.read_deployments() == [new]
+    files.write_deployment(winners := Deployment(models={}))
+    assert files.export.read_deployments() == [winners, new]
 
 
 def test_an_attempt_that_is_set_aside_leaves_what_stays(files: RunFolder) -> None:

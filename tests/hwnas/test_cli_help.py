@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import Any, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 import typer
@@ -16,6 +17,7 @@ from hwnas.augmentation import Augmentation
 from hwnas.cli.app import app
 from hwnas.cli.arguments import all_callbacks
 from hwnas.cli.commands import RunCommand
+from hwnas.cli.parameters import with_fields_as_flags
 from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
 from hwnas.config import RunConfig, load_config
 from hwnas.settings import PANELS, About, parse_setting, settings_of
@@ -113,6 +115,35 @@ def test_every_flag_of_a_search_names_a_setting_or_is_one_of_the_few_of_its_own(
     assert set(get_type_hints(function)) == flags | own
     assert {s.name for s in settings_by_flag()["--criterion"]} == {"supernet.criterion", "retrain.criterion"}
     assert {s.name for s in settings_by_flag()["--accelerator"]} == {"supernet.accelerator", "retrain.accelerator"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shape:
+    size: Annotated[int, typer.Option(help="Of the shape.")] = 3
+    colour: Annotated[str, typer.Option()]
+
+
+def test_the_fields_of_a_record_are_parameters_where_the_record_was() -> None:
+    taken = {}
+
+    def draw(path: str, *, size: _Shape, plain: bool = False) -> None:
+        """Draw it."""
+        taken.update(path=path, size=size, plain=plain)
+
+    made = with_fields_as_flags(draw)
+    found = inspect.signature(made).parameters
+    assert list(found) == ["path", "size", "colour", "plain"] and made.__doc__ == "Draw it."
+    assert found["size"].default == 3 and found["colour"].default is inspect.Parameter.empty
+    assert get_type_hints(made, include_extras=True)["size"].__metadata__[0].help == "Of the shape."
+    made(path="x", size=4, colour="red", plain=True)
+    assert taken == {"path": "x", "size": _Shape(size=4, colour="red"), "plain": True}
+
+
+def test_a_flag_that_two_records_have_is_refused() -> None:
+    def draw(one: _Shape, other: _Shape) -> None: ...
+
+    with pytest.raises(ValueError, match="duplicate parameter name: 'size'"):
+        with_fields_as_flags(draw)
 
 
 def test_augmentations_meaning_names_its_fields() -> None:

@@ -74,7 +74,7 @@ def bundle(run_folder: Path) -> Path:
 def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> None:
     deployment = json.loads((bundle / "deployment.json").read_text())
     summary = json.loads((run_folder / "summary.json").read_text())
-    assert deployment["schema_version"] == 1
+    assert deployment["version"] == 1
     names = ("", ".dynamic", ".pixels", ".image", ".int8", ".fp16")
     assert set(deployment["models"]) == {f"model{name}.onnx" for name in names}
     for name, model in deployment["models"].items():

@@ -99,18 +99,40 @@ def test_a_killed_run_goes_on_with_the_same_command_and_ends_as_undisturbed(fold
     assert _run(tmp_path / "new").inputs == _run(folder / "new").inputs
 
 
+@pytest.mark.parametrize("begun_again", [True, False])
 def test_a_supernet_that_was_not_copied_yet_is_copied_and_never_trained_in_its_place(
-    folder: Path, tmp_path: Path
+    begun_again: bool, folder: Path, tmp_path: Path
 ) -> None:
     """As where the process was killed between the settings and the copy."""
-    new = Path(shutil.copytree(folder / "new", tmp_path / "new"))
-    for name in ("supernet", "search", "retrain", "export", "report.html", "summary.json"):
-        shutil.rmtree(new / name) if (new / name).is_dir() else (new / name).unlink()
-    _refused(run_cli("search", "--resume", "--out", new, "--quiet"), "has no copy of it", "--from")
-    _ok(run_cli("search", "--from", folder / "run", *OTHER, "--out", new))
+    command = ("--from", folder / "run", *OTHER) if begun_again else ("--resume", "--quiet")
+    new = _without_its_supernet(folder / "new", tmp_path / "new")
+    _ok(run_cli("search", *command, "--out", new))
+    assert (new / "supernet" / "checkpoint.safetensors").read_bytes() == (
+        folder / "run" / "supernet" / "checkpoint.safetensors"
+    ).read_bytes()
     assert history_without_times(new / "search" / "history.jsonl") == history_without_times(
         folder / "new" / "search" / "history.jsonl"
     )
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_supernet_that_is_another_by_now_or_gone_is_not_copied(is_there: bool, folder: Path, tmp_path: Path) -> None:
+    new, run = _without_its_supernet(folder / "new", tmp_path / "new"), tmp_path / "run"
+    if is_there:
+        shutil.copytree(folder / "run", run)
+        (run / "supernet" / "checkpoint.safetensors").write_bytes(b"another")
+    inputs = (new / "inputs.json").read_text()
+    (new / "inputs.json").write_text(inputs.replace(str(folder / "run"), str(run)))
+    _refused(run_cli("search", "--resume", "--out", new, "--quiet"), "has no copy of it", "--from")
+    assert not (new / "supernet").exists()
+
+
+def _without_its_supernet(run: Path, copy: Path) -> Path:
+    """Return a copy of a run as it was before the supernet that it began with was copied."""
+    shutil.copytree(run, copy)
+    for name in ("supernet", "search", "retrain", "export", "report.html", "summary.json"):
+        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+    return copy
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from samples import synthetic_table
 
 from hwnas.artifacts import NetworkSummary, Summary
 from hwnas.cli.printing import print_summary
-from hwnas.pipeline.reporting import render_report
+from hwnas.pipeline.reporting import further_rows, render_report
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from hwnas.run_folder import RunFolder
@@ -97,6 +97,43 @@ def test_the_networks_of_the_front_and_of_a_budget_are_trained_once_each(run: Pa
     assert len([*(run / "retrain").glob("*.safetensors")]) == len(set(architectures))
 
 
+def test_the_report_has_the_networks_that_were_trained_after_the_runs_own(run: Path) -> None:
+    unseen, winner = _unseen(run), _printed(_summary(run).architecture)
+    command = ("retrain", run, "--architecture", unseen, "--architecture", winner, "--budget", "75%", "--quiet")
+    _ok(run_cli(*command))
+    page = (run / "report.html").read_text()
+    for name in (f"network-{unseen}", f"network-{winner} = winner", "budget-75pct"):
+        assert f"<td>{name}" in page, name
+    rows = further_rows(Run.from_folder(run, Reporter(is_quiet=True)))
+    assert [*rows] == [f"network-{unseen}", f"network-{winner}", "budget-75pct"]
+    own = _summary(run)
+    assert rows[f"network-{winner}"].test_metrics == own.test_metrics and rows[f"network-{winner}"].epoch == own.epoch
+    RunFolder(run).retrain.checkpoint(f"network-{unseen}").write_bytes(b"damaged")
+    assert f"<td>network-{unseen}<" not in render_report(Run.from_folder(run, Reporter(is_quiet=True)))
+
+
+@pytest.mark.parametrize(("budget", "words"), [("1us", "no architecture under"), ("99%", "the search looked at")])
+def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_trained(budget: str, words: str, run: Path) -> None:
+    for name in ("retrain", "export", "report.html", "summary.json"):
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    outcome = run_cli("retrain", run, "--budget", budget, "--quiet")
+    assert outcome.code == 2 and words in outcome.err, outcome
+    assert not (run / "retrain").exists()
+
+
+def test_a_budget_below_everything_that_was_evaluated_is_refused_before_anything_is_trained(run: Path) -> None:
+    """Some network of the space keeps it; none of the history does."""
+    files = RunFolder(run)
+    slowest = max(files.read_evaluations(), key=lambda e: e.costs["latency_ms"])
+    for path in files.search.folder.glob("history*.jsonl"):
+        path.unlink()
+    files.search.history("winner").write_text(json.dumps(slowest.as_dict()) + "\n")
+    shutil.rmtree(run / "retrain")
+    outcome = run_cli("retrain", run, "--budget", f"{0.9 * slowest.costs['latency_ms']}ms", "--quiet")
+    assert outcome.code == 2 and "none of the 1 networks that the search evaluated keeps" in outcome.err, outcome
+    assert not (run / "retrain").exists()
+
+
 def test_training_that_was_killed_goes_on(run: Path) -> None:
     unseen = _unseen(run)
     command = ("retrain", run, "--architecture", unseen, "--quiet")
@@ -153,12 +190,21 @@ def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, 
         if row is not None:
             assert deployment["models"]["model.onnx"]["test_metrics"]["accuracy"] == pytest.approx(row.test_accuracy)
             assert (target / "model.onnx").read_bytes() == RunFolder(run).export.model(name).read_bytes()
-    assert "Bundle of budget-75pct" in (run / "report.html").read_text()
+        copy = RunFolder(run).export.deployment(name)
+        assert copy.read_text() == (target / "deployment.json").read_text()
+    page = (run / "report.html").read_text()
+    assert all(f"Bundle of {name}<" in page for name in ("winner-60pct", "largest", "budget-75pct"))
     assert _summary(run) == summary
     plain, named = tmp_path / "plain", tmp_path / "named"
     _ok(run_cli("export", run, "-o", plain, "--quiet"))
     _ok(run_cli("export", run, "--network", "winner", "-o", named, "--quiet"))
     assert "network" not in json.loads((plain / "deployment.json").read_text())
+    assert [d.network for d in RunFolder(run).export.read_deployments()] == [
+        None,
+        "budget-75pct",
+        "largest",
+        "winner-60pct",
+    ]
     assert (plain / "model.onnx").read_bytes() == (named / "model.onnx").read_bytes()
 
 
