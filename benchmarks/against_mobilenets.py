@@ -219,7 +219,7 @@ def _trained(run: Run, space: SearchSpace, architecture: Architecture, checkpoin
 def _export(run: Run, module: torch.nn.Module, space: SearchSpace, path: Path) -> None:
     spec = space.spec
     shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-    export_module(module.eval(), path, input_shape=shape)
+    export_module(module.eval(), path, input_shapes=[shape])
 
 
 def _stem(

@@ -2,7 +2,7 @@
 
 from onnx_models.errors import ExportError
 from search_spaces.architecture import Architecture
-from search_spaces.block import Block
+from search_spaces.block import Block, MapBlock
 from search_spaces.errors import SpaceError
 from search_spaces.registry import SPACES, make_space
 from search_spaces.space import Decision, SearchSpace, SpaceSpec
@@ -13,6 +13,7 @@ __all__ = [
     "Block",
     "Decision",
     "ExportError",
+    "MapBlock",
     "SearchSpace",
     "SpaceError",
     "SpaceSpec",

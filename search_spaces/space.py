@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from search_spaces.architecture import Architecture
-from search_spaces.block import Block
+from search_spaces.block import Block, Shape
 from search_spaces.errors import SpaceError
 from search_spaces.supernet import Supernet
 
@@ -51,6 +51,11 @@ class SpaceSpec:
             f"{self.name} at {self.in_channels}x{self.input_size}x{self.input_size}, "
             f"{self.num_classes} classes, width {self.width:g}"
         )
+
+    @property
+    def input_shape(self) -> Shape:
+        """Channels, height and width of the images."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def early_stride(self) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Augmentation, Dataset, Split
-from search_spaces import Block, SpaceSpec
+from search_spaces import MapBlock, SpaceSpec
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.skip import Skip
@@ -36,7 +36,7 @@ def shapes(_root, input_size):
     return Dataset(name="shapes", classes=("background", "square", "disc"), **parts)
 
 
-class PixelClassifier(Block):
+class PixelClassifier(MapBlock):
     family: ClassVar[str] = "pixel-classifier"
 
     def _key_fields(self):

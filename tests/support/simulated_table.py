@@ -70,7 +70,7 @@ def block_layers(block: Block) -> tuple[Layer, ...]:
         for part in module.modules():
             if not list(part.children()) and not isinstance(part, FUSED):
                 part.register_forward_hook(note)
-        module(torch.empty(1, block.in_channels, block.input_size, block.input_size))
+        module(*(torch.empty(1, *shape) for shape in block.input_shapes))
     return tuple(layers)
 
 
