@@ -12,9 +12,10 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
-from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj
 from hwnas.records import STRICT
 from hwnas.settings import About, explain
+from onnx_models.image_size import size_text
 from safe_files import FileError, dump_yaml, expanded, read_yaml
 
 
@@ -26,6 +27,12 @@ def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
         return str(text)
 
     return BeforeValidator(check)
+
+
+def _as_written(size: object) -> str | int:
+    """Return an image's size as files have it: an integer where it is square, else a text such as 128x256."""
+    parsed = parse_image_size(size)
+    return parsed if isinstance(parsed, int) else size_text(parsed)
 
 
 _Count = Annotated[int, Field(ge=1)]
@@ -45,8 +52,8 @@ class SpaceConfig:
         "nasbench-macro"
     )
     input_size: Annotated[
-        Annotated[int, Field(ge=4, le=4096)] | None,
-        About("Pixels a side [the data's].", flag="--input-size", panel="What"),
+        Annotated[str | int, BeforeValidator(_as_written)] | None,
+        About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
     ] = None
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
     outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (

@@ -1,6 +1,7 @@
 """Networks that can be built: search spaces and their candidate blocks."""
 
 from onnx_models.errors import ExportError
+from onnx_models.image_size import ImageSize
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block, MapBlock
 from search_spaces.errors import SpaceError
@@ -13,6 +14,7 @@ __all__ = [
     "Block",
     "Decision",
     "ExportError",
+    "ImageSize",
     "MapBlock",
     "SearchSpace",
     "SpaceError",

@@ -39,7 +39,7 @@ def fbnet_l(spec: SpaceSpec) -> ChainSpace:
 
 
 def _fbnet(spec: SpaceSpec, *, head_channels: int) -> ChainSpace:
-    channels, size = make_divisible(16 * spec.width), spec.input_size
+    channels, size = make_divisible(16 * spec.width), spec.side
     stem = ConvBnAct(
         in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, stride=spec.early_stride
     )

@@ -29,7 +29,7 @@ def mobilefacenet(spec: SpaceSpec) -> ChainSpace:
     first = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=width,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
         act=_ACT,

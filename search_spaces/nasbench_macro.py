@@ -22,7 +22,7 @@ def nasbench_macro(spec: SpaceSpec) -> ChainSpace:
 
     Nothing here strides early, so small inputs change nothing.
     """
-    channels, size = make_divisible(32 * spec.width), spec.input_size
+    channels, size = make_divisible(32 * spec.width), spec.side
     stem = ConvBnAct(in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3)
     layers: list[list[MapBlock]] = []
     for out, num_layers in _STAGES:

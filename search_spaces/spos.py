@@ -26,7 +26,7 @@ def spos(spec: SpaceSpec) -> ChainSpace:
     stem = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=channels,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
     )

@@ -158,7 +158,7 @@ class _Reader:
     def __init__(self, spec: SpaceSpec) -> None:
         self._spec = spec
         self._channels = spec.in_channels
-        self._size = spec.input_size
+        self._size = spec.side
 
     def space(self, file: _File) -> ChainSpace:
         if (depth := sum(entry.repeat for entry in file.layers)) > MAX_LAYERS:

@@ -20,7 +20,7 @@ from search_spaces.chain import ChainSpace
 
 def shapes(_root, input_size):
     """Noisy images with a square and a disc; a target is a class per pixel."""
-    size = input_size or 24
+    size = input_size if isinstance(input_size, int) else 24
 
     def split(num: int, seed: int) -> Split:
         generator = torch.Generator().manual_seed(seed)
@@ -48,10 +48,10 @@ class PixelClassifier(MapBlock):
 
 def dense(spec: SpaceSpec) -> ChainSpace:
     """Six layers that keep the resolution, each a bottleneck of kernel 3, 5 or 7, or left out."""
-    shape = {"in_channels": 16, "out_channels": 16, "input_size": spec.input_size}
+    shape = {"in_channels": 16, "out_channels": 16, "input_size": spec.side}
     kernels = {f"k{k}_e2": MBConv(**shape, kernel=k, expansion=2) for k in (3, 5, 7)}
-    stem = ConvBnAct(in_channels=spec.in_channels, out_channels=16, input_size=spec.input_size, kernel=3)
-    head = PixelClassifier(in_channels=16, out_channels=spec.num_classes, input_size=spec.input_size)
+    stem = ConvBnAct(in_channels=spec.in_channels, out_channels=16, input_size=spec.side, kernel=3)
+    head = PixelClassifier(in_channels=16, out_channels=spec.num_classes, input_size=spec.side)
     layers = [[*kernels.values(), Skip(**shape)] for _ in range(6)]
     return ChainSpace(spec, stem=[stem], layers=layers, choice_names=[*kernels, "skip"], head=[head])
 
