@@ -143,6 +143,9 @@ class SearchSpace(ABC):
     is_elastic = False
     """Whether the networks' weights are slices of the largest network's, so that it trains them too."""
 
+    has_weights = False
+    """Whether the supernet begins with weights that were trained before, so that it can be searched as it is."""
+
     is_chain = True
     """Whether the blocks of a network run one after the other, and the children of the built network are they."""
 
