@@ -196,6 +196,16 @@ def test_a_run_on_rectangles_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytes
         assert done.stdout.split(": ")[1].split()[0] in ("left", "right")
 
 
+def test_tables_of_rectangles_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "wide.py").write_text(SPACE)
+    flags = ("--input-size", "6x10", "--classes", 2, "--networks", 0, "--rounds", 2, "--trust-code", "--quiet")
+    outcome = run_cli("profile", "--space", f"{tmp_path}/wide.py:wide", *flags, "-o", tmp_path / "t.json")
+    assert outcome.code == 0, outcome.err
+    assert load_table(tmp_path / "t.json").space.input_size == (6, 10)
+    refused = run_cli("profile", "--input-size", "6by10", "-o", tmp_path / "u.json")
+    _require_refused(refused, "expected pixels a side from 4 to 4096, or height and width such as 128x256")
+
+
 def test_a_built_in_space_with_rectangles_is_refused_by_the_search(tmp_path: Path) -> None:
     refused = run_cli("search", "--input-size", "8x12", "--max-latency", "60%", "--out", tmp_path / "run")
     _require_refused(refused, "nasbench-macro is for square images, got 8x12")

@@ -104,7 +104,7 @@ def test_real_worker_measures_every_model_every_round(tmp_path: Path) -> None:
 def test_real_worker_times_tokens_and_several_inputs(tmp_path: Path) -> None:
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in GENERAL_BLOCKS]
     profiler = Profiler(device=DEVICE, rounds=3)
-    assert [m.num_samples for m in profiler.measure(models, tmp_path / "j").measurements] == [3, 3]
+    assert [m.num_samples for m in profiler.measure(models, tmp_path / "j").measurements] == [3, 3, 3]
     operations = {key: found.operations for key, found in profiler.inspect(models).items()}
     assert any("Conv" in name for name in operations[Join().key])
 

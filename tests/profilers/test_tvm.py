@@ -75,7 +75,7 @@ def test_tokens_and_several_inputs_are_measured(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in GENERAL_BLOCKS]
     result = Profiler(device=LOCAL, rounds=3).measure(models, tmp_path / "a.journal")
-    assert [m.error for m in result.measurements] == [None, None]
+    assert [m.error for m in result.measurements] == [None, None, None]
 
 
 def test_blocks_are_compiled_once_and_measured_here(models: list[Model], tmp_path: Path) -> None:

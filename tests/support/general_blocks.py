@@ -65,7 +65,34 @@ class Join(Block):
         return _Joined(self.channels)
 
 
-GENERAL_BLOCKS: tuple[Block, ...] = (TokenMlp(), Join())
+@dataclass(frozen=True, kw_only=True)
+class Patches(Block):
+    """Patches of 2x2 pixels of an image of 6x8 as tokens of 8 features."""
+
+    family: ClassVar[str] = "patches"
+
+    @property
+    def key(self) -> str:
+        return "patches()"
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return ((3, 6, 8),)
+
+    @property
+    def output_shape(self) -> Shape:
+        return (12, 8)
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 8, 2, stride=2), nn.Flatten(2), _Swapped())
+
+
+GENERAL_BLOCKS: tuple[Block, ...] = (TokenMlp(), Join(), Patches())
+
+
+class _Swapped(nn.Module):
+    def forward(self, x_NDT: torch.Tensor) -> torch.Tensor:
+        return x_NDT.transpose(1, 2)
 
 
 class _Residual(nn.Module):

@@ -77,7 +77,7 @@ def block_layers(block: Block) -> tuple[Layer, ...]:
 def _layer(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> Layer:
     weight_bytes, macs, pixels, kind = 0, x.numel(), 1, "light"
     if isinstance(module, nn.Conv2d | nn.Linear):
-        pixels = output[0, 0].numel()
+        pixels = output.numel() // module.weight.shape[0]
         weight_bytes, macs = 4 * module.weight.numel(), module.weight.numel() * pixels
         kind = "pointwise"
         if isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() > 1:
