@@ -12,9 +12,10 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
-from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj
 from hwnas.records import STRICT
 from hwnas.settings import About, explain
+from onnx_models.image_size import size_text
 from safe_files import FileError, dump_yaml, expanded, read_yaml
 
 
@@ -28,8 +29,15 @@ def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _as_written(size: object) -> str | int:
+    """Return an image's size as files have it: an integer where it is square, else a text such as 128x256."""
+    parsed = parse_image_size(size)
+    return parsed if isinstance(parsed, int) else size_text(parsed)
+
+
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
 """The name of a component, or of a file that says what it is."""
@@ -45,8 +53,8 @@ class SpaceConfig:
         "nasbench-macro"
     )
     input_size: Annotated[
-        Annotated[int, Field(ge=4, le=4096)] | None,
-        About("Pixels a side [the data's].", flag="--input-size", panel="What"),
+        Annotated[str | int, BeforeValidator(_as_written)] | None,
+        About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
     ] = None
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
     outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
@@ -90,16 +98,26 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
-    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay."""
+    """Stochastic gradient descent with Nesterov momentum, or AdamW; linear warm-up and cosine decay."""
 
     epochs: _Count
     batch_size: Annotated[_Count, About("Images a step.")] = 64
+    optimizer: Annotated[
+        Literal["sgd", "adamw"],
+        About("Optimiser: sgd or adamw, which takes about a hundredth of the learning rate."),
+    ] = "sgd"
     learning_rate: Annotated[float, Field(gt=0), About("Learning rate after the warm-up.")] = 0.1
     warmup_epochs: Annotated[
         float, Field(ge=0), About("Epochs in which the learning rate rises; half of all at most.")
     ] = 2.0
-    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum; 0 for none.")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0), About("Weight decay of convolutions and products.")] = 5e-4
+    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum of sgd; 0 for none.")] = 0.9
+    betas: Annotated[tuple[_Beta, _Beta], About("Decay of adamw's averages of gradients and of their squares.")] = (
+        0.9,
+        0.999,
+    )
+    weight_decay: Annotated[
+        float, Field(ge=0), About("Weight decay of convolutions and products; by adamw apart from the gradients.")
+    ] = 5e-4
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1), About("Probability that cross entropy spreads over the wrong classes.")
     ] = 0.1
@@ -139,7 +157,10 @@ class TrainingConfig:
 class SupernetConfig(TrainingConfig):
     """Settings of the supernet's training."""
 
-    epochs: Annotated[_Count, About("Epochs of the supernet.", flag="--epochs", panel="Training")] = 60
+    epochs: Annotated[
+        Annotated[int, Field(ge=0)],
+        About("Epochs of the supernet; 0 searches given weights as they are.", flag="--epochs", panel="Training"),
+    ] = 60
     strategy: Annotated[
         _Name,
         About(

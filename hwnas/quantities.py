@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize, image_size
 
 
 def parse_ms(text: str | float) -> float:
@@ -48,6 +49,29 @@ def parse_mj(text: str | float) -> float:
         RequestError: it is none of these, or not positive.
     """
     return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
+
+
+SIZES = (4, 4096)
+"""The least and the most pixels a side of the images of a run."""
+
+
+def parse_image_size(text: object) -> ImageSize:
+    """Return the size in "224", "128x256" (height and width), 224 or [128, 256].
+
+    Raises:
+        RequestError: it is none of these, or out of range.
+    """
+    sides = text if isinstance(text, list | tuple) else str(text).lower().split("x")
+    low, high = SIZES
+    try:
+        numbers = [int(str(side)) for side in sides]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(low <= number <= high for number in numbers):
+        raise RequestError(
+            f"expected pixels a side from {low} to {high}, or height and width such as 128x256, got {text!r}"
+        )
+    return image_size(numbers[0], numbers[-1])
 
 
 BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}

@@ -13,6 +13,7 @@ from hwnas.artifacts.found import WINNER
 from hwnas.records import READ_IN_PART, Count
 from onnx_models.parity import Parity
 from search_spaces import Architecture
+from search_spaces.space import SpecValue
 
 _NotNegative = Annotated[float, Field(ge=0)]
 _OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
@@ -77,7 +78,7 @@ class Summary(NetworkSummary):
 
     parity: Parity
     device: str
-    space: dict[str, str | int | float] = Field(default_factory=dict)
+    space: dict[str, SpecValue] = Field(default_factory=dict)
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

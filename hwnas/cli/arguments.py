@@ -57,21 +57,24 @@ class DeviceFlags:
 class ShapeFlags:
     """What a search space is made for."""
 
-    input_size: InputSize = 224
+    input_size: Annotated[str, typer.Option(help="Pixels a side, or height and width as 128x256.")] = "224"
     channels: Channels = 3
     classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None
     width: Width = 1.0
 
     def spec(self, name: str) -> SpaceSpec:
         """Return the spec of the space of that name."""
+        from hwnas.quantities import parse_image_size
+        from onnx_models.image_size import height_width
         from search_spaces import SpaceSpec
         from search_spaces.space import SMALL_INPUT
 
+        size = parse_image_size(self.input_size)
         return SpaceSpec(
             name=name,
-            input_size=self.input_size,
+            input_size=size,
             in_channels=self.channels,
-            num_classes=self.classes or (10 if self.input_size <= SMALL_INPUT else 1000),
+            num_classes=self.classes or (10 if min(height_width(size)) <= SMALL_INPUT else 1000),
             width=self.width,
         )
 

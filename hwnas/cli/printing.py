@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.quantities import BUDGET_KEPT
+from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
     from hwnas.artifacts import Deployment, NetworkSummary, Summary
@@ -56,8 +57,9 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         ["budget ms", *(f"{n.max_latency_ms:.4g}" for n in networks.values())],
         ["kept", *(BUDGET_KEPT[n.budget_kept] for n in networks.values())],
     ]
-    space = summary.space
-    print_table(f"{space['name']} at {space['input_size']} px on {summary.device}", columns, rows)
+    space, size = summary.space, summary.space["input_size"]
+    pixels = size_text(size) if isinstance(size, int | tuple) else size
+    print_table(f"{space['name']} at {pixels} px on {summary.device}", columns, rows)
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")

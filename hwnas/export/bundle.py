@@ -17,6 +17,7 @@ import torch
 from pydantic import JsonValue
 
 from hwnas.artifacts import DeployedModel, Deployment, Summary
+from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
@@ -287,7 +288,7 @@ class _Bundle:
             space=summary.space,
             task=self._inputs.task_name,
             classes=summary.classes,
-            input={"channels": dataset.in_channels, "size": dataset.input_size},
+            input=_input(dataset),
             models=models,
             parity_with_torch=summary.parity,
             parity_with_tvm=with_tvm,
@@ -303,6 +304,13 @@ class _Bundle:
         )
 
 
+def _input(dataset: Dataset) -> dict[str, int]:
+    """Return what images are like: of squares the size, of others height and width."""
+    size = dataset.input_size
+    sides = {"size": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True))
+    return {"channels": dataset.in_channels, **sides}
+
+
 def _readme(deployment: Deployment) -> str:
     rows = [
         f"| `{name}` | {model.input_type.removeprefix('tensor(').rstrip(')')} "
@@ -311,15 +319,16 @@ def _readme(deployment: Deployment) -> str:
         f"{model.purpose} |"
         for name, model in deployment.models.items()
     ]
-    space, device = deployment.space, deployment.device
+    space, device, given = deployment.space, deployment.device, deployment.input
     of = "" if deployment.network is None else f" ({deployment.network})"
     words = {
         "$TITLE": f"{space['name']} for {device['name']}{of}",
         "$ROWS": "\n".join(rows),
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
         "$BUDGET": f"{deployment.max_latency_ms:.4g} ms",
-        "$CHANNELS": str(deployment.input["channels"]),
-        "$SIZE": str(deployment.input["size"]),
+        "$CHANNELS": str(given["channels"]),
+        "$HEIGHT": str(given.get("height", given.get("size"))),
+        "$WIDTH": str(given.get("width", given.get("size"))),
     }
     text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
     for word, value in words.items():

@@ -54,8 +54,8 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
 
 
 def _trains_supernet(run: Run) -> bool:
-    """Return whether the run needs a supernet and does not have another's."""
-    return run.needs_supernet and run.origin is None
+    """Return whether the run trains a supernet that it needs, rather than take another's or given weights."""
+    return run.needs_supernet and run.origin is None and run.config.supernet.epochs > 0
 
 
 def describe(seconds: Mapping[str, float]) -> str:

@@ -53,6 +53,11 @@ def require_possible(run: Run) -> None:
     for training in (config.supernet, config.retrain):
         find("criterion", training.criterion or run.task.default_criterion)
         training_device(training)
+    if config.supernet.epochs == 0 and run.needs_supernet and not run.space.has_weights:
+        raise RequestError(
+            f"supernet.epochs is 0, and the weights of {run.space.spec.name} are random before they are trained: "
+            "give 1 or more, or a space that brings weights"
+        )
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
     strategy.prepare(run.space.supernet())
     _ = run.device

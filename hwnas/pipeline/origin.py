@@ -57,7 +57,7 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
 def _usable_inputs(source: RunFolder, begun: RunConfig) -> Inputs:
     """Return the inputs of a run whose supernet is finished."""
     num = len(epochs_of(source.supernet)) if source.supernet.exists() else 0
-    if num < begun.supernet.epochs:
+    if not source.supernet.exists() or num < begun.supernet.epochs:
         raise RequestError(
             f"{source.root} has no finished supernet: expected {begun.supernet.epochs} epochs, found {num}; finish it "
             f"with hwnas train --resume --out {source.root}, or name a run that trained one"

@@ -22,6 +22,7 @@ from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
 from hwnas.progress import Reporter
+from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
 from hwnas.search import SearchAgent
@@ -187,12 +188,12 @@ class Run:
     @cached_property
     def _whole_dataset(self) -> Dataset:
         """The data as they were read; of a run that has begun, those that it was begun with."""
-        config, inputs = self.config.data, self.inputs
+        config, inputs, size = self.config.data, self.inputs, self.config.space.input_size
         try:
             dataset = load_dataset(
                 config.name,
                 config.root,
-                input_size=self.config.space.input_size,
+                input_size=None if size is None else parse_image_size(size),
                 skip_broken_images=config.skip_broken_images,
             )
         except RequestError as error:

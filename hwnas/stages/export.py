@@ -136,9 +136,8 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
 
 
 def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
-    spec = setup.space.spec
-    shape = (setup.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-    export_module(network.module, path, input_shape=shape, dynamic_batch=is_dynamic, opset=setup.device.opset)
+    shapes = [(setup.device.batch, *setup.space.spec.input_shape)]
+    export_module(network.module, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
 
 
 def _proof(network: RetrainedNetwork, path: Path, images: Batches) -> Parity:

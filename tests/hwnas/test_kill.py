@@ -138,10 +138,11 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
         "ema and validation": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
         "inherit": ("--inherit",),
         "distillation": ("--set", "retrain.distillation=1.0"),
+        "adamw": _by_adamw(),
         "ray": ("--executor", "ray", "--actors", 1),
     }
     if name in searches:
-        kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "ray": 3}[name]
+        kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "adamw": 4, "ray": 3}[name]
         return Scenario((*search, *searches[name], "--out"), _assert_same_search, kills)
     if name == "train":
         flags = (*SETTINGS, "--epochs", 40, *given)
@@ -154,6 +155,14 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
     space = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25)
     where = ("--device", "sim", "--devices", folder / "devices.yaml", "--networks", 20, "--rounds", 40, "--quiet")
     return Scenario(("profile", *space, *where, "-o"), _assert_valid_table, 6)
+
+
+def _by_adamw() -> tuple[str, ...]:
+    """Both trainings by AdamW."""
+    settings = [
+        f"{stage}.{text}" for stage in ("supernet", "retrain") for text in ("optimizer=adamw", "learning_rate=0.002")
+    ]
+    return tuple(part for text in settings for part in ("--set", text))
 
 
 def _set_aside() -> tuple[str, str]:
@@ -192,11 +201,13 @@ class Killer:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["ema and validation", "inherit", "distillation", "ray", "train", "export", "profile"])
+@pytest.mark.parametrize(
+    "name", ["ema and validation", "inherit", "distillation", "adamw", "ray", "train", "export", "profile"]
+)
 def test_killed_at_random_instants(
     name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forty kills in all."""
+    """More than forty kills in all."""
     if name == "ray":
         pytest.importorskip("ray")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
