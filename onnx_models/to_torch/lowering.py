@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from onnx import NodeProto
 
 from onnx_models.errors import ModelError
+from onnx_models.to_torch.fusing import fused
 from onnx_models.to_torch.graph import Graph
 from onnx_models.to_torch.node import Compute, Lowered, Node, NotCoveredError
 from onnx_models.to_torch.operators import OPERATORS
@@ -66,7 +66,7 @@ def lower(graph: Graph) -> Steps:
         ModelError: an operation is not covered, or mixes the images of a batch.
     """
     follower = _Follower(graph)
-    for proto in graph.nodes:
+    for proto in fused(graph):
         follower.follow(proto)
     return follower.finished()
 
@@ -80,9 +80,6 @@ class _Follower:
         self._values = {name: Value(name=name, lanes=(tensor,) * 3) for name, tensor in graph.constants.items()}
         images = tuple(torch.empty((batch, *graph.input_shape), device="meta") for batch in self._batches)
         self._values[graph.input_name] = Value(name=graph.input_name, lanes=images, is_data=True)
-        self._uses = Counter(name for node in graph.nodes for name in node.input)
-        self._consumers = {name: node for node in graph.nodes for name in node.input}
-        self._biases: dict[str, Value] = {}
         self._steps: list[Step] = []
         self._constants: dict[str, Value] = {}
 
@@ -119,6 +116,7 @@ class _Follower:
     def _take(self, node: Node, lowered: Lowered) -> None:
         is_data = any(value.is_data for value in lowered.inputs) and node.operator not in OF_SHAPES
         inputs = tuple(_as_input(value) for value in lowered.inputs) if is_data else lowered.inputs
+        inputs = tuple(replace(value, name=better_name(node.proto, value.name, i)) for i, value in enumerate(inputs))
         lanes = [self._lane(lowered.compute, inputs, lane, is_data=is_data) for lane in range(3)]
         names = [name for name in node.proto.output if name]
         for place, name in enumerate(names):
@@ -181,6 +179,25 @@ class _Follower:
             statistics=frozenset(name for name, value in kept.items() if value.is_statistic),
             last=last,
         )
+
+
+ANONYMOUS = "onnx::"
+"""Begins the names of weights that torch's exporter changed on the way, such as those that BatchNorm is folded into."""
+
+
+def better_name(node: NodeProto, name: str, place: int) -> str:
+    """Return the name of a layer's weight in the network before it was exported, where the node's name tells.
+
+    torch calls nodes by modules: the weight of /layer1/layer1.0/conv1/Conv was layer1.0.conv1.weight.
+    """
+    if not name.startswith(ANONYMOUS) or node.op_type not in ("Conv", "Gemm", "MatMul") or place not in (1, 2):
+        return name
+    modules: list[str] = []
+    for part in node.name.strip("/").split("/")[:-1]:
+        if modules and part.startswith(f"{modules[-1]}."):
+            modules.pop()
+        modules.append(part)
+    return ".".join([*modules, ("weight", "bias")[place - 1]]) if modules else name
 
 
 def _as_input(value: Value) -> Value:

@@ -113,6 +113,17 @@ def gather(node: Node) -> Lowered:
     return lowered(compute if index.ndim > 1 else lambda x, chosen: x.index_select(axis, chosen), x, fixed)
 
 
+def scatter(node: Node) -> Lowered:
+    """ScatterND into constants, as masks of attention are made."""
+    if any(value.is_data for value in node.given()) or str(node.attribute("reduction", "none")) != "none":
+        raise NotCoveredError("it writes into what is computed from the images")
+
+    def compute(x: torch.Tensor, places: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
+        return x.index_put(tuple(places.unbind(-1)), updates)
+
+    return lowered(compute, *node.given())
+
+
 def constant(node: Node) -> Lowered:
     """Constant."""
     found: Any = None
@@ -144,6 +155,7 @@ OPERATORS = {
     "Split": split,
     "Slice": slice_,
     "Gather": gather,
+    "ScatterND": scatter,
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
     "Range": range_,
