@@ -101,6 +101,8 @@ def _parsed(path: Path) -> ModelProto:
     open_regular(path).close()  # the message of a file that is not there
     try:
         model = onnx.load(path)
+        for value in model.graph.output:
+            value.type.tensor_type.shape.SetInParent()  # runtimes do without, the checker does not
         onnx.checker.check_model(model)
         return inliner.inline_local_functions(model) if model.functions else model
     except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
@@ -127,9 +129,7 @@ def _only(path: Path, what: str, values: Sequence[ValueInfoProto]) -> ValueInfoP
     return values[0]
 
 
-def _input_shape(
-    path: Path, sizes: Sequence[int | None], given: tuple[int, ...] | None
-) -> tuple[int, ...]:
+def _input_shape(path: Path, sizes: Sequence[int | None], given: tuple[int, ...] | None) -> tuple[int, ...]:
     said = "x".join("?" if size is None else str(size) for size in sizes)
     if given is None:
         if None in sizes:

@@ -46,8 +46,11 @@ def growing_target(value: Value, target: Sequence[int], *, zero_is_zero: bool = 
     per_image = value.lanes[2].shape[axis] - value.lanes[1].shape[axis]
     batch = shape[axis] // per_image
     before = prod(shape[:axis])
-    for place, size in enumerate(sizes):
-        if prod(sizes[:place]) == before and size % batch == 0 and size:
+    # Axes of one leave several places to choose among: the old one comes first, where nothing before it changed.
+    places = [axis, *range(len(sizes))] if sizes[:axis] == list(shape[:axis]) else range(len(sizes))
+    for place in places:
+        size = sizes[place] if place < len(sizes) else 0
+        if size and prod(sizes[:place]) == before and size % batch == 0:
             kept = [Size(-1 if wanted == -1 else known) for wanted, known in zip(target, sizes, strict=True)]
             kept[place] = Size(0, size // batch)
             return kept

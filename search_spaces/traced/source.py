@@ -46,9 +46,7 @@ class SourceNetwork:
     gives_probabilities: bool = False
 
 
-def load_network(
-    reference: str, *, weights: Path | None = None, input_shape: Shape | None = None
-) -> SourceNetwork:
+def load_network(reference: str, *, weights: Path | None = None, input_shape: Shape | None = None) -> SourceNetwork:
     """Return the network that a reference names, with weights from a file where there is one.
 
     Code is run only where a reference names it, and only as components of one's own are; programs and weights are

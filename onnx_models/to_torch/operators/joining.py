@@ -107,7 +107,7 @@ def gather(node: Node) -> Lowered:
     places, shape = (index % size).reshape(-1), tuple(index.shape)
     fixed = replace(node.value(1), lanes=(places,) * 3)
 
-    def compute(x: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    def compute(x: torch.Tensor, chosen: torch.Tensor) -> Any:
         return x.index_select(axis, chosen).unflatten(axis, shape)
 
     return lowered(compute if index.ndim > 1 else lambda x, chosen: x.index_select(axis, chosen), x, fixed)

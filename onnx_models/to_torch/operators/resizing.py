@@ -81,9 +81,7 @@ def space_to_depth(node: Node) -> Lowered:
 
     def compute(x: torch.Tensor) -> torch.Tensor:
         parts = x.reshape(x.shape[0], channels, height // block, block, width // block, block)
-        return parts.permute(0, 3, 5, 1, 2, 4).reshape(
-            x.shape[0], channels * block**2, height // block, width // block
-        )
+        return parts.permute(0, 3, 5, 1, 2, 4).reshape(x.shape[0], channels * block**2, height // block, width // block)
 
     return lowered(compute, x)
 
