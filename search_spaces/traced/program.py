@@ -40,7 +40,7 @@ def module_of_program(path: Path) -> tuple[nn.Module, tuple[int | None, ...]]:
         ) from error
     shape = _image_shape(path, program)
     _require_evaluation(path, exported)
-    module = torch.fx.GraphModule(exported, exported.graph)  # a plain one, which takes eval()
+    module = torch.fx.GraphModule(exported, exported.graph)  # a plain one, which can be told to evaluate
     for name, constant in program.constants.items():
         _hide(module, name, constant)
     module.eval()

@@ -258,7 +258,7 @@ def test_operators(name: str, batch: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("opset", [9, 11, 12])
 def test_older_operators(opset: int, tmp_path: Path) -> None:
     nodes = {
-        9: "a = Upsample<mode=\"nearest\">(x, e) b = Slice<axes=[2], starts=[1], ends=[9999]>(a) y = Softmax<axis=1>(b)",
+        9: 'a = Upsample<mode="nearest">(x, e) b = Slice<axes=[2], starts=[1], ends=[9999]>(a) y = Softmax<axis=1>(b)',
         11: "a = Clip(x, l, h) b = Unsqueeze<axes=[2]>(a) c = Squeeze<axes=[2]>(b) y = Softmax<axis=1>(c)",
         12: "a, b = Split<axis=1, split=[1, 3]>(x) y = Concat<axis=1>(b, a)",
     }[opset]
@@ -311,7 +311,9 @@ def test_another_domain_is_named(tmp_path: Path) -> None:
     model = _graph("y = Relu(x)")
     model.graph.node[0].CopyFrom(node)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    with pytest.raises(ModelError, match=r"the node 'fused' \(FusedConv\).*the operator of com\.microsoft is not known"):
+    with pytest.raises(
+        ModelError, match=r"the node 'fused' \(FusedConv\).*the operator of com\.microsoft is not known"
+    ):
         module_of_onnx(_saved(model, tmp_path))
 
 
@@ -340,7 +342,9 @@ def test_inputs_outputs_and_shapes(tmp_path: Path) -> None:
 
 
 def test_a_huge_constant_is_not_made(tmp_path: Path) -> None:
-    nodes = "s = Constant<value_ints=[4, 60000, 60000]>() c = Constant<value_floats=[1.0]>() b = Expand(c, s) y = Add(x, b)"
+    nodes = (
+        "s = Constant<value_ints=[4, 60000, 60000]>() c = Constant<value_floats=[1.0]>() b = Expand(c, s) y = Add(x, b)"
+    )
     with pytest.raises(ModelError, match="makes a constant of 14,400,000,000 numbers"):
         module_of_onnx(_saved(_graph(nodes), tmp_path))
 
