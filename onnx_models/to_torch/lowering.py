@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,8 +119,10 @@ class _Follower:
         inputs = tuple(_as_input(value) for value in lowered.inputs) if is_data else lowered.inputs
         inputs = tuple(replace(value, name=better_name(node.proto, value.name, i)) for i, value in enumerate(inputs))
         lanes = [self._lane(lowered.compute, inputs, lane, is_data=is_data) for lane in range(3)]
-        names = [name for name in node.proto.output if name]
-        for place, name in enumerate(names):
+        names = tuple(node.proto.output)
+        if any(names[len(lanes[0]) :]):
+            raise NotCoveredError(f"it gives {len(names)} results, expected {len(lanes[0])}, as outside of training")
+        for place, name in enumerate(names[: len(lanes[0])]):
             made = tuple(lane[place] for lane in lanes)
             if not is_data and all(m.dtype == made[0].dtype and torch.equal(m, made[0]) for m in made[1:]):
                 made = (made[0],) * 3
@@ -133,7 +136,7 @@ class _Follower:
                     operator=node.operator,
                     compute=lowered.compute,
                     inputs=tuple(value.name if value.is_data else self._kept(value) for value in inputs),
-                    outputs=tuple(names),
+                    outputs=names,
                 )
             )
 
@@ -184,13 +187,21 @@ class _Follower:
 ANONYMOUS = "onnx::"
 """Begins the names of weights that torch's exporter changed on the way, such as those that BatchNorm is folded into."""
 
+NUMBERED = re.compile(r"val_\d+")
+"""Names of such weights by torch's newer exporter."""
+
 
 def better_name(node: NodeProto, name: str, place: int) -> str:
     """Return the name of a layer's weight in the network before it was exported, where the node's name tells.
 
-    torch calls nodes by modules: the weight of /layer1/layer1.0/conv1/Conv was layer1.0.conv1.weight.
+    torch's older exporter calls nodes by modules: the weight of /layer1/layer1.0/conv1/Conv was layer1.0.conv1.weight.
+    Its newer one calls changed weights by numbers, and leaves the bias its name.
     """
-    if not name.startswith(ANONYMOUS) or node.op_type not in ("Conv", "Gemm", "MatMul") or place not in (1, 2):
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or place not in (1, 2):
+        return name
+    if place == 1 and NUMBERED.fullmatch(name) and len(node.input) > 2 and node.input[2].endswith(".bias"):
+        return f"{node.input[2].removesuffix('.bias')}.weight"
+    if not name.startswith(ANONYMOUS):
         return name
     modules: list[str] = []
     for part in node.name.strip("/").split("/")[:-1]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from onnx_models.errors import ModelError
 from onnx_models.to_torch import OnnxModule, module_of_onnx
+from onnx_models.to_torch.lowering import better_name
 from onnx_models.to_torch.reshaping import growing_target, resolved
 from onnx_models.to_torch.value import Value
 from safe_files import FileError
@@ -210,8 +211,8 @@ GRAPHS = {
     "one number": "c = Constant<value_float=2.5>() a = Pow(x, c) b = Div(c, a) y = Max(a, b)",
     "literal shape": "s = Constant<value_ints=[1, -1]>() y = Reshape(x, s)",
     "literal shape of one image": "s = Constant<value_ints=[1, 4, 36]>() y = Reshape(x, s)",
-    "images among the rows": "s = Constant<value_ints=[4, 36]>() a = Reshape(x, s) t = Constant<value_ints=[1, 4, 36]>() "
-    "y = Reshape(a, t)",
+    "images among the rows": "s = Constant<value_ints=[4, 36]>() a = Reshape(x, s) "
+    "t = Constant<value_ints=[1, 4, 36]>() y = Reshape(a, t)",
     "shape arithmetic": "s = Shape(x) i = Constant<value_ints=[0]>() n = Gather<axis=0>(s, i) "
     "r = Constant<value_ints=[-1]>() t = Concat<axis=0>(n, r) y = Reshape(x, t)",
     "made of its shape": "s = Shape(x) z = ConstantOfShape(s) a = Add(x, z) y = Relu(a)",
@@ -287,16 +288,17 @@ def test_softmax_can_be_taken_off(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "a = Relu(x) y = NonZero(a)": r"the node 'y' \(NonZero\) cannot be taken over: the operator is not known here; bring",
+    "a = Relu(x) y = NonZero(a)": r"the node 'y' \(NonZero\) cannot be taken over: the operator is not known",
     "y = ReduceMean<axes=[0]>(x)": "mixes the images of a batch",
     "i = Constant<value_int=0>() y = Gather<axis=0>(x, i)": "chooses among the images",
     "y = Concat<axis=0>(x, x)": "along the batch",
     "s = Constant<value_ints=[5, 7]>() y = Reshape(x, s)": "does not hold the elements|is no valid ONNX model",
-    "y = Dropout(x, x, x)": "cannot be run|no valid ONNX|constant",
+    "r = Constant<value_float=0.5>() t = Constant<value = bool {1}>() y = Dropout(x, r, t)": "is in training mode",
+    "a = Neg(x) y = Sqrt(a)": "gives NaN or infinity for random images",
     "s = Shape(x) y = Cast<to=1>(s)": "has not one row for each image",
     "y = Cast<to=10>(x)": "casts to float16, expected float32",
-    "c = Constant<value_float=0.1>() z = Constant<value = int8 {0}>() y = QuantizeLinear(x, c, z)": "is quantised: found "
-    "the operator QuantizeLinear in node 'y'; bring the float32 model",
+    "c = Constant<value_float=0.1>() z = Constant<value = int8 {0}>() y = QuantizeLinear(x, c, z)": "is quantised: "
+    "found the operator QuantizeLinear in node 'y'; bring the float32 model",
 }
 
 
@@ -332,7 +334,7 @@ def test_inputs_outputs_and_shapes(tmp_path: Path) -> None:
     path = _saved(_graph("y = Flatten(x)", shape="4, h, w"), tmp_path)
     with pytest.raises(ModelError, match="does not fix the size of its images: it takes 4x"):
         module_of_onnx(path)
-    with pytest.raises(ModelError, match="takes images of 4x.*, expected 3x6x6"):
+    with pytest.raises(ModelError, match=r"takes images of 4x.*, expected 3x6x6"):
         module_of_onnx(path, input_shape=(3, 6, 6))
     assert module_of_onnx(path, input_shape=(4, 5, 7))(torch.rand(2, 4, 5, 7)).shape == (2, 140)
     with pytest.raises(ModelError, match="takes uint8 as 'x', expected float32"):
@@ -421,3 +423,20 @@ def test_files_that_others_published(package: str, file: str, shape: tuple[int, 
     module = module_of_onnx(path, input_shape=shape)
     _assert_equal(module, path, module.input_shape)
     _assert_equal(_traced(module).module(), path, module.input_shape, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("operator", "node", "weight", "bias", "wanted"),
+    [
+        ("Conv", "/layer1/layer1.0/conv1/Conv", "onnx::Conv_7", "onnx::Conv_8", "layer1.0.conv1"),
+        ("Conv", "/stem/Conv", "stem.own", "onnx::Conv_8", None),
+        ("Conv", "Conv_3", "onnx::Conv_7", "onnx::Conv_8", None),
+        ("Gemm", "node_MatMul_3", "val_7", "blocks.0.fc.bias", "blocks.0.fc"),
+        ("Gemm", "node_MatMul_3", "w.7", "blocks.0.fc.bias", None),
+        ("Add", "/layer1/Add", "onnx::Add_7", "val_8", None),
+    ],
+)
+def test_weights_get_their_names_back(operator: str, node: str, weight: str, bias: str, wanted: str | None) -> None:
+    proto = helper.make_node(operator, ["x", weight, bias], ["y"], node)
+    assert better_name(proto, weight, 1) == (f"{wanted}.weight" if wanted else weight)
+    assert better_name(proto, "x", 0) == "x"

@@ -79,6 +79,8 @@ def dropout(node: Node) -> Lowered:
     """Dropout, which does nothing outside of training."""
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise NotCoveredError("it gives its mask too")
+    if node.has(2) and bool(node.constant(2)):
+        raise NotCoveredError("it is in training mode: export the network after .eval()")
     return lowered(_same, node.value(0))
 
 
