@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
@@ -40,6 +39,8 @@ def require_same(module: nn.Module, path: Path, *, input_shape: tuple[int, ...],
 
 
 def _of_onnx(path: Path, images: np.ndarray, batch: int) -> np.ndarray:
+    import onnxruntime
+
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,18 @@ KEPT = re.compile(
     r"archive_format|archive_version|byteorder|\.data/\w+|data/(weights/weight|constants/tensor)_\d+|"
     + "|".join(map(re.escape, (GRAPH, *CONFIGS)))
 )
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    struct.error,
+    UnicodeDecodeError,
+    OverflowError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What damaged archives make zipfile raise."""
 
 MAX_GRAPH_BYTES = 1 << 28
 """Largest description of a graph; a network of a thousand layers has 2 MB."""
@@ -63,7 +76,7 @@ def checked(path: Path) -> io.BytesIO:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _repacked(path, archive)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        except _DAMAGED as error:
             raise SourceError(f"{path} is no program of torch.export: {error}; save it again") from error
 
 

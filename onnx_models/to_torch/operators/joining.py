@@ -96,7 +96,7 @@ def gather(node: Node) -> Lowered:
     x, axis = node.value(0), int(node.attribute("axis", 0))
     axis %= max(x.rank, 1)
     if x.is_data and axis == x.batch_axis:
-        raise NotCoveredError("it chooses among the images of a batch")
+        return _within_each(node)
     if not x.is_data and node.value(1).is_data:
         raise NotCoveredError("it looks up what the images say")
     index = node.constant(1)
@@ -111,6 +111,25 @@ def gather(node: Node) -> Lowered:
         return x.index_select(axis, chosen).unflatten(axis, shape)
 
     return lowered(compute if index.ndim > 1 else lambda x, chosen: x.index_select(axis, chosen), x, fixed)
+
+
+def _within_each(node: Node) -> Lowered:
+    """Gather from images that were laid end to end, as the exporter writes `as_strided` of one image.
+
+    Raises:
+        NotCoveredError: it is something else.
+    """
+    x, index = node.value(0), node.constant(1)
+    length = x.shape[0] // 2
+    if x.rank != 1 or node.batches[0] != 1 or index.ndim < 2 or index.shape[0] != 1 or int(index.max()) >= length:
+        raise NotCoveredError("it chooses among the images of a batch")
+    places, shape = index.reshape(-1), tuple(index.shape[1:])
+    if torch.equal(places, torch.arange(length)):
+        return Lowered(lambda batch, x: x.reshape(batch, *shape), (x,))
+    fixed = replace(node.value(1), lanes=(places,) * 3)
+    return Lowered(
+        lambda batch, x, chosen: x.reshape(batch, length).index_select(1, chosen).reshape(batch, *shape), (x, fixed)
+    )
 
 
 def scatter(node: Node) -> Lowered:
