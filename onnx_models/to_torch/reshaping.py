@@ -1,0 +1,57 @@
+"""Which size of a constant shape stands for the batch.
+
+Files are often made with a batch of one, which is then written into their shapes as any other number: [1, 1280]. The
+batch keeps its place among the axes in row-major order, so that the size that has as many elements before it as the
+batch has in the input is the one that grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from onnx_models.to_torch.value import Size, Value
+
+
+def resolved(shape: Sequence[int], target: Sequence[int], *, zero_is_zero: bool = False) -> list[int]:
+    """Return the sizes that ONNX's Reshape makes of a target with 0 (as in the input) and -1 (the rest).
+
+    Raises:
+        ValueError: they do not hold as many elements.
+    """
+    sizes = [
+        shape[axis] if size == 0 and not zero_is_zero and axis < len(shape) else size
+        for axis, size in enumerate(target)
+    ]
+    known = prod(size for size in sizes if size != -1)
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = prod(shape) // known if known else 0
+    if prod(sizes) != prod(shape) or min(sizes, default=1) < 0:
+        raise ValueError(f"{list(target)} does not hold the elements of {list(shape)}")
+    return sizes
+
+
+def growing_target(value: Value, target: Sequence[int], *, zero_is_zero: bool = False) -> list[Size]:
+    """Return the sizes of a constant target of Reshape, the one that stands for the batch growing with it.
+
+    A size of -1 remains where it does not stand for the batch.
+
+    Raises:
+        ValueError: none can be told to stand for it.
+    """
+    shape, axis = tuple(value.lanes[0].shape), value.batch_axis
+    sizes = resolved(shape, target, zero_is_zero=zero_is_zero)
+    if axis is None:
+        return [Size(size) for size in sizes]
+    per_image = value.lanes[2].shape[axis] - value.lanes[1].shape[axis]
+    batch = shape[axis] // per_image
+    before = prod(shape[:axis])
+    # Axes of one leave several places to choose among: the old one comes first, where nothing before it changed.
+    places = [axis, *range(len(sizes))] if sizes[:axis] == list(shape[:axis]) else range(len(sizes))
+    for place in places:
+        size = sizes[place] if place < len(sizes) else 0
+        if size and prod(sizes[:place]) == before and size % batch == 0:
+            kept = [Size(-1 if wanted == -1 else known) for wanted, known in zip(target, sizes, strict=True)]
+            kept[place] = Size(0, size // batch)
+            return kept
+    raise ValueError(f"none of {list(target)} stands for the batch of {list(shape)}")

@@ -1,0 +1,48 @@
+"""The widths that a group of channels offers, and what a user has stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from search_spaces.traced.groups import Group
+
+SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
+"""Shares of the channels that are offered."""
+
+STEP = 8
+"""Channels that widths are multiples of: kernels of runtimes work on so many at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pins:
+    """What stays as it is, and which widths are offered.
+
+    Attributes:
+        freeze: patterns of names of modules, such as `layer1.*`.
+        shares: of the channels that are offered.
+        step: channels that widths are multiples of.
+    """
+
+    freeze: tuple[str, ...] = ()
+    shares: tuple[float, ...] = SHARES
+    step: int = STEP
+
+    def holds(self, name: str) -> bool:
+        """Return whether what has that name stays as it is."""
+        module = name.rpartition(".")[0]
+        return any(fnmatchcase(n, pattern) for pattern in self.freeze for n in (name, module))
+
+
+def widths(group: Group, pins: Pins) -> tuple[int, ...]:
+    """Return the numbers of units of a group to choose from, all of them first."""
+    if any(pins.holds(name) for name in group.layers):
+        return (len(group.units),)
+    whole, size = len(group.units), group.unit_size
+    found = {whole}
+    for share in pins.shares:
+        channels = max(pins.step, round(share * whole * size / pins.step) * pins.step)
+        units = max(1, round(channels / size))
+        if units < whole and (units * size) % pins.step == 0 or size >= pins.step and units < whole:
+            found.add(units)
+    return tuple(sorted(found, reverse=True))
