@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -82,17 +82,9 @@ class OwnNetwork:
                 f"{self.config.model} takes images of {_times(source.input_shape)}, the data have {_times(shape)}: "
                 "give data of that shape, or a network for these"
             )
-        traced = trace(source.module, tuple(shape))
-        _require_same(source, traced, dataset)
-        traced = without_softmax(traced)
+        images, _ = next(iter(Batches.of(dataset, dataset.test, NUM_COMPARED).in_order()))
         pins = Pins(freeze=self.config.freeze, shares=self.config.shares or SHARES, step=self.config.step)
-        spec = SpaceSpec(
-            name=f"{source.name}-{_digest(traced, pins)}",
-            input_size=dataset.input_size,
-            in_channels=dataset.in_channels,
-            num_classes=_num_outputs(self.config.model, traced),
-        )
-        return TracedSpace(spec, traced, pins)
+        return space_of(source, images, pins)
 
     def _from_file(self, dataset: Dataset) -> TracedSpace:
         path = Path(self.config.name)
@@ -105,16 +97,41 @@ class OwnNetwork:
         return read_space(path)
 
 
+def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> TracedSpace:
+    """Return the search space of a network, once what was traced computes what the network computes.
+
+    Args:
+        images_NCHW: of the shape that the network is for; it is compared on them.
+
+    Raises:
+        SpaceError: it cannot be traced.
+        RequestError: what was traced computes something else, or gives no number for each class.
+    """
+    channels, height, width = images_NCHW.shape[1:]
+    traced = trace(source.module, (channels, height, width))
+    _require_same(source, traced, images_NCHW)
+    traced = without_softmax(traced)
+    spec = SpaceSpec(
+        name=f"{source.name}-{_digest(traced, pins)}",
+        input_size=image_size(height, width),
+        in_channels=channels,
+        num_classes=_num_outputs(source.name, traced),
+    )
+    return TracedSpace(spec, traced, pins)
+
+
+def images_of(shape: tuple[int, int, int], num: int) -> torch.Tensor:
+    """Return random images, the same each time, for networks that no data come with."""
+    return torch.randn(num, *shape, generator=torch.Generator().manual_seed(0))
+
+
 def read_space(path: Path) -> TracedSpace:
     """Return the space that a file of a network holds, under the name that its tables have.
 
     Raises:
         SpaceError: there is none, or it is damaged.
     """
-    own = spec_in(path)
-    space = traced_space(SpaceSpec(**{**own.as_dict(), "name": str(path)}))  # type: ignore[arg-type]
-    space.spec = own
-    return space
+    return traced_space(replace(spec_in(path), name=str(path)))
 
 
 def described_original(space: TracedSpace, task: LearningTask) -> str:
@@ -153,17 +170,16 @@ def _num_outputs(model: str, traced: TracedNetwork) -> int:
     return shape[1]
 
 
-def _require_same(source: SourceNetwork, traced: TracedNetwork, dataset: Dataset) -> None:
+def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: torch.Tensor) -> None:
     """Raise RequestError unless the traced network computes what the original computes on some images."""
-    images = next(iter(Batches.of(dataset, dataset.test, NUM_COMPARED).in_order()))[0]
     with torch.no_grad():
-        expected = source.module(images)
-        found = GraphNetwork(traced.graph, traced.values).eval()(images)
+        expected = source.module(images_NCHW)
+        found = GraphNetwork(traced.graph, traced.values).eval()(images_NCHW)
     difference = float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-12)
     if not difference <= TOLERANCE:
         raise RequestError(
             f"{source.name} as it was traced computes something else than the original: outputs differ by "
-            f"{difference:.2g} of the largest on {len(images)} images, expected {TOLERANCE:g} at most; does it draw "
+            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it draw "
             "random numbers, or depend on what it was given before?"
         )
 

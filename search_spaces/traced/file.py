@@ -45,7 +45,9 @@ def save_space(space: TracedSpace, path: Path) -> None:
 
 
 def traced_space(spec: SpaceSpec) -> TracedSpace:
-    """Return the space that the file named by a spec holds; images, classes and width must be the file's own.
+    """Return the space that the file named by a spec holds, under the name that its tables have.
+
+    Images, classes and width must be the file's own.
 
     Raises:
         SpaceError: there is no such file, it is damaged, or the spec asks for something else.
@@ -62,7 +64,7 @@ def traced_space(spec: SpaceSpec) -> TracedSpace:
         raise SpaceError(f"{path} is damaged: {error}; make it again with hwnas convert") from error
     if replace(spec, name=own.name) != own:
         raise SpaceError(f"{path} is {own}; this asks for {replace(spec, name=own.name)}")
-    return TracedSpace(spec, network, pins, ranks)
+    return TracedSpace(own, network, pins, ranks)
 
 
 def spec_in(path: Path) -> SpaceSpec:

@@ -79,8 +79,6 @@ def _reason(space: TracedSpace, node: Node) -> str:
     if node.name in space.reasons:
         return space.reasons[node.name]
     name = _name(space.network.graph, node)
-    if space.pins.holds(f"{name}.weight"):
-        return "it is frozen"
     if name in space.reasons:
         return space.reasons[name]
     if any("not followed" in reason for reason in space.reasons.values()):

@@ -79,7 +79,12 @@ class TracedSpace(SearchSpace):
         self.pins = pins = pins or Pins()
         sliced = find_groups(network.graph)
         self.reasons = dict(sliced.reasons)
-        branches = tuple(b for b in find_branches(network.graph) if not pins.holds(b.name))
+        branches = tuple(b for b in find_branches(network.graph) if not self._is_frozen(b))
+        for group in sliced.groups:
+            frozen = next((name for name in group.layers if pins.holds(name)), None)
+            if frozen is not None:
+                why = f"it is tied to {frozen}, which is frozen"
+                self.reasons |= {n.rpartition(".")[0]: "it is frozen" if pins.holds(n) else why for n in group.layers}
         kernels = tuple(k for k in find_kernels(network.graph) if not pins.holds(k.weight))
         self.elastic = Elastic(
             sliced=sliced,
@@ -93,6 +98,11 @@ class TracedSpace(SearchSpace):
         self._cut_finer()
         self._choose_decisions()
         self._tabulate()
+
+    def _is_frozen(self, branch: Branch) -> bool:
+        """Return whether something in a branch is to stay."""
+        names = {name for node in branch.nodes for name in self.network.graph.by_name[node].inputs}
+        return any(self.pins.holds(name) for name in names if name in self.network.graph.tensor)
 
     def _cut_finer(self) -> None:
         """Cut parts with too many variants into pieces, and offer fewer widths where pieces still have too many."""
