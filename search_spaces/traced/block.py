@@ -25,7 +25,7 @@ class TracedBlock(Block):
     graph: Graph
 
     @cached_property
-    def key(self) -> str:  # type: ignore[override]
+    def key(self) -> str:
         """The operators and shapes, and a hash of everything that the part's cost depends on."""
         if self.is_identity:
             return IDENTITY_KEY

@@ -69,6 +69,11 @@ class Node:
         return tuple(names_in(self.args))
 
 
+def operators(names: str) -> frozenset[str]:
+    """Return the names of operators in a text."""
+    return frozenset(names.split())
+
+
 def names_in(argument: Argument) -> Iterator[str]:
     """Yield the names of the values in an argument."""
     if isinstance(argument, Ref):

@@ -43,6 +43,6 @@ def widths(group: Group, pins: Pins) -> tuple[int, ...]:
     for share in pins.shares:
         channels = max(pins.step, round(share * whole * size / pins.step) * pins.step)
         units = max(1, round(channels / size))
-        if units < whole and (units * size) % pins.step == 0 or size >= pins.step and units < whole:
+        if (units < whole and (units * size) % pins.step == 0) or (size >= pins.step and units < whole):
             found.add(units)
     return tuple(sorted(found, reverse=True))

@@ -224,9 +224,9 @@ def _conv(graph: Graph, node: Node) -> Made:
         shape[1] * groups,
         shape[0],
         shape[2:],  # type: ignore[arg-type]
-        stride=_numbers(_optional(args, 3, 1), num),  # type: ignore[arg-type]
-        padding=padding if isinstance(padding, str) else _numbers(padding, num),  # type: ignore[arg-type]
-        dilation=_numbers(_optional(args, 5, 1), num),  # type: ignore[arg-type]
+        stride=_numbers(_optional(args, 3, 1), num),
+        padding=padding if isinstance(padding, str) else _numbers(padding, num),
+        dilation=_numbers(_optional(args, 5, 1), num),
         groups=groups,
         bias="bias" in _weight_and_bias(node),
     )
@@ -242,12 +242,12 @@ def _conv_transpose(graph: Graph, node: Node) -> Made:
         shape[0],
         shape[1] * groups,
         shape[2:],  # type: ignore[arg-type]
-        stride=_numbers(_optional(args, 3, 1), num),  # type: ignore[arg-type]
-        padding=_numbers(_optional(args, 4, 0), num),  # type: ignore[arg-type]
-        output_padding=_numbers(_optional(args, 5, 0), num),  # type: ignore[arg-type]
+        stride=_numbers(_optional(args, 3, 1), num),
+        padding=_numbers(_optional(args, 4, 0), num),
+        output_padding=_numbers(_optional(args, 5, 0), num),
         groups=groups,
         bias="bias" in _weight_and_bias(node),
-        dilation=_numbers(_optional(args, 7, 1), num),  # type: ignore[arg-type]
+        dilation=_numbers(_optional(args, 7, 1), num),
     )
     return made, _weight_and_bias(node)
 

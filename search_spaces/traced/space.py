@@ -124,8 +124,8 @@ class TracedSpace(SearchSpace):
         arrays = [units for t in part.graph.tensors for units in sliced.tensors.get(t.name, ()) if units is not None]
         names = [*part.nodes, *(name for name, _ in part.graph.inputs)]
         arrays += [sliced.values[name][1] for name in names if name in sliced.values]
-        found = np.unique(np.concatenate([sliced.group_of_unit[np.unique(a)] for a in arrays])) if arrays else []
-        return [int(g) for g in found if g >= 0]
+        found = {int(group) for units in arrays for group in sliced.group_of_unit[np.unique(units)].tolist()}
+        return sorted(found - {-1})
 
     def _branches_in(self, part: Part) -> list[int]:
         return [

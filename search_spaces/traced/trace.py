@@ -121,7 +121,7 @@ class _Reader:
 
     def _read_placeholders(self) -> None:
         state = {**self._program.constants, **self._program.state_dict}
-        specs = {spec.arg.name: spec for spec in self._program.graph_signature.input_specs}  # type: ignore[union-attr]
+        specs = {spec.arg.name: spec for spec in self._program.graph_signature.input_specs}
         for node in self._program.graph.nodes:
             if node.op != "placeholder":
                 continue
@@ -228,7 +228,7 @@ class _Reader:
             self._same[node.name] = args[0]
         elif kind == "_native_batch_norm_legit_no_training":
             self._normalised.add(node.name)
-            self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))
+            self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))  # type: ignore[index]
         else:
             self._add(node, op, args)
 
@@ -253,12 +253,16 @@ class _Reader:
         self._add(node, "select.int", (x, axis % len(shape), index % size))
 
     def _add_slice(self, node: fx.Node, args: tuple[Argument, ...]) -> None:
-        x, axis, start, end, step = (*args, *(None, 0, None, None, 1)[len(args) :])
+        x, axis, start, end, step = (args + (None, 0, None, None, 1)[len(args) :])[:5]
         shape = self._shape_of(x)
         assert isinstance(axis, int) and isinstance(step, int)
         size = shape[axis]
         if isinstance(size, PerImage):
-            if start in (None, 0) and step == 1 and (end is None or end == size or isinstance(end, int) and end >= _END):
+            if (
+                start in (None, 0)
+                and step == 1
+                and (end is None or end == size or (isinstance(end, int) and end >= _END))
+            ):
                 self._same[node.name] = x
                 return
             raise SpaceError(f"the network takes some images out of the batch ({_where(node)}); expected all alike")
@@ -350,8 +354,8 @@ def _sizes(shape: torch.Size) -> tuple[Size, ...]:
 
 def _size(size: Any) -> Size:
     """Return a size as a number, or as a multiple of the batch."""
-    if isinstance(size, int) and not isinstance(size, torch.SymInt):
-        return size
+    if not isinstance(size, torch.SymInt):
+        return int(size)
     expression = size.node.expr
     symbols = expression.free_symbols
     if not symbols:
