@@ -11,10 +11,10 @@ from search_spaces.traced.atoms import FIXED, AtomArray, Atoms, varying_axes
 from search_spaces.traced.graph import Argument, Graph, Node, Ref, example, operators
 
 SAME_SHAPE = operators(
-    "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu "
-    "selu celu softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin cos tan "
-    "floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout to "
-    "_to_copy type_as nan_to_num rrelu"
+    "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu "
+    "celu softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin "
+    "cos tan floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout "
+    "to _to_copy type_as nan_to_num rrelu"
 )
 """Operators that give an element for each element, from that alone."""
 
