@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import inspect
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -91,7 +92,7 @@ def main() -> None:
     options = _options()
     if options.path:
         sys.path.append(str(options.path))
-    make = _constructors(options.package, options.shim)
+    make = _constructors(options.package, options.shim, options.input_size)
     names = options.names or NAMES.split()
     at_least = options.at_least if options.at_least is not None else max(1, len(names) - 2 * (len(names) >= 15))
     print("| network | nodes | decisions | parts | blocks | elastic MACs | import | subnets | worst | costs | s | ok |")
@@ -167,7 +168,8 @@ def difference_of_forms(
         built = network(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        export_module(network, path, input_shapes=[(1, *images.shape[1:])])
+        with redirect_stdout(StringIO()):  # where it fails the exporter prints the whole graph
+            export_module(network, path, input_shapes=[(1, *images.shape[1:])])
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"input": images[:1].numpy()})
     one = relative_difference(expected, built)
@@ -203,22 +205,29 @@ def enliven(module: nn.Module, input_shape: tuple[int, ...]) -> None:
         norm.eval().momentum = 0.1
 
 
-def _constructors(package: str, shim: Path | None) -> Callable[[str], nn.Module]:
+def _constructors(package: str, shim: Path | None, input_size: int) -> Callable[[str], nn.Module]:
     module = importlib.import_module(package) if shim is None else _imported_by(shim, package)
     if package == "timm":
-        return lambda name: module.create_model(name, num_classes=CLASSES).eval()
+        return lambda name: _timm_model(module, name, input_size)
     models = importlib.import_module(f"{package}.models")
 
     def make(name: str) -> nn.Module:
-        constructor = getattr(models, name)
-        parameters = inspect.signature(constructor).parameters
-        # Truncated normal weights by scipy take half a minute.
-        keywords = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        assert parameters
-        network: nn.Module = constructor(**keywords).eval()
+        # Truncated normal weights by scipy take half a minute; some networks are made for images of one size.
+        keywords: dict[str, object] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        keywords |= {"image_size": input_size} if name.startswith("vit_") else {}
+        keywords |= {"input_size": (input_size, input_size)} if name.startswith("maxvit_") else {}
+        network: nn.Module = getattr(models, name)(**keywords).eval()
         return network
 
     return make
+
+
+def _timm_model(module: ModuleType, name: str, input_size: int) -> nn.Module:
+    try:
+        network: nn.Module = module.create_model(name, num_classes=CLASSES, img_size=input_size)
+    except TypeError:  # most take images of any size, and no such argument
+        network = module.create_model(name, num_classes=CLASSES)
+    return network.eval()
 
 
 def _imported_by(shim: Path, package: str) -> ModuleType:

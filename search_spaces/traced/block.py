@@ -100,7 +100,7 @@ def graph_text(graph: Graph) -> str:
     return json.dumps(
         {
             "inputs": [repr(shape) for _, shape in graph.inputs],
-            "tensors": [repr(tensor.shape) for tensor in graph.tensors],
+            "tensors": [(repr(t.shape), t.dtype, t.is_trained) for t in graph.tensors],
             "nodes": [(node.op, repr(node.args)) for node in graph.nodes],
             "output": graph.output,
         }

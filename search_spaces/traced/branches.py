@@ -68,11 +68,18 @@ def _branch(graph: Graph, node: Node) -> Branch | None:
         inside = _between(graph, source, end)
         if inside and any(graph.by_name[name].kind in WEIGHTED for name in inside):
             users = {user.name for name in inside for user in graph.users.get(name, ())}
-            if users <= inside | {node.name} and graph.output not in inside:
+            if users <= inside | {node.name} and graph.output not in inside and _has_own_weights(graph, inside):
                 return Branch(
                     name=_common_path(graph, inside), addition=node.name, source=source, nodes=frozenset(inside)
                 )
     return None
+
+
+def _has_own_weights(graph: Graph, inside: set[str]) -> bool:
+    """Return whether no node elsewhere takes a weight that the nodes take: it would stay where they are left out."""
+    names = {name for node in inside for name in graph.by_name[node].inputs if name in graph.tensor}
+    weights = [name for name in names if graph.tensor[name].is_trained]
+    return all(user.name in inside for name in weights for user in graph.users[name])
 
 
 def _between(graph: Graph, source: str, end: str) -> set[str]:

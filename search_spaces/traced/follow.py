@@ -486,6 +486,20 @@ def _slice(following: Following, node: Node) -> AtomArray:
     return array[tuple(places)]
 
 
+def _scatter(following: Following, node: Node) -> AtomArray:
+    """Return atoms of a tensor that another is put into along an axis."""
+    x, source, axis = node.args[:3]
+    assert isinstance(axis, int)
+    array, other = following.array(x), following.array(source)
+    axis %= array.ndim
+    if node.kind == "select_scatter":
+        other = np.expand_dims(other, axis)
+    if array.shape[axis] > 1 or other.shape[axis] > 1:
+        return following.fix(node, [array, other], "some of its channels are replaced")
+    following.atoms.tie(array, other)
+    return np.broadcast_to(array, np.broadcast_shapes(array.shape, other.shape))
+
+
 def _cat(following: Following, node: Node) -> AtomArray:
     parts, axis = node.args[0], node.args[1] if len(node.args) > 1 else 0
     assert isinstance(parts, tuple) and isinstance(axis, int) and node.shape is not None
@@ -620,6 +634,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     **dict.fromkeys(("matmul", "bmm"), _matmul),
     **dict.fromkeys(("roll", "flip"), _roll),
+    **dict.fromkeys(("select_scatter", "slice_scatter"), _scatter),
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     "linear": _linear,
     "group_norm": _group_norm,

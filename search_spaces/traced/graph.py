@@ -36,11 +36,13 @@ class Tensor:
 
     Attributes:
         is_trained: whether it is a parameter; otherwise statistics or a constant.
+        dtype: torch's name of its numbers' type.
     """
 
     name: str
     shape: tuple[int, ...]
     is_trained: bool
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

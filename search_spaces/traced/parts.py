@@ -153,6 +153,17 @@ def _part(graph: Graph, free: set[str], names: Iterable[str]) -> Part:
     )
 
 
+def with_owners(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts with weights that an earlier one has too as constants, so that no weight is counted twice."""
+    seen: set[str] = set()
+    owned = []
+    for part in parts:
+        tensors = tuple(replace(t, is_trained=t.is_trained and t.name not in seen) for t in part.graph.tensors)
+        seen |= {tensor.name for tensor in tensors}
+        owned.append(Part(graph=replace(part.graph, tensors=tensors)))
+    return owned
+
+
 def canonical_graph(graph: Graph) -> Graph:
     """Return the graph with names that tell nothing but the order, so that equal parts are equal."""
     names = {name: f"x{i}" for i, (name, _) in enumerate(graph.inputs)}

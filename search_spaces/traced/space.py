@@ -22,7 +22,7 @@ from search_spaces.traced.groups import Group, SlicedGraph, find_groups
 from search_spaces.traced.importance import ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
-from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts
+from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
 from search_spaces.traced.subnet import Kept, cut, middle, slices, subgraph
 from search_spaces.traced.supernet import TracedSupernet
 from search_spaces.traced.trace import TracedNetwork
@@ -96,7 +96,7 @@ class TracedSpace(SearchSpace):
         for part in self._parts:
             parts += fine_parts(graph, part) if self._num_variants(part) > MOST_VARIANTS else [part]
         self._groups.clear()
-        self._parts = parts
+        self._parts = with_owners(parts)
         self.is_chain = all(len(part.graph.inputs) == 1 for part in parts)
         uses = Counter(group for part in parts for group in self._groups_in(part))
         for part in sorted(parts, key=self._num_variants, reverse=True):

@@ -111,7 +111,12 @@ class _Reader:
         graph = Graph(
             inputs=tuple(self._inputs),
             tensors=tuple(
-                Tensor(name=name, shape=tuple(value.shape), is_trained=is_trained)
+                Tensor(
+                    name=name,
+                    shape=tuple(value.shape),
+                    is_trained=is_trained,
+                    dtype=str(value.dtype).removeprefix("torch."),
+                )
                 for name, (value, is_trained) in self._tensors.items()
             ),
             nodes=tuple(self._nodes),
@@ -213,6 +218,14 @@ class _Reader:
                 self._add(node, name, (args[0], shape))
         elif kind in ("transpose", "swapaxes", "swapdims", "t", "permute"):
             self._add(node, "permute.default", (args[0], _order(kind, args, len(self._shape_of(args[0])))))
+        elif kind == "copy":
+            shape, given = self._shape_of(args[0]), self._shape_of(args[1])
+            if shape == given:
+                self._same[node.name] = args[1]
+            else:
+                self._add(node, "expand.default", (args[1], shape))
+        elif kind == "channel_shuffle":
+            self._add_channel_shuffle(node, args)
         elif kind in ("split", "chunk", "split_with_sizes", "tensor_split"):
             axis = args[2] if len(args) > 2 else 0
             assert isinstance(value, list | tuple) and isinstance(axis, int)
@@ -231,6 +244,20 @@ class _Reader:
             self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))  # type: ignore[index]
         else:
             self._add(node, op, args)
+
+    def _add_channel_shuffle(self, node: fx.Node, args: tuple[Argument, ...]) -> None:
+        """Add a shuffle as the moves that it is made of."""
+        x, groups = args
+        batch, channels, *rest = shape = self._shape_of(x)
+        assert isinstance(groups, int) and isinstance(channels, int)
+        apart = (batch, groups, channels // groups, *rest)
+        turned = (batch, channels // groups, groups, *rest)
+        order = (0, 2, 1, *range(3, len(apart)))
+        first, second = f"{node.name}_apart", f"{node.name}_turned"
+        self._nodes.append(Node(name=first, op="reshape.default", args=(x, apart), shape=apart))
+        self._nodes.append(Node(name=second, op="permute.default", args=(Ref(first), order), shape=turned))
+        self._shapes |= {first: apart, second: turned}
+        self._add(node, "reshape.default", (Ref(second), shape))
 
     def _read_item(self, node: fx.Node) -> None:
         source, index = node.args

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 CLASSES = 5
 
@@ -25,12 +25,12 @@ class Residual(nn.Module):
         self.project = nn.Conv2d(num_in, num_out, 1, stride) if shortcut == "project" else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.kind == "pad":
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.num_new // 2, self.num_new - self.num_new // 2))
+            x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.num_new // 2, self.num_new - self.num_new // 2))
         elif self.project is not None:
             x = self.project(x)
-        return F.relu(x + y)
+        return functional.relu(x + y)
 
 
 class Bottleneck(nn.Module):
@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
         self.expand = nn.Sequential(nn.Conv2d(inner, num, 1, bias=False), nn.BatchNorm2d(num))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(x + self.expand(self.conv(self.reduce(x))))
+        return functional.relu(x + self.expand(self.conv(self.reduce(x))))
 
 
 class InvertedResidual(nn.Module):
@@ -58,7 +58,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.depthwise(self.expand(x))
-        gates = torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
+        gates = torch.sigmoid(self.excite(functional.relu(self.squeeze(functional.adaptive_avg_pool2d(y, 1)))))
         return x + self.project(y * gates)
 
 
@@ -89,7 +89,7 @@ class Inception(nn.Module):
         self.pooled = conv_bn_relu(num, 8, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.one(x), self.three(x), self.pooled(F.max_pool2d(x, 3, 1, 1))], 1)
+        return torch.cat([self.one(x), self.three(x), self.pooled(functional.max_pool2d(x, 3, 1, 1))], 1)
 
 
 class DenseBlock(nn.Module):
@@ -120,7 +120,7 @@ class UpAndDown(nn.Module):
         self.mix = nn.ConvTranspose2d(16, 16, 3, 1, 1, groups=4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.leaky_relu(self.mix(F.relu(self.up(self.down(x)))))
+        return functional.leaky_relu(self.mix(functional.relu(self.up(self.down(x)))))
 
 
 class OwnAttention(nn.Module):
@@ -159,9 +159,9 @@ class FusedAttention(nn.Module):
         self.out = nn.Linear(num, num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        n, t, d = x.shape
+        n, t, _ = x.shape
         q, k, v = (layer(x).view(n, t, self.heads, -1).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Encoder(nn.Module):
@@ -241,7 +241,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        return x + self.scale * self.down(F.gelu(self.up(y))).permute(0, 3, 1, 2)
+        return x + self.scale * self.down(functional.gelu(self.up(y))).permute(0, 3, 1, 2)
 
 
 class SpatialGate(nn.Module):
@@ -264,7 +264,7 @@ class Shared(nn.Module):
         self.conv, self.bn = nn.Conv2d(num, num, 3, padding=1), nn.BatchNorm2d(num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.conv(self.bn(F.relu(self.conv(x)))))
+        return functional.relu(self.conv(self.bn(functional.relu(self.conv(x)))))
 
 
 class InPlace(nn.Module):
@@ -301,7 +301,7 @@ class Gated(nn.Module):
         self.conv = nn.Conv2d(num, 2 * num, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.glu(self.conv(x), dim=1)
+        return functional.glu(self.conv(x), dim=1)
 
 
 class Mixer(nn.Module):
