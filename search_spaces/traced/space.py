@@ -74,7 +74,7 @@ class TracedSpace(SearchSpace):
         self.network = network
         sliced = find_groups(network.graph)
         self.reasons = dict(sliced.reasons)
-        branches = tuple(b for b in find_branches(network.graph) if not pins.holds(b.name))
+        branches = tuple(b for b in find_branches(network.graph) if not _is_held(network.graph, b, pins))
         kernels = tuple(k for k in find_kernels(network.graph) if not pins.holds(k.weight))
         self.elastic = Elastic(
             sliced=sliced,
@@ -323,6 +323,12 @@ class TracedSpace(SearchSpace):
     def supernet(self) -> TracedSupernet:
         """Return the network as it was brought, of which every architecture is a slice."""
         return TracedSupernet(self)
+
+
+def _is_held(graph: Graph, branch: Branch, pins: Pins) -> bool:
+    """Return whether a branch has to be kept: it, or a layer in it, stays as it is."""
+    tensors = {name for node in branch.nodes for name in graph.by_name[node].inputs if name in graph.tensor}
+    return pins.holds(branch.name) or any(map(pins.holds, tensors))
 
 
 def scaled_alike(space: TracedSpace, shares: Sequence[float]) -> list[Architecture]:
