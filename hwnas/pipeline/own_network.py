@@ -21,9 +21,9 @@ from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage
 from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
+from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
-from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import TracedNetwork, trace, without_softmax
 
@@ -179,8 +179,8 @@ def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: tor
     if not difference <= TOLERANCE:
         raise RequestError(
             f"{source.name} as it was traced computes something else than the original: outputs differ by "
-            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it draw "
-            "random numbers, or depend on what it was given before?"
+            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it "
+            "draw random numbers, or depend on what it was given before?"
         )
 
 
