@@ -54,14 +54,20 @@ def main() -> None:
     print(f"original: test accuracy {record['original']:.2%}", flush=True)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         rows = _searched(weights, options, seed)
+        _write(options.json, {**record, "rows": record["rows"] + rows})
         if not options.without_torch_pruning:
             for row in [r for r in rows if r["method"] == "hwnas"]:
                 for round_to in (1, 8):
                     rows.append(_pruned(original, dataset, options, seed, row, round_to))
                     _show(rows[-1])
+                    _write(options.json, {**record, "rows": record["rows"] + rows})
         record["rows"] += rows
-        if options.json:
-            options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        _write(options.json, record)
+
+
+def _write(path: Path | None, record: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """A small residual network for scikit-learn's digits, and its training: what a person might bring.
 
-    python docs/examples/residual_net.py        # half a minute; writes residual_net.safetensors
+python docs/examples/residual_net.py        # half a minute; writes residual_net.safetensors
 """
 
 from pathlib import Path

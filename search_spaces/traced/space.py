@@ -333,7 +333,7 @@ class TracedSpace(SearchSpace):
         return (0,) * len(self.decisions)
 
     def scaled_alike(self) -> list[Architecture]:
-        """Return networks whose every width is as near to a share of the original's as its choices are, widest first."""
+        """Return the networks whose every width is as near to a share of the original's as it gets, widest first."""
         found: dict[Architecture, None] = {}
         for share in np.linspace(1.0, 0.0, SCALES):
             row = list(self.original)
