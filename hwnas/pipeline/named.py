@@ -41,6 +41,7 @@ def model_named(reference: Path) -> Path:
 
     Raises:
         RequestError: the run has no network of that name, or no model of it yet.
+        LaterVersionError: a later version of hwnas wrote one of the run's records.
     """
     if RunFolder(reference).has_begun:
         return _exported_model(RunFolder(reference), WINNER)
@@ -65,6 +66,7 @@ def models_named(references: Sequence[Path]) -> list[Path]:
 
 def _exported_model(files: RunFolder, name: str) -> Path:
     """Return the model of a network; one of several names may have it under another of them."""
+    files.refuse_later_versions()
     known = named_architectures(files)
     if WINNER in known:
         require_name(files, name)

@@ -72,8 +72,10 @@ class Run:
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
+            LaterVersionError: a later version of hwnas wrote one of its records.
         """
-        path = RunFolder(folder).config
+        files = RunFolder(folder)
+        path = files.config
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
@@ -81,6 +83,7 @@ class Run:
         given = {**(overrides or {}), **places}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
+        files.refuse_later_versions()
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
         if (inputs := run.inputs) is not None:
@@ -379,7 +382,9 @@ class Run:
 
         Raises:
             RequestError: others.
+            LaterVersionError: a later version of hwnas wrote a record in the folder.
         """
+        self.files.refuse_later_versions()
         path = self.files.config
         if not path.exists():
             return
