@@ -77,8 +77,7 @@ def further_rows(run: Run) -> dict[str, NetworkSummary]:
         for first in same[:1]:
             metrics, epoch = files.retrain.read_metrics(first), best_epoch(trained[first])
             assert epoch is not None
-            row = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
-            found[name] = NetworkSummary(**row)
+            found[name] = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
     return found
 
 
