@@ -21,11 +21,13 @@ def named_architectures(files: RunFolder) -> dict[str, Architecture]:
 
 
 def latency_of(files: RunFolder, network: FoundNetwork) -> Measured | None:
-    """Return the latency of a network as it was measured: as a finalist, or exported under another name."""
-    if network.finalist is not None or not files.export.result.exists():
+    """Return the latency of a network as it was measured: as a finalist, or under another name."""
+    if network.finalist is not None:
         return network.finalist
-    exported = files.export.read_result().networks.values()
-    return next((e for e in exported if e.architecture == network.architecture), None)
+    exported = files.export.read_result().networks.values() if files.export.result.exists() else ()
+    measured: list[tuple[Architecture, Measured | None]] = [(e.architecture, e) for e in exported]
+    measured += [(further.architecture, further.finalist) for further in files.search.read_further().values()]
+    return next((latency for a, latency in measured if a == network.architecture and latency is not None), None)
 
 
 def require_name(files: RunFolder, name: str) -> None:

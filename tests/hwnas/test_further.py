@@ -337,3 +337,20 @@ def test_a_table_of_a_later_version_is_neither_made_again_nor_left_out_of_the_re
     outcome = run_cli("search", run.parent / "own.yaml", "--out", run, "--quiet")
     assert outcome.code == 2 and words in outcome.err, outcome
     assert path.read_text() == later
+
+
+def test_a_network_that_was_measured_for_a_budget_keeps_its_latency(run: Path) -> None:
+    _ok(run_cli("retrain", run, "--budget", "75%", "--quiet"))
+    further = RunFolder(run).search.read_further()["budget-75pct"]
+    assert further.finalist is not None
+    name = f"network-{_printed(further.architecture)}"
+    # Not the winner's or a reference's: those have latencies of their own as exported.
+    exported = json.loads((run / "export" / "result.json").read_text())
+    exported["networks"] = {
+        n: row for n, row in exported["networks"].items() if tuple(row["architecture"]) != further.architecture
+    }
+    (run / "export" / "result.json").write_text(json.dumps(exported))
+    printed = _ok(run_cli("retrain", run, "--architecture", name.removeprefix("network-"), "--quiet")).out
+    assert "1 network of" in printed and "budget ms" in printed and "kept" in printed and "by prediction" not in printed
+    row = further_rows(Run.from_folder(run, Reporter(is_quiet=True)))[name]
+    assert row.measured_ms == further.finalist.latency_ms and row.budget_kept is True
