@@ -223,8 +223,9 @@ def test_runs_stand_for_their_winners_beside_files(run: Path, tmp_path: Path) ->
     rows = json.loads(_ok(run_cli("compare", *names, "--rounds", 2, "--json", "--quiet")).out)
     models = ("model.onnx", "largest.onnx", f"network-{_unseen(run)}.onnx")
     assert [row["model"] for row in rows] == [*(str(run / "export" / name) for name in models), str(other)]
-    twice = run_cli("compare", run, f"{run}:winner", "--quiet")
-    assert twice.code == 2 and "are the same network" in twice.err
+    twice = _ok(run_cli("compare", run, f"{run}:winner", other, "--rounds", 2, "--json", "--quiet"))
+    assert twice.err == f"warning: {run}:winner is the same file as {run}, {rows[0]['model']}: it is left out\n"
+    assert [row["model"] for row in json.loads(twice.out)] == [rows[0]["model"], str(other)]
     (run / "summary.json").unlink()
     unfinished = run_cli("compare", run, "--quiet")
     assert unfinished.code == 2 and "has no model of winner yet; finish the run with hwnas export" in unfinished.err
