@@ -20,7 +20,13 @@ from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
-from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
+from hwnas.pipeline.origin import (
+    inputs_from,
+    require_same_origin,
+    take_over_inputs,
+    take_over_supernet,
+    without_own_table,
+)
 from hwnas.progress import Reporter
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
@@ -105,7 +111,8 @@ class Run:
                 holds another run.
         """
         begun = cls.from_folder(source, reporter)
-        run = cls(load_config(begun.files.config, overrides), reporter)
+        given = without_own_table(begun.files, begun.config, overrides)
+        run = cls(load_config(begun.files.config, given), reporter)
         table = begun.given_table
         is_imported = table is not None and table.is_imported
         inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
