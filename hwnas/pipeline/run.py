@@ -20,7 +20,13 @@ from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
-from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
+from hwnas.pipeline.origin import (
+    inputs_from,
+    require_same_origin,
+    take_over_inputs,
+    take_over_supernet,
+    without_own_table,
+)
 from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
@@ -77,8 +83,10 @@ class Run:
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
+            LaterVersionError: a later version of hwnas wrote one of its records.
         """
-        path = RunFolder(folder).config
+        files = RunFolder(folder)
+        path = files.config
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
@@ -86,6 +94,7 @@ class Run:
         given = {**(overrides or {}), **places}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
+        files.refuse_later_versions()
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
         if (inputs := run.inputs) is not None:
@@ -107,7 +116,8 @@ class Run:
                 holds another run.
         """
         begun = cls.from_folder(source, reporter)
-        run = cls(load_config(begun.files.config, overrides), reporter)
+        given = without_own_table(begun.files, begun.config, overrides)
+        run = cls(load_config(begun.files.config, given), reporter)
         table = begun.given_table
         is_imported = table is not None and table.is_imported
         inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
@@ -410,7 +420,9 @@ class Run:
 
         Raises:
             RequestError: others.
+            LaterVersionError: a later version of hwnas wrote a record in the folder.
         """
+        self.files.refuse_later_versions()
         path = self.files.config
         if not path.exists():
             return
