@@ -82,7 +82,7 @@ def spec_in(path: Path) -> SpaceSpec:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(FORMAT)
             if text is None:
                 raise SpaceError(
@@ -171,7 +171,7 @@ def _argument(plain: Any) -> Argument:
         return tuple(_argument(inner) for inner in plain)
     if isinstance(plain, dict):
         ((kind, value),) = plain.items()
-        return {"value": lambda: Ref(str(value)), "per_image": lambda: PerImage(int(value))}[kind]()
+        return Ref(str(value)) if kind == "value" else PerImage(int(value))
     if plain is None or isinstance(plain, int | float | str):
         return plain
     raise ValueError(f"{plain!r} is no argument")
