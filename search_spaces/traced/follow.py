@@ -14,13 +14,13 @@ SAME_SHAPE = operators(
     "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu "
     "celu softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin "
     "cos tan floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout "
-    "to _to_copy type_as nan_to_num rrelu"
+    "to _to_copy type_as nan_to_num rrelu zero zeros_like ones_like fill"
 )
 """Operators that give an element for each element, from that alone."""
 
 ELEMENTWISE = operators(
     "add sub rsub mul div maximum minimum pow where fmod remainder atan2 lerp eq ne lt le gt ge logical_and logical_or "
-    "masked_fill"
+    "masked_fill addcmul addcdiv"
 )
 """Operators on elements in the same places of tensors broadcast against each other."""
 
@@ -220,12 +220,11 @@ def _met(
 
 
 def _tie_constant(following: Following, total: AtomArray, ref: Ref) -> None:
-    """Tie a constant to what it meets, along the axes that both have entries of their own for."""
+    """Tie a constant to what it meets; where one of its entries is for many that come and go, it stays."""
     array, shape = following.array(ref), following.shape(ref)
     own = _lifted(np.broadcast_to(array, shape), total.ndim)
-    axes = varying_axes(total)
-    if axes and all(own.shape[axis] == total.shape[axis] for axis in axes):
-        following.atoms.tie(own, total)
+    is_of_each = all(own.shape[axis] == total.shape[axis] for axis in varying_axes(total))
+    following.atoms.tie(own, total if is_of_each else FIXED)
 
 
 def _lifted(array: AtomArray, ndim: int) -> AtomArray:
@@ -243,7 +242,7 @@ def _conv(following: Following, node: Node) -> AtomArray:
     assert isinstance(groups, int)
     ndim = len(node.shape)
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     channels = following.along(following.array(x), 1, following.shape(x)[1])
     spatial = [None] * (ndim - 2)
     num_out = example(node.shape)[1]
@@ -270,7 +269,7 @@ def _conv_transpose(following: Following, node: Node) -> AtomArray:
     assert isinstance(groups, int)
     ndim = len(node.shape)
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     channels = following.along(following.array(x), 1, following.shape(x)[1])
     num_out = example(node.shape)[1]
     if groups == 1:
@@ -287,7 +286,7 @@ def _linear(following: Following, node: Node) -> AtomArray:
     assert node.shape is not None
     x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else None
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     features = following.along(following.array(x), -1, following.shape(x)[-1])
     out = following.atoms.fresh([example(node.shape)[-1]], is_layer=True)
     following.slice_tensor(weight, out, features)
@@ -298,6 +297,13 @@ def _linear(following: Following, node: Node) -> AtomArray:
 def _holds(following: Following, *arguments: Argument) -> bool:
     """Return whether the arguments are tensors of the network as they are, where they are given."""
     return all(a is None or (isinstance(a, Ref) and a.name in following.graph.tensor) for a in arguments)
+
+
+def _fix_computed(following: Following, node: Node) -> AtomArray:
+    """Have what a layer takes and gives stay: its weights are computed from others."""
+    following.reasons[node.name] = "its weights are computed"
+    arrays = [following.array(Ref(name)) for name in node.inputs]
+    return following.fix(node, arrays, "its weights are computed")
 
 
 def _channel_norm(following: Following, node: Node) -> AtomArray:
@@ -347,7 +353,7 @@ def _prelu(following: Following, node: Node) -> AtomArray:
     x, weight = node.args[0], node.args[1]
     array, shape = following.array(x), following.shape(x)
     if not _holds(following, weight):
-        return following.fix(node, [array], "its weights are computed")
+        return _fix_computed(following, node)
     if following.shape(weight)[0] == 1:
         following.slice_tensor(weight, None)
         return array
@@ -365,7 +371,8 @@ def _pool(following: Following, node: Node) -> AtomArray:
 
 
 def _reduction(following: Following, node: Node) -> AtomArray:
-    x, axes = node.args[0], node.args[1] if len(node.args) > 1 else None
+    position = 2 if node.kind == "linalg_vector_norm" else 1  # after the order of the norm
+    x, axes = node.args[0], node.args[position] if len(node.args) > position else None
     assert node.shape is not None
     array, ndim = following.array(x), len(following.shape(x))
     if isinstance(axes, int):

@@ -49,7 +49,7 @@ def run(graph: Graph, x: torch.Tensor, tensors: dict[str, torch.Tensor], *, is_t
         return values[name] if name in values else tensors[name]
 
     for node in graph.nodes:
-        values[node.name] = called(node, value_of, x.shape[0], is_training=is_training)
+        values[node.name] = called(node, value_of, x.shape[0], is_training=is_training, device=x.device)
         for name in frees.get(node.name, ()):
             del values[name]
     output: torch.Tensor = values[graph.output]

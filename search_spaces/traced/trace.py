@@ -237,8 +237,11 @@ class _Reader:
             self._add_select(node, args[0], int(args[1]), int(args[2]))  # type: ignore[arg-type]
         elif kind == "slice":
             self._add_slice(node, args)
-        elif kind in ("to", "_to_copy", "type_as") and _dtype(node.args[0]) == _dtype(node):
-            self._same[node.name] = args[0]
+        elif kind in ("to", "_to_copy", "type_as"):
+            if _dtype(node.args[0]) == _dtype(node):
+                self._same[node.name] = args[0]
+            else:
+                self._add(node, "to.dtype", (args[0], self._argument(_dtype(node))))
         elif kind == "_native_batch_norm_legit_no_training":
             self._normalised.add(node.name)
             self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))  # type: ignore[index]
