@@ -145,7 +145,11 @@ def _followed(following: Following, node: Node) -> AtomArray:
     if rule is None or (node.shape is None and node.kind not in SEVERAL):
         arrays = [following.array(ref) for ref in inputs if not following.is_constant(ref)]
         return following.fix(node, arrays, f"the operator {node.kind} is not followed")
-    return rule(following, node)
+    try:
+        return rule(following, node)
+    except (AssertionError, IndexError, TypeError, ValueError):  # arguments of a form that the rule does not know
+        arrays = [following.array(ref) for ref in inputs]
+        return following.fix(node, arrays, f"the operator {node.kind} is called in a way that is not followed")
 
 
 def _separate_axes(following: Following) -> None:
@@ -440,6 +444,9 @@ def _attention(following: Following, node: Node) -> AtomArray:
     query, key, value = node.args[:3]
     swapped = following.array(key).swapaxes(-1, -2)
     scores = _product(following, node, (query, following.array(query)), (key, swapped))
+    mask = node.args[3] if len(node.args) > 3 else None
+    if isinstance(mask, Ref):
+        scores = _masked(following, node, scores, mask)
     for axis in (-1, -2):
         if scores.shape[axis] > 1:
             scores = following.fix(node, [scores], "softmax is taken over it")
@@ -448,6 +455,16 @@ def _attention(following: Following, node: Node) -> AtomArray:
         following.atoms.tie(scores, values)
         return np.broadcast_to(values, np.broadcast_shapes(scores.shape, values.shape))
     return values if values.shape[-2] == 1 else following.fix(node, [values], "it is attended to")
+
+
+def _masked(following: Following, node: Node, scores: AtomArray, mask: Ref) -> AtomArray:
+    """Return atoms of scores that a mask or biases are added to."""
+    if following.is_constant(mask):
+        _tie_constant(following, scores, mask)
+        return scores
+    sizes = (*following.shape(node.args[0])[:-1], following.shape(node.args[1])[-2])
+    met, _ = _met(following, node, (scores, sizes), mask)
+    return met
 
 
 def _move(following: Following, node: Node) -> AtomArray:

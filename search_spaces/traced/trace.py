@@ -22,7 +22,18 @@ _DROPPED = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", 
 _SAME = ("detach", "detach_", "alias", "lift_fresh_copy", "lift_fresh", "contiguous", "clone")
 """Operators that give the values they are given."""
 
-_AS_RESHAPE = ("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_reshape_alias")
+_AS_RESHAPE = (
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "_reshape_alias",
+    "view_as",
+    "reshape_as",
+)
 _AS_EXPAND = ("expand", "expand_as", "broadcast_to")
 
 _END = 2**62
