@@ -60,7 +60,8 @@ def slice_scatter(
 
 def fill(x: torch.Tensor, value: Any) -> torch.Tensor:
     """Return a tensor of one value everywhere."""
-    return torch.zeros_like(x) + value
+    filled: torch.Tensor = torch.zeros_like(x) + value
+    return filled
 
 
 OTHERS: dict[str, Callable[..., Any]] = {

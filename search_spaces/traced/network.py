@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from onnx_models.export import is_exporting
 from search_spaces.traced.exportable import exportable
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped
 
@@ -73,7 +74,7 @@ def called(
     given = [_typed(mapped(argument, value)) for argument in args]
     if device is not None and not node.inputs:
         given = _on(device, node.op, given)
-    if torch.onnx.is_in_onnx_export() and (other := exportable(node, given)) is not None:
+    if is_exporting() and (other := exportable(node, given)) is not None:
         return other(*given)
     return operator_of(node.op)(*given)
 

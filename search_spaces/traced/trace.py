@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind
 
 from search_spaces.errors import SpaceError
 from search_spaces.traced.graph import EXAMPLE_BATCH, Argument, Graph, Node, PerImage, Ref, Size, Tensor
+from search_spaces.traced.inlined import inline_regions
 
 _DROPPED = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
 """Operators that check and compute nothing."""
@@ -59,6 +60,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
         SpaceError: it cannot be traced, or is made for batches of one size.
     """
     program = _exported(module, input_shape)
+    inline_regions(program)
     return _Reader(program).network()
 
 
