@@ -143,7 +143,7 @@ def _followed(following: Following, node: Node) -> AtomArray:
         following.constant.add(node.name)
     rule = RULES.get(node.kind)
     if rule is None or (node.shape is None and node.kind not in SEVERAL):
-        arrays = [following.array(ref) for ref in inputs if not following.is_constant(ref)]
+        arrays = [following.array(ref) for ref in inputs if ref.name not in following.graph.tensor]
         return following.fix(node, arrays, f"the operator {node.kind} is not followed")
     try:
         return rule(following, node)
@@ -510,6 +510,14 @@ def _slice(following: Following, node: Node) -> AtomArray:
     return array[tuple(places)]
 
 
+def _repeat(following: Following, node: Node) -> AtomArray:
+    x, times = node.args[0], node.args[1]
+    assert isinstance(times, tuple)
+    array = _lifted(following.array(x), len(times))
+    sizes = [n if isinstance(n, int) and array.shape[axis] > 1 else 1 for axis, n in enumerate(times)]
+    return np.tile(array, sizes)
+
+
 def _scatter(following: Following, node: Node) -> AtomArray:
     """Return atoms of a tensor that another is put into along an axis."""
     x, source, axis = node.args[:3]
@@ -544,10 +552,15 @@ def _cat(following: Following, node: Node) -> AtomArray:
                 _tie_constant(following, following.atoms.tie_along(total, axis), ref)
         return following.atoms.tie_along(total, axis)
     if not along:
+        for ref in refs:
+            if ref not in arrays:
+                _tie_constant(following, arrays[computed[0]], ref)
         return arrays[computed[0]]
     whole = []
     for ref in refs:
         size = following.shape(ref)[axis]
+        if ref not in arrays:
+            following.atoms.tie(following.array(ref), FIXED)
         array = arrays.get(ref, fixed(len(node.shape)))
         shape = [1] * len(node.shape)
         shape[axis] = size
@@ -671,6 +684,7 @@ RULES: dict[str, Rule] = {
     "split_with_sizes": _split,
     "getitem": _getitem,
     "pixel_shuffle": _pixel_shuffle,
+    "repeat": _repeat,
     "index": _index,
 }
 """How each operator is followed, by its name without overload."""

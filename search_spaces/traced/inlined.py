@@ -29,9 +29,9 @@ def _region_of(module: fx.GraphModule, node: fx.Node) -> int | None:
     if node.op != "call_function":
         return None
     for position, argument in enumerate(node.args):
-        if isinstance(argument, fx.Node) and argument.op == "get_attr":
-            if isinstance(getattr(module, str(argument.target), None), fx.GraphModule):
-                return position
+        held = getattr(module, str(argument.target), None) if isinstance(argument, fx.Node) else None
+        if isinstance(held, fx.GraphModule):
+            return position
     return None
 
 

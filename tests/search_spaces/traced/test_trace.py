@@ -100,6 +100,7 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "groups as an axis": lambda x: x.view(-1, 4, 4, 8, 8).mean(1).repeat(1, 4, 1, 1),
     "new tensors": lambda x: torch.cat([x[:, :8], x.new_zeros(x.shape[0], 8, 8, 8)], 1),
     "squeezed": lambda x: x.mean((2, 3)).unsqueeze(-1).unsqueeze(-1).squeeze(3).unsqueeze(3),
+    "added to a repeated constant": lambda x: x + torch.ones(1, 16, 1, 1).repeat(x.shape[0], 1, 8, 8),
     "in regions": _in_regions,
     "linear of constants": lambda x: x + functional.linear(torch.eye(8), torch.ones(8, 8)),
 }
@@ -208,3 +209,21 @@ class _NoTensor(nn.Module):
 def test_what_cannot_be_traced_is_refused_in_words(module: nn.Module, words: str) -> None:
     with pytest.raises(SpaceError, match=words):
         trace(module.eval(), SHAPE)
+
+
+def test_what_layers_make_of_constants_stays_where_it_meets_what_stays() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project, self.head = nn.Conv2d(2, 16, 1), nn.Linear(16, 5)
+            self.register_buffer("places", torch.randn(1, 2, 8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            places = torch.special.bessel_j0(self.project(self.places))  # an operator that nobody follows
+            x = torch.cat([x] * 5 + [x[:, :1]], 1) + places.repeat(x.shape[0], 1, 1, 1)
+            return self.head(x.flatten(2).mean(2))
+
+    module = lively(Positions(), SHAPE)
+    space = space_of(module, SHAPE)
+    for architecture in drawn(space, 3):
+        require_same_forms(space, space.supernet().eval(), architecture, None)
