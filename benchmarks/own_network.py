@@ -35,7 +35,7 @@ from onnx_models.export import export_module
 from search_spaces.cost import block_cost, module_cost
 from search_spaces.errors import SpaceError
 from search_spaces.space import SpaceSpec
-from search_spaces.traced.reach import elastic_share
+from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace
 

@@ -56,6 +56,27 @@ class SpaceConfig:
         Annotated[str | int, BeforeValidator(_as_written)] | None,
         About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
     ] = None
+    model: Annotated[
+        _Name | None,
+        About(
+            "Your own trained network: ./net.py:function, a program of torch.export (.pt2) or an ONNX file.",
+            flag="--model",
+            panel="What",
+        ),
+    ] = None
+    weights: Annotated[
+        _Path | None,
+        About("Its weights: safetensors, or a state dict [those it has].", flag="--weights", panel="What"),
+    ] = None
+    freeze: Annotated[
+        tuple[str, ...],
+        About("Parts of it that stay as they are, by patterns of names: layer1.*,stem.", flag="--freeze", panel="What"),
+    ] = ()
+    shares: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
+        About("Shares of its channels that are offered [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]."),
+    ] = None
+    step: Annotated[_Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")] = 8
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
     outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
         None
@@ -83,6 +104,14 @@ class DataConfig:
             "Random changes of training images, such as {crop: 0.08, flip: true, operations: 2, magnitude: 0.3, "
             "cutout: 8, shift: 4} [the data set's]."
         ),
+    ] = None
+    mean: Annotated[
+        tuple[float, ...] | None,
+        About("Mean of each channel that images are normalised by, in 0 to 1 [that of the training images]."),
+    ] = None
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None,
+        About("Standard deviation of each channel, likewise [that of the training images]."),
     ] = None
     train_images: Annotated[
         _Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
@@ -177,7 +206,12 @@ class RetrainConfig(TrainingConfig):
     """Settings of the training of the winner and its references."""
 
     epochs: Annotated[
-        _Count, About("Epochs of the winner and its references.", flag="--retrain-epochs", panel="Training")
+        Annotated[int, Field(ge=0)],
+        About(
+            "Epochs of the winner and its references; 0 keeps inherited weights as they are.",
+            flag="--retrain-epochs",
+            panel="Training",
+        ),
     ] = 60
     inherit: Annotated[
         bool, About("Retrain from the supernet's weights.", flag="--inherit/--no-inherit", panel="Training")
@@ -334,6 +368,37 @@ class RunConfig:
 
 _ADAPTER = TypeAdapter(RunConfig)
 
+FINE_TUNING: Mapping[str, Any] = {
+    "supernet.epochs": 5,
+    "supernet.strategy": "sandwich",
+    "supernet.learning_rate": 0.01,
+    "supernet.warmup_epochs": 0.5,
+    "supernet.label_smoothing": 0.0,
+    "retrain.epochs": 10,
+    "retrain.learning_rate": 0.01,
+    "retrain.warmup_epochs": 0.5,
+    "retrain.label_smoothing": 0.0,
+    "retrain.inherit": True,
+    "retrain.distillation": 1.0,
+}
+"""The defaults where a network that somebody brings is trained on, not trained from scratch."""
+
+ADAMW_RATE = 0.01
+"""The learning rate of AdamW as a share of SGD's, for the same effect."""
+
+
+def _with_fine_tuning(settings: dict[str, Any]) -> None:
+    """Fill in what is not set, where the space is a network that somebody brings."""
+    space = settings.get("space")
+    if not isinstance(space, dict) or not (space.get("model") or str(space.get("name")).endswith(".safetensors")):
+        return
+    for name, value in FINE_TUNING.items():
+        group, _, own = name.partition(".")
+        inner = settings.setdefault(group, {})
+        if isinstance(inner, dict):
+            is_slower = own == "learning_rate" and inner.get("optimizer") == "adamw"
+            inner.setdefault(own, value * ADAMW_RATE if is_slower else value)
+
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of a YAML file with flags laid over it, or of flags alone.
@@ -348,6 +413,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     settings = {} if path is None else _read_yaml(path)
     for name, value in overrides.items():
         _set(settings, name.split("."), value)
+    _with_fine_tuning(settings)
     where = str(path) if path else "the command line"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")

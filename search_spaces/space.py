@@ -149,6 +149,15 @@ class SearchSpace(ABC):
     is_chain = True
     """Whether the blocks of a network run one after the other, and the children of the built network are they."""
 
+    @property
+    def original(self) -> Architecture | None:
+        """The network that somebody brought, where the space is made of one."""
+        return None
+
+    def scaled_alike(self) -> list[Architecture]:
+        """Return the networks that somebody would try by hand, all widths of a network scaled alike, widest first."""
+        return []
+
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return which candidate stands in each slot of each network.

@@ -17,8 +17,12 @@ _WITH_INFINITE_SCORES = ConfigDict(extra="ignore", populate_by_name=True)
 WINNER = "winner"
 """The name of the network that keeps the run's first budget."""
 
-REFERENCES = ("largest", "random")
-"""The names of the networks that a winner is compared with."""
+ORIGINAL = "original"
+"""The name of the network that somebody brought, as it was."""
+
+REFERENCES = (ORIGINAL, "scaled", "largest", "random")
+"""The names of the networks that a winner is compared with: the one that somebody brought, that with all widths scaled
+alike, the largest that keeps the budget, and a random one that does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,8 +67,13 @@ class ShapeFlags:
         from hwnas.quantities import parse_image_size
         from onnx_models.image_size import height_width
         from search_spaces import SpaceSpec
+        from search_spaces.registry import NETWORK_SUFFIX
         from search_spaces.space import SMALL_INPUT
 
+        if name.endswith(NETWORK_SUFFIX):  # it says itself which images it is for
+            from search_spaces.traced.file import spec_in
+
+            return replace(spec_in(Path(name)), name=name)
         size = parse_image_size(self.input_size)
         return SpaceSpec(
             name=name,

@@ -101,6 +101,8 @@ class Dataset:
         test_pairs: [num, 2] positions of test images to be compared, for tasks that are scored by pairs; None for any.
         validation: images that score networks, where the data bring some: they drive the search in the place of some of
             the training images, and choose the epoch of the retraining; nothing is trained on them.
+        normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1; None for
+            those of the training images.
         remarks: what was understood or left out when the data were read, a line each.
     """
 
@@ -112,6 +114,7 @@ class Dataset:
     test_pairs: torch.Tensor | None = None
     validation: Split | None = None
     remarks: tuple[str, ...] = ()
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
         shape = self.train.images_NCHW.shape[1:]
@@ -162,7 +165,13 @@ class Dataset:
         return replace(self, train=train, test=test)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each channel over the training images, [C] each, in 0 to 1."""
+        """Return mean and standard deviation that images are normalised by, [C] each, in 0 to 1.
+
+        They are those over the training images, unless others are given.
+        """
+        if self.normalisation is not None:
+            mean, std = self.normalisation
+            return torch.tensor(mean), torch.tensor(std)
         return _channel_statistics(self.train)
 
     def resized(self, input_size: ImageSize | None) -> Dataset:

@@ -87,7 +87,12 @@ def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs) -> No
     Raises:
         WriteError: there is no room, or nothing may be written there.
     """
-    for path, place in ((source.table, target.table), (source.space, target.space)):
+    pairs = (
+        (source.table, target.table),
+        (source.space, target.space),
+        (source.network, target.network),
+    )
+    for path, place in pairs:
         if path.is_file():
             copy_whole(path, place)
     write_inputs(inputs, target.inputs)

@@ -21,6 +21,7 @@ from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
 from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
+from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
@@ -32,10 +33,13 @@ from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng
 from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
+from onnx_models.image_size import ImageSize
 from profilers import Device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
+from search_spaces.traced.file import save_space, spec_in
+from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
 
 
@@ -148,6 +152,8 @@ class Run:
                 copy_whole(self.config.lut, self.files.table)
             if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
                 copy_whole(space, self.files.space)
+            if isinstance(self.space, TracedSpace):
+                save_space(self.space, self.files.network)
             made = Inputs(
                 space=self.spec.as_dict(),
                 device=self.device.name,
@@ -188,12 +194,12 @@ class Run:
     @cached_property
     def _whole_dataset(self) -> Dataset:
         """The data as they were read; of a run that has begun, those that it was begun with."""
-        config, inputs, size = self.config.data, self.inputs, self.config.space.input_size
+        config, inputs = self.config.data, self.inputs
         try:
             dataset = load_dataset(
                 config.name,
                 config.root,
-                input_size=None if size is None else parse_image_size(size),
+                input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
             )
         except RequestError as error:
@@ -205,6 +211,26 @@ class Run:
         for remark in dataset.remarks:
             self.reporter.line(remark)
         return dataset
+
+    @property
+    def _asked_size(self) -> ImageSize | None:
+        """The size that images are brought to; None for their own."""
+        size = self.config.space.input_size
+        if self.own_network is None:
+            return None if size is None else parse_image_size(size)
+        return spec_in(self.kept.network).input_size if self._has_own_copy else self.own_network.input_size
+
+    @cached_property
+    def own_network(self) -> OwnNetwork | None:
+        """The network that a person brings, by the settings that name it; None where networks are a space's own."""
+        size = self.config.space.input_size
+        if not brings_network(self.config.space):
+            return None
+        return OwnNetwork(self.config.space, None if size is None else parse_image_size(size))
+
+    @property
+    def _has_own_copy(self) -> bool:
+        return self.inputs is not None and self.kept.network.is_file()
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""
@@ -248,6 +274,8 @@ class Run:
         """The spec of the search space, fitted to the data, under the name that its table has for it."""
         if (inputs := self.inputs) is not None:
             return inputs.spec
+        if self.own_network is not None:
+            return self.space.spec
         return SpaceSpec(
             name=self._asked_space,
             input_size=self.dataset.input_size,
@@ -274,6 +302,8 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
+        if self.own_network is not None:
+            return read_space(self.kept.network) if self._has_own_copy else self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)

@@ -70,14 +70,14 @@ def figures(
     test_metrics: Mapping[str, float],
     measured: Measured | None,
     *,
-    epoch: EpochRecord,
+    epoch: EpochRecord | None,
     advice: str | None = None,
 ) -> dict[str, Any]:
     """Return a trained network's figures, by the names of `NetworkSummary`.
 
     Args:
         measured: None where nothing is, as on the device of an imported table.
-        epoch: whose weights the network has.
+        epoch: whose weights the network has; None where it was not trained.
     """
     return {
         "architecture": found.architecture,
@@ -85,8 +85,8 @@ def figures(
         "params": found.params,
         "macs": found.macs,
         "supernet_score": found.supernet_score,
-        "epoch": epoch.epoch + 1,
-        "validation_score": epoch.score,
+        "epoch": None if epoch is None else epoch.epoch + 1,
+        "validation_score": None if epoch is None else epoch.score,
         "test_accuracy": next(iter(test_metrics.values())),
         "test_metrics": dict(test_metrics),
         "predicted_ms": found.predicted_ms,

@@ -44,14 +44,36 @@ def growing_target(value: Value, target: Sequence[int], *, zero_is_zero: bool = 
     if axis is None:
         return [Size(size) for size in sizes]
     per_image = value.lanes[2].shape[axis] - value.lanes[1].shape[axis]
-    batch = shape[axis] // per_image
-    before = prod(shape[:axis])
-    # Axes of one leave several places to choose among: the old one comes first, where nothing before it changed.
-    places = [axis, *range(len(sizes))] if sizes[:axis] == list(shape[:axis]) else range(len(sizes))
-    for place in places:
-        size = sizes[place] if place < len(sizes) else 0
-        if size and prod(sizes[:place]) == before and size % batch == 0:
-            kept = [Size(-1 if wanted == -1 else known) for wanted, known in zip(target, sizes, strict=True)]
-            kept[place] = Size(0, size // batch)
-            return kept
-    raise ValueError(f"none of {list(target)} stands for the batch of {list(shape)}")
+    place = _place(shape, axis, sizes, batch=shape[axis] // per_image)
+    if place is None:
+        raise ValueError(f"none of {list(target)} stands for the batch of {list(shape)}")
+    kept = [Size(-1 if wanted == -1 else known) for wanted, known in zip(target, sizes, strict=True)]
+    kept[place] = Size(0, sizes[place] * per_image // shape[axis])
+    return kept
+
+
+def _place(shape: Sequence[int], axis: int, sizes: Sequence[int], *, batch: int) -> int | None:
+    """Return which size the batch is in; None where it can be in none.
+
+    A batch of one fits everywhere. Best is a size of its own, then one that begins with it, as heads of attention do;
+    features of the last axis do not grow if positions before them can.
+    """
+    before, per_image = prod(shape[:axis]), shape[axis] // batch
+    begins = [p for p, size in enumerate(sizes) if prod(sizes[:p]) == before and size % batch == 0 and size]
+    ends = [p for p in range(len(sizes) - 1) if prod(sizes[: p + 1]) == before * batch and sizes[p] % batch == 0]
+    if per_image > 1:  # the axis holds the batch and something else, on either side of it
+        own = [p for p, size in enumerate(sizes) if size == batch and _is_within(sizes[:p], before, per_image)]
+    else:
+        own = [p for p in begins if sizes[p] == batch]
+        if axis in own and list(sizes[:axis]) == list(shape[:axis]):
+            return axis
+    if own:
+        return own[0]
+    if ends and begins == [len(sizes) - 1] and axis < len(shape) - 1:
+        return ends[-1]
+    return begins[0] if begins else None
+
+
+def _is_within(sizes: Sequence[int], before: int, per_image: int) -> bool:
+    """Whether what comes before a size is what comes before the axis of the batch, and a part of that axis."""
+    return prod(sizes) % before == 0 and per_image % (prod(sizes) // before) == 0

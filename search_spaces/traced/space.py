@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -18,7 +18,7 @@ from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.branches import Branch, Kernel, find_branches, find_kernels
 from search_spaces.traced.graph import Graph
-from search_spaces.traced.groups import Group, SlicedGraph, find_groups
+from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
@@ -29,6 +29,9 @@ from search_spaces.traced.trace import TracedNetwork
 
 MOST_VARIANTS = 128
 """Variants of a part that are measured; of a part with more the pieces are, and then fewer widths are offered."""
+
+SCALES = 201
+"""Shares of all widths alike that are tried."""
 
 KEPT_SHARE = 0.8
 """Share of the residual branches that a random network keeps."""
@@ -58,28 +61,35 @@ class TracedSpace(SearchSpace):
     Args:
         network: as it was traced.
         pins: what stays as it is.
-        gradients: of its parameters, by which channels are ranked; by their weights alone without them.
+        ranks: of each group of channels, its units, those that matter most first; by their weights where not given.
     """
 
     is_elastic = True
+    has_weights = True
 
     def __init__(
         self,
         spec: SpaceSpec,
         network: TracedNetwork,
-        pins: Pins = Pins(),  # noqa: B008
-        gradients: Mapping[str, torch.Tensor] | None = None,
+        pins: Pins | None = None,
+        ranks: tuple[tuple[int, ...], ...] | None = None,
     ) -> None:
         self.spec = spec
         self.network = network
+        self.pins = pins = pins or Pins()
         sliced = find_groups(network.graph)
         self.reasons = dict(sliced.reasons)
         branches = tuple(b for b in find_branches(network.graph) if not _is_held(network.graph, b, pins))
+        for group in sliced.groups:
+            frozen = next((name for name in group.layers if pins.holds(name)), None)
+            if frozen is not None:
+                why = f"it is tied to {frozen}, which is frozen"
+                self.reasons |= {n.rpartition(".")[0]: "it is frozen" if pins.holds(n) else why for n in group.layers}
         kernels = tuple(k for k in find_kernels(network.graph) if not pins.holds(k.weight))
         self.elastic = Elastic(
             sliced=sliced,
             widths=tuple(widths(group, pins) for group in sliced.groups),
-            ranks=ranked_units(sliced, network.values, gradients),
+            ranks=ranked_units(sliced, network.values) if ranks is None else _checked(ranks, sliced),
             branches=branches,
             kernels=kernels,
         )
@@ -227,6 +237,17 @@ class TracedSpace(SearchSpace):
         columns += [self._column["kernel", k] for k in self._kernels_in(part)]
         return sorted(columns)
 
+    def columns_of_node(self, name: str) -> list[int]:
+        """Return the columns of the decisions that the cost of a node depends on."""
+        node = self.network.graph.by_name[name]
+        tensors = tuple(t for t in self.network.graph.tensors if t.name in node.inputs)
+        inputs = tuple((n, self.network.graph.shape_of(n)) for n in node.inputs if n not in self.network.graph.tensor)
+        alone = Part(graph=Graph(inputs=inputs, tensors=tensors, nodes=(node,), output=name))
+        columns = [self._column[key] for g in self._found_groups(alone) if (key := ("width", g)) in self._column]
+        columns += [self._column["branch", b] for b, own in enumerate(self.elastic.branches) if name in own.nodes]
+        columns += [self._column["kernel", k] for k in self._kernels_in(alone)]
+        return sorted(columns)
+
     def _sliced_part(self, part: Part) -> SlicedGraph:
         return replace(self.elastic.sliced, graph=part.graph)
 
@@ -312,6 +333,18 @@ class TracedSpace(SearchSpace):
         """The network as it was brought."""
         return (0,) * len(self.decisions)
 
+    def scaled_alike(self) -> list[Architecture]:
+        """Return the networks whose every width is as near to a share of the original's as it gets, widest first."""
+        found: dict[Architecture, None] = {}
+        for share in np.linspace(1.0, 0.0, SCALES):
+            row = list(self.original)
+            for (kind, position), column in self._column.items():
+                if kind == "width":
+                    own = self.elastic.widths[position]
+                    row[column] = int(np.abs(np.array(own) / own[0] - share).argmin())
+            found[tuple(row)] = None
+        return list(found)
+
     def build(self, architecture: Architecture) -> nn.Sequential:
         """Return the network on its own, freshly initialised, as the only child."""
         network = GraphNetwork(self.graph(architecture), self._constants(architecture))
@@ -326,21 +359,14 @@ class TracedSpace(SearchSpace):
         return TracedSupernet(self)
 
 
+def _checked(ranks: tuple[tuple[int, ...], ...], sliced: SlicedGraph) -> tuple[tuple[int, ...], ...]:
+    """Return the ranks, once they prove to be of these groups."""
+    if [sorted(own) for own in ranks] != [sorted(group.units) for group in sliced.groups]:
+        raise ValueError("its channels are ranked in other groups than they are tied in")
+    return ranks
+
+
 def _is_held(graph: Graph, branch: Branch, pins: Pins) -> bool:
     """Return whether a branch has to be kept: it, or a layer in it, stays as it is."""
     tensors = {name for node in branch.nodes for name in graph.by_name[node].inputs if name in graph.tensor}
     return pins.holds(branch.name) or any(map(pins.holds, tensors))
-
-
-def scaled_alike(space: TracedSpace, shares: Sequence[float]) -> list[Architecture]:
-    """Return the networks whose every width is as near to a share of the original's as its choices are."""
-    found = []
-    for share in shares:
-        row = list(space.original)
-        for (kind, position), column in space._column.items():
-            if kind == "width":
-                own: Group = space.elastic.sliced.groups[position]
-                of_all = np.array(space.elastic.widths[position]) / len(own.units)
-                row[column] = int(np.abs(of_all - share).argmin())
-        found.append(tuple(row))
-    return found

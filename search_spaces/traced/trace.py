@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -408,3 +408,13 @@ def _size(size: Any) -> Size:
     if len(symbols) != 1 or at(2) * 3 != at(3) * 2 or at(2) % 2:
         raise SpaceError(f"a size in the network is {expression} for a batch of {symbol}; expected a multiple of it")
     return PerImage(at(2) // 2)
+
+
+def without_softmax(network: TracedNetwork) -> TracedNetwork:
+    """Return the network without a softmax at its end, so that it gives what losses take; the classes are the same."""
+    graph = network.graph
+    last = graph.by_name.get(graph.output)
+    while last is not None and last.kind in ("softmax", "log_softmax"):
+        graph = replace(graph, output=last.inputs[0]).without_dead()
+        last = graph.by_name.get(graph.output)
+    return TracedNetwork(graph=graph, values={t.name: network.values[t.name] for t in graph.tensors})

@@ -102,6 +102,18 @@ class UpAndDown(nn.Module):
         return self.head(functional.leaky_relu(y, 0.2)).amax((2, 3))
 
 
+class PositionsFirst(nn.Module):
+    """Attention as torch has it, which joins the batch with positions on one side and with heads on the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 5)
+        self.encoder = nn.TransformerEncoderLayer(16, 4, 32, activation="gelu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(self.patches(x).flatten(2).permute(2, 0, 1)).mean(0))
+
+
 NETS = (Residual, Shuffle, Attention, UpAndDown)
 
 
@@ -153,6 +165,14 @@ def test_networks_compute_the_same_for_any_batch(
     again = _traced(module).module()
     for batch in (1, 5):
         _assert_equal(again, path, (3, 16, 16), batch=batch)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_dynamic", [False, True])
+def test_a_batch_behind_the_positions(is_dynamic: bool, tmp_path: Path) -> None:
+    path = _exported(PositionsFirst(), tmp_path / "net.onnx", opset=17, is_dynamic=is_dynamic)
+    module = module_of_onnx(path)
+    _assert_equal(_traced(module).module(), path, (3, 16, 16), batch=5)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -22,7 +22,7 @@ from traced_checks import (
 from traced_zoo import ZOO
 
 from search_spaces.traced.block import TracedBlock, graph_text
-from search_spaces.traced.reach import elastic_share
+from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.space import TracedSpace
 
 FIXED = {"running sum": 0.1, "frequencies": 0.1}

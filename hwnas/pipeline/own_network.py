@@ -1,0 +1,188 @@
+"""The network that a person brings to a run: read, traced, compared with itself, and made a search space of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from hwnas.config import SpaceConfig
+from hwnas.dataflow import Batches, Dataset
+from hwnas.errors import RequestError
+from hwnas.training.task import LearningTask
+from onnx_models.image_size import ImageSize, image_size
+from search_spaces import SpaceSpec
+from search_spaces.registry import NETWORK_SUFFIX
+from search_spaces.traced.block import graph_text
+from search_spaces.traced.file import spec_in, traced_space
+from search_spaces.traced.graph import PerImage
+from search_spaces.traced.ladder import SHARES, Pins
+from search_spaces.traced.network import GraphNetwork
+from search_spaces.traced.overview import elastic_share
+from search_spaces.traced.parts import canonical_graph
+from search_spaces.traced.source import SourceNetwork, load_network
+from search_spaces.traced.space import TracedSpace
+from search_spaces.traced.trace import TracedNetwork, trace, without_softmax
+
+NUM_COMPARED = 16
+"""Images that a traced network is compared with the original on."""
+
+BATCH_SIZE = 128
+"""Images at a time that the original is scored on."""
+
+TOLERANCE = 1e-5
+"""Difference from the original's outputs, relative to the largest of them."""
+
+
+def brings_network(config: SpaceConfig) -> bool:
+    """Return whether a run's networks are those of a network that its user brings."""
+    return config.model is not None or config.name.endswith(NETWORK_SUFFIX)
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network that a person brings, by the settings that name it.
+
+    Attributes:
+        size: of the images, where the settings say so.
+    """
+
+    config: SpaceConfig
+    size: ImageSize | None
+
+    @property
+    def input_size(self) -> ImageSize | None:
+        """The size of the images that it takes; None where neither it nor the settings say."""
+        if self.config.model is None:
+            return spec_in(Path(self.config.name)).input_size
+        shape = self._source.input_shape
+        return self.size if self.size is not None or shape is None else image_size(*shape[1:])
+
+    @cached_property
+    def _source(self) -> SourceNetwork:
+        assert self.config.model is not None
+        return load_network(self.config.model, weights=self.config.weights)
+
+    def space(self, dataset: Dataset) -> TracedSpace:
+        """Return the search space of the network for some data.
+
+        Raises:
+            SpaceError: it cannot be traced, or is not the file's.
+            RequestError: it is for other images or classes, or what was traced computes something else.
+        """
+        shape = dataset.train.images_NCHW.shape[1:]
+        if self.config.model is None:
+            return self._from_file(dataset)
+        source = self._source
+        if source.input_shape is not None and tuple(shape) != source.input_shape:
+            raise RequestError(
+                f"{self.config.model} takes images of {_times(source.input_shape)}, the data have {_times(shape)}: "
+                "give data of that shape, or a network for these"
+            )
+        images, _ = next(iter(Batches.of(dataset, dataset.test, NUM_COMPARED).in_order()))
+        pins = Pins(freeze=self.config.freeze, shares=self.config.shares or SHARES, step=self.config.step)
+        return space_of(source, images, pins)
+
+    def _from_file(self, dataset: Dataset) -> TracedSpace:
+        path = Path(self.config.name)
+        own = spec_in(path)
+        if (own.in_channels, own.input_size) != (dataset.in_channels, dataset.input_size):
+            raise RequestError(
+                f"{path} takes images of {_times(own.input_shape)}, the data have "
+                f"{_times(dataset.train.images_NCHW.shape[1:])}: make it for these with hwnas convert"
+            )
+        return read_space(path)
+
+
+def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> TracedSpace:
+    """Return the search space of a network, once what was traced computes what the network computes.
+
+    Args:
+        images_NCHW: of the shape that the network is for; it is compared on them.
+
+    Raises:
+        SpaceError: it cannot be traced.
+        RequestError: what was traced computes something else, or gives no number for each class.
+    """
+    channels, height, width = images_NCHW.shape[1:]
+    traced = trace(source.module, (channels, height, width))
+    _require_same(source, traced, images_NCHW)
+    traced = without_softmax(traced)
+    spec = SpaceSpec(
+        name=f"{source.name}-{_digest(traced, pins)}",
+        input_size=image_size(height, width),
+        in_channels=channels,
+        num_classes=_num_outputs(source.name, traced),
+    )
+    return TracedSpace(spec, traced, pins)
+
+
+def images_of(shape: tuple[int, int, int], num: int) -> torch.Tensor:
+    """Return random images, the same each time, for networks that no data come with."""
+    return torch.randn(num, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def read_space(path: Path) -> TracedSpace:
+    """Return the space that a file of a network holds, under the name that its tables have.
+
+    Raises:
+        SpaceError: there is none, or it is damaged.
+    """
+    return traced_space(replace(spec_in(path), name=str(path)))
+
+
+def described_original(space: TracedSpace, task: LearningTask) -> str:
+    """Return how good the network is as it was brought, and how much of it can be chosen.
+
+    Raises:
+        RequestError: it tells other classes apart than the data have.
+    """
+    num_classes = len(task.dataset.classes)
+    if space.spec.num_classes != num_classes:
+        raise RequestError(
+            f"{space.spec.name} tells {space.spec.num_classes} classes apart, {task.dataset.name} has {num_classes}: "
+            "give the data that it was trained on, or a network whose last layer was trained for these"
+        )
+    original = space.supernet().subnet(space.original).eval()
+    test = task.batches(task.dataset.test, BATCH_SIZE).in_order()
+    (name, value), *_ = task.test_agent.metrics(original, test).items()
+    share = elastic_share(space)
+    return (
+        f"{space.spec.name} as it was brought: {name.replace('_', ' ')} {value:.2%} on the test images; "
+        f"{len(space.decisions)} decisions, {share:.0%} of its multiply-accumulates can be chosen"
+    )
+
+
+def _digest(traced: TracedNetwork, pins: Pins) -> str:
+    """Return what differs where the networks of a space do."""
+    text = graph_text(canonical_graph(traced.graph)) + repr(pins)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _num_outputs(model: str, traced: TracedNetwork) -> int:
+    shape = traced.graph.shape_of(traced.graph.output)
+    if len(shape) != 2 or not isinstance(shape[0], PerImage) or not isinstance(shape[1], int):
+        found = "x".join("batch" if isinstance(size, PerImage) else str(size) for size in shape)
+        raise RequestError(f"{model} gives {found} for a batch of images, expected a number for each class")
+    return shape[1]
+
+
+def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: torch.Tensor) -> None:
+    """Raise RequestError unless the traced network computes what the original computes on some images."""
+    with torch.no_grad():
+        expected = source.module(images_NCHW)
+        found = GraphNetwork(traced.graph, traced.values).eval()(images_NCHW)
+    difference = float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-12)
+    if not difference <= TOLERANCE:
+        raise RequestError(
+            f"{source.name} as it was traced computes something else than the original: outputs differ by "
+            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it "
+            "draw random numbers, or depend on what it was given before?"
+        )
+
+
+def _times(shape: tuple[int, ...] | torch.Size) -> str:
+    return "x".join(map(str, shape))
