@@ -14,13 +14,13 @@ SAME_SHAPE = operators(
     "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu "
     "celu softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin "
     "cos tan floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout "
-    "to _to_copy type_as nan_to_num rrelu"
+    "to _to_copy type_as nan_to_num rrelu zero zeros_like ones_like fill"
 )
 """Operators that give an element for each element, from that alone."""
 
 ELEMENTWISE = operators(
     "add sub rsub mul div maximum minimum pow where fmod remainder atan2 lerp eq ne lt le gt ge logical_and logical_or "
-    "masked_fill"
+    "masked_fill addcmul addcdiv"
 )
 """Operators on elements in the same places of tensors broadcast against each other."""
 
@@ -143,9 +143,13 @@ def _followed(following: Following, node: Node) -> AtomArray:
         following.constant.add(node.name)
     rule = RULES.get(node.kind)
     if rule is None or (node.shape is None and node.kind not in SEVERAL):
-        arrays = [following.array(ref) for ref in inputs if not following.is_constant(ref)]
+        arrays = [following.array(ref) for ref in inputs if ref.name not in following.graph.tensor]
         return following.fix(node, arrays, f"the operator {node.kind} is not followed")
-    return rule(following, node)
+    try:
+        return rule(following, node)
+    except (AssertionError, IndexError, TypeError, ValueError):  # arguments of a form that the rule does not know
+        arrays = [following.array(ref) for ref in inputs]
+        return following.fix(node, arrays, f"the operator {node.kind} is called in a way that is not followed")
 
 
 def _separate_axes(following: Following) -> None:
@@ -220,12 +224,11 @@ def _met(
 
 
 def _tie_constant(following: Following, total: AtomArray, ref: Ref) -> None:
-    """Tie a constant to what it meets, along the axes that both have entries of their own for."""
+    """Tie a constant to what it meets; where one of its entries is for many that come and go, it stays."""
     array, shape = following.array(ref), following.shape(ref)
     own = _lifted(np.broadcast_to(array, shape), total.ndim)
-    axes = varying_axes(total)
-    if axes and all(own.shape[axis] == total.shape[axis] for axis in axes):
-        following.atoms.tie(own, total)
+    is_of_each = all(own.shape[axis] == total.shape[axis] for axis in varying_axes(total))
+    following.atoms.tie(own, total if is_of_each else FIXED)
 
 
 def _lifted(array: AtomArray, ndim: int) -> AtomArray:
@@ -243,7 +246,7 @@ def _conv(following: Following, node: Node) -> AtomArray:
     assert isinstance(groups, int)
     ndim = len(node.shape)
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     channels = following.along(following.array(x), 1, following.shape(x)[1])
     spatial = [None] * (ndim - 2)
     num_out = example(node.shape)[1]
@@ -270,7 +273,7 @@ def _conv_transpose(following: Following, node: Node) -> AtomArray:
     assert isinstance(groups, int)
     ndim = len(node.shape)
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     channels = following.along(following.array(x), 1, following.shape(x)[1])
     num_out = example(node.shape)[1]
     if groups == 1:
@@ -287,7 +290,7 @@ def _linear(following: Following, node: Node) -> AtomArray:
     assert node.shape is not None
     x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else None
     if not _holds(following, weight, bias):
-        return following.fix(node, [following.array(x)], "its weights are computed")
+        return _fix_computed(following, node)
     features = following.along(following.array(x), -1, following.shape(x)[-1])
     out = following.atoms.fresh([example(node.shape)[-1]], is_layer=True)
     following.slice_tensor(weight, out, features)
@@ -298,6 +301,13 @@ def _linear(following: Following, node: Node) -> AtomArray:
 def _holds(following: Following, *arguments: Argument) -> bool:
     """Return whether the arguments are tensors of the network as they are, where they are given."""
     return all(a is None or (isinstance(a, Ref) and a.name in following.graph.tensor) for a in arguments)
+
+
+def _fix_computed(following: Following, node: Node) -> AtomArray:
+    """Have what a layer takes and gives stay: its weights are computed from others."""
+    following.reasons[node.name] = "its weights are computed"
+    arrays = [following.array(Ref(name)) for name in node.inputs]
+    return following.fix(node, arrays, "its weights are computed")
 
 
 def _channel_norm(following: Following, node: Node) -> AtomArray:
@@ -347,7 +357,7 @@ def _prelu(following: Following, node: Node) -> AtomArray:
     x, weight = node.args[0], node.args[1]
     array, shape = following.array(x), following.shape(x)
     if not _holds(following, weight):
-        return following.fix(node, [array], "its weights are computed")
+        return _fix_computed(following, node)
     if following.shape(weight)[0] == 1:
         following.slice_tensor(weight, None)
         return array
@@ -365,7 +375,8 @@ def _pool(following: Following, node: Node) -> AtomArray:
 
 
 def _reduction(following: Following, node: Node) -> AtomArray:
-    x, axes = node.args[0], node.args[1] if len(node.args) > 1 else None
+    position = 2 if node.kind == "linalg_vector_norm" else 1  # after the order of the norm
+    x, axes = node.args[0], node.args[position] if len(node.args) > position else None
     assert node.shape is not None
     array, ndim = following.array(x), len(following.shape(x))
     if isinstance(axes, int):
@@ -433,6 +444,9 @@ def _attention(following: Following, node: Node) -> AtomArray:
     query, key, value = node.args[:3]
     swapped = following.array(key).swapaxes(-1, -2)
     scores = _product(following, node, (query, following.array(query)), (key, swapped))
+    mask = node.args[3] if len(node.args) > 3 else None
+    if isinstance(mask, Ref):
+        scores = _masked(following, node, scores, mask)
     for axis in (-1, -2):
         if scores.shape[axis] > 1:
             scores = following.fix(node, [scores], "softmax is taken over it")
@@ -441,6 +455,16 @@ def _attention(following: Following, node: Node) -> AtomArray:
         following.atoms.tie(scores, values)
         return np.broadcast_to(values, np.broadcast_shapes(scores.shape, values.shape))
     return values if values.shape[-2] == 1 else following.fix(node, [values], "it is attended to")
+
+
+def _masked(following: Following, node: Node, scores: AtomArray, mask: Ref) -> AtomArray:
+    """Return atoms of scores that a mask or biases are added to."""
+    if following.is_constant(mask):
+        _tie_constant(following, scores, mask)
+        return scores
+    sizes = (*following.shape(node.args[0])[:-1], following.shape(node.args[1])[-2])
+    met, _ = _met(following, node, (scores, sizes), mask)
+    return met
 
 
 def _move(following: Following, node: Node) -> AtomArray:
@@ -486,6 +510,14 @@ def _slice(following: Following, node: Node) -> AtomArray:
     return array[tuple(places)]
 
 
+def _repeat(following: Following, node: Node) -> AtomArray:
+    x, times = node.args[0], node.args[1]
+    assert isinstance(times, tuple)
+    array = _lifted(following.array(x), len(times))
+    sizes = [n if isinstance(n, int) and array.shape[axis] > 1 else 1 for axis, n in enumerate(times)]
+    return np.tile(array, sizes)
+
+
 def _scatter(following: Following, node: Node) -> AtomArray:
     """Return atoms of a tensor that another is put into along an axis."""
     x, source, axis = node.args[:3]
@@ -520,10 +552,15 @@ def _cat(following: Following, node: Node) -> AtomArray:
                 _tie_constant(following, following.atoms.tie_along(total, axis), ref)
         return following.atoms.tie_along(total, axis)
     if not along:
+        for ref in refs:
+            if ref not in arrays:
+                _tie_constant(following, arrays[computed[0]], ref)
         return arrays[computed[0]]
     whole = []
     for ref in refs:
         size = following.shape(ref)[axis]
+        if ref not in arrays:
+            following.atoms.tie(following.array(ref), FIXED)
         array = arrays.get(ref, fixed(len(node.shape)))
         shape = [1] * len(node.shape)
         shape[axis] = size
@@ -647,6 +684,7 @@ RULES: dict[str, Rule] = {
     "split_with_sizes": _split,
     "getitem": _getitem,
     "pixel_shuffle": _pixel_shuffle,
+    "repeat": _repeat,
     "index": _index,
 }
 """How each operator is followed, by its name without overload."""

@@ -254,7 +254,8 @@ class TracedSpace(SearchSpace):
     def _variant(self, sliced: SlicedGraph, part: Part, kept: Kept) -> TracedBlock:
         out = [b for b in self.elastic.branches if b.addition in kept.left_out and part.nodes <= b.nodes]
         if out:
-            return TracedBlock(replace(part.graph, nodes=(), tensors=()))
+            first = part.graph.inputs[0]
+            return TracedBlock(Graph(inputs=(first,), tensors=(), nodes=(), output=first[0]))
         inside = {name: source for name, source in kept.left_out.items() if name in part.nodes}
         graph = subgraph(sliced, replace(kept, left_out=inside))
         taken = {name for node in graph.nodes for name in node.inputs} | {graph.output}

@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind
 
 from search_spaces.errors import SpaceError
 from search_spaces.traced.graph import EXAMPLE_BATCH, Argument, Graph, Node, PerImage, Ref, Size, Tensor
+from search_spaces.traced.inlined import inline_regions
 
 _DROPPED = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
 """Operators that check and compute nothing."""
@@ -22,7 +23,18 @@ _DROPPED = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", 
 _SAME = ("detach", "detach_", "alias", "lift_fresh_copy", "lift_fresh", "contiguous", "clone")
 """Operators that give the values they are given."""
 
-_AS_RESHAPE = ("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_reshape_alias")
+_AS_RESHAPE = (
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "_reshape_alias",
+    "view_as",
+    "reshape_as",
+)
 _AS_EXPAND = ("expand", "expand_as", "broadcast_to")
 
 _END = 2**62
@@ -48,6 +60,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
         SpaceError: it cannot be traced, or is made for batches of one size.
     """
     program = _exported(module, input_shape)
+    inline_regions(program)
     return _Reader(program).network()
 
 
@@ -237,8 +250,11 @@ class _Reader:
             self._add_select(node, args[0], int(args[1]), int(args[2]))  # type: ignore[arg-type]
         elif kind == "slice":
             self._add_slice(node, args)
-        elif kind in ("to", "_to_copy", "type_as") and _dtype(node.args[0]) == _dtype(node):
-            self._same[node.name] = args[0]
+        elif kind in ("to", "_to_copy", "type_as"):
+            if _dtype(node.args[0]) == _dtype(node):
+                self._same[node.name] = args[0]
+            else:
+                self._add(node, "to.dtype", (args[0], self._argument(_dtype(node))))
         elif kind == "_native_batch_norm_legit_no_training":
             self._normalised.add(node.name)
             self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))  # type: ignore[index]
