@@ -61,7 +61,8 @@ def _front(facts: Facts) -> Picture | None:
     layout = _axes("predicted latency, ms", "supernet score, %")
     if facts.summary is not None:
         data.append(_winner(facts.summary))
-        layout["shapes"] = [_budget_line(facts.summary.max_latency_ms)]
+        if (max_ms := facts.summary.max_latency_ms) is not None:
+            layout["shapes"] = [_budget_line(max_ms)]
     return Picture(
         name="front",
         title="Accuracy against latency",

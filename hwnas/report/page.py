@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 
 from hwnas.artifacts import WINNER, Deployment, Summary, duplicate_names
-from hwnas.quantities import BUDGET_KEPT
+from hwnas.quantities import BUDGET_KEPT, budget_text
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
 
@@ -63,7 +63,7 @@ def _answer(facts: Facts) -> str:
             "card",
         ),
         (
-            f"{summary.max_latency_ms:.4g} ms",
+            budget_text(summary.max_latency_ms, " ms"),
             f"budget, which it {KEEPS[is_kept]}",
             "card warning" if is_kept is False else "card",
         ),
@@ -120,7 +120,7 @@ def _networks(facts: Facts) -> str:
             "not measured" if n.measured_ms is None else f"{n.measured_ms:.4g}",
             "" if n.measured_table_ms is None else f"{n.measured_table_ms:.4g}",
             f"{n.predicted_ms:.4g}",
-            f"{n.max_latency_ms:.4g}",
+            budget_text(n.max_latency_ms),
             BUDGET_KEPT[n.budget_kept],
             f"{n.params:,}",
             f"{n.macs:,}",

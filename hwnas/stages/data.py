@@ -56,7 +56,9 @@ def _normalisation(dataset: Dataset, config: DataConfig) -> tuple[tuple[float, .
         raise RequestError("data.mean and data.std go together: give both, or none")
     for name, values in (("data.mean", config.mean), ("data.std", config.std)):
         if len(values) != dataset.in_channels:
-            raise RequestError(f"{name} has {len(values)} numbers, expected one for each of {dataset.in_channels} channels")
+            raise RequestError(
+                f"{name} has {len(values)} numbers, expected one for each of {dataset.in_channels} channels"
+            )
     return config.mean, config.std
 
 
