@@ -76,9 +76,7 @@ class SpaceConfig:
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
         About("Shares of its channels that are offered [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]."),
     ] = None
-    step: Annotated[
-        _Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")
-    ] = 8
+    step: Annotated[_Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")] = 8
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
     outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
         None

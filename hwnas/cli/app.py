@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli import compare, components, convert, device, emit, front, listing, lut, profile, report, run, settings, tune
+from hwnas.cli import (
+    compare,
+    components,
+    convert,
+    device,
+    emit,
+    front,
+    listing,
+    lut,
+    profile,
+    report,
+    run,
+    settings,
+    tune,
+)
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
 from hwnas.cli.commands import Command, Group, RunCommand

@@ -21,9 +21,9 @@ from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage
 from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
+from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
-from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import TracedNetwork, trace, without_softmax
 
@@ -141,6 +141,12 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
         RequestError: it tells other classes apart than the data have.
     """
     num_classes = len(task.dataset.classes)
+    if task.agent_class.holds_out_classes:
+        raise RequestError(
+            f"{space.spec.name} is a network that you brought, and networks that are brought tell classes apart: this "
+            "task compares images of classes that no network has seen; give --task classification, or a search space "
+            "with --space"
+        )
     if space.spec.num_classes != num_classes:
         raise RequestError(
             f"{space.spec.name} tells {space.spec.num_classes} classes apart, {task.dataset.name} has {num_classes}: "
@@ -179,8 +185,8 @@ def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: tor
     if not difference <= TOLERANCE:
         raise RequestError(
             f"{source.name} as it was traced computes something else than the original: outputs differ by "
-            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it draw "
-            "random numbers, or depend on what it was given before?"
+            f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it "
+            "draw random numbers, or depend on what it was given before?"
         )
 
 

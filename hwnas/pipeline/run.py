@@ -20,8 +20,8 @@ from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
-from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
 from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
+from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder

@@ -46,7 +46,7 @@ class Finalists:
 
     Args:
         ranked: the evaluations that are worth measuring, best first.
-        preferred: the network that is best where it keeps the budget, whatever its score: the one that somebody brought.
+        preferred: the network that is best where it keeps the budget, whatever its score: the original.
         measure: gives the latencies of a group; those that were measured before are read.
         group_size: networks that are measured together.
     """

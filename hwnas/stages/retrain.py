@@ -26,7 +26,6 @@ from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
 
-
 NUM_CALIBRATING = 32
 """Batches that give a network BatchNorm statistics where it is not trained after its weights were cut out."""
 
