@@ -166,13 +166,13 @@ def verify(
             f"{path} was published by others, and its device is none that can be named here; make a table for one that "
             f"is, which gets a certificate: hwnas lut adapt {path} --device NAME -o another.lut.json"
         )
-    settings = table.provenance.device
+    space, settings = space_of(table, path, space_name), table.provenance.device
     threads, batch, tuning = settings["threads"], settings["batch"], settings.get("tuning")
     device = adjusted(find_device(settings["name"], devices), threads=threads, batch=batch, tuning=tuning)
     with shown(Reporter(is_quiet=quiet), "verify", rounds) as on_progress:
         result = verify_table(
             table,
-            space_of(table, path, space_name),
+            space,
             profiler=Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress),
             num_networks=networks,
             seed=seed,
