@@ -239,6 +239,8 @@ class SearchSpace(ABC):
             array = np.asarray(architectures)
         except ValueError as error:
             raise SpaceError(f"architectures of {self.spec.name} are {wanted} integers each, got {error}") from error
+        if array.size == 0 and array.ndim == 2:  # of a space without decisions numpy makes numbers
+            array = array.astype(np.int64)
         if array.ndim != 2 or array.shape[1] != wanted or not np.issubdtype(array.dtype, np.integer):
             raise SpaceError(
                 f"architectures of {self.spec.name} are {wanted} integers each, got an array of shape {array.shape} "

@@ -11,7 +11,7 @@ FIXED = 0
 """The atom of everything that always stays."""
 
 AtomArray = NDArray[np.int64]
-"""Atoms of a tensor's elements, one axis for each of the tensor's: of its size, or 1 where they do not differ along it."""
+"""Atoms of a tensor's elements: an axis for each of the tensor's, of its size, or 1 where they are alike along it."""
 
 
 class Atoms:

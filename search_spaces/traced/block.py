@@ -25,7 +25,7 @@ class TracedBlock(Block):
     graph: Graph
 
     @cached_property
-    def key(self) -> str:  # type: ignore[override]
+    def key(self) -> str:
         """The operators and shapes, and a hash of everything that the part's cost depends on."""
         if self.is_identity:
             return IDENTITY_KEY
@@ -100,7 +100,7 @@ def graph_text(graph: Graph) -> str:
     return json.dumps(
         {
             "inputs": [repr(shape) for _, shape in graph.inputs],
-            "tensors": [repr(tensor.shape) for tensor in graph.tensors],
+            "tensors": [(repr(t.shape), t.dtype, t.is_trained) for t in graph.tensors],
             "nodes": [(node.op, repr(node.args)) for node in graph.nodes],
             "output": graph.output,
         }

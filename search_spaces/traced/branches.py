@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from itertools import takewhile
 
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, operators
 
-WEIGHTED = frozenset(
+WEIGHTED = operators(
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul bmm "
-    "scaled_dot_product_attention".split()
+    "scaled_dot_product_attention"
 )
 """Operators that do a network's multiplications."""
 
@@ -54,9 +54,7 @@ def find_branches(graph: Graph) -> tuple[Branch, ...]:
     for branch in found:
         number = taken[branch.name] = taken.get(branch.name, 0) + 1
         name = branch.name if number == 1 else f"{branch.name}.{number}"
-        named.append(
-            Branch(name=name, addition=branch.addition, source=branch.source, nodes=branch.nodes)
-        )
+        named.append(Branch(name=name, addition=branch.addition, source=branch.source, nodes=branch.nodes))
     return tuple(named)
 
 
@@ -70,11 +68,18 @@ def _branch(graph: Graph, node: Node) -> Branch | None:
         inside = _between(graph, source, end)
         if inside and any(graph.by_name[name].kind in WEIGHTED for name in inside):
             users = {user.name for name in inside for user in graph.users.get(name, ())}
-            if users <= inside | {node.name} and graph.output not in inside:
+            if users <= inside | {node.name} and graph.output not in inside and _has_own_weights(graph, inside):
                 return Branch(
                     name=_common_path(graph, inside), addition=node.name, source=source, nodes=frozenset(inside)
                 )
     return None
+
+
+def _has_own_weights(graph: Graph, inside: set[str]) -> bool:
+    """Return whether no node elsewhere takes a weight that the nodes take: it would stay where they are left out."""
+    names = {name for node in inside for name in graph.by_name[node].inputs if name in graph.tensor}
+    weights = [name for name in names if graph.tensor[name].is_trained]
+    return all(user.name in inside for name in weights for user in graph.users[name])
 
 
 def _between(graph: Graph, source: str, end: str) -> set[str]:
@@ -95,8 +100,9 @@ def _between(graph: Graph, source: str, end: str) -> set[str]:
 
 def _common_path(graph: Graph, inside: set[str]) -> str:
     tensors = [n for name in inside for n in graph.by_name[name].inputs if n in graph.tensor]
-    paths = [name.split(".")[:-1] for name in tensors]
-    return ".".join(os.path.commonprefix(paths)) or min(inside) if paths else min(inside)
+    levels = zip(*(name.split(".")[:-1] for name in tensors), strict=False)
+    shared = takewhile(lambda names: len(set(names)) == 1, levels)
+    return ".".join(names[0] for names in shared) or min(inside)
 
 
 def find_kernels(graph: Graph) -> tuple[Kernel, ...]:
@@ -105,9 +111,7 @@ def find_kernels(graph: Graph) -> tuple[Kernel, ...]:
     for node in graph.nodes:
         if node.kind in ("conv1d", "conv2d", "conv3d") and (weight := _depthwise(graph, node)) is not None:
             size = graph.tensor[weight].shape[2]
-            found.setdefault(
-                weight, Kernel(weight=weight, sizes=tuple(range(size, SMALLEST_KERNEL - 1, -2)))
-            )
+            found.setdefault(weight, Kernel(weight=weight, sizes=tuple(range(size, SMALLEST_KERNEL - 1, -2))))
     return tuple(found.values())
 
 

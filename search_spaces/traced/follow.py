@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from search_spaces.traced.atoms import FIXED, AtomArray, Atoms, varying_axes
-from search_spaces.traced.graph import EXAMPLE_BATCH, Argument, Graph, Node, PerImage, Ref, example, mapped
+from search_spaces.traced.graph import Argument, Graph, Node, Ref, example, operators
 
-SAME_SHAPE = frozenset(
-    "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu celu "
-    "softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin cos tan "
-    "floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout to _to_copy "
-    "type_as nan_to_num rrelu".split()
+SAME_SHAPE = operators(
+    "relu relu6 hardtanh clamp clamp_min clamp_max sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu "
+    "celu softplus softsign mish erf exp exp2 expm1 log log2 log10 log1p sqrt rsqrt abs neg reciprocal square sin "
+    "cos tan floor ceil round sign logsigmoid hardshrink softshrink threshold dropout feature_dropout alpha_dropout "
+    "to _to_copy type_as nan_to_num rrelu"
 )
 """Operators that give an element for each element, from that alone."""
 
-ELEMENTWISE = frozenset(
+ELEMENTWISE = operators(
     "add sub rsub mul div maximum minimum pow where fmod remainder atan2 lerp eq ne lt le gt ge logical_and logical_or "
-    "masked_fill".split()
+    "masked_fill"
 )
 """Operators on elements in the same places of tensors broadcast against each other."""
 
-POOLS = frozenset(
+POOLS = operators(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
     "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d "
     "upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_nearest_exact2d upsample_linear1d "
-    "reflection_pad2d replication_pad2d".split()
+    "reflection_pad2d replication_pad2d"
 )
 """Operators on each channel's map alone, axis 1 being the channels."""
 
-MOVES = frozenset("reshape permute expand".split())
+MOVES = operators("reshape permute expand")
 """Operators that put elements elsewhere, each a function of places alone."""
 
-REDUCTIONS = frozenset("mean sum amax amin max min norm linalg_vector_norm logsumexp var std".split())
+REDUCTIONS = operators("mean sum amax amin max min norm linalg_vector_norm logsumexp var std")
 
-CONSTANTS = frozenset("zeros ones full arange scalar_tensor new_zeros new_ones new_full linspace eye".split())
+CONSTANTS = operators("zeros ones full arange scalar_tensor new_zeros new_ones new_full linspace eye")
 """Operators that give the same whatever the images."""
 
 
@@ -144,7 +142,7 @@ def _followed(following: Following, node: Node) -> AtomArray:
     if node.kind in CONSTANTS or (inputs and all(following.is_constant(ref) for ref in inputs)):
         following.constant.add(node.name)
     rule = RULES.get(node.kind)
-    if rule is None or node.shape is None and node.kind not in SEVERAL:
+    if rule is None or (node.shape is None and node.kind not in SEVERAL):
         arrays = [following.array(ref) for ref in inputs if not following.is_constant(ref)]
         return following.fix(node, arrays, f"the operator {node.kind} is not followed")
     return rule(following, node)
@@ -162,9 +160,7 @@ def _separate_axes(following: Following) -> None:
             axes = varying_axes(array)
             while len(axes) > 1:
                 is_settled = False
-                array = following.arrays[name] = following.atoms.compress(
-                    following.atoms.tie_along(array, axes[0])
-                )
+                array = following.arrays[name] = following.atoms.compress(following.atoms.tie_along(array, axes[0]))
                 axes = varying_axes(array)
         if is_settled:
             return
@@ -301,7 +297,7 @@ def _linear(following: Following, node: Node) -> AtomArray:
 
 def _holds(following: Following, *arguments: Argument) -> bool:
     """Return whether the arguments are tensors of the network as they are, where they are given."""
-    return all(a is None or isinstance(a, Ref) and a.name in following.graph.tensor for a in arguments)
+    return all(a is None or (isinstance(a, Ref) and a.name in following.graph.tensor) for a in arguments)
 
 
 def _channel_norm(following: Following, node: Node) -> AtomArray:
@@ -400,9 +396,7 @@ def _softmax(following: Following, node: Node) -> AtomArray:
 
 def _matmul(following: Following, node: Node) -> AtomArray:
     one, other = node.args[0], node.args[1]
-    return _product(
-        following, node, (one, following.array(one)), (other, following.array(other))
-    )
+    return _product(following, node, (one, following.array(one)), (other, following.array(other)))
 
 
 def _product(
@@ -488,8 +482,22 @@ def _slice(following: Following, node: Node) -> AtomArray:
     if step != 1:
         return following.fix(node, [array], "every so many-th channel is taken")
     places = [slice(None)] * array.ndim
-    places[axis] = slice(start, end)  # type: ignore[arg-type]
+    places[axis] = slice(start, end)
     return array[tuple(places)]
+
+
+def _scatter(following: Following, node: Node) -> AtomArray:
+    """Return atoms of a tensor that another is put into along an axis."""
+    x, source, axis = node.args[:3]
+    assert isinstance(axis, int)
+    array, other = following.array(x), following.array(source)
+    axis %= array.ndim
+    if node.kind == "select_scatter":
+        other = np.expand_dims(other, axis)
+    if array.shape[axis] > 1 or other.shape[axis] > 1:
+        return following.fix(node, [array, other], "some of its channels are replaced")
+    following.atoms.tie(array, other)
+    return np.broadcast_to(array, np.broadcast_shapes(array.shape, other.shape))
 
 
 def _cat(following: Following, node: Node) -> AtomArray:
@@ -545,8 +553,9 @@ def _getitem(following: Following, node: Node) -> AtomArray:
     assert isinstance(sizes, tuple) and isinstance(axis, int)
     if array.shape[axis] == 1:
         return array
-    start = sum(int(size) for size in sizes[:index])  # type: ignore[arg-type]
-    return array.take(range(start, start + int(sizes[index])), axis)  # type: ignore[arg-type]
+    widths = [size for size in sizes if isinstance(size, int)]
+    start = sum(widths[:index])
+    return array.take(range(start, start + widths[index]), axis)
 
 
 def _pad(following: Following, node: Node) -> AtomArray:
@@ -559,7 +568,7 @@ def _pad(following: Following, node: Node) -> AtomArray:
         before, after = int(amounts[2 * position]), int(amounts[2 * position + 1])  # type: ignore[arg-type]
         if (before, after) == (0, 0) or (array.shape[axis] == 1 and shape[axis] > 1):
             continue  # all atoms along the axis are the same
-        if before < 0 or after < 0 or varying_axes(array) != [axis] and varying_axes(array):
+        if before < 0 or after < 0 or (varying_axes(array) != [axis] and varying_axes(array)):
             return following.fix(node, [array], "its channels are padded in a way that is not followed")
         if not varying_axes(array) and bool((following.atoms.find(array) == FIXED).all()) and axis != 1:
             continue
@@ -625,6 +634,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     **dict.fromkeys(("matmul", "bmm"), _matmul),
     **dict.fromkeys(("roll", "flip"), _roll),
+    **dict.fromkeys(("select_scatter", "slice_scatter"), _scatter),
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     "linear": _linear,
     "group_norm": _group_norm,

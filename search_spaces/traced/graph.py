@@ -36,11 +36,13 @@ class Tensor:
 
     Attributes:
         is_trained: whether it is a parameter; otherwise statistics or a constant.
+        dtype: torch's name of its numbers' type.
     """
 
     name: str
     shape: tuple[int, ...]
     is_trained: bool
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,11 @@ class Node:
     def inputs(self) -> tuple[str, ...]:
         """Names of the values that it takes, in order; a value that is taken twice is named twice."""
         return tuple(names_in(self.args))
+
+
+def operators(names: str) -> frozenset[str]:
+    """Return the names of operators in a text."""
+    return frozenset(names.split())
 
 
 def names_in(argument: Argument) -> Iterator[str]:

@@ -74,9 +74,7 @@ def find_groups(graph: Graph) -> SlicedGraph:
     following = follow(graph)
     atoms = following.atoms
     sources = atoms.sources_of_sets()
-    elastic = {
-        root: names for root, names in sources.items() if root != FIXED and names & atoms.layer_sources
-    }
+    elastic = {root: names for root, names in sources.items() if root != FIXED and names & atoms.layer_sources}
     unit_of = np.zeros(int(max(sources)) + 1, dtype=np.int64)
     by_sources: dict[frozenset[int], list[int]] = {}
     for root in sorted(elastic):
@@ -138,9 +136,7 @@ def _layers(
     return found
 
 
-def _group(
-    tensors: Mapping[str, tuple[Units | None, ...]], layers: Sequence[str], units: tuple[int, ...]
-) -> Group:
+def _group(tensors: Mapping[str, tuple[Units | None, ...]], layers: Sequence[str], units: tuple[int, ...]) -> Group:
     """Return a group, named after the first of the layers that give the most of its channels."""
     counts = {
         name: int((axes[0] == units[0]).sum()) if (axes := tensors[name])[0] is not None else 0 for name in layers

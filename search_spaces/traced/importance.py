@@ -18,8 +18,9 @@ def ranked_units(
 ) -> tuple[tuple[int, ...], ...]:
     """Return the units of every group, those that matter most first.
 
-    A unit matters by the squares of all weights that go with it (Li et al. 2017, by norms of filters), or by the squares
-    of weights times gradients (Molchanov et al. 2019, equation 8); each layer counts alike (Fang et al. 2023, DepGraph).
+    A unit matters by the squares of all weights that go with it (Li et al. 2017, by norms of filters), or by the
+    squares of weights times gradients (Molchanov et al. 2019, equation 8); each layer counts alike (Fang et al. 2023,
+    DepGraph).
 
     Args:
         values: the network's tensors by name.

@@ -19,7 +19,7 @@ class Pins:
     """What stays as it is, and which widths are offered.
 
     Attributes:
-        freeze: patterns of names of modules, such as `layer1.*`.
+        freeze: patterns of names of modules, such as `layer1` or `layer1.*`; all that is in them stays too.
         shares: of the channels that are offered.
         step: channels that widths are multiples of.
     """
@@ -29,9 +29,10 @@ class Pins:
     step: int = STEP
 
     def holds(self, name: str) -> bool:
-        """Return whether what has that name stays as it is."""
-        module = name.rpartition(".")[0]
-        return any(fnmatchcase(n, pattern) for pattern in self.freeze for n in (name, module))
+        """Return whether what has that name stays as it is: it, or a module that it is in, matches a pattern."""
+        parts = name.split(".")
+        names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        return any(fnmatchcase(n, pattern) for pattern in self.freeze for n in names)
 
 
 def widths(group: Group, pins: Pins) -> tuple[int, ...]:
@@ -43,6 +44,6 @@ def widths(group: Group, pins: Pins) -> tuple[int, ...]:
     for share in pins.shares:
         channels = max(pins.step, round(share * whole * size / pins.step) * pins.step)
         units = max(1, round(channels / size))
-        if units < whole and (units * size) % pins.step == 0 or size >= pins.step and units < whole:
+        if (units < whole and (units * size) % pins.step == 0) or (size >= pins.step and units < whole):
             found.add(units)
     return tuple(sorted(found, reverse=True))

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from search_spaces.traced.exportable import exportable
 from search_spaces.traced.follow import CONSTANTS
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, mapped
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped
 
+WEIGHTS = ("weight", "bias")
 STATISTICS = ("batch_norm", "instance_norm")
 DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout")
 
@@ -67,7 +69,10 @@ def called(node: Node, values: Callable[[str], Any], batch: int, *, is_training:
         args[5] = is_training or args[3] is None
     elif node.kind in DROPOUTS:
         args[2] = is_training
-    return operator_of(node.op)(*(_typed(mapped(argument, value)) for argument in args))
+    given = [_typed(mapped(argument, value)) for argument in args]
+    if torch.onnx.is_in_onnx_export() and (other := exportable(node, given)) is not None:
+        return other(*given)
+    return operator_of(node.op)(*given)
 
 
 def _typed(argument: Any) -> Any:
@@ -101,12 +106,13 @@ class GraphNetwork(nn.Module):
         self.graph = graph
         self._places: dict[str, tuple[str, str]] = {}  # of each tensor, its module and its name there
         self._layers: dict[str, nn.Module] = {}  # by node
+        self._layer_paths: set[str] = set()
         self._frees = last_uses(graph)
         for node in graph.nodes:
             self._add_layer(node)
         for tensor in graph.tensors:
             if tensor.name not in self._places:
-                self._add_tensor(tensor.name, tensor.shape, is_trained=tensor.is_trained)
+                self._add_tensor(tensor)
         if values is not None:
             self.load_values(values)
 
@@ -119,7 +125,7 @@ class GraphNetwork(nn.Module):
         values: dict[str, Any] = {name: x for (name, _), x in zip(self.graph.inputs, inputs, strict=True)}
 
         def value_of(name: str) -> Any:
-            return values[name] if name in values else self._tensor(name)
+            return values[name] if name in values else self.tensor(name)
 
         for node in self.graph.nodes:
             layer = self._layers.get(node.name)
@@ -134,7 +140,7 @@ class GraphNetwork(nn.Module):
 
     def values(self) -> dict[str, torch.Tensor]:
         """Return the network's tensors by their names in the graph."""
-        return {tensor.name: self._tensor(tensor.name) for tensor in self.graph.tensors}
+        return {tensor.name: self.tensor(tensor.name) for tensor in self.graph.tensors}
 
     def load_values(self, values: Mapping[str, torch.Tensor]) -> None:
         """Take the values of tensors by their names in the graph, as they are; types of constants too."""
@@ -146,7 +152,12 @@ class GraphNetwork(nn.Module):
             else:
                 owner._buffers[name] = value.detach().clone()
 
-    def _tensor(self, name: str) -> torch.Tensor:
+    def is_of_layer(self, name: str) -> bool:
+        """Return whether a tensor is held by one of torch's layers."""
+        return self._places[name][0] in self._layer_paths
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return a tensor by its name in the graph."""
         path, own = self._places[name]
         found: torch.Tensor = getattr(self.get_submodule(path), own)
         return found
@@ -162,6 +173,10 @@ class GraphNetwork(nn.Module):
         layer, names = make(self.graph, node)
         if not held or len(names) != len(held):
             return
+        if any(
+            name in WEIGHTS and not self.graph.tensor[full].is_trained for full, name in zip(held, names, strict=True)
+        ):
+            return  # such as a fixed filter
         if held[0] in self._places:  # a layer that is used twice
             path = self._places[held[0]][0]
             if [self._places.get(name) for name in held] == [(path, own) for own in names]:
@@ -169,6 +184,7 @@ class GraphNetwork(nn.Module):
             return
         path = self._free_path(held[0].removesuffix("weight").rstrip("._") or node.name)
         self._layers[node.name] = self._put(path, layer)
+        self._layer_paths.add(path)
         for name, own in zip(held, names, strict=True):
             self._places[name] = (path, own)
 
@@ -193,15 +209,20 @@ class GraphNetwork(nn.Module):
             module = inner
         return module
 
-    def _add_tensor(self, full: str, shape: tuple[int, ...], *, is_trained: bool) -> None:
-        path, _, name = full.rpartition(".")
+    def _add_tensor(self, tensor: Tensor) -> None:
+        path, _, name = tensor.name.rpartition(".")
         owner = self._module(path)
-        value = torch.zeros(shape)
-        if is_trained:
+        dtype = getattr(torch, tensor.dtype)
+        # What is a constant may be divided by, or looked up with.
+        value = (
+            torch.ones(tensor.shape, dtype=dtype) if dtype.is_floating_point else torch.zeros(tensor.shape, dtype=dtype)
+        )
+        if tensor.is_trained:
+            value.zero_()
             owner.register_parameter(name, nn.Parameter(value))
         else:
             owner.register_buffer(name, value)
-        self._places[full] = (path, name)
+        self._places[tensor.name] = (path, name)
 
 
 def _has_own_tensors(graph: Graph, node: Node) -> bool:
@@ -237,9 +258,9 @@ def _conv(graph: Graph, node: Node) -> Made:
         shape[1] * groups,
         shape[0],
         shape[2:],  # type: ignore[arg-type]
-        stride=_numbers(_optional(args, 3, 1), num),  # type: ignore[arg-type]
-        padding=padding if isinstance(padding, str) else _numbers(padding, num),  # type: ignore[arg-type]
-        dilation=_numbers(_optional(args, 5, 1), num),  # type: ignore[arg-type]
+        stride=_numbers(_optional(args, 3, 1), num),
+        padding=padding if isinstance(padding, str) else _numbers(padding, num),
+        dilation=_numbers(_optional(args, 5, 1), num),
         groups=groups,
         bias="bias" in _weight_and_bias(node),
     )
@@ -255,12 +276,12 @@ def _conv_transpose(graph: Graph, node: Node) -> Made:
         shape[0],
         shape[1] * groups,
         shape[2:],  # type: ignore[arg-type]
-        stride=_numbers(_optional(args, 3, 1), num),  # type: ignore[arg-type]
-        padding=_numbers(_optional(args, 4, 0), num),  # type: ignore[arg-type]
-        output_padding=_numbers(_optional(args, 5, 0), num),  # type: ignore[arg-type]
+        stride=_numbers(_optional(args, 3, 1), num),
+        padding=_numbers(_optional(args, 4, 0), num),
+        output_padding=_numbers(_optional(args, 5, 0), num),
         groups=groups,
         bias="bias" in _weight_and_bias(node),
-        dilation=_numbers(_optional(args, 7, 1), num),  # type: ignore[arg-type]
+        dilation=_numbers(_optional(args, 7, 1), num),
     )
     return made, _weight_and_bias(node)
 
@@ -345,7 +366,11 @@ def fill(network: GraphNetwork) -> None:
     if any(p.is_meta for p in network.parameters()):
         return
     with torch.no_grad():
-        for name, value in network.values().items():
-            if value.ndim > 1 and value.is_floating_point() and not value.any():
+        for tensor in network.graph.tensors:
+            value = network.tensor(tensor.name)
+            if not tensor.is_trained or value.any() or network.is_of_layer(tensor.name):
+                continue
+            if value.ndim > 1:
                 value.normal_(std=0.02)
-            del name
+            else:
+                value.fill_(1.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 
+from search_spaces.cost import module_cost
 from search_spaces.traced.branches import WEIGHTED
-from search_spaces.traced.graph import Graph, Node, Ref, example
+from search_spaces.traced.graph import Graph, Node, example
+from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.space import TracedSpace
 
 
@@ -38,7 +40,7 @@ def layer_overviews(space: TracedSpace) -> list[LayerOverview]:
                 LayerOverview(
                     name=_name(graph, node),
                     kind=node.kind,
-                    macs=macs_of(graph, node),
+                    macs=node_macs(graph, node),
                     decisions=decisions,
                     reason=None if decisions else _reason(space, node),
                 )
@@ -52,21 +54,19 @@ def elastic_share(space: TracedSpace) -> float:
     return sum(layer.macs for layer in layers if layer.decisions) / max(sum(layer.macs for layer in layers), 1)
 
 
-def macs_of(graph: Graph, node: Node) -> int:
-    """Return the multiply-accumulates of an operator for one image."""
-    assert node.shape is not None
-    out = int(np.prod(example(node.shape, 1)))
-    weight = node.args[1]
-    if isinstance(weight, Ref) and weight.name in graph.tensor and node.kind not in ("matmul", "bmm"):
-        shape = graph.tensor[weight.name].shape
-        if node.kind.startswith("conv_transpose"):
-            positions = int(np.prod(example(graph.shape_of(node.inputs[0]), 1)))
-            return positions * int(np.prod(shape[1:]))
-        return out * int(np.prod(shape[1:]))
-    if node.kind == "scaled_dot_product_attention":
-        query, key = (example(graph.shape_of(name), 1) for name in node.inputs[:2])
-        return 2 * int(np.prod(query)) * key[-2]
-    return out * example(graph.shape_of(node.inputs[0]), 1)[-1]
+def node_macs(graph: Graph, node: Node) -> int:
+    """Return the multiply-accumulates of one operator at batch 1."""
+    values = [name for name in dict.fromkeys(node.inputs) if name not in graph.tensor]
+    alone = Graph(
+        inputs=tuple((name, graph.shape_of(name)) for name in values),
+        tensors=tuple(graph.tensor[name] for name in dict.fromkeys(node.inputs) if name in graph.tensor),
+        nodes=(node,),
+        output=node.name,
+    )
+    with torch.device("meta"):
+        network = GraphNetwork(alone)
+        inputs = [torch.empty(example(graph.shape_of(name), 1)) for name in values]
+    return module_cost(network, *inputs).macs
 
 
 def _name(graph: Graph, node: Node) -> str:

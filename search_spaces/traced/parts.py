@@ -56,9 +56,9 @@ def narrow_parts(graph: Graph) -> list[Part]:
 
 
 def fine_parts(graph: Graph, part: Part) -> list[Part]:
-    """Return the parts of a part: each operator that computes, with what follows it alone; sums and joins by themselves.
+    """Return the parts of a part: each operator that computes with what follows it alone; sums and joins by themselves.
 
-    Values between them have a single batch axis, the first: where one has not, what gives it and what takes it stay one.
+    Values between them have a single batch axis, the first: where one has not, its giver and its takers stay one part.
     """
     free = _free_nodes(graph)
     nodes = [node for node in part.graph.nodes if node.name not in free]
@@ -102,7 +102,7 @@ def _with_ends(graph: Graph, free: set[str]) -> Iterator[tuple[Node, bool]]:
 
 
 def _with_single_outputs(graph: Graph, nodes: Sequence[Node], number: Mapping[str, int]) -> dict[str, int]:
-    """Return the parts with those merged that cannot be apart: none gives two values, none is before and after another."""
+    """Return the parts, merged where they cannot be apart: none gives two values, none is before and after another."""
     edges = []
     inside = {node.name for node in nodes}
     outputs: dict[int, set[str]] = {}
@@ -151,6 +151,17 @@ def _part(graph: Graph, free: set[str], names: Iterable[str]) -> Part:
             output=outputs[0],
         )
     )
+
+
+def with_owners(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts with weights that an earlier one has too as constants, so that no weight is counted twice."""
+    seen: set[str] = set()
+    owned = []
+    for part in parts:
+        tensors = tuple(replace(t, is_trained=t.is_trained and t.name not in seen) for t in part.graph.tensors)
+        seen |= {tensor.name for tensor in tensors}
+        owned.append(Part(graph=replace(part.graph, tensors=tensors)))
+    return owned
 
 
 def canonical_graph(graph: Graph) -> Graph:

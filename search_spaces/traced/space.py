@@ -22,7 +22,7 @@ from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
-from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts
+from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
 from search_spaces.traced.subnet import Kept, cut, middle, slices, subgraph
 from search_spaces.traced.supernet import TracedSupernet
 from search_spaces.traced.trace import TracedNetwork
@@ -79,7 +79,7 @@ class TracedSpace(SearchSpace):
         self.pins = pins = pins or Pins()
         sliced = find_groups(network.graph)
         self.reasons = dict(sliced.reasons)
-        branches = tuple(b for b in find_branches(network.graph) if not self._is_frozen(b))
+        branches = tuple(b for b in find_branches(network.graph) if not _is_held(network.graph, b, pins))
         for group in sliced.groups:
             frozen = next((name for name in group.layers if pins.holds(name)), None)
             if frozen is not None:
@@ -99,11 +99,6 @@ class TracedSpace(SearchSpace):
         self._choose_decisions()
         self._tabulate()
 
-    def _is_frozen(self, branch: Branch) -> bool:
-        """Return whether something in a branch is to stay."""
-        names = {name for node in branch.nodes for name in self.network.graph.by_name[node].inputs}
-        return any(self.pins.holds(name) for name in names if name in self.network.graph.tensor)
-
     def _cut_finer(self) -> None:
         """Cut parts with too many variants into pieces, and offer fewer widths where pieces still have too many."""
         graph = self.network.graph
@@ -111,7 +106,7 @@ class TracedSpace(SearchSpace):
         for part in self._parts:
             parts += fine_parts(graph, part) if self._num_variants(part) > MOST_VARIANTS else [part]
         self._groups.clear()
-        self._parts = parts
+        self._parts = with_owners(parts)
         self.is_chain = all(len(part.graph.inputs) == 1 for part in parts)
         uses = Counter(group for part in parts for group in self._groups_in(part))
         for part in sorted(parts, key=self._num_variants, reverse=True):
@@ -139,8 +134,8 @@ class TracedSpace(SearchSpace):
         arrays = [units for t in part.graph.tensors for units in sliced.tensors.get(t.name, ()) if units is not None]
         names = [*part.nodes, *(name for name, _ in part.graph.inputs)]
         arrays += [sliced.values[name][1] for name in names if name in sliced.values]
-        found = np.unique(np.concatenate([sliced.group_of_unit[np.unique(a)] for a in arrays])) if arrays else []
-        return [int(g) for g in found if g >= 0]
+        found = {int(group) for units in arrays for group in sliced.group_of_unit[np.unique(units)].tolist()}
+        return sorted(found - {-1})
 
     def _branches_in(self, part: Part) -> list[int]:
         return [
@@ -338,7 +333,7 @@ class TracedSpace(SearchSpace):
         return (0,) * len(self.decisions)
 
     def scaled_alike(self) -> list[Architecture]:
-        """Return networks whose every width is as near to a share of the original's as its choices are, widest first."""
+        """Return the networks whose every width is as near to a share of the original's as it gets, widest first."""
         found: dict[Architecture, None] = {}
         for share in np.linspace(1.0, 0.0, SCALES):
             row = list(self.original)
@@ -368,3 +363,9 @@ def _checked(ranks: tuple[tuple[int, ...], ...], sliced: SlicedGraph) -> tuple[t
     if [sorted(own) for own in ranks] != [sorted(group.units) for group in sliced.groups]:
         raise ValueError("its channels are ranked in other groups than they are tied in")
     return ranks
+
+
+def _is_held(graph: Graph, branch: Branch, pins: Pins) -> bool:
+    """Return whether a branch has to be kept: it, or a layer in it, stays as it is."""
+    tensors = {name for node in branch.nodes for name in graph.by_name[node].inputs if name in graph.tensor}
+    return pins.holds(branch.name) or any(map(pins.holds, tensors))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from search_spaces.traced.graph import EXAMPLE_BATCH, Argument, Graph, Node, PerImage, Ref, Size, Tensor, mapped
-from search_spaces.traced.groups import SlicedGraph, Units
+from search_spaces.traced.groups import SlicedGraph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,9 @@ def slices(sliced: SlicedGraph, kept: Kept, name: str) -> tuple[NDArray[np.int64
     axes = sliced.tensors.get(name)
     if axes is None:
         return (None,) * len(sliced.graph.tensor[name].shape)
-    return tuple(None if units is None or kept.units[units].all() else np.flatnonzero(kept.units[units]) for units in axes)
+    return tuple(
+        None if units is None or kept.units[units].all() else np.flatnonzero(kept.units[units]) for units in axes
+    )
 
 
 def cut(tensor: torch.Tensor, indices: tuple[NDArray[np.int64] | None, ...]) -> torch.Tensor:
@@ -124,9 +127,9 @@ class _Cutter:
     def split(self, node: Node) -> tuple[Argument, ...]:
         x, sizes, axis = node.args
         assert isinstance(x, Ref) and isinstance(sizes, tuple) and isinstance(axis, int)
-        ends = np.cumsum([0, *sizes]).tolist()  # type: ignore[arg-type]
+        ends = np.cumsum([0, *sizes]).tolist()
         places = [self.before(x.name, axis, end) for end in ends]
-        return (x, tuple(after - before for before, after in zip(places, places[1:], strict=False)), axis)
+        return (x, tuple(after - before for before, after in pairwise(places)), axis)
 
     def selected(self, node: Node) -> tuple[Argument, ...]:
         x, axis, index = node.args

@@ -111,7 +111,12 @@ class _Reader:
         graph = Graph(
             inputs=tuple(self._inputs),
             tensors=tuple(
-                Tensor(name=name, shape=tuple(value.shape), is_trained=is_trained)
+                Tensor(
+                    name=name,
+                    shape=tuple(value.shape),
+                    is_trained=is_trained,
+                    dtype=str(value.dtype).removeprefix("torch."),
+                )
                 for name, (value, is_trained) in self._tensors.items()
             ),
             nodes=tuple(self._nodes),
@@ -121,7 +126,7 @@ class _Reader:
 
     def _read_placeholders(self) -> None:
         state = {**self._program.constants, **self._program.state_dict}
-        specs = {spec.arg.name: spec for spec in self._program.graph_signature.input_specs}  # type: ignore[union-attr]
+        specs = {spec.arg.name: spec for spec in self._program.graph_signature.input_specs}
         for node in self._program.graph.nodes:
             if node.op != "placeholder":
                 continue
@@ -213,6 +218,14 @@ class _Reader:
                 self._add(node, name, (args[0], shape))
         elif kind in ("transpose", "swapaxes", "swapdims", "t", "permute"):
             self._add(node, "permute.default", (args[0], _order(kind, args, len(self._shape_of(args[0])))))
+        elif kind == "copy":
+            shape, given = self._shape_of(args[0]), self._shape_of(args[1])
+            if shape == given:
+                self._same[node.name] = args[1]
+            else:
+                self._add(node, "expand.default", (args[1], shape))
+        elif kind == "channel_shuffle":
+            self._add_channel_shuffle(node, args)
         elif kind in ("split", "chunk", "split_with_sizes", "tensor_split"):
             axis = args[2] if len(args) > 2 else 0
             assert isinstance(value, list | tuple) and isinstance(axis, int)
@@ -228,9 +241,23 @@ class _Reader:
             self._same[node.name] = args[0]
         elif kind == "_native_batch_norm_legit_no_training":
             self._normalised.add(node.name)
-            self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))
+            self._add(node, "batch_norm.default", (*args[:5], False, *args[5:], False), shape=_sizes(value[0].shape))  # type: ignore[index]
         else:
             self._add(node, op, args)
+
+    def _add_channel_shuffle(self, node: fx.Node, args: tuple[Argument, ...]) -> None:
+        """Add a shuffle as the moves that it is made of."""
+        x, groups = args
+        batch, channels, *rest = shape = self._shape_of(x)
+        assert isinstance(groups, int) and isinstance(channels, int)
+        apart = (batch, groups, channels // groups, *rest)
+        turned = (batch, channels // groups, groups, *rest)
+        order = (0, 2, 1, *range(3, len(apart)))
+        first, second = f"{node.name}_apart", f"{node.name}_turned"
+        self._nodes.append(Node(name=first, op="reshape.default", args=(x, apart), shape=apart))
+        self._nodes.append(Node(name=second, op="permute.default", args=(Ref(first), order), shape=turned))
+        self._shapes |= {first: apart, second: turned}
+        self._add(node, "reshape.default", (Ref(second), shape))
 
     def _read_item(self, node: fx.Node) -> None:
         source, index = node.args
@@ -253,12 +280,16 @@ class _Reader:
         self._add(node, "select.int", (x, axis % len(shape), index % size))
 
     def _add_slice(self, node: fx.Node, args: tuple[Argument, ...]) -> None:
-        x, axis, start, end, step = (*args, *(None, 0, None, None, 1)[len(args) :])
+        x, axis, start, end, step = (args + (None, 0, None, None, 1)[len(args) :])[:5]
         shape = self._shape_of(x)
         assert isinstance(axis, int) and isinstance(step, int)
         size = shape[axis]
         if isinstance(size, PerImage):
-            if start in (None, 0) and step == 1 and (end is None or end == size or isinstance(end, int) and end >= _END):
+            if (
+                start in (None, 0)
+                and step == 1
+                and (end is None or end == size or (isinstance(end, int) and end >= _END))
+            ):
                 self._same[node.name] = x
                 return
             raise SpaceError(f"the network takes some images out of the batch ({_where(node)}); expected all alike")
@@ -350,8 +381,8 @@ def _sizes(shape: torch.Size) -> tuple[Size, ...]:
 
 def _size(size: Any) -> Size:
     """Return a size as a number, or as a multiple of the batch."""
-    if isinstance(size, int) and not isinstance(size, torch.SymInt):
-        return size
+    if not isinstance(size, torch.SymInt):
+        return int(size)
     expression = size.node.expr
     symbols = expression.free_symbols
     if not symbols:
