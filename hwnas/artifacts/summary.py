@@ -94,8 +94,9 @@ class Summary(NetworkSummary):
 
     @property
     def networks(self) -> dict[str, NetworkSummary]:
-        """The figures of every network by its name, the winner's first."""
-        return {WINNER: self, **self.winners, **self.references}
+        """The figures of every network by its name, the winner's first, and then those of what somebody brought."""
+        brought = {name: row for name, row in self.references.items() if name == ORIGINAL}
+        return {WINNER: self, **brought, **self.winners, **self.references}
 
     @property
     def duplicates(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 
 from hwnas.cli.arguments import Channels, Json
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
     from search_spaces.traced.source import SourceNetwork
@@ -29,6 +30,10 @@ def convert(
     freeze: Annotated[
         str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
     ] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of its channels that are offered [1,0.875,0.75,0.625,0.5,0.375,0.25].")
+    ] = None,
+    step: Annotated[int, ranged("step", "Channels that its widths are multiples of.")] = 8,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the search space here (.safetensors), for --space of any command."),
@@ -47,8 +52,8 @@ def convert(
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
     source = load_network(model, weights=weights)
     shape = _shape(source, input_size, channels)
-    patterns = tuple(part.strip() for part in (freeze or "").split(",") if part.strip())
-    space = space_of(source, images_of(shape, NUM_COMPARED), Pins(freeze=patterns))
+    pins = Pins(freeze=tuple(_parts(freeze)), shares=_shares(shares), step=step)
+    space = space_of(source, images_of(shape, NUM_COMPARED), pins)
     if output is not None:
         save_space(space, output)
     if as_json:
@@ -57,6 +62,25 @@ def convert(
     _print(space)
     if output is not None:
         print(f"wrote {output}; measure its table with hwnas profile --space {output} -o TABLE")
+
+
+def _parts(text: str | None) -> list[str]:
+    """Return what stands between the commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _shares(text: str | None) -> tuple[float, ...]:
+    """Return the shares of channels that are offered."""
+    from hwnas.errors import RequestError
+    from search_spaces.traced.ladder import SHARES
+
+    try:
+        shares = SHARES if text is None else tuple(map(float, _parts(text)))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise RequestError(f"--shares: expected numbers above 0 and at most 1, such as 1,0.75,0.5, got {text!r}")
+    return shares
 
 
 def _shape(source: SourceNetwork, input_size: str | None, channels: int) -> tuple[int, int, int]:
