@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,28 +13,51 @@ from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from search_spaces.traced.ladder import Pins
     from search_spaces.traced.source import SourceNetwork
     from search_spaces.traced.space import TracedSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFlags:
+    """The images that a network is for, where it does not say itself."""
+
+    input_size: Annotated[
+        str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
+    ] = None
+    channels: Channels = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LadderFlags:
+    """What stays as it is, and the widths that are offered of the rest."""
+
+    freeze: Annotated[
+        str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
+    ] = None
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of its channels that are offered [1,0.875,0.75,0.625,0.5,0.375,0.25].")
+    ] = None
+    step: Annotated[int, ranged("step", "Channels that its widths are multiples of.")] = 8
+
+    @property
+    def pins(self) -> Pins:
+        """The same, as the search space takes it."""
+        from search_spaces.traced.ladder import Pins
+
+        return Pins(freeze=tuple(_parts(self.freeze)), shares=_shares(self.shares), step=self.step)
 
 
 def convert(
     model: Annotated[
         str, typer.Argument(help="Your network: ./net.py:function, a program of torch.export (.pt2) or an ONNX file.")
     ],
+    *,
     weights: Annotated[
         Path | None, typer.Option(help="Its weights: safetensors, or a state dict [those it has].")
     ] = None,
-    input_size: Annotated[
-        str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
-    ] = None,
-    channels: Channels = 3,
-    freeze: Annotated[
-        str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
-    ] = None,
-    shares: Annotated[
-        str | None, typer.Option(help="Shares of its channels that are offered [1,0.875,0.75,0.625,0.5,0.375,0.25].")
-    ] = None,
-    step: Annotated[int, ranged("step", "Channels that its widths are multiples of.")] = 8,
+    images: ImageFlags,
+    ladder: LadderFlags,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the search space here (.safetensors), for --space of any command."),
@@ -45,15 +69,13 @@ def convert(
     from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
     from search_spaces.registry import NETWORK_SUFFIX
     from search_spaces.traced.file import save_space
-    from search_spaces.traced.ladder import Pins
     from search_spaces.traced.source import load_network
 
     if output is not None and output.suffix != NETWORK_SUFFIX:
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
     source = load_network(model, weights=weights)
-    shape = _shape(source, input_size, channels)
-    pins = Pins(freeze=tuple(_parts(freeze)), shares=_shares(shares), step=step)
-    space = space_of(source, images_of(shape, NUM_COMPARED), pins)
+    shape = _shape(source, images.input_size, images.channels)
+    space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins)
     if output is not None:
         save_space(space, output)
     if as_json:
