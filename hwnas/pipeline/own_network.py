@@ -143,8 +143,8 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
     if not space.decisions:
         layers = "; ".join(dict.fromkeys(f"{x.name}: {x.reason}" for x in layer_overviews(space)))
         raise RequestError(
-            f"nothing of {space.spec.name} can be chosen ({layers}): freeze less of it with --freeze, or give a smaller "
-            "space.step; hwnas convert tells of every layer why it stays"
+            f"nothing of {space.spec.name} can be chosen ({layers}): freeze less of it with --freeze, or give a "
+            "smaller space.step; hwnas convert tells of every layer why it stays"
         )
     num_classes = len(task.dataset.classes)
     if task.agent_class.holds_out_classes:
