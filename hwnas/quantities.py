@@ -103,8 +103,10 @@ def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> flo
 class Budget:
     """A latency limit: in milliseconds, or as a share of what the slowest architecture of the space takes.
 
+    All of that rules nothing out, however long the slowest turns out to take when it is measured.
+
     Raises:
-        RequestError: neither or both are given, or the share is not between 0 and 1.
+        RequestError: neither or both are given, or the share is not above 0 and at most 1.
     """
 
     milliseconds: float | None = None
@@ -113,8 +115,8 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.milliseconds is None) == (self.share is None):
             raise RequestError("a budget is either milliseconds or a share")
-        if self.share is not None and not 0 < self.share < 1:
-            raise RequestError(f"a share must be above 0 % and below 100 %, got {100 * self.share:g} %")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise RequestError(f"a share must be above 0 % and at most 100 %, got {100 * self.share:g} %")
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:
@@ -134,8 +136,15 @@ class Budget:
         return self.share * slowest_ms
 
 
+def budget_text(max_ms: float | None, unit: str = "") -> str:
+    """Return a limit with four significant digits, as a text; "none" where nothing is ruled out."""
+    return "none" if max_ms is None or math.isinf(max_ms) else f"{max_ms:.4g}{unit}"
+
+
 def format_ms(milliseconds: float) -> str:
     """Return milliseconds with three significant digits, as a text."""
+    if math.isinf(milliseconds):
+        return "any latency"
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 

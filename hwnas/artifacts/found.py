@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf, isinf
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.measured import Measured
@@ -31,7 +32,7 @@ class FoundNetwork:
 
     Attributes:
         supernet_score: by the search's evaluator.
-        max_ms: the latency budget that it is to keep.
+        max_ms: the latency budget that it is to keep; infinite where that rules nothing out.
         finalist: its latency as it was measured after the search; None for networks that were not.
     """
 
@@ -40,7 +41,7 @@ class FoundNetwork:
     macs: Count
     supernet_score: float
     predicted_ms: Annotated[float, Field(allow_inf_nan=False)]
-    max_ms: Annotated[float, Field(allow_inf_nan=False)]
+    max_ms: Annotated[float, BeforeValidator(lambda ms: inf if ms is None else ms), Field(gt=0)]
     finalist: Measured | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -51,7 +52,7 @@ class FoundNetwork:
             "macs": self.macs,
             "supernet_score": self.supernet_score,
             "predicted_ms": self.predicted_ms,
-            "max_ms": self.max_ms,
+            "max_ms": None if isinf(self.max_ms) else self.max_ms,
         }
         return fields if self.finalist is None else {**fields, "finalist": self.finalist.as_dict()}
 

@@ -70,10 +70,8 @@ class ShapeFlags:
         from search_spaces.registry import NETWORK_SUFFIX
         from search_spaces.space import SMALL_INPUT
 
-        if name.endswith(NETWORK_SUFFIX):  # it says itself which images it is for
-            from search_spaces.traced.file import spec_in
-
-            return replace(spec_in(Path(name)), name=name)
+        if name.endswith(NETWORK_SUFFIX):
+            return self._spec_of_network(name)
         size = parse_image_size(self.input_size)
         return SpaceSpec(
             name=name,
@@ -82,6 +80,23 @@ class ShapeFlags:
             num_classes=self.classes or (10 if min(height_width(size)) <= SMALL_INPUT else 1000),
             width=self.width,
         )
+
+    def _spec_of_network(self, name: str) -> SpaceSpec:
+        """Return the spec of a network that somebody brought: its file says itself which images it is for."""
+        from hwnas.errors import RequestError
+        from hwnas.quantities import parse_image_size
+        from search_spaces.traced.file import spec_in
+
+        own, usual = spec_in(Path(name)), ShapeFlags()
+        differing = {
+            "--input-size": self.input_size != usual.input_size and parse_image_size(self.input_size) != own.input_size,
+            "--channels": self.channels not in (usual.channels, own.in_channels),
+            "--classes": self.classes not in (None, own.num_classes),
+            "--width": self.width != usual.width,
+        }
+        if given := ", ".join(flag for flag, differs in differing.items() if differs):
+            raise RequestError(f"{given}: {name} is {own} and says so itself; leave it out")
+        return replace(own, name=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

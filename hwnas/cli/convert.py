@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,26 +10,54 @@ import typer
 
 from hwnas.cli.arguments import Channels, Json
 from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from search_spaces.traced.ladder import Pins
     from search_spaces.traced.source import SourceNetwork
     from search_spaces.traced.space import TracedSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFlags:
+    """The images that a network is for, where it does not say itself."""
+
+    input_size: Annotated[
+        str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
+    ] = None
+    channels: Channels = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LadderFlags:
+    """What stays as it is, and the widths that are offered of the rest."""
+
+    freeze: Annotated[
+        str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
+    ] = None
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of its channels that are offered [1,0.875,0.75,0.625,0.5,0.375,0.25].")
+    ] = None
+    step: Annotated[int, ranged("step", "Channels that its widths are multiples of.")] = 8
+
+    @property
+    def pins(self) -> Pins:
+        """The same, as the search space takes it."""
+        from search_spaces.traced.ladder import Pins
+
+        return Pins(freeze=tuple(_parts(self.freeze)), shares=_shares(self.shares), step=self.step)
 
 
 def convert(
     model: Annotated[
         str, typer.Argument(help="Your network: ./net.py:function, a program of torch.export (.pt2) or an ONNX file.")
     ],
+    *,
     weights: Annotated[
         Path | None, typer.Option(help="Its weights: safetensors, or a state dict [those it has].")
     ] = None,
-    input_size: Annotated[
-        str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
-    ] = None,
-    channels: Channels = 3,
-    freeze: Annotated[
-        str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
-    ] = None,
+    images: ImageFlags,
+    ladder: LadderFlags,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the search space here (.safetensors), for --space of any command."),
@@ -40,15 +69,13 @@ def convert(
     from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
     from search_spaces.registry import NETWORK_SUFFIX
     from search_spaces.traced.file import save_space
-    from search_spaces.traced.ladder import Pins
     from search_spaces.traced.source import load_network
 
     if output is not None and output.suffix != NETWORK_SUFFIX:
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
     source = load_network(model, weights=weights)
-    shape = _shape(source, input_size, channels)
-    patterns = tuple(part.strip() for part in (freeze or "").split(",") if part.strip())
-    space = space_of(source, images_of(shape, NUM_COMPARED), Pins(freeze=patterns))
+    shape = _shape(source, images.input_size, images.channels)
+    space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins)
     if output is not None:
         save_space(space, output)
     if as_json:
@@ -57,6 +84,25 @@ def convert(
     _print(space)
     if output is not None:
         print(f"wrote {output}; measure its table with hwnas profile --space {output} -o TABLE")
+
+
+def _parts(text: str | None) -> list[str]:
+    """Return what stands between the commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _shares(text: str | None) -> tuple[float, ...]:
+    """Return the shares of channels that are offered."""
+    from hwnas.errors import RequestError
+    from search_spaces.traced.ladder import SHARES
+
+    try:
+        shares = SHARES if text is None else tuple(map(float, _parts(text)))
+    except ValueError:
+        shares = ()
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise RequestError(f"--shares: expected numbers above 0 and at most 1, such as 1,0.75,0.5, got {text!r}")
+    return shares
 
 
 def _shape(source: SourceNetwork, input_size: str | None, channels: int) -> tuple[int, int, int]:

@@ -22,6 +22,7 @@ from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
+from hwnas.quantities import budget_text
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed, references_of
 from hwnas.training.task import LearningTask
@@ -248,9 +249,15 @@ class _Bundle:
             return {}
         inputs = self._inputs
         paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
-        references = references_of(self._setup, inputs.table, self._summary.max_latency_ms, inputs.speed)
+        references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
             return self._setup.measured(paths, Path(scratch) / "journal", references=references)
+
+    @property
+    def _near_ms(self) -> float:
+        """About what the models take."""
+        summary = self._summary
+        return summary.predicted_ms if summary.max_latency_ms is None else summary.max_latency_ms
 
     def _model(self, name: str, metrics: Mapping[str, float], latency: Measured | None) -> DeployedModel:
         path = self._folder / name
@@ -325,7 +332,7 @@ def _readme(deployment: Deployment) -> str:
         "$TITLE": f"{space['name']} for {device['name']}{of}",
         "$ROWS": "\n".join(rows),
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
-        "$BUDGET": f"{deployment.max_latency_ms:.4g} ms",
+        "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
         "$CHANNELS": str(given["channels"]),
         "$HEIGHT": str(given.get("height", given.get("size"))),
         "$WIDTH": str(given.get("width", given.get("size"))),

@@ -21,7 +21,7 @@ from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage
 from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
-from search_spaces.traced.overview import elastic_share
+from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
@@ -138,9 +138,21 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
     """Return how good the network is as it was brought, and how much of it can be chosen.
 
     Raises:
-        RequestError: it tells other classes apart than the data have.
+        RequestError: nothing of it can be chosen, or it tells other classes apart than the data have.
     """
+    if not space.decisions:
+        layers = "; ".join(dict.fromkeys(f"{x.name}: {x.reason}" for x in layer_overviews(space)))
+        raise RequestError(
+            f"nothing of {space.spec.name} can be chosen ({layers}): freeze less of it with --freeze, or give a "
+            "smaller space.step; hwnas convert tells of every layer why it stays"
+        )
     num_classes = len(task.dataset.classes)
+    if task.agent_class.holds_out_classes:
+        raise RequestError(
+            f"{space.spec.name} is a network that you brought, and networks that are brought tell classes apart: this "
+            "task compares images of classes that no network has seen; give --task classification, or a search space "
+            "with --space"
+        )
     if space.spec.num_classes != num_classes:
         raise RequestError(
             f"{space.spec.name} tells {space.spec.num_classes} classes apart, {task.dataset.name} has {num_classes}: "

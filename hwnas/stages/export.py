@@ -133,7 +133,7 @@ def _exported(architecture: Architecture, measured: Measured, *, first_ms: float
 def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[str, Measured]:
     setup, latency = exporter.setup, exporter.latency
     paths = {name: in_precision(exporter.files.model(name), setup.precision, is_part=False) for name in names}
-    references = references_of(setup, latency.model.table, latency.max_ms, latency.speed)
+    references = references_of(setup, latency.model.table, latency.near_ms, latency.speed)
     return setup.measured(paths, journal, references=references)
 
 

@@ -56,10 +56,10 @@ def retrain_networks(
     done: dict[Architecture, RetrainedNetwork] = {}
     retrained = {}
     for name, network in found.items():
+        if name == ORIGINAL:
+            retrained[name] = _as_brought(setup, name, network.architecture, inputs, files)
+            continue
         if network.architecture not in done:
-            if name == ORIGINAL:
-                retrained[name] = _as_brought(setup, name, network.architecture, inputs, files)
-                continue
             files.adopt(name, [n for n, f in found.items() if f.architecture == network.architecture])
             done[network.architecture] = _retrain(setup, name, network.architecture, inputs, files)
         retrained[name] = done[network.architecture]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isinf
 
 from hwnas.artifacts import (
     REFERENCES,
@@ -95,6 +96,6 @@ def figures(
         repeatability=None if measured is None else measured.repeatability,
         drift=None if measured is None else measured.drift,
         budget_kept=None if measured is None else measured.latency_ms <= found.max_ms,
-        max_latency_ms=found.max_ms,
+        max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
         advice=advice,
     )

@@ -329,6 +329,11 @@ class TracedSpace(SearchSpace):
         return drawn
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is measured as one, a part for each slot."""
+        return tuple(self._parts)
+
+    @property
     def original(self) -> Architecture:
         """The network as it was brought."""
         return (0,) * len(self.decisions)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any
 
 import torch
@@ -67,7 +69,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
 def _exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     images = torch.zeros(EXAMPLE_BATCH, *input_shape)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (images,), dynamic_shapes=({0: Dim("batch")},))
             return program.run_decompositions({}) if _writes_into_views(program) else program
