@@ -27,7 +27,7 @@ from hwnas.pipeline.origin import (
     take_over_supernet,
     without_own_table,
 )
-from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
+from hwnas.pipeline.own_network import OwnNetwork, brings_network
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
@@ -44,7 +44,7 @@ from profilers import Device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
-from search_spaces.traced.file import save_space, spec_in
+from search_spaces.traced.file import save_space
 from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
 
@@ -225,22 +225,18 @@ class Run:
     @property
     def _asked_size(self) -> ImageSize | None:
         """The size that images are brought to; None for their own."""
+        if self.own_network is not None:
+            return self.own_network.input_size
         size = self.config.space.input_size
-        if self.own_network is None:
-            return None if size is None else parse_image_size(size)
-        return spec_in(self.kept.network).input_size if self._has_own_copy else self.own_network.input_size
+        return None if size is None else parse_image_size(size)
 
     @cached_property
     def own_network(self) -> OwnNetwork | None:
         """The network that a person brings, by the settings that name it; None where networks are a space's own."""
-        size = self.config.space.input_size
         if not brings_network(self.config.space):
             return None
-        return OwnNetwork(self.config.space, None if size is None else parse_image_size(size))
-
-    @property
-    def _has_own_copy(self) -> bool:
-        return self.inputs is not None and self.kept.network.is_file()
+        has_copy = self.inputs is not None and self.kept.network.is_file()
+        return OwnNetwork(self.config.space, self.kept.network if has_copy else None)
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""
@@ -313,7 +309,7 @@ class Run:
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
         if self.own_network is not None:
-            return read_space(self.kept.network) if self._has_own_copy else self.own_network.space(self.dataset)
+            return self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)
