@@ -153,12 +153,6 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
     Raises:
         RequestError: nothing of it can be chosen, or it tells other classes apart than the data have.
     """
-    if not space.decisions:
-        layers = "; ".join(dict.fromkeys(f"{x.name}: {x.reason}" for x in layer_overviews(space)))
-        raise RequestError(
-            f"nothing of {space.spec.name} can be chosen ({layers}): freeze less of it with --freeze, or give a "
-            "smaller space.step; hwnas convert tells of every layer why it stays"
-        )
     num_classes = len(task.dataset.classes)
     if task.agent_class.holds_out_classes:
         raise RequestError(
@@ -170,6 +164,12 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
         raise RequestError(
             f"{space.spec.name} tells {space.spec.num_classes} classes apart, {task.dataset.name} has {num_classes}: "
             "give the data that it was trained on, or a network whose last layer was trained for these"
+        )
+    if not space.decisions:
+        layers = "; ".join(dict.fromkeys(f"{x.name}: {x.reason}" for x in layer_overviews(space)))
+        raise RequestError(
+            f"nothing of {space.spec.name} can be chosen ({layers}): freeze less of it with --freeze, or give a "
+            "smaller space.step; hwnas convert tells of every layer why it stays"
         )
     original = space.supernet().subnet(space.original).eval()
     test = task.batches(task.dataset.test, BATCH_SIZE).in_order()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os.path import commonprefix
 
 import numpy as np
 
@@ -86,11 +87,12 @@ def part_latencies(space: SearchSpace, table: LatencyTable, winner: Architecture
 
 
 def _part_name(graph: Graph) -> str:
-    """Return what a part is called: by its first and last layer with weights, or by what it computes."""
+    """Return what a part is called: by the modules that its layers are in, or by what it computes."""
     layers = [_weights(graph, node)[0] for node in graph.nodes if node.kind in WEIGHTED and _weights(graph, node)]
     if not layers:
         return "+".join(dict.fromkeys(node.kind for node in graph.nodes))
-    return layers[0] if len(set(layers)) == 1 else f"{layers[0]} to {layers[-1]}"
+    in_common = ".".join(commonprefix([name.split(".") for name in layers]))
+    return in_common or f"{layers[0]} to {layers[-1]}"
 
 
 def _weights(graph: Graph, node: Node) -> list[str]:

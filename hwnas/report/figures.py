@@ -99,7 +99,8 @@ def _parts(facts: Facts) -> Picture | None:
 def _along(y: str) -> dict[str, Any]:
     """Return the layout of bars along a network."""
     axis = {"type": "category", "automargin": True, "tickangle": -60}
-    return {"barmode": "overlay", "bargap": 0.15, "xaxis": axis, "yaxis": {"title": {"text": y}}}
+    legend = {"y": 1.12}  # below would be the names
+    return {"barmode": "overlay", "bargap": 0.15, "xaxis": axis, "yaxis": {"title": {"text": y}}, "legend": legend}
 
 
 def _before_and_after(

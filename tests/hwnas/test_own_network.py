@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from samples import synthetic_table
 
 from hwnas.dataflow import Batches, load_dataset
 from hwnas.pipeline.own_network import read_space
+from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
 from search_spaces.traced.source import load_network
@@ -212,6 +213,63 @@ def test_a_winner_is_bundled_in_int8(own: Own, tmp_path: Path) -> None:
     assert deployment["models"]["model.onnx"]["test_metrics"]["accuracy"] == own.summary["test_accuracy"]
 
 
+def test_the_report_shows_what_became_of_it(own: Own) -> None:
+    page = (own.run / "report.html").read_text()
+    for words in (
+        "What became of the network",
+        "Latency of its parts",
+        "<td>layer2.shortcut</td>",
+        "<td>original</td>",
+    ):
+        assert words in page
+    space, table = read_space(own.file), load_table(own.table)
+    winner = tuple(own.summary["architecture"])
+    layers = sliced_layers(space, winner)
+    assert [row.name for row in layers] == [
+        *("stem", "layer1.conv1", "layer1.conv2", "layer2.conv1", "layer2.conv2", "layer2.shortcut", "head")
+    ]
+    assert [row.before for row in layers] == [8, 8, 8, 16, 16, 16, 10] and layers[-1].after == 10
+    original = own.summary["references"]["original"]
+    assert sum(row.macs_before for row in layers) <= original["macs"]
+    assert sum(row.macs_after for row in layers) <= own.summary["macs"] < original["macs"]
+    parts = part_latencies(space, table, winner)
+    assert [part.name for part in parts] == ["stem", "layer1", "layer2", "head"]
+    assert sum(part.after_ms for part in parts) < sum(part.before_ms for part in parts)
+    assert (
+        part_latencies(space, replace(table, entries=table.entries[1:], calibration=None, certificate=None), winner)
+        == []
+    )
+
+
+def test_layers_of_branches_that_are_left_out_are_marked(own: Own) -> None:
+    space = read_space(own.file)
+    names = [decision.name for decision in space.decisions]
+    architecture = [0] * len(names)
+    architecture[names.index("layer1.branch")] = 1
+    layers = {row.name: row for row in sliced_layers(space, tuple(architecture))}
+    assert [name for name, row in layers.items() if row.is_left_out] == ["layer1.conv1", "layer1.conv2"]
+    assert layers["layer1.conv1"].macs_after == 0 and layers["stem"].macs_after == layers["stem"].macs_before
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
+def test_the_report_works_in_a_browser(own: Own, width: int, scheme: str) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("needs chromium: sudo apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto((own.run / "report.html").as_uri())
+        page.wait_for_selector("#layers .barlayer .point path")
+        bars = {name: page.locator(f"#{name} .barlayer .point").count() for name in ("layers", "parts")}
+        assert bars == {"layers": 14, "parts": 8} and not problems
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()
+
+
 # What cannot be: each refused with a sentence.
 
 BRANCHING = """
@@ -378,8 +436,6 @@ def _halves(table: Path, folder: Path) -> list[Path]:
 
 
 def _part(table: LatencyTable, number: int) -> LatencyTable:
-    from dataclasses import replace
-
     entries = table.entries[number::2]
     networks = table.networks if number == 0 else ()
     return replace(table, entries=entries, networks=networks, calibration=None, certificate=None)
