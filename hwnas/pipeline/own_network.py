@@ -19,14 +19,14 @@ from search_spaces import SpaceSpec
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.block import graph_text
 from search_spaces.traced.file import spec_in, traced_space
-from search_spaces.traced.graph import PerImage
+from search_spaces.traced.graph import PerImage, TracedNetwork
 from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import TracedNetwork, trace, without_softmax
+from search_spaces.traced.trace import trace, without_softmax
 
 NUM_COMPARED = 16
 """Images that a traced network is compared with the original on."""

@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from safe_files import expanded, replacing
 from search_spaces.errors import SpaceError
 from search_spaces.space import SpaceSpec
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, TracedNetwork
 from search_spaces.traced.ladder import Pins
 from search_spaces.traced.network import is_pure_operator
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import TracedNetwork
 
 FORMAT = "hwnas-network"
 VERSION = 1

@@ -12,8 +12,8 @@ from torch import nn
 
 from onnx_models.export import is_exporting
 from search_spaces.traced.exportable import exportable
-from search_spaces.traced.follow import CONSTANTS
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped
+from search_spaces.traced.operator_kinds import CONSTANTS
 
 WEIGHTS = ("weight", "bias")
 STATISTICS = ("batch_norm", "instance_norm")

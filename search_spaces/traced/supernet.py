@@ -11,9 +11,8 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.supernet import Supernet
-from search_spaces.traced.graph import Graph
+from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.network import GraphNetwork, called, last_uses
-from search_spaces.traced.trace import TracedNetwork
 
 
 class Slicing(Protocol):
