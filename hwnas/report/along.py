@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 import numpy as np
 
@@ -91,7 +91,8 @@ def _part_name(graph: Graph) -> str:
     layers = [_weights(graph, node)[0] for node in graph.nodes if node.kind in WEIGHTED and _weights(graph, node)]
     if not layers:
         return "+".join(dict.fromkeys(node.kind for node in graph.nodes))
-    in_common = ".".join(commonprefix([name.split(".") for name in layers]))
+    paths = zip(*(name.split(".") for name in layers), strict=False)
+    in_common = ".".join(own[0] for own in takewhile(lambda own: len(set(own)) == 1, paths))
     return in_common or f"{layers[0]} to {layers[-1]}"
 
 
