@@ -7,3 +7,7 @@ class RequestError(ValueError):
 
 class RunError(RuntimeError):
     """The request was fine, the work failed."""
+
+
+class LaterVersionError(RuntimeError):
+    """A later version of hwnas wrote a record; no RunError, since what makes damaged records again must not take it."""

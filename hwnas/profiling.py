@@ -173,6 +173,10 @@ def describe_drift(drift: float) -> str:
     return f"{drift - 1:.0%} slower" if drift > 1 else f"{1 - drift:.0%} faster"
 
 
+PREPARING = {"export": "exporting model", "open": "loading model"}
+"""What goes before the first round of measurements, and between rounds where models do not fit together, in words."""
+
+
 @contextmanager
 def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar over the rounds meanwhile, which says what is prepared before they begin."""
@@ -183,6 +187,6 @@ def shown(reporter: Reporter, name: str, rounds: int) -> Iterator[Callable[[str,
             nonlocal rounds_done
             if phase == "round":
                 rounds_done = done
-            task.update(rounds_done, "" if phase == "round" else f"{phase} {done}/{total}")
+            task.update(rounds_done, f"{PREPARING[phase]} {done} of {total}" if phase in PREPARING else "")
 
         yield show

@@ -78,6 +78,11 @@ BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}
 """Whether a network keeps its budget, in a word; None where nothing was measured."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 network, 2 networks."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def share(part: float, whole: float) -> float:
     """Return how much of the whole the part is, in 0 to 1: accuracies and the like."""
     assert 0 <= part <= whole and whole > 0, f"expected a part of {whole}, got {part}"

@@ -7,14 +7,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.artifacts import WINNER, Decision, Deployment, Summary, TimedTable
+from hwnas.artifacts import (
+    WINNER,
+    Decision,
+    Deployment,
+    Exported,
+    FurtherNetworks,
+    ProxyValues,
+    SearchOutcome,
+    Summary,
+    TimedTable,
+)
 from hwnas.errors import RequestError, RunError
-from hwnas.records import read_record
+from hwnas.records import MAKE_AGAIN, read_record, refuse_later_version
 from hwnas.search import Evaluation
-from hwnas.stage_files import ExportFiles, RetrainFiles, SearchFiles, write_json
+from hwnas.stage_files import (
+    BUNDLE_AGAIN,
+    EXPORT_AGAIN,
+    FURTHER_AGAIN,
+    ExportFiles,
+    RetrainFiles,
+    SearchFiles,
+    write_json,
+)
 from safe_files import write_text
 
 __all__ = ["ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
+
+SUMMARY_AGAIN = "remove it; hwnas search --resume makes it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,23 @@ class RunFolder:
         """Whether it holds a run, whose settings proved to be possible."""
         return self.config.is_file()
 
+    def refuse_later_versions(self) -> None:
+        """Raise LaterVersionError for a record that a later version of hwnas wrote: none is ignored or overwritten."""
+        attempts = self.attempts()
+        records: list[tuple[type, Path, str]] = [
+            (TimedTable, self.speed, MAKE_AGAIN),
+            (SearchOutcome, self.search.outcome, MAKE_AGAIN),
+            (ProxyValues, self.search.proxies, MAKE_AGAIN),
+            (FurtherNetworks, self.search.further, FURTHER_AGAIN),
+            *((Exported, folder.export.result, EXPORT_AGAIN) for folder in (self, *attempts)),
+            *((Decision, path, MAKE_AGAIN) for path in (self.export.decision, *(a.decision_aside for a in attempts))),
+            *((Deployment, path, BUNDLE_AGAIN) for path in self.export.deployments()),
+            (Summary, self.summary, SUMMARY_AGAIN),
+        ]
+        for kind, path, remedy in records:
+            if path.exists():
+                refuse_later_version(kind, path, remedy=remedy)
+
     def read_speed(self) -> TimedTable | None:
         """Return how fast the machine was by a table; None where nothing is written of it that can be read."""
         try:
@@ -135,7 +172,7 @@ class RunFolder:
         """
         if not self.summary.exists():
             return None
-        return read_record(Summary, self.summary, remedy="remove it; hwnas search --resume makes it again")
+        return read_record(Summary, self.summary, remedy=SUMMARY_AGAIN)
 
     def write_summary(self, summary: Summary) -> None:
         """Write the summary."""

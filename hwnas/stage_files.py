@@ -84,7 +84,7 @@ class SearchFiles:
         """Return what was found, sought and written first where it is not there yet.
 
         Raises:
-            RunError: the file is damaged or of another version.
+            RunError: the file is damaged.
         """
         return _kept(SearchOutcome, self.outcome, make)
 
@@ -92,7 +92,7 @@ class SearchFiles:
         """Return what was found.
 
         Raises:
-            RunError: it is not there, or damaged or of another version.
+            RunError: it is not there, or damaged.
         """
         return read_record(SearchOutcome, self.outcome)
 
@@ -100,7 +100,7 @@ class SearchFiles:
         """Return the networks that were asked for after the search, by name.
 
         Raises:
-            RunError: the file is damaged or of another version.
+            RunError: the file is damaged.
         """
         if not self.further.exists():
             return {}
@@ -191,14 +191,18 @@ class ExportFiles:
         """Return the copy of what the last bundle of the network of that name says of itself."""
         return self.folder / ("deployment.json" if name == WINNER else f"deployment-{name}.json")
 
+    def deployments(self) -> list[Path]:
+        """Return the copies of what bundles say of themselves, the winner's first."""
+        paths = [self.deployment(WINNER), *sorted(self.folder.glob(self.deployment("*").name))]
+        return [path for path in paths if path.exists()]
+
     def read_deployments(self) -> list[Deployment]:
         """Return what the last bundle of each network says of itself, the winner's first.
 
         Raises:
-            RunError: a file is damaged or of another version.
+            RunError: a file is damaged.
         """
-        paths = [self.deployment(WINNER), *sorted(self.folder.glob(self.deployment("*").name))]
-        found = [read_record(Deployment, path, remedy=BUNDLE_AGAIN) for path in paths if path.exists()]
+        found = [read_record(Deployment, path, remedy=BUNDLE_AGAIN) for path in self.deployments()]
         # In the winner's place earlier versions kept the last bundle of any network.
         return list({deployment.network: deployment for deployment in found}.values())
 
@@ -225,7 +229,7 @@ class ExportFiles:
         """Return the outcome of the export, which is made and written first where it is not there yet.
 
         Raises:
-            RunError: the file is damaged or of another version.
+            RunError: the file is damaged.
         """
         return _kept(Exported, self.result, make, remedy=EXPORT_AGAIN)
 
@@ -233,7 +237,7 @@ class ExportFiles:
         """Return the outcome of the export.
 
         Raises:
-            RunError: it is not there, or damaged or of another version.
+            RunError: it is not there, or damaged.
         """
         return read_record(Exported, self.result, remedy=EXPORT_AGAIN)
 

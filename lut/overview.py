@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from lut.table import LatencyTable
 from search_spaces import SearchSpace
 
 
-def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dict[str, Any]:
-    """Entries, spread and provenance as plain values; with the space, its fastest and slowest network too."""
-    spreads = [m.spread for m in table.entries if m.error is None]
+def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dict[str, object]:
+    """Return what a table says as plain values, for JSON; with the space, its fastest and slowest network too."""
     provenance = table.provenance
     return {
         "space": table.space.as_dict(),
@@ -28,9 +27,9 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
         "throttled_rounds": provenance.throttled_rounds,
         "is_emulated": provenance.is_emulated,
         "num_entries": len(table.entries) + len(table.reported),
-        "energy": f"of {len(table.energy_mj)} blocks" if table.energy_mj else "the device has no counter to read",
+        "energy": describe_energy(table),
         "num_failed": len(table.failures),
-        "median_spread": float(np.median(spreads)) if spreads else None,
+        "median_spread": median_spread(table),
         "stopped_by": provenance.stopped_by,
         "num_groups": provenance.num_groups,
         "seed": provenance.seed,
@@ -41,7 +40,7 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
             "sentence": table.slowdown.sentence(),
         },
         "pace": None if table.pace is None else asdict(table.pace),
-        "repeatability": float(np.mean(list(table.split_half_errors.values()))) if table.split_half_errors else None,
+        "repeatability": repeatability(table),
         "unsettled": table.unsettled,
         "num_networks": len(table.networks),
         "extremes": None if space is None else extreme_networks(table, space),
@@ -56,6 +55,22 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
             for m in table.entries
         },
     }
+
+
+def median_spread(table: LatencyTable) -> float | None:
+    """Return the median spread of the samples of a block; None where none was measured."""
+    spreads = [m.spread for m in table.entries if m.error is None]
+    return float(np.median(spreads)) if spreads else None
+
+
+def repeatability(table: LatencyTable) -> float | None:
+    """Return by what share odd restarts differ from even ones; None where that is not known."""
+    return float(np.mean(list(table.split_half_errors.values()))) if table.split_half_errors else None
+
+
+def describe_energy(table: LatencyTable) -> str:
+    """Return whose energy is in a table, in words."""
+    return f"of {len(table.energy_mj)} blocks" if table.energy_mj else "the device has no counter to read"
 
 
 class ExtremeNetwork(TypedDict):
@@ -75,7 +90,7 @@ def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, Extre
     return {name: ExtremeNetwork(architecture=list(a), predicted_ms=ms) for name, (a, ms) in found.items()}
 
 
-def _calibration(calibration: Calibration) -> dict[str, Any]:
+def _calibration(calibration: Calibration) -> dict[str, object]:
     fields = asdict(calibration)
     factors, constants_ms = (np.array(list(fields.pop(name).values())) for name in ("factors", "constants_ms"))
     return {

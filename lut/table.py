@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from lut.cache import BlockSize, block_size
 from lut.calibration import Calibration
 from lut.certificate import Certificate
-from lut.errors import TableError
+from lut.errors import LaterTableError, TableError
 from lut.layout import BlockLayout
 from lut.networks import NetworkMeasurement
 from lut.provenance import ADAPTED, IMPORTED, STRICT, Count, Latency, NotNegative, Provenance
@@ -288,6 +288,11 @@ def load_table(path: Path | str) -> LatencyTable:
         raise TableError(f'{path} is no latency table: expected "format": "{FORMAT}"')
     _require_printable(document, path)
     version, content = document.get("version"), document.get("table")
+    if type(version) is int and version > VERSION:
+        raise LaterTableError(
+            f"{path} was written by a later version of hwnas (schema version {version}, this one reads {VERSION}): use "
+            "that one, or profile again"
+        )
     if type(version) is not int or version not in (UNCALIBRATED_VERSION, VERSION):
         raise TableError(f"{path} has schema version {version!r}, this release reads {VERSION}")
     if _digest(_canonical(content), version) != document.get("sha256"):

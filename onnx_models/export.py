@@ -67,6 +67,11 @@ def export_module(
         _write(draft, module, path.name, input_shapes, dynamic_batch=dynamic_batch, opset=opset or OPSET)
 
 
+def is_exporting() -> bool:
+    """Return whether a module that runs is being written as an ONNX file."""
+    return torch.onnx.is_in_onnx_export()
+
+
 def export_once(
     text: str,
     name: str,

@@ -55,7 +55,7 @@ class DeviceFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShapeFlags:
-    """What a search space is made for."""
+    """The data and the width that a search space is made for."""
 
     input_size: Annotated[str, typer.Option(help="Pixels a side, or height and width as 128x256.")] = "224"
     channels: Channels = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from hwnas.cli.arguments import DeviceFlags, Json, Quiet, device_named
 from hwnas.cli.completion import names_of
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
+from hwnas.quantities import counted
+
+if TYPE_CHECKING:
+    from hwnas.export.compare import ComparedModel
 
 Models = Annotated[
     list[Path],
@@ -81,37 +85,37 @@ def compare(
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
     question = Question(dataset=dataset, output=test.output, input_size=size)
-    rows = compare_models(models_named(models), profiler, question, reporter=reporter)
+    rows = compare_models(models_named(models, reporter), profiler, question, reporter=reporter)
     for row in rows:
-        if size is not None and not {*height_width(size)} <= {*row["bound"].values()}:
-            reporter.warn(f"{row['model']} takes {row['input']} whatever --input-size says")
+        if size is not None and not {*height_width(size)} <= {*row.bound.values()}:
+            reporter.warn(f"{row.model} takes {row.input} whatever --input-size says")
     if as_json:
-        print_json(rows)
+        print_json([row.as_dict(with_accuracy=dataset is not None) for row in rows])
         return
     _print(rows, chosen.name)
 
 
-def _print(rows: Sequence[Mapping[str, Any]], device: str) -> None:
-    fastest = min(row["latency_ms"] for row in rows)
+def _print(rows: Sequence[ComparedModel], device: str) -> None:
+    fastest = min(row.latency_ms for row in rows)
     print_table(
-        f"{len(rows)} models on {device}",
+        f"{counted(len(rows), 'model')} on {device}",
         ["model", "input", "ms", "times the fastest", "accuracy", "size KiB", "memory KiB"],
         [
             [
-                row["model"],
-                row["input"],
-                f"{row['latency_ms']:.4g}",
-                f"{row['latency_ms'] / fastest:.2f}",
-                "" if row.get("accuracy") is None else f"{row['accuracy']:.2%}",
-                f"{row['size_bytes'] / 1024:.0f}",
-                "" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1024:.0f}",
+                row.model,
+                row.input,
+                f"{row.latency_ms:.4g}",
+                f"{row.latency_ms / fastest:.2f}",
+                "" if row.accuracy is None else f"{row.accuracy:.2%}",
+                f"{row.size_bytes / 1024:.0f}",
+                "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1024:.0f}",
             ]
             for row in rows
         ],
     )
     for row in rows:
-        if row["bound"]:
-            sizes = ", ".join(f"{name} = {size}" for name, size in row["bound"].items())
-            print(f"{row['model']}: what it leaves free was measured with {sizes}")
-        for figure, why in row["missing"].items():
-            print(f"{row['model']}: no {figure.removesuffix('_bytes').replace('_', ' ')}: {why}")
+        if row.bound:
+            sizes = ", ".join(f"{name} = {size}" for name, size in row.bound.items())
+            print(f"{row.model}: what it leaves free was measured with {sizes}")
+        for figure, why in row.missing.items():
+            print(f"{row.model}: no {figure.removesuffix('_bytes').replace('_', ' ')}: {why}")

@@ -50,5 +50,8 @@ def list_components(
         print_json(rows)
     else:
         print_table(
-            f"{kind}: built in", ["name", ""], [[row["name"], row["description"]] for row in rows], is_prose=True
+            f"{kind}: built in",
+            ["name", "what it is"],
+            [[row["name"], row["description"]] for row in rows],
+            is_prose=True,
         )

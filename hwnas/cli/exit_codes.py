@@ -7,7 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import LaterVersionError, RequestError, RunError
 from lut.errors import TableError
 from onnx_models.errors import ExportError, ModelError
 from profilers.errors import DeviceError, JournalError, MeasurementError, WorkerLostError
@@ -26,6 +26,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (TableError, 2),
     (FileError, 2),
     (RunError, 1),
+    (LaterVersionError, 1),
     (MeasurementError, 1),
     (WorkerLostError, 1),
     (ExportError, 1),

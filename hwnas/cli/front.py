@@ -9,6 +9,7 @@ import typer
 
 from hwnas.cli.arguments import Json, RunFolder
 from hwnas.cli.printing import print_json, print_table
+from hwnas.quantities import counted
 
 
 def front(
@@ -30,7 +31,7 @@ def front(
         print_json([e.as_dict() for e in found])
         return
     print_table(
-        f"{run.spec}: {len(found)} networks on the front, by score",
+        f"{run.spec}: {counted(len(found), 'network')} on the front, by score",
         ["predicted ms", "score", "architecture"],
         [[f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", "-".join(map(str, e.architecture))] for e in found],
     )

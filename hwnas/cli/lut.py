@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,13 +77,13 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     from hwnas.quantities import format_ms
     from hwnas.trust import contradictions, describe_certificate
     from lut.machine import describe_machine
-    from lut.overview import describe_table
+    from lut.overview import describe_energy, extreme_networks
 
-    about = describe_table(table, space)
-    worker, device = about["worker"], about["device"]
-    print(f"{path}: {about['num_entries']} blocks of {table.space}, {about['num_failed']} failed")
+    made = table.provenance
+    worker, device, num = made.worker, made.device, len(table.entries) + len(table.reported)
+    print(f"{path}: {num} blocks of {table.space}, {len(table.failures)} failed")
     if table.is_imported:
-        print(f"  from {worker['source']}, published for {device['name']}; imported {about['date']}")
+        print(f"  from {worker['source']}, published for {device['name']}; imported {made.date}")
     else:
         print(
             f"  on {device['name']} ({worker.get('cpu_model')}, {device['threads']} threads, batch {device['batch']}, "
@@ -91,17 +91,17 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         )
         version = worker.get(device["runtime"], "")
         print(
-            f"  {device['runtime']}{version and f' {version}'}, {about['precision']}, {about['rounds']} rounds "
-            f"(ended by {about['stopped_by']}), {about['date']}"
+            f"  {device['runtime']}{version and f' {version}'}, {made.precision}, {made.rounds} rounds "
+            f"(ended by {made.stopped_by}), {made.date}"
         )
     if table.is_adapted:
         print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
-    print(f"  energy: {about['energy']}")
-    if about["is_emulated"]:
+    print(f"  energy: {describe_energy(table)}")
+    if made.is_emulated:
         print("  made under an emulator: its numbers are no latencies of a device")
-    for line in _disturbances(table, about):
+    for line in _disturbances(table):
         print(f"  {line}")
-    for key, error in about["unsettled"].items():
+    for key, error in table.unsettled.items():
         print(f"  not settled: {key}, odd and even restarts differ by {error:.1%}")
     if space is not None and (missing := table.missing(space)):
         print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
@@ -110,7 +110,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     if space is not None:
         for sentence in describe_machine(table, space):
             print(f"  {sentence}")
-    if (extremes := about["extremes"]) is not None:
+    if space is not None and (extremes := extreme_networks(table, space)) is not None:
         fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
         print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
     print(f"  {describe_certificate(table)}")
@@ -118,15 +118,16 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  warning: {line}")
 
 
-def _disturbances(table: LatencyTable, about: dict[str, Any]) -> Iterator[str]:
+def _disturbances(table: LatencyTable) -> Iterator[str]:
     """Yield what the samples tell of how disturbed the machine was."""
-    if about["repeatability"] is not None:
-        spread = (
-            "" if about["median_spread"] is None else f"median spread of the samples {about['median_spread']:.1%}, "
-        )
-        yield f"{spread}odd against even restarts {about['repeatability']:.2%}"
-    if about["throttled_rounds"]:
-        yield f"{about['throttled_rounds']} rounds were repeated, since the device was throttled during them"
+    from lut.overview import median_spread, repeatability
+
+    spread, difference = median_spread(table), repeatability(table)
+    if difference is not None:
+        spread_text = "" if spread is None else f"median spread of the samples {spread:.1%}, "
+        yield f"{spread_text}odd against even restarts {difference:.2%}"
+    if table.provenance.throttled_rounds:
+        yield f"{table.provenance.throttled_rounds} rounds were repeated, since the device was throttled during them"
     slowdown = table.slowdown
     if slowdown.spread is None:
         return
@@ -321,7 +322,7 @@ class NewDevice(DeviceFlags):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptFlags:
-    """What is measured to adapt a table."""
+    """The measurements that adapt a table."""
 
     precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None
     networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20

@@ -1,4 +1,4 @@
-"""What the command-line library takes for a command's parameters: among them the fields of records."""
+"""Parameters of commands, as the command-line library takes them: among them the fields of records."""
 
 from __future__ import annotations
 

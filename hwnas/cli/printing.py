@@ -80,7 +80,7 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
     """
     print_table(
         title,
-        ["network", "architecture", "params", "test accuracy", "predicted ms", "measured ms"],
+        ["network", "architecture", "params", "test accuracy", "predicted ms", "measured ms", "budget ms", "kept"],
         [
             [
                 f"{name} = {same[name]}" if name in same else name,
@@ -89,6 +89,8 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
                 f"{n.test_accuracy:.2%}",
                 f"{n.predicted_ms:.4g}",
                 "" if n.measured_ms is None else f"{n.measured_ms:.4g}",
+                f"{n.max_latency_ms:.4g}",
+                BUDGET_KEPT[n.budget_kept],
             ]
             for name, n in networks.items()
         ],

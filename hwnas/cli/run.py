@@ -14,6 +14,7 @@ import typer
 from hwnas.cli.arguments import MovedFlags, RunFolder
 from hwnas.cli.printing import print_json, print_models, print_retrained, print_summary
 from hwnas.cli.ranges import ranged
+from hwnas.quantities import counted
 
 if TYPE_CHECKING:
     from hwnas.pipeline.run import Run
@@ -135,12 +136,13 @@ def retrain(
         return
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
     networks = retrain_further(run, request)
-    print_retrained(f"{len(networks)} networks of {folder}", networks, duplicate_names(named_architectures(run.files)))
+    title = f"{counted(len(networks), 'network')} of {folder}"
+    print_retrained(title, networks, duplicate_names(named_architectures(run.files)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleFlags:
-    """What a bundle has."""
+    """The network that a bundle is of, and the kinds of models that it has."""
 
     network: Annotated[
         str | None,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -59,12 +58,36 @@ class Question:
         return Sizes(side=height, width=width, channels=channels)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedModel:
+    """A model's figures; one that cannot be had is None.
+
+    Attributes:
+        model: its file, as it was given.
+        input: element types and sizes in words.
+        bound: what free dimensions were given, by their names.
+        accuracy: None without test data, too.
+        missing: why figures cannot be had, by name.
+    """
+
+    model: str
+    input: str
+    bound: Mapping[str, int]
+    size_bytes: int
+    peak_memory_bytes: int | None
+    latency_ms: float
+    accuracy: float | None
+    missing: Mapping[str, str]
+
+    def as_dict(self, *, with_accuracy: bool) -> dict[str, object]:
+        """Return the fields as they are printed, the accuracy where it was asked for."""
+        return {name: value for name, value in asdict(self).items() if with_accuracy or name != "accuracy"}
+
+
 def compare_models(
     paths: Sequence[Path], profiler: Profiler, question: Question, *, reporter: Reporter
-) -> list[dict[str, Any]]:
-    """Size, memory, latency measured interleaved on the device, and accuracy where test data are given.
-
-    A figure that cannot be had is None, and `missing` says why.
+) -> list[ComparedModel]:
+    """Return size, memory, latency measured interleaved on the device, and accuracy where test data are given.
 
     Raises:
         RequestError: a file is no model that can be measured, or is there twice.
@@ -96,19 +119,18 @@ def _require_output(models: Sequence[BoundModel], output: str | None) -> None:
         raise RequestError(f"no model has an output {output!r}; there are: {known}")
 
 
-def _row(model: BoundModel, latency_ms: float, question: Question) -> dict[str, Any]:
+def _row(model: BoundModel, latency_ms: float, question: Question) -> ComparedModel:
     missing: dict[str, str] = {}
-    row: dict[str, Any] = {
-        "model": str(model.path),
-        "input": model.inputs,
-        "bound": dict(model.sizes),
-        "size_bytes": size_bytes(model.path),
-        "peak_memory_bytes": _memory(model.fixed, missing),
-        "latency_ms": latency_ms,
-    }
-    if question.dataset is not None:
-        row["accuracy"] = _accuracy(model, question.output, question.dataset, missing)
-    return {**row, "missing": missing}
+    return ComparedModel(
+        model=str(model.path),
+        input=model.inputs,
+        bound=dict(model.sizes),
+        size_bytes=size_bytes(model.path),
+        peak_memory_bytes=_memory(model.fixed, missing),
+        latency_ms=latency_ms,
+        accuracy=None if question.dataset is None else _accuracy(model, question.output, question.dataset, missing),
+        missing=missing,
+    )
 
 
 def _memory(path: Path, missing: dict[str, str]) -> int | None:

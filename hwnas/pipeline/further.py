@@ -92,7 +92,7 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
 
 def _row(run: Run, found: FoundNetwork, retrained: RetrainedNetwork) -> NetworkSummary:
     measured = latency_of(run.files, found)
-    return NetworkSummary(**figures(run.space, found, retrained.test_metrics, measured, epoch=retrained.epoch))
+    return figures(run.space, found, retrained.test_metrics, measured, epoch=retrained.epoch)
 
 
 def trained_network(run: Run, name: str) -> RetrainedNetwork:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
 from hwnas.artifacts import WINNER, FoundNetwork
 from hwnas.errors import RequestError
 from hwnas.measured import Measured
+from hwnas.progress import Reporter
 from hwnas.run_folder import RunFolder
 from search_spaces import Architecture
 
@@ -21,11 +21,13 @@ def named_architectures(files: RunFolder) -> dict[str, Architecture]:
 
 
 def latency_of(files: RunFolder, network: FoundNetwork) -> Measured | None:
-    """Return the latency of a network as it was measured: as a finalist, or exported under another name."""
-    if network.finalist is not None or not files.export.result.exists():
+    """Return the latency of a network as it was measured: as a finalist, or under another name."""
+    if network.finalist is not None:
         return network.finalist
-    exported = files.export.read_result().networks.values()
-    return next((e for e in exported if e.architecture == network.architecture), None)
+    exported = files.export.read_result().networks.values() if files.export.result.exists() else ()
+    measured: list[tuple[Architecture, Measured | None]] = [(e.architecture, e) for e in exported]
+    measured += [(further.architecture, further.finalist) for further in files.search.read_further().values()]
+    return next((latency for a, latency in measured if a == network.architecture and latency is not None), None)
 
 
 def require_name(files: RunFolder, name: str) -> None:
@@ -40,31 +42,39 @@ def model_named(reference: Path) -> Path:
     Anything else is the name of a file.
 
     Raises:
-        RequestError: the run has no network of that name, or no model of it yet.
+        RequestError: there is neither, or the run has no network of that name, or no model of it yet.
+        LaterVersionError: a later version of hwnas wrote one of the run's records.
     """
     if RunFolder(reference).has_begun:
         return _exported_model(RunFolder(reference), WINNER)
     folder, colon, name = str(reference).rpartition(":")
     if colon and not reference.exists() and RunFolder(Path(folder)).has_begun:
         return _exported_model(RunFolder(Path(folder)), name)
+    if not reference.exists():
+        raise RequestError(f"expected an ONNX file, RUN or RUN:NAME, found neither a file nor a run at {reference}")
+    if reference.is_dir():
+        raise RequestError(f"expected an ONNX file, RUN or RUN:NAME, found no run in the folder {reference}")
     return reference
 
 
-def models_named(references: Sequence[Path]) -> list[Path]:
-    """Return the models that references stand for.
+def models_named(references: Sequence[Path], reporter: Reporter) -> list[Path]:
+    """Return the models that references stand for, each once; says which are left out.
 
     Raises:
-        RequestError: two of them stand for the same one, or one for none.
+        RequestError: one of them stands for none.
     """
-    models = [model_named(reference) for reference in references]
-    for (one, model), (other, same) in combinations(zip(references, models, strict=True), 2):
-        if model == same and one != other:
-            raise RequestError(f"{one} and {other} are the same network, {model}; leave one of them out")
-    return models
+    found: dict[Path, tuple[Path, Path]] = {}
+    for reference in references:
+        model = model_named(reference)
+        first, _ = found.setdefault(model.resolve(), (reference, model))
+        if first is not reference:
+            reporter.warn(f"{reference} is the same file as {first}, {model}: it is left out")
+    return [model for _, model in found.values()]
 
 
 def _exported_model(files: RunFolder, name: str) -> Path:
     """Return the model of a network; one of several names may have it under another of them."""
+    files.refuse_later_versions()
     known = named_architectures(files)
     if WINNER in known:
         require_name(files, name)

@@ -85,7 +85,7 @@ def found_networks(run: Run, selection: Selection, supernet: TrainedSupernet) ->
     """Return the networks that the search finds, sought where they have not been found yet.
 
     Raises:
-        RunError: no network keeps the budget as measured, or the record is damaged or of another version.
+        RunError: no network keeps the budget as measured, or the record is damaged.
     """
     config, files = run.config.search, run.files.search
     outcome = files.kept_outcome(
@@ -182,7 +182,7 @@ def exported_networks(
 
     Raises:
         ExportError: the network cannot be expressed in ONNX.
-        RunError: ONNX Runtime computes something else than torch, or the record is damaged or of another version.
+        RunError: ONNX Runtime computes something else than torch, or the record is damaged.
     """
     attempts = run.files.attempts()
     exporter = exporter_of(run, latency)

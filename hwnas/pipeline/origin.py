@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from hwnas.config import RunConfig, differing_settings
 from hwnas.errors import RequestError
@@ -40,10 +42,11 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
     free = (*FREE, *(FREE_WITH_AN_IMPORTED_TABLE if is_imported else ()))
     for name in differing:
         if name not in moved and name not in free and not name.startswith(FREE_GROUPS):
-            there, here = ("null" if v is None else v for v in (setting_of(begun, name), setting_of(now, name)))
+            there, here = (setting_of(settings, name) for settings in (begun, now))
+            expected = "none, as there" if there is None else f"{there} as there"
             raise RequestError(
-                f"the supernet and the table of {source.root} depend on {name}: expected {there} as there, got {here}; "
-                "leave it out, or search without --from"
+                f"the supernet and the table of {source.root} depend on {name}: expected {expected}, got "
+                f"{'none' if here is None else here}; leave it out, or search without --from"
             )
     origin = Origin(
         run=str(source.root.absolute()),
@@ -69,6 +72,18 @@ def _usable_inputs(source: RunFolder, begun: RunConfig) -> Inputs:
             f"hwnas retrain {source.root} does, and then it can be begun from"
         )
     return inputs
+
+
+def without_own_table(source: RunFolder, begun: RunConfig, overrides: Mapping[str, object]) -> dict[str, object]:
+    """Return settings without a table that is the one which the run made for itself: the new one takes it anyway."""
+    lut = overrides.get("lut")
+    is_own = (
+        begun.lut is None
+        and isinstance(lut, str | Path)
+        and all(path.is_file() for path in (source.table, Path(lut)))
+        and sha256_of(source.table) == sha256_of(Path(lut))
+    )
+    return {name: value for name, value in overrides.items() if not (is_own and name == "lut")}
 
 
 def require_same_origin(inputs: Inputs | None, expected: Origin, *, run: RunFolder) -> None:

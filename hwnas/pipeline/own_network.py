@@ -12,20 +12,21 @@ import torch
 from hwnas.config import SpaceConfig
 from hwnas.dataflow import Batches, Dataset
 from hwnas.errors import RequestError
+from hwnas.quantities import parse_image_size
 from hwnas.training.task import LearningTask
 from onnx_models.image_size import ImageSize, image_size
 from search_spaces import SpaceSpec
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.block import graph_text
 from search_spaces.traced.file import spec_in, traced_space
-from search_spaces.traced.graph import PerImage
+from search_spaces.traced.graph import PerImage, TracedNetwork
 from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import TracedNetwork, trace, without_softmax
+from search_spaces.traced.trace import trace, without_softmax
 
 NUM_COMPARED = 16
 """Images that a traced network is compared with the original on."""
@@ -47,19 +48,28 @@ class OwnNetwork:
     """A network that a person brings, by the settings that name it.
 
     Attributes:
-        size: of the images, where the settings say so.
+        copy: of the network and what can be chosen of it, in the folder of a run that has begun; None before.
     """
 
     config: SpaceConfig
-    size: ImageSize | None
+    copy: Path | None
 
     @property
     def input_size(self) -> ImageSize | None:
         """The size of the images that it takes; None where neither it nor the settings say."""
-        if self.config.model is None:
-            return spec_in(Path(self.config.name)).input_size
-        shape = self._source.input_shape
-        return self.size if self.size is not None or shape is None else image_size(*shape[1:])
+        if (file := self._file) is not None:
+            return spec_in(file).input_size
+        asked, shape = self.config.input_size, self._source.input_shape
+        if asked is not None or shape is None:
+            return None if asked is None else parse_image_size(asked)
+        return image_size(*shape[1:])
+
+    @property
+    def _file(self) -> Path | None:
+        """The file that holds the space; None where it is to be made."""
+        if self.copy is not None:
+            return self.copy
+        return Path(self.config.name) if self.config.model is None else None
 
     @cached_property
     def _source(self) -> SourceNetwork:
@@ -74,8 +84,10 @@ class OwnNetwork:
             RequestError: it is for other images or classes, or what was traced computes something else.
         """
         shape = dataset.train.images_NCHW.shape[1:]
+        if self.copy is not None:
+            return read_space(self.copy)
         if self.config.model is None:
-            return self._from_file(dataset)
+            return _for_data(Path(self.config.name), dataset)
         source = self._source
         if source.input_shape is not None and tuple(shape) != source.input_shape:
             raise RequestError(
@@ -86,15 +98,16 @@ class OwnNetwork:
         pins = Pins(freeze=self.config.freeze, shares=self.config.shares or SHARES, step=self.config.step)
         return space_of(source, images, pins)
 
-    def _from_file(self, dataset: Dataset) -> TracedSpace:
-        path = Path(self.config.name)
-        own = spec_in(path)
-        if (own.in_channels, own.input_size) != (dataset.in_channels, dataset.input_size):
-            raise RequestError(
-                f"{path} takes images of {_times(own.input_shape)}, the data have "
-                f"{_times(dataset.train.images_NCHW.shape[1:])}: make it for these with hwnas convert"
-            )
-        return read_space(path)
+
+def _for_data(path: Path, dataset: Dataset) -> TracedSpace:
+    """Return the space that a file holds, whose images must be those of the data."""
+    own = spec_in(path)
+    if (own.in_channels, own.input_size) != (dataset.in_channels, dataset.input_size):
+        raise RequestError(
+            f"{path} takes images of {_times(own.input_shape)}, the data have "
+            f"{_times(dataset.train.images_NCHW.shape[1:])}: make it for these with hwnas convert"
+        )
+    return read_space(path)
 
 
 def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> TracedSpace:

@@ -17,7 +17,7 @@ from hwnas.report.facts import block_latencies, network_latencies
 from hwnas.run_folder import RunFolder
 from hwnas.stages.summary import figures
 from hwnas.training.trainer import EpochRecord, best_epoch, epochs_of
-from lut import LatencyTable, TableError
+from lut import LatencyTable, LaterTableError, TableError
 from safe_files import write_text
 from search_spaces.traced.space import TracedSpace
 
@@ -83,14 +83,15 @@ def further_rows(run: Run) -> dict[str, NetworkSummary]:
         for first in same[:1]:
             metrics, epoch = files.retrain.read_metrics(first), best_epoch(trained[first])
             assert epoch is not None
-            row = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
-            found[name] = NetworkSummary(**row)
+            found[name] = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
     return found
 
 
 def _table(run: Run) -> LatencyTable | None:
     try:
         return kept_table(run)
+    except LaterTableError:
+        raise
     except (TableError, RequestError):
         return None
 

@@ -20,8 +20,14 @@ from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
-from hwnas.pipeline.origin import inputs_from, require_same_origin, take_over_inputs, take_over_supernet
-from hwnas.pipeline.own_network import OwnNetwork, brings_network, read_space
+from hwnas.pipeline.origin import (
+    inputs_from,
+    require_same_origin,
+    take_over_inputs,
+    take_over_supernet,
+    without_own_table,
+)
+from hwnas.pipeline.own_network import OwnNetwork, brings_network
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
@@ -38,7 +44,7 @@ from profilers import Device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
-from search_spaces.traced.file import save_space, spec_in
+from search_spaces.traced.file import save_space
 from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
 
@@ -77,8 +83,10 @@ class Run:
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
+            LaterVersionError: a later version of hwnas wrote one of its records.
         """
-        path = RunFolder(folder).config
+        files = RunFolder(folder)
+        path = files.config
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
@@ -86,6 +94,7 @@ class Run:
         given = {**(overrides or {}), **places}
         if not path.is_file():
             raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
+        files.refuse_later_versions()
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run._is_resumed = True
         if (inputs := run.inputs) is not None:
@@ -107,7 +116,8 @@ class Run:
                 holds another run.
         """
         begun = cls.from_folder(source, reporter)
-        run = cls(load_config(begun.files.config, overrides), reporter)
+        given = without_own_table(begun.files, begun.config, overrides)
+        run = cls(load_config(begun.files.config, given), reporter)
         table = begun.given_table
         is_imported = table is not None and table.is_imported
         inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
@@ -215,22 +225,18 @@ class Run:
     @property
     def _asked_size(self) -> ImageSize | None:
         """The size that images are brought to; None for their own."""
+        if self.own_network is not None:
+            return self.own_network.input_size
         size = self.config.space.input_size
-        if self.own_network is None:
-            return None if size is None else parse_image_size(size)
-        return spec_in(self.kept.network).input_size if self._has_own_copy else self.own_network.input_size
+        return None if size is None else parse_image_size(size)
 
     @cached_property
     def own_network(self) -> OwnNetwork | None:
         """The network that a person brings, by the settings that name it; None where networks are a space's own."""
-        size = self.config.space.input_size
         if not brings_network(self.config.space):
             return None
-        return OwnNetwork(self.config.space, None if size is None else parse_image_size(size))
-
-    @property
-    def _has_own_copy(self) -> bool:
-        return self.inputs is not None and self.kept.network.is_file()
+        has_copy = self.inputs is not None and self.kept.network.is_file()
+        return OwnNetwork(self.config.space, self.kept.network if has_copy else None)
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""
@@ -303,7 +309,7 @@ class Run:
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
         if self.own_network is not None:
-            return read_space(self.kept.network) if self._has_own_copy else self.own_network.space(self.dataset)
+            return self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)
@@ -410,7 +416,9 @@ class Run:
 
         Raises:
             RequestError: others.
+            LaterVersionError: a later version of hwnas wrote a record in the folder.
         """
+        self.files.refuse_later_versions()
         path = self.files.config
         if not path.exists():
             return

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 
 from lut import LatencyTable
 from search_spaces import Architecture, SearchSpace
 from search_spaces.traced.branches import WEIGHTED
-from search_spaces.traced.graph import Graph, Node
+from search_spaces.traced.graph import Graph, Node, common_path
 from search_spaces.traced.overview import node_macs
 from search_spaces.traced.space import TracedSpace
 
@@ -91,9 +90,7 @@ def _part_name(graph: Graph) -> str:
     layers = [_weights(graph, node)[0] for node in graph.nodes if node.kind in WEIGHTED and _weights(graph, node)]
     if not layers:
         return "+".join(dict.fromkeys(node.kind for node in graph.nodes))
-    paths = zip(*(name.split(".") for name in layers), strict=False)
-    in_common = ".".join(own[0] for own in takewhile(lambda own: len(set(own)) == 1, paths))
-    return in_common or f"{layers[0]} to {layers[-1]}"
+    return common_path(layers) or f"{layers[0]} to {layers[-1]}"
 
 
 def _weights(graph: Graph, node: Node) -> list[str]:

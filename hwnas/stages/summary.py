@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from math import isinf
-from typing import Any
 
 from hwnas.artifacts import (
     REFERENCES,
@@ -52,7 +52,7 @@ def summarise(
     }
     mean, std = dataset.channel_statistics()
     return Summary(
-        **rows[WINNER],
+        **{field.name: getattr(rows[WINNER], field.name) for field in fields(NetworkSummary)},
         parity=exported.parity[files.label(files.model(WINNER))],
         device=setup.device.name,
         space=setup.space.spec.as_dict(),
@@ -60,8 +60,8 @@ def summarise(
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         seed=setup.seed,
-        references={name: NetworkSummary(**rows[name]) for name in REFERENCES if name in rows},
-        winners={name: NetworkSummary(**row) for name, row in rows.items() if name.startswith(f"{WINNER}-")},
+        references={name: rows[name] for name in REFERENCES if name in rows},
+        winners={name: row for name, row in rows.items() if name.startswith(f"{WINNER}-")},
     )
 
 
@@ -73,29 +73,29 @@ def figures(
     *,
     epoch: EpochRecord | None,
     advice: str | None = None,
-) -> dict[str, Any]:
-    """Return a trained network's figures, by the names of `NetworkSummary`.
+) -> NetworkSummary:
+    """Return a trained network's figures.
 
     Args:
         measured: None where nothing is, as on the device of an imported table.
         epoch: whose weights the network has; None where it was not trained.
     """
-    return {
-        "architecture": found.architecture,
-        "choices": tuple(space.describe(found.architecture)),
-        "params": found.params,
-        "macs": found.macs,
-        "supernet_score": found.supernet_score,
-        "epoch": None if epoch is None else epoch.epoch + 1,
-        "validation_score": None if epoch is None else epoch.score,
-        "test_accuracy": next(iter(test_metrics.values())),
-        "test_metrics": dict(test_metrics),
-        "predicted_ms": found.predicted_ms,
-        "measured_ms": None if measured is None else measured.latency_ms,
-        "measured_table_ms": None if measured is None else measured.table_ms,
-        "repeatability": None if measured is None else measured.repeatability,
-        "drift": None if measured is None else measured.drift,
-        "budget_kept": None if measured is None else measured.latency_ms <= found.max_ms,
-        "max_latency_ms": None if isinf(found.max_ms) else found.max_ms,
-        "advice": advice,
-    }
+    return NetworkSummary(
+        architecture=found.architecture,
+        choices=tuple(space.describe(found.architecture)),
+        params=found.params,
+        macs=found.macs,
+        supernet_score=found.supernet_score,
+        epoch=None if epoch is None else epoch.epoch + 1,
+        validation_score=None if epoch is None else epoch.score,
+        test_accuracy=next(iter(test_metrics.values())),
+        test_metrics=dict(test_metrics),
+        predicted_ms=found.predicted_ms,
+        measured_ms=None if measured is None else measured.latency_ms,
+        measured_table_ms=None if measured is None else measured.table_ms,
+        repeatability=None if measured is None else measured.repeatability,
+        drift=None if measured is None else measured.drift,
+        budget_kept=None if measured is None else measured.latency_ms <= found.max_ms,
+        max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
+        advice=advice,
+    )

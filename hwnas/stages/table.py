@@ -14,7 +14,7 @@ from hwnas.stages.latency import LatencyRequest
 from hwnas.stages.setup import ROUNDS, Setup
 from hwnas.stages.speed import Speed, time_references
 from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_certificate, require_trust
-from lut import LatencyTable, TableError, load_table, plan_table
+from lut import LatencyTable, LaterTableError, TableError, load_table, plan_table
 from lut.build import TablePlan, journal_beside
 from lut.extend import extend_table, extension_plan, forget_extensions
 from profilers import MeasurementError, Profiler
@@ -91,6 +91,8 @@ def own_table(
             table.require_origin(setup.space.spec, setup.device, precision=setup.precision, name=str(path))
             require_own_certificate(table, setup.space, name=str(path))
             return table
+        except LaterTableError:
+            raise
         except TableError:  # left by a request that proved impossible before the run began
             path.unlink()
             forget_extensions(path)

@@ -72,7 +72,7 @@ class TracedBlock(Block):
             properties["hw"] = "x".join(map(str, self.output_shape[1:]))
         for node in self.graph.nodes:
             if node.kind.startswith("conv") and isinstance(weight := node.args[1], Ref):
-                properties["k"] = "x".join(map(str, self.graph.tensor[weight.name].shape[2:]))
+                properties["k"] = "x".join(map(str, self.graph.shape_of(weight.name)[2:]))
                 stride = node.args[3] if len(node.args) > 3 else 1
                 properties["s"] = str(stride[0] if isinstance(stride, tuple) else stride)
                 properties["g"] = str(min(2, int(node.args[6]) if len(node.args) > 6 else 1))  # type: ignore[arg-type]

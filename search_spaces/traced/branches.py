@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, operators
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, common_path, operators
 
 WEIGHTED = operators(
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul bmm "
@@ -100,9 +99,7 @@ def _between(graph: Graph, source: str, end: str) -> set[str]:
 
 def _common_path(graph: Graph, inside: set[str]) -> str:
     tensors = [n for name in inside for n in graph.by_name[name].inputs if n in graph.tensor]
-    levels = zip(*(name.split(".")[:-1] for name in tensors), strict=False)
-    shared = takewhile(lambda names: len(set(names)) == 1, levels)
-    return ".".join(names[0] for names in shared) or min(inside)
+    return common_path(name.rpartition(".")[0] for name in tensors) or min(inside)
 
 
 def find_kernels(graph: Graph) -> tuple[Kernel, ...]:

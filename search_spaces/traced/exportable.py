@@ -58,5 +58,16 @@ def slice_scatter(
     return torch.where(taken.reshape(shape), chosen, x)
 
 
-OTHERS: dict[str, Callable[..., Any]] = {"select_scatter": select_scatter, "slice_scatter": slice_scatter}
+def fill(x: torch.Tensor, value: Any) -> torch.Tensor:
+    """Return a tensor of one value everywhere."""
+    filled: torch.Tensor = torch.zeros_like(x) + value
+    return filled
+
+
+OTHERS: dict[str, Callable[..., Any]] = {
+    "fill": fill,
+    "select_scatter": select_scatter,
+    "slice_scatter": slice_scatter,
+    "zero": torch.zeros_like,
+}
 """Operators that are never exported as they are."""

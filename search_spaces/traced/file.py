@@ -14,11 +14,10 @@ from safetensors.torch import save_file
 from safe_files import expanded, replacing
 from search_spaces.errors import SpaceError
 from search_spaces.space import SpaceSpec
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, TracedNetwork
 from search_spaces.traced.ladder import Pins
 from search_spaces.traced.network import is_pure_operator
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import TracedNetwork
 
 FORMAT = "hwnas-network"
 VERSION = 1
@@ -82,7 +81,7 @@ def spec_in(path: Path) -> SpaceSpec:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(FORMAT)
             if text is None:
                 raise SpaceError(
@@ -108,6 +107,8 @@ def _require_fitting(network: TracedNetwork) -> None:
     for tensor in graph.tensors:
         if tensor.name not in network.values or tuple(network.values[tensor.name].shape) != tensor.shape:
             raise ValueError(f"the tensor {tensor.name} is not as the graph has it")
+        if str(network.values[tensor.name].dtype) != f"torch.{tensor.dtype}":
+            raise ValueError(f"the tensor {tensor.name} is not of the type that the graph has it in")
     known = {*graph.tensor, *(name for name, _ in graph.inputs)}
     for node in graph.nodes:
         if not set(node.inputs) <= known or node.name in known:
@@ -122,7 +123,7 @@ def _require_fitting(network: TracedNetwork) -> None:
 def _written(graph: Graph) -> dict[str, Any]:
     return {
         "inputs": [[name, [_plain(size) for size in shape]] for name, shape in graph.inputs],
-        "tensors": [[t.name, list(t.shape), t.is_trained] for t in graph.tensors],
+        "tensors": [[t.name, list(t.shape), t.is_trained, t.dtype] for t in graph.tensors],
         "nodes": [
             [n.name, n.op, [_plain(a) for a in n.args], None if n.shape is None else [_plain(s) for s in n.shape]]
             for n in graph.nodes
@@ -135,8 +136,8 @@ def _graph(record: Any) -> Graph:
     return Graph(
         inputs=tuple((str(name), _sizes(shape)) for name, shape in record["inputs"]),
         tensors=tuple(
-            Tensor(name=str(name), shape=tuple(int(s) for s in shape), is_trained=bool(is_trained))
-            for name, shape, is_trained in record["tensors"]
+            Tensor(name=str(name), shape=tuple(int(s) for s in shape), is_trained=bool(is_trained), dtype=str(dtype))
+            for name, shape, is_trained, dtype in record["tensors"]
         ),
         nodes=tuple(
             Node(
@@ -171,7 +172,9 @@ def _argument(plain: Any) -> Argument:
         return tuple(_argument(inner) for inner in plain)
     if isinstance(plain, dict):
         ((kind, value),) = plain.items()
-        return {"value": lambda: Ref(str(value)), "per_image": lambda: PerImage(int(value))}[kind]()
+        if kind not in ("value", "per_image"):
+            raise ValueError(f"{plain!r} is no argument")
+        return Ref(str(value)) if kind == "value" else PerImage(int(value))
     if plain is None or isinstance(plain, int | float | str):
         return plain
     raise ValueError(f"{plain!r} is no argument")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 EXAMPLE_BATCH = 2
 """Images in the batch that shapes are written for; sizes that grow with the batch are multiples of it."""
@@ -150,6 +154,20 @@ class Graph:
             nodes=tuple(n for n in self.nodes if n.name in needed),
             tensors=tuple(t for t in self.tensors if t.name in needed),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TracedNetwork:
+    """A network as a graph, and the values of the tensors it holds, by name."""
+
+    graph: Graph
+    values: Mapping[str, torch.Tensor]
+
+
+def common_path(names: Iterable[str]) -> str:
+    """Return the modules that dotted names of layers have in common, from the outermost on; empty where none is."""
+    levels = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, levels))
 
 
 def example(shape: tuple[Size, ...], batch: int = EXAMPLE_BATCH) -> tuple[int, ...]:

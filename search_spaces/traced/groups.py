@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.traced.atoms import FIXED, varying_axes
-from search_spaces.traced.follow import Following, follow
+from search_spaces.traced.follow import follow
+from search_spaces.traced.following import Following
 from search_spaces.traced.graph import Graph
 
 STAYS = 0

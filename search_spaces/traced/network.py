@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from onnx_models.export import is_exporting
 from search_spaces.traced.exportable import exportable
-from search_spaces.traced.follow import CONSTANTS
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped
+from search_spaces.traced.operator_kinds import CONSTANTS
 
 WEIGHTS = ("weight", "bias")
 STATISTICS = ("batch_norm", "instance_norm")
@@ -49,13 +50,27 @@ def operator_of(op: str) -> Callable[..., Any]:
     return by_position
 
 
-def called(node: Node, values: Callable[[str], Any], batch: int, *, is_training: bool) -> Any:
+def _on(device: torch.device, op: str, args: list[Any]) -> list[Any]:
+    """Return the arguments by which an operator makes its tensor on a device."""
+    arguments = getattr(getattr(torch.ops.aten, op.partition(".")[0]), op.partition(".")[2])._schema.arguments
+    names = [argument.name for argument in arguments]
+    if "device" not in names:
+        return args
+    place = names.index("device")
+    missing = [argument.default_value for argument in arguments[len(args) : place]]
+    return [*args[:place], *missing, device, *args[place + 1 :]]
+
+
+def called(
+    node: Node, values: Callable[[str], Any], batch: int, *, is_training: bool, device: torch.device | None = None
+) -> Any:
     """Return what a node gives.
 
     Args:
         values: what it takes, by name.
         batch: images in the batch.
         is_training: whether statistics are those of the batch, and dropout drops.
+        device: where tensors are made that depend on no others.
     """
 
     def value(argument: Ref | PerImage) -> Any:
@@ -70,7 +85,9 @@ def called(node: Node, values: Callable[[str], Any], batch: int, *, is_training:
     elif node.kind in DROPOUTS:
         args[2] = is_training
     given = [_typed(mapped(argument, value)) for argument in args]
-    if torch.onnx.is_in_onnx_export() and (other := exportable(node, given)) is not None:
+    if device is not None and not node.inputs:
+        given = _on(device, node.op, given)
+    if is_exporting() and (other := exportable(node, given)) is not None:
         return other(*given)
     return operator_of(node.op)(*given)
 
@@ -132,7 +149,7 @@ class GraphNetwork(nn.Module):
             if layer is not None:
                 values[node.name] = layer(value_of(node.inputs[0]))
             else:
-                values[node.name] = called(node, value_of, batch, is_training=self.training)
+                values[node.name] = called(node, value_of, batch, is_training=self.training, device=inputs[0].device)
             for name in self._frees.get(node.name, ()):
                 del values[name]
         output: torch.Tensor = value_of(self.graph.output)

@@ -58,14 +58,14 @@ def node_macs(graph: Graph, node: Node) -> int:
     """Return the multiply-accumulates of one operator at batch 1."""
     values = [name for name in dict.fromkeys(node.inputs) if name not in graph.tensor]
     alone = Graph(
-        inputs=tuple((name, graph.shape_of(name)) for name in values),
+        inputs=tuple((name, graph.shape_of(name)) for name in values) or graph.inputs,  # of a layer of constants
         tensors=tuple(graph.tensor[name] for name in dict.fromkeys(node.inputs) if name in graph.tensor),
         nodes=(node,),
         output=node.name,
     )
     with torch.device("meta"):
         network = GraphNetwork(alone)
-        inputs = [torch.empty(example(graph.shape_of(name), 1)) for name in values]
+        inputs = [torch.empty(example(shape, 1)) for _, shape in alone.inputs]
     return module_cost(network, *inputs).macs
 
 

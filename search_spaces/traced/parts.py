@@ -10,8 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from search_spaces.traced.branches import WEIGHTED, is_per_image
-from search_spaces.traced.follow import POOLS
 from search_spaces.traced.graph import Graph, Node, Ref
+from search_spaces.traced.operator_kinds import POOLS
 
 HEAVY = WEIGHTED | POOLS
 """Operators that begin a part; others go with what they follow."""

@@ -17,7 +17,7 @@ from search_spaces.block import Block
 from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.branches import Branch, Kernel, find_branches, find_kernels
-from search_spaces.traced.graph import Graph
+from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import ranked_units
 from search_spaces.traced.ladder import Pins, widths
@@ -25,7 +25,6 @@ from search_spaces.traced.network import GraphNetwork, fill
 from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
 from search_spaces.traced.subnet import Kept, cut, middle, slices, subgraph
 from search_spaces.traced.supernet import TracedSupernet
-from search_spaces.traced.trace import TracedNetwork
 
 MOST_VARIANTS = 128
 """Variants of a part that are measured; of a part with more the pieces are, and then fewer widths are offered."""
@@ -254,7 +253,8 @@ class TracedSpace(SearchSpace):
     def _variant(self, sliced: SlicedGraph, part: Part, kept: Kept) -> TracedBlock:
         out = [b for b in self.elastic.branches if b.addition in kept.left_out and part.nodes <= b.nodes]
         if out:
-            return TracedBlock(replace(part.graph, nodes=(), tensors=()))
+            first = part.graph.inputs[0]
+            return TracedBlock(Graph(inputs=(first,), tensors=(), nodes=(), output=first[0]))
         inside = {name: source for name, source in kept.left_out.items() if name in part.nodes}
         graph = subgraph(sliced, replace(kept, left_out=inside))
         taken = {name for node in graph.nodes for name in node.inputs} | {graph.output}

@@ -104,9 +104,12 @@ class _Cutter:
 
     def before(self, name: str, axis: int, index: int) -> int:
         """Return how many of the first `index` places along an axis are kept."""
-        if name in self._sliced.values and self._sliced.values[name][0] == axis:
-            return int(self._kept.units[self._sliced.values[name][1][:index]].sum())
-        return index
+        if name in self._sliced.tensors:
+            units = self._sliced.tensors[name][axis]
+        else:
+            own, units = self._sliced.values.get(name, (axis, None))
+            units = units if own == axis else None
+        return index if units is None else int(self._kept.units[units[:index]].sum())
 
     def share(self, node: Node, axis: int, num: int) -> int:
         """Return how many of `num` equal parts of a node's input along an axis are kept."""

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.supernet import Supernet
-from search_spaces.traced.graph import Graph
+from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.network import GraphNetwork, called, last_uses
 
-if TYPE_CHECKING:
-    from search_spaces.traced.space import TracedSpace
+
+class Slicing(Protocol):
+    """A space whose networks are slices of one."""
+
+    network: TracedNetwork
+
+    def graph(self, architecture: Architecture) -> Graph:
+        """Return the graph of a network."""
+
+    def values(self, architecture: Architecture, whole: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors of a network, cut out of those of the whole."""
 
 
 class TracedSupernet(Supernet):
     """The whole network; subnets are slices of it."""
 
-    def __init__(self, space: TracedSpace) -> None:
+    def __init__(self, space: Slicing) -> None:
         super().__init__()
         self._space = space
         self.network = GraphNetwork(space.network.graph, space.network.values)
@@ -49,7 +59,7 @@ def run(graph: Graph, x: torch.Tensor, tensors: dict[str, torch.Tensor], *, is_t
         return values[name] if name in values else tensors[name]
 
     for node in graph.nodes:
-        values[node.name] = called(node, value_of, x.shape[0], is_training=is_training)
+        values[node.name] = called(node, value_of, x.shape[0], is_training=is_training, device=x.device)
         for name in frees.get(node.name, ()):
             del values[name]
     output: torch.Tensor = values[graph.output]

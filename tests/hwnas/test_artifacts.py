@@ -21,7 +21,7 @@ from hwnas.artifacts import (
     SearchOutcome,
     TimedTable,
 )
-from hwnas.errors import RunError
+from hwnas.errors import LaterVersionError
 from hwnas.measured import Measured
 from hwnas.records import read_record
 from hwnas.run_folder import RunFolder
@@ -80,7 +80,9 @@ def test_a_record_of_an_earlier_version_is_read_and_one_of_a_later_is_refused(fi
     path.write_text(json.dumps({"networks": content["networks"], "finalists": content["finalists"], "unknown": 1}))
     assert read_record(SearchOutcome, path).networks == OUTCOME.networks
     path.write_text(json.dumps({**content, "version": 2}))
-    with pytest.raises(RunError, match=r"result\.json is damaged or of another version: version: .*1, got '2'"):
+    with pytest.raises(
+        LaterVersionError, match=r"result\.json was written by a later .* \(version 2, this one reads 1\)"
+    ):
         read_record(SearchOutcome, path)
 
 
@@ -101,7 +103,7 @@ def test_records_that_once_had_no_version_have_one_now(kind: type, content: dict
     path.write_text(json.dumps(record.as_dict()))
     assert read_record(kind, path) == record
     path.write_text(json.dumps({**content, "version": 2}))
-    with pytest.raises(RunError, match=r"record\.json is damaged or of another version: version: "):
+    with pytest.raises(LaterVersionError, match=r"record\.json was written by a later version of hwnas"):
         read_record(kind, path)
 
 

@@ -172,7 +172,10 @@ def test_what_cannot_be_measured_is_refused_in_words(tmp_path: Path) -> None:
     assert "f.onnx takes float 1x3x8x8 whatever --input-size says" in remarked and "o.onnx takes" not in remarked
     anything = made("a.onnx", [None, None, None, None], Kind.FLOAT)
     assert compared(anything, *ON_DIGITS)[0]["input"] == "float 1x1x8x8"
-    assert "was given twice" in refused(open_size, open_size, "--input-size", 8)
+    named = run_cli("compare", open_size, open_size, *FAST, "--input-size", 8)
+    assert "is left out" in named.err and len(json.loads(named.out)) == 1
+    assert "found neither a file nor a run at" in refused(tmp_path / "nope")
+    assert "found no run in the folder" in refused(tmp_path)
     shape = helper.make_tensor_value_info("x", Kind.FLOAT, None)
     pool = helper.make_node("GlobalAveragePool", ["x"], ["y"])
     unknown = save_graph(tmp_path / "u.onnx", [pool], [shape], [helper.make_tensor_value_info("y", Kind.FLOAT, None)])

@@ -122,12 +122,12 @@ def test_damaged_summaries_are_refused(name: str, value: object, tmp_path: Path)
     path = tmp_path / "summary.json"
     read_record(Summary, path)
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
-    with pytest.raises(RunError, match=f"summary.json is damaged or of another version: {name}"):
+    with pytest.raises(RunError, match=f"summary.json is damaged: {name}"):
         read_record(Summary, path)
 
 
 @pytest.mark.parametrize("networks", [None, [], {"winner": {}}, {"winner": {**NETWORK, "measured_ms": 0}}])
 def test_damaged_results_are_refused(networks: object, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps({"parity": {}, "networks": networks}))
-    with pytest.raises(RunError, match=r"result\.json is damaged .* remove it to export again"):
+    with pytest.raises(RunError, match=r"result\.json is damaged: .* remove it to export again"):
         ExportFiles(tmp_path).read_result()

@@ -155,7 +155,7 @@ def test_the_quickstart_draws_a_picture(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_runs")
-def test_a_search_result_of_another_version_is_refused(run_folder: Path, tmp_path: Path) -> None:
+def test_a_search_result_that_lacks_a_figure_is_refused(run_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_folder, copy)
     path = copy / "search" / "result.json"
@@ -164,7 +164,7 @@ def test_a_search_result_of_another_version_is_refused(run_folder: Path, tmp_pat
     outcome = run_cli("export", copy, "--quiet")
     assert (
         outcome.code == 1
-        and "of another version" in outcome.err
+        and "is damaged" in outcome.err
         and "remove it to" in outcome.err
         and "Traceback" not in outcome.err
     )

@@ -11,8 +11,11 @@ import yaml
 from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
 from samples import history_without_times, synthetic_table
 
+from hwnas.config import load_config
+from hwnas.pipeline.origin import without_own_table
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
+from hwnas.run_folder import RunFolder
 from lut import load_table, save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -144,7 +147,7 @@ def _without_its_supernet(run: Path, copy: Path) -> Path:
         (("--train-images", 99), ("depend on data.train_images: expected 256",)),
         (("--task", "verification"), ("depend on task: expected classification",)),
         (("--precision", "int8"), ("depend on precision: expected fp32",)),
-        (("--device", "rpi4"), ("depend on device: expected null as there, got rpi4",)),
+        (("--device", "rpi4"), ("depend on device: expected none, as there, got rpi4",)),
         (("--set", "data.augmentation={shift: 2}"), ("depend on data.augmentation",)),
         (("--max-latency", "1us"), ("no architecture under",)),
         (("--agent", "007"), ("unknown search agent",)),
@@ -166,6 +169,17 @@ def test_another_table_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "t.json", tmp_path / "moved.json")
     _ok(run_cli(*command, tmp_path / "moved.json", "--set", "retrain.references=false"))
     assert load_table(tmp_path / "new" / "lut.json").latency_ms == load_table(folder / "t.json").latency_ms
+
+
+def test_the_table_that_the_run_made_for_itself_may_be_named(folder: Path, tmp_path: Path) -> None:
+    source, given = RunFolder(folder / "run"), {"max_latency": "70%", "lut": folder / "run" / "lut.json"}
+    begun = load_config(None, {"max_latency": "90%"})
+    assert without_own_table(source, begun, given) == {"max_latency": "70%"}
+    save_table(synthetic_table(make_space(SPEC), seed=3, scale_ns=1e8), tmp_path / "u.json")
+    for other in (tmp_path / "u.json", tmp_path / "absent.json"):
+        assert without_own_table(source, begun, given | {"lut": other}) == given | {"lut": other}
+    published = load_config(None, {"max_latency": "90%", "lut": folder / "t.json"})
+    assert without_own_table(source, published, given) == given
 
 
 def test_folders_that_cannot_be_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:

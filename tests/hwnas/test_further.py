@@ -223,8 +223,9 @@ def test_runs_stand_for_their_winners_beside_files(run: Path, tmp_path: Path) ->
     rows = json.loads(_ok(run_cli("compare", *names, "--rounds", 2, "--json", "--quiet")).out)
     models = ("model.onnx", "largest.onnx", f"network-{_unseen(run)}.onnx")
     assert [row["model"] for row in rows] == [*(str(run / "export" / name) for name in models), str(other)]
-    twice = run_cli("compare", run, f"{run}:winner", "--quiet")
-    assert twice.code == 2 and "are the same network" in twice.err
+    twice = _ok(run_cli("compare", run, f"{run}:winner", other, "--rounds", 2, "--json", "--quiet"))
+    assert twice.err == f"warning: {run}:winner is the same file as {run}, {rows[0]['model']}: it is left out\n"
+    assert [row["model"] for row in json.loads(twice.out)] == [rows[0]["model"], str(other)]
     (run / "summary.json").unlink()
     unfinished = run_cli("compare", run, "--quiet")
     assert unfinished.code == 2 and "has no model of winner yet; finish the run with hwnas export" in unfinished.err
@@ -293,9 +294,64 @@ def test_a_further_network_without_a_model_says_how_it_gets_one(run: Path) -> No
     assert (run / "export" / f"{name}.onnx").is_file()
 
 
-@pytest.mark.parametrize("name", ["search/result.json", "export/result.json"])
-def test_records_of_later_versions_are_refused_though_the_run_is_finished(name: str, run: Path) -> None:
-    content = json.loads((run / name).read_text())
-    (run / name).write_text(json.dumps({**content, "version": 2}))
-    outcome = run_cli("export", run, "--quiet")
-    assert outcome.code == 1 and name in outcome.err and "another version" in outcome.err
+RECORDS = (
+    "inputs.json",
+    "speed.json",
+    "summary.json",
+    "search/result.json",
+    "search/further.json",
+    "export/result.json",
+    "export/next.json",
+    "export/deployment-largest.json",
+    "missed/1/next.json",
+)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_of_a_later_version_is_neither_overwritten_nor_ignored(name: str, run: Path, tmp_path: Path) -> None:
+    path = run / name
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(later := json.dumps({**content, "version": 99}))
+    (run / "report.html").unlink()  # a run that is not finished writes its summary
+    commands = [("export", run), ("export", run, "-o", tmp_path / "b"), ("emit", run, "60%"), ("report", run)]
+    commands += [("retrain", run, "--front"), ("search", "--resume", "--out", run)]
+    commands += [] if name == "inputs.json" else [("compare", run)]  # which reads models and their names alone
+    for command in commands:
+        outcome = run_cli(*command, *(() if command[0] in ("emit", "report") else ("--quiet",)))
+        assert outcome.code == 1 and outcome.out == "", outcome
+        assert f"{path} was written by a later version of hwnas (version 99, this one reads 1): use " in outcome.err
+    assert path.read_text() == later and not (run / "report.html").exists()
+
+
+def test_a_table_of_a_later_version_is_neither_made_again_nor_left_out_of_the_report(run: Path) -> None:
+    path = run / "lut.json"
+    path.write_text(later := path.read_text().replace('"version":2', '"version":99', 1))
+    lines = [line for line in (run / "config.yaml").read_text().splitlines() if not line.startswith("lut:")]
+    (run / "config.yaml").write_text("\n".join(lines) + "\n")  # as if the run had made it for itself
+    words = "later version of hwnas (schema version 99, this one reads 2)"
+    for command in (("report", run), ("emit", run, "60%")):
+        outcome = run_cli(*command)
+        assert outcome.code == 2 and words in outcome.err, outcome
+    (run / "config.yaml").rename(run.parent / "own.yaml")  # as if it had not begun either
+    (run / "report.html").unlink()
+    outcome = run_cli("search", run.parent / "own.yaml", "--out", run, "--quiet")
+    assert outcome.code == 2 and words in outcome.err, outcome
+    assert path.read_text() == later
+
+
+def test_a_network_that_was_measured_for_a_budget_keeps_its_latency(run: Path) -> None:
+    _ok(run_cli("retrain", run, "--budget", "75%", "--quiet"))
+    further = RunFolder(run).search.read_further()["budget-75pct"]
+    assert further.finalist is not None
+    name = f"network-{_printed(further.architecture)}"
+    # Not the winner's or a reference's: those have latencies of their own as exported.
+    exported = json.loads((run / "export" / "result.json").read_text())
+    exported["networks"] = {
+        n: row for n, row in exported["networks"].items() if tuple(row["architecture"]) != further.architecture
+    }
+    (run / "export" / "result.json").write_text(json.dumps(exported))
+    printed = _ok(run_cli("retrain", run, "--architecture", name.removeprefix("network-"), "--quiet")).out
+    assert "1 network of" in printed and "budget ms" in printed and "kept" in printed and "by prediction" not in printed
+    row = further_rows(Run.from_folder(run, Reporter(is_quiet=True)))[name]
+    assert row.measured_ms == further.finalist.latency_ms and row.budget_kept is True

@@ -7,6 +7,7 @@ import time
 
 from rich.console import Console
 
+from hwnas.profiling import shown
 from hwnas.progress import Rate, Reporter, describe_duration
 
 
@@ -37,6 +38,18 @@ def test_a_log_has_a_line_per_epoch_and_no_bar() -> None:
     lines = out.getvalue().splitlines()
     assert lines[:4] == [f"epoch {step} is over" for step in range(1, 5)]
     assert lines[4].startswith("training: done in")
+
+
+def test_models_that_are_prepared_are_told_in_words() -> None:
+    reporter, out = Reporter(line_every_s=0.001), io.StringIO()
+    reporter.console = Console(file=out, force_terminal=False, width=120)
+    for phase, words in (("export", "exporting model 3 of 7"), ("open", "loading model 3 of 7")):
+        deadline = time.monotonic() + 20
+        with shown(reporter, "profile", 60) as on_progress:
+            on_progress(phase, 3, 7)
+            while f"profile: 0%, {words}\n" not in out.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.001)
+        assert f"profile: 0%, {words}\n" in out.getvalue()
 
 
 def test_quiet_shows_warnings_only() -> None:

@@ -103,7 +103,7 @@ def _require_noticed_or_equal(path: Path) -> None:
     ("change", "words"),
     [
         (lambda d: d.update(format="other"), 'expected "format": "hwnas-latency-table"'),
-        (lambda d: d.update(version=99), "schema version 99, this release reads 2"),
+        (lambda d: d.update(version=99), r"by a later version of hwnas \(schema version 99, this one reads 2\)"),
         (lambda d: d.update(version=1), "was changed after it was written"),
         (lambda d: d["table"]["provenance"].update(rounds=7), "was changed after it was written"),
         (lambda d: d.pop("table"), "was changed after it was written"),

@@ -45,6 +45,8 @@ def run_cli(*arguments: object) -> Outcome:
     code = 0
     with (
         mock.patch.object(sys, "argv", ["hwnas", *map(str, arguments)]),
+        # Else a program is called after what started it, `python -m pytest`, and completes nothing for `hwnas`.
+        mock.patch.object(sys.modules["__main__"], "__package__", None),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -26,7 +26,7 @@ from hwnas.artifacts import Deployment, Exported, Summary
 from hwnas.config import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import LaterVersionError, RequestError, RunError
 from hwnas.evaluators.tabular import load_tabular
 from hwnas.records import read_record
 from hwnas.search.history import read_history
@@ -383,6 +383,8 @@ KINDS = {
     "onnx": Kind(make=_make_onnx, read=_read_onnx, errors=(ModelError,)),
     "history": Kind(make=_make_history, read=lambda f: read_history(f / "h.jsonl"), errors=(RunError,), change=_lines),
     "checkpoint": Kind(make=_make_checkpoint, read=_read_checkpoint, errors=(RunError,)),
-    "results": Kind(make=_make_results, read=_read_results, errors=(RunError,), change=_text_or_bytes),
+    "results": Kind(
+        make=_make_results, read=_read_results, errors=(RunError, LaterVersionError), change=_text_or_bytes
+    ),
 }
 """By the name that counts are printed under."""

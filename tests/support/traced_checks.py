@@ -25,7 +25,10 @@ def lively(module: nn.Module, input_shape: tuple[int, ...], seed: int = 0) -> nn
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm):
+            if (
+                isinstance(layer, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm)
+                and layer.weight is not None
+            ):
                 layer.weight.uniform_(0.5, 1.5)
                 layer.bias.normal_(std=0.2)
         module.train()(torch.randn(16, *input_shape))

@@ -164,6 +164,36 @@ class FusedAttention(nn.Module):
         return self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+class BiasedAttention(FusedAttention):
+    """The one function for attention with learnt biases, other for each head."""
+
+    def __init__(self, num: int, heads: int) -> None:
+        super().__init__(num, heads)
+        self.bias = nn.Parameter(torch.randn(heads, 17, 17))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, t, _ = x.shape
+        q, k, v = (layer(x).view(n, t, self.heads, -1).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.bias[None])
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class GroupedQueries(nn.Module):
+    """Attention of several queries for each key and value."""
+
+    def __init__(self, num: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv, self.out = nn.Linear(num, num), nn.Linear(num, num), nn.Linear(num, num)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, t, d = x.shape
+        q = self.q(x).view(n, t, self.heads, d // self.heads).transpose(1, 2)
+        k, v = self.kv(x).view(n, t, 2, self.heads // 2, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
 class Encoder(nn.Module):
     def __init__(self, num: int, hidden: int, attention: nn.Module) -> None:
         super().__init__()
@@ -395,6 +425,10 @@ ZOO: dict[str, Specimen] = {
     "vit, torch's attention": Specimen(make=lambda: Transformer(TorchAttention), input_shape=(3, 16, 16)),
     "vit, own attention": Specimen(make=lambda: Transformer(OwnAttention), input_shape=(3, 16, 16)),
     "vit, fused attention": Specimen(make=lambda: Transformer(FusedAttention), input_shape=(3, 16, 16)),
+    "vit, biased attention": Specimen(make=lambda: Transformer(BiasedAttention), input_shape=(3, 16, 16)),
+    "vit, grouped queries": Specimen(
+        make=lambda: Transformer(GroupedQueries), input_shape=(3, 16, 16), is_exportable=False
+    ),
     "swin": Specimen(make=Swin, input_shape=(3, 16, 16)),
     "convnext": Specimen(make=lambda: classifier(nn.Sequential(ConvNeXtBlock(16), ConvNeXtBlock(16)), 16)),
     "spatial gate": Specimen(make=lambda: classifier(nn.Sequential(SpatialGate(), conv_bn_relu(16, 24, 3)), 24)),

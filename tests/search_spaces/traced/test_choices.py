@@ -10,11 +10,12 @@ from traced_checks import drawn, images_of, lively, require_equal_costs, require
 from traced_zoo import ConvNeXtBlock, InvertedResidual, Residual, Shared, classifier, conv_bn_relu
 
 from search_spaces import Architecture
+from search_spaces.traced.graph import TracedNetwork
 from search_spaces.traced.groups import Group, find_groups
 from search_spaces.traced.importance import ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import TracedNetwork, trace
+from search_spaces.traced.trace import trace
 
 SHAPE = (3, 8, 8)
 
