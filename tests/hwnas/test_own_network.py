@@ -171,6 +171,31 @@ def test_a_converted_network_is_a_space_of_every_command(own: Own, tmp_path: Pat
     assert json.loads(run_cli("search", "--out", tmp_path / "run", "--resume", "--json", "--trust-code").out) == summary
 
 
+def test_spaces_of_few_networks_have_no_certificate_and_are_searched(own: Own, tmp_path: Path) -> None:
+    flags = (
+        "--weights",
+        own.weights,
+        "--input-size",
+        8,
+        "--channels",
+        1,
+        "--freeze",
+        "stem,layer1",
+        "--shares",
+        "1,0.5",
+    )
+    assert run_cli("convert", own.model, *flags, "-o", tmp_path / "n.safetensors").code == 0
+    device = ("--device", "paced", "--devices", own.flags[7], "--trust-code", "--quiet")
+    space = ("--space", tmp_path / "n.safetensors")
+    made = run_cli("profile", *space, *device, "--rounds", 4, "-o", tmp_path / "t.json")
+    assert made.code == 1 and "its space has only" in made.out and "search without --lut" in made.out, made
+    told = run_cli("tune", *space, "--device", "cpu-tvm", "--dry-run")
+    assert told.code in (0, 2) and "Traceback" not in told.err, told.err
+    quick = ("--evaluations", 4, "--set", "search.finalists=2", *AS_IT_IS, "--json")
+    outcome = run_cli("search", *space, *device, *quick, "--max-latency", "80%", "--out", tmp_path / "run")
+    assert outcome.code == 0 and json.loads(outcome.out)["budget_kept"], outcome.err
+
+
 def test_what_is_frozen_is_no_decision(own: Own, tmp_path: Path) -> None:
     flags = ("--freeze", "layer1.*,head", *AS_IT_IS, "--max-latency", "90%", "--out", tmp_path / "run")
     outcome = run_cli("search", *own.flags, *flags)
