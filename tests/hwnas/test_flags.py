@@ -33,6 +33,7 @@ from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
+from hwnas.export.compare import ComparedModel
 from hwnas.pipeline.inputs import Fingerprint, Inputs, Origin
 from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
@@ -55,10 +56,10 @@ SUMMARY = Summary(
     **{"winners": {}, "references": {}, "space": SPEC.as_dict(), "device": "cpu"},
     parity=Parity(max_abs_difference=0.0, max_abs_output=1.0, equal_predictions=1.0, num_images=9),
 )
-ROW = {
+ROW = ComparedModel(
     **{"model": "m.onnx", "input": "1x3", "latency_ms": 1.0, "size_bytes": 9, "peak_memory_bytes": None},
-    **{"bound": {}, "missing": {}},
-}
+    **{"bound": {}, "missing": {}, "accuracy": None},
+)
 
 
 @dataclass(frozen=True)
@@ -378,6 +379,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_code(folder)
     (folder / "d.yaml").write_text("two: {runtime: onnxruntime, threads: 2, description: threads of mine}\n")
+    (folder / "m.onnx").touch()
     (folder / "run" / "search").mkdir(parents=True)
     settings = {"max_latency": "50%", "seed": 99, "lut": "t.json", "space": {"width": 0.25}}
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -434,7 +436,7 @@ def _planned(plan: Any) -> str:
     return f"{len(plan.networks)} networks, precision={plan.precision!r}"
 
 
-def _compared(_: object, profiler: object, question: object, *, reporter: Any) -> list[dict[str, Any]]:
+def _compared(_: object, profiler: object, question: object, *, reporter: Any) -> list[ComparedModel]:
     reporter.line("news of the run")
     _tell(profiler, question)
     return [ROW]
