@@ -183,7 +183,8 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
     """Return the budget in milliseconds; says where every network keeps it.
 
     A share is of what the slowest network takes now: how fast the machine was when the table was made does not matter.
-    All of it is no limit at all, so that the slowest cannot miss it by an error of prediction or of measurement.
+    Where a network was brought it is of what that takes, and all of it is no limit at all, so that the network cannot
+    miss it by an error of prediction or of measurement.
 
     Args:
         leeway: how many times the budget predictions may be.
@@ -192,9 +193,10 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
         RequestError: it is below the fastest architecture.
     """
     (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
-    if budget.share == 1:
+    original = model.then.space.original
+    if original is not None and budget.share == 1:
         return inf
-    max_ms = budget.resolve_ms(slowest_ms)
+    max_ms = budget.resolve_ms(slowest_ms if original is None else model.predict_one_ms(original))
     if leeway * max_ms < fastest_ms:
         raise RequestError(
             f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"

@@ -85,7 +85,7 @@ def _retrain(
         module = setup.space.build(architecture)
     if config.inherit:
         inherit_weights(module, inputs.supernet.module, architecture)
-        if not config.epochs and architecture != setup.space.original:
+        if not config.epochs and not (architecture == setup.space.original and not inputs.supernet.epochs):
             _recalibrate(setup, module, inputs)
     training = task.training_inputs(config, inputs.splits.retrain)
     records = Trainer(

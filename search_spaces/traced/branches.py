@@ -136,10 +136,20 @@ def _each(argument: Argument, num: int) -> tuple[int, ...]:
     return (argument if isinstance(argument, int) else -1,) * num
 
 
+NO_NUMBERS = operators("eq ne lt le gt ge logical_and logical_or logical_not isnan isinf argmax argmin sign")
+"""Operators that give other than real numbers: parts begin and end with those."""
+
+
+def _is_cast_to_no_float(node: Node) -> bool:
+    return node.kind == "to" and len(node.args) > 1 and "float" not in str(node.args[1])
+
+
 def is_per_image(graph: Graph, name: str) -> bool:
     """Return whether a value has one entry, or several, for each image along its first axis and there alone."""
     node = graph.by_name.get(name)
     if node is not None and node.shape is None:
+        return False
+    if node is not None and (node.kind in NO_NUMBERS or _is_cast_to_no_float(node)):
         return False
     shape = graph.shape_of(name)
     return bool(shape) and isinstance(shape[0], PerImage) and not any(isinstance(s, PerImage) for s in shape[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from search_spaces.traced.atoms import AtomArray, varying_axes
+from search_spaces.traced.atoms import FIXED, AtomArray, varying_axes
 from search_spaces.traced.following import Following, fixed
 from search_spaces.traced.graph import Graph, Node, Ref
 from search_spaces.traced.operator_kinds import CONSTANTS, ELEMENTWISE, MOVES, POOLS, REDUCTIONS, SAME_SHAPE
@@ -76,7 +76,11 @@ def _separate_axes(following: Following) -> None:
 def _tie_tensors_of_elements(following: Following) -> None:
     """Write down the axes of tensors that operators on elements take: those along which their atoms differ."""
     for name, tensor in following.graph.tensor.items():
-        if name in following.arrays and name not in following.axes:
+        if name in following.arrays and name in following.axes:  # of a layer too: both keep the same
+            array = following.arrays[name]
+            for axis, kept in enumerate(following.axes[name]):
+                following.atoms.tie(following.along(array, axis, tensor.shape[axis]), FIXED if kept is None else kept)
+        elif name in following.arrays:
             array = following.arrays[name] = following.atoms.compress(following.arrays[name])
             axes: list[AtomArray | None] = [None] * len(tensor.shape)
             for axis in varying_axes(array):

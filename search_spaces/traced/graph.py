@@ -170,6 +170,11 @@ def common_path(names: Iterable[str]) -> str:
     return ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, levels))
 
 
+def times_of(shape: tuple[Size, ...]) -> int:
+    """Return how many entries a value has along its first axis for each image."""
+    return shape[0].times if isinstance(shape[0], PerImage) else 1
+
+
 def example(shape: tuple[Size, ...], batch: int = EXAMPLE_BATCH) -> tuple[int, ...]:
     """Return a shape in numbers, for so many images."""
     return tuple(size.times * batch if isinstance(size, PerImage) else size for size in shape)

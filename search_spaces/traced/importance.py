@@ -11,20 +11,14 @@ from numpy.typing import NDArray
 from search_spaces.traced.groups import Group, SlicedGraph
 
 
-def ranked_units(
-    sliced: SlicedGraph,
-    values: Mapping[str, torch.Tensor],
-    gradients: Mapping[str, torch.Tensor] | None = None,
-) -> tuple[tuple[int, ...], ...]:
+def ranked_units(sliced: SlicedGraph, values: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], ...]:
     """Return the units of every group, those that matter most first.
 
-    A unit matters by the squares of all weights that go with it (Li et al. 2017, by norms of filters), or by the
-    squares of weights times gradients (Molchanov et al. 2019, equation 8); each layer counts alike (Fang et al. 2023,
-    DepGraph).
+    A unit matters by the squares of all weights that go with it (Li et al. 2017, by norms of filters); each layer
+    counts alike (Fang et al. 2023, DepGraph).
 
     Args:
         values: the network's tensors by name.
-        gradients: of its parameters by name, where they are known.
     """
     scores = np.zeros(sliced.num_units)
     counts = np.zeros(sliced.num_units)
@@ -32,8 +26,6 @@ def ranked_units(
         if not sliced.graph.tensor[name].is_trained:
             continue
         weight = values[name].detach().double()
-        if gradients is not None:
-            weight = weight * gradients[name].detach().double()
         for axis, units in enumerate(axes):
             if units is None:
                 continue
@@ -56,6 +48,11 @@ def _ranked(group: Group, required: Sequence[frozenset[int]], scores: NDArray[np
         if not own & set(first):
             first.append(next(unit for unit in by_score if unit in own))
     return (*first, *(unit for unit in by_score if unit not in first))
+
+
+def num_required(sliced: SlicedGraph) -> list[int]:
+    """Return how many units of each group are kept at least, so that no part of an axis has nothing left."""
+    return [max(1, len(sets)) for sets in _required(sliced)]
 
 
 def _required(sliced: SlicedGraph) -> list[list[frozenset[int]]]:

@@ -35,8 +35,12 @@ class Pins:
         return any(fnmatchcase(n, pattern) for pattern in self.freeze for n in names)
 
 
-def widths(group: Group, pins: Pins) -> tuple[int, ...]:
-    """Return the numbers of units of a group to choose from, all of them first."""
+def widths(group: Group, pins: Pins, *, least: int = 1) -> tuple[int, ...]:
+    """Return the numbers of units of a group to choose from, all of them first.
+
+    Args:
+        least: units that have to be kept.
+    """
     if any(pins.holds(name) for name in group.layers):
         return (len(group.units),)
     whole, size = len(group.units), group.unit_size
@@ -46,4 +50,4 @@ def widths(group: Group, pins: Pins) -> tuple[int, ...]:
         units = max(1, round(channels / size))
         if (units < whole and (units * size) % pins.step == 0) or (size >= pins.step and units < whole):
             found.add(units)
-    return tuple(sorted(found, reverse=True))
+    return tuple(sorted((units for units in found if units >= min(least, whole)), reverse=True))

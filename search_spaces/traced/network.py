@@ -12,7 +12,7 @@ from torch import nn
 
 from onnx_models.export import is_exporting
 from search_spaces.traced.exportable import exportable
-from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped
+from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped, times_of
 from search_spaces.traced.operator_kinds import CONSTANTS
 
 WEIGHTS = ("weight", "bias")
@@ -124,6 +124,7 @@ class GraphNetwork(nn.Module):
         self._places: dict[str, tuple[str, str]] = {}  # of each tensor, its module and its name there
         self._layers: dict[str, nn.Module] = {}  # by node
         self._layer_paths: set[str] = set()
+        self._made: dict[str, tuple[str, tuple[Argument, ...]]] = {}  # of each layer, the call that it was made for
         self._frees = last_uses(graph)
         for node in graph.nodes:
             self._add_layer(node)
@@ -138,7 +139,7 @@ class GraphNetwork(nn.Module):
         return copy.train(self.training)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        batch = inputs[0].shape[0]
+        batch = inputs[0].shape[0] // times_of(self.graph.inputs[0][1])
         values: dict[str, Any] = {name: x for (name, _), x in zip(self.graph.inputs, inputs, strict=True)}
 
         def value_of(name: str) -> Any:
@@ -160,9 +161,11 @@ class GraphNetwork(nn.Module):
         return {tensor.name: self.tensor(tensor.name) for tensor in self.graph.tensors}
 
     def load_values(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Take the values of tensors by their names in the graph, as they are; types of constants too."""
+        """Take the values of tensors by their names in the graph, as they are; those without one stay."""
         for tensor in self.graph.tensors:
             path, name = self._places[tensor.name]
+            if tensor.name not in values:
+                continue
             owner, value = self.get_submodule(path), values[tensor.name]
             if name in owner._parameters:
                 owner._parameters[name] = nn.Parameter(value.detach().clone(), requires_grad=tensor.is_trained)
@@ -183,9 +186,6 @@ class GraphNetwork(nn.Module):
         make = LAYERS.get(node.kind)
         if make is None or not _has_own_tensors(self.graph, node):
             return
-        if node.kind in DROPOUTS:
-            self._layers[node.name] = self._put(node.name, nn.Dropout(float(node.args[1])))  # type: ignore[arg-type]
-            return
         held = [a.name for a in node.args[1:] if isinstance(a, Ref)]
         layer, names = make(self.graph, node)
         if not held or len(names) != len(held):
@@ -196,12 +196,13 @@ class GraphNetwork(nn.Module):
             return  # such as a fixed filter
         if held[0] in self._places:  # a layer that is used twice
             path = self._places[held[0]][0]
-            if [self._places.get(name) for name in held] == [(path, own) for own in names]:
+            if self._made.get(path) == (node.op, node.args[1:]):
                 self._layers[node.name] = self.get_submodule(path)
             return
         path = self._free_path(held[0].removesuffix("weight").rstrip("._") or node.name)
         self._layers[node.name] = self._put(path, layer)
         self._layer_paths.add(path)
+        self._made[path] = (node.op, node.args[1:])
         for name, own in zip(held, names, strict=True):
             self._places[name] = (path, own)
 
@@ -358,14 +359,9 @@ def _prelu(graph: Graph, node: Node) -> Made:
     return nn.PReLU(graph.tensor[weight.name].shape[0]), ("weight",)
 
 
-def _dropout(_graph: Graph, node: Node) -> Made:
-    return nn.Dropout(float(node.args[1])), ()  # type: ignore[arg-type]
-
-
 LAYERS: dict[str, Callable[[Graph, Node], Made]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose),
-    **dict.fromkeys(DROPOUTS, _dropout),
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,

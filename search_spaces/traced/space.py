@@ -19,7 +19,7 @@ from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.branches import Branch, Kernel, find_branches, find_kernels
 from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.groups import SlicedGraph, find_groups
-from search_spaces.traced.importance import ranked_units
+from search_spaces.traced.importance import num_required, ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
 from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
@@ -87,7 +87,10 @@ class TracedSpace(SearchSpace):
         kernels = tuple(k for k in find_kernels(network.graph) if not pins.holds(k.weight))
         self.elastic = Elastic(
             sliced=sliced,
-            widths=tuple(widths(group, pins) for group in sliced.groups),
+            widths=tuple(
+                widths(group, pins, least=least)
+                for group, least in zip(sliced.groups, num_required(sliced), strict=True)
+            ),
             ranks=ranked_units(sliced, network.values) if ranks is None else _checked(ranks, sliced),
             branches=branches,
             kernels=kernels,
@@ -110,7 +113,19 @@ class TracedSpace(SearchSpace):
         uses = Counter(group for part in parts for group in self._groups_in(part))
         for part in sorted(parts, key=self._num_variants, reverse=True):
             while self._num_variants(part) > MOST_VARIANTS:
-                self._coarsen(max(self._groups_in(part), key=lambda g: (len(self.elastic.widths[g]), uses[g])))
+                groups = [g for g in self._groups_in(part) if len(self.elastic.widths[g]) > 1]
+                if groups:
+                    self._coarsen(max(groups, key=lambda g: (len(self.elastic.widths[g]), uses[g])))
+                else:
+                    self._fix_kernels(part)
+                    break
+        self.elastic = replace(self.elastic, kernels=tuple(k for k in self.elastic.kernels if len(k.sizes) > 1))
+
+    def _fix_kernels(self, part: Part) -> None:
+        """Have the kernels in a part stay as they are."""
+        fixed = set(self._kernels_in(part))
+        kernels = [replace(k, sizes=k.sizes[:1]) if i in fixed else k for i, k in enumerate(self.elastic.kernels)]
+        self.elastic = replace(self.elastic, kernels=tuple(kernels))
 
     def _coarsen(self, position: int) -> None:
         """Offer every other width of a group, the whole one among them; at last that alone."""
@@ -351,12 +366,11 @@ class TracedSpace(SearchSpace):
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """Return the network on its own, freshly initialised, as the only child."""
-        network = GraphNetwork(self.graph(architecture), self._constants(architecture))
+        graph = self.graph(architecture)
+        values = self.values(architecture, self.network.values)
+        network = GraphNetwork(graph, {t.name: values[t.name] for t in graph.tensors if not t.is_trained})
         fill(network)
         return nn.Sequential(network)
-
-    def _constants(self, architecture: Architecture) -> dict[str, torch.Tensor]:
-        return self.values(architecture, self.network.values)
 
     def supernet(self) -> TracedSupernet:
         """Return the network as it was brought, of which every architecture is a slice."""

@@ -46,7 +46,11 @@ class TracedSupernet(Supernet):
         if not any(architecture):
             whole: torch.Tensor = self.network(x_NCHW)
             return whole
-        tensors = self._space.values(architecture, self.network.values())
+        whole_values = self.network.values()
+        if self.training:  # statistics of slices are not the whole network's
+            trained = self.network.graph.tensor
+            whole_values = {n: v if trained[n].is_trained else v.clone() for n, v in whole_values.items()}
+        tensors = self._space.values(architecture, whole_values)
         return run(self._plan(architecture), x_NCHW, tensors, is_training=self.training)
 
 

@@ -175,19 +175,6 @@ def test_units_whose_weights_are_zero_come_last() -> None:
     assert sorted(channel_of[unit] for unit in ranks[-2:]) == [1, 4]
 
 
-def test_gradients_of_zero_rank_last_too() -> None:
-    module = lively(nn.Sequential(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 6, 3), nn.Flatten()), SHAPE)
-    network = trace(module, SHAPE)
-    gradients = {name: torch.ones_like(value) for name, value in network.values.items()}
-    gradients["0.weight"][[2, 7]] = 0
-    gradients["0.bias"][[2, 7]] = 0
-    gradients["2.weight"][:, [2, 7]] = 0
-    sliced = find_groups(network.graph)
-    (ranks,) = ranked_units(sliced, network.values, gradients)
-    channel_of = {unit: i for i, unit in enumerate(sliced.tensors["0.bias"][0].tolist())}  # type: ignore[union-attr]
-    assert sorted(channel_of[unit] for unit in ranks[-2:]) == [2, 7]
-
-
 def test_ranks_say_which_channels_stay() -> None:
     torch.manual_seed(0)
     module = lively(classifier(conv_bn_relu(16, 24, 3), 24), SHAPE)
