@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.arguments import Channels, Json
+from hwnas.cli.arguments import Json
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
@@ -25,7 +25,18 @@ class ImageFlags:
     input_size: Annotated[
         str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
     ] = None
-    channels: Channels = 3
+    channels: Annotated[int | None, ranged("channels", "Colour planes of the input [the network's own, or 3].")] = None
+
+    @property
+    def asked(self) -> tuple[int | None, int, int] | None:
+        """Channels, where they are given, height and width; None for the network's own."""
+        from hwnas.quantities import parse_image_size
+        from onnx_models.image_size import height_width
+
+        if self.input_size is None:
+            return None
+        height, width = height_width(parse_image_size(self.input_size))
+        return (self.channels, height, width)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +84,8 @@ def convert(
 
     if output is not None and output.suffix != NETWORK_SUFFIX:
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
-    source = load_network(model, weights=weights)
-    shape = _shape(source, images.input_size, images.channels)
+    source = load_network(model, weights=weights, input_shape=images.asked)
+    shape = _shape(source, images)
     space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins)
     if output is not None:
         save_space(space, output)
@@ -105,16 +116,13 @@ def _shares(text: str | None) -> tuple[float, ...]:
     return shares
 
 
-def _shape(source: SourceNetwork, input_size: str | None, channels: int) -> tuple[int, int, int]:
+def _shape(source: SourceNetwork, images: ImageFlags) -> tuple[int, int, int]:
     """Return channels, height and width of the images that a network is for."""
     from hwnas.errors import RequestError
-    from hwnas.quantities import parse_image_size
-    from onnx_models.image_size import height_width
 
-    own = source.input_shape
-    if input_size is not None:
-        height, width = height_width(parse_image_size(input_size))
-        return (own[0] if own is not None else channels, height, width)
+    own, asked = source.input_shape, images.asked
+    if own is None and asked is not None:
+        own = (images.channels or 3, *asked[1:])
     if own is None:
         raise RequestError(f"{source.name} does not say which images it takes: give --input-size, and --channels")
     if len(own) != 3:

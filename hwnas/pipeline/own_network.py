@@ -59,10 +59,10 @@ class OwnNetwork:
         """The size of the images that it takes; None where neither it nor the settings say."""
         if (file := self._file) is not None:
             return spec_in(file).input_size
-        asked, shape = self.config.input_size, self._source.input_shape
-        if asked is not None or shape is None:
-            return None if asked is None else parse_image_size(asked)
-        return image_size(*shape[1:])
+        if self.config.input_size is not None:
+            return parse_image_size(self.config.input_size)
+        shape = self._source.input_shape
+        return None if shape is None else image_size(*shape[1:])
 
     @property
     def _file(self) -> Path | None:
@@ -76,6 +76,13 @@ class OwnNetwork:
         assert self.config.model is not None
         return load_network(self.config.model, weights=self.config.weights)
 
+    def _source_for(self, shape: torch.Size) -> SourceNetwork:
+        """Return the network for images of a shape, which is what it leaves free where a size was asked for."""
+        if self.config.input_size is None:
+            return self._source
+        assert self.config.model is not None
+        return load_network(self.config.model, weights=self.config.weights, input_shape=tuple(shape))
+
     def space(self, dataset: Dataset) -> TracedSpace:
         """Return the search space of the network for some data.
 
@@ -88,7 +95,7 @@ class OwnNetwork:
             return read_space(self.copy)
         if self.config.model is None:
             return _for_data(Path(self.config.name), dataset)
-        source = self._source
+        source = self._source_for(shape)
         if source.input_shape is not None and tuple(shape) != source.input_shape:
             raise RequestError(
                 f"{self.config.model} takes images of {_times(source.input_shape)}, the data have {_times(shape)}: "

@@ -10,14 +10,14 @@ from onnx_models.to_torch.lowering import lower
 from onnx_models.to_torch.module import OnnxModule
 
 
-def module_of_onnx(path: Path, *, input_shape: tuple[int, ...] | None = None) -> OnnxModule:
+def module_of_onnx(path: Path, *, input_shape: tuple[int | None, ...] | None = None) -> OnnxModule:
     """Return a module, in evaluation mode, that computes what an ONNX classifier computes, for any batch.
 
     It was compared with ONNX Runtime on random images. Weights are parameters, BatchNorm's statistics buffers; batches
     that the file fixes are free.
 
     Args:
-        input_shape: sizes behind the batch, for what the file leaves free.
+        input_shape: sizes behind the batch, for what the file leaves free; None for those that it has to say.
 
     Raises:
         ModelError: it is no ONNX classifier of floats with one input and one output, a size is missing, an operation

@@ -44,11 +44,11 @@ class Graph:
     opset: int
 
 
-def read_graph(path: Path, *, input_shape: tuple[int, ...] | None = None) -> Graph:
+def read_graph(path: Path, *, input_shape: tuple[int | None, ...] | None = None) -> Graph:
     """Return the graph of a file.
 
     Args:
-        input_shape: sizes behind the batch, for what the file leaves free.
+        input_shape: sizes behind the batch, for what the file leaves free; None for those that it has to say.
 
     Raises:
         ModelError: it is no ONNX model, is quantised, has not one input of floats and one output, or a size is missing.
@@ -129,19 +129,23 @@ def _only(path: Path, what: str, values: Sequence[ValueInfoProto]) -> ValueInfoP
     return values[0]
 
 
-def _input_shape(path: Path, sizes: Sequence[int | None], given: tuple[int, ...] | None) -> tuple[int, ...]:
+def _input_shape(path: Path, sizes: Sequence[int | None], given: tuple[int | None, ...] | None) -> tuple[int, ...]:
     said = "x".join("?" if size is None else str(size) for size in sizes)
-    if given is None:
-        if None in sizes:
-            raise ModelError(f"{path} does not fix the size of its images: it takes {said}; say it, as in 3x224x224")
-        return tuple(size for size in sizes if size is not None)
-    fits = len(given) == len(sizes) and all(size in (None, own) for size, own in zip(sizes, given, strict=True))
-    if not fits:
+    wanted = given or (None,) * len(sizes)
+    if len(wanted) != len(sizes) or any(
+        None not in both and len({*both}) > 1 for both in zip(sizes, wanted, strict=True)
+    ):
         raise ModelError(
-            f"{path} takes images of {said}, expected {'x'.join(map(str, given))}: export it with that size or a free "
-            "one, or use its own"
+            f"{path} takes images of {said}, expected {'x'.join('?' if s is None else str(s) for s in wanted)}: export "
+            "it with that size or a free one, or use its own"
         )
-    return given
+    found = [own or asked for own, asked in zip(sizes, wanted, strict=True)]
+    if None in found:
+        raise ModelError(
+            f"{path} does not fix the size of its images: it takes {said}; say it with --input-size, and --channels of "
+            "hwnas convert"
+        )
+    return tuple(size for size in found if size is not None)
 
 
 def _type_name(kind: int) -> str:

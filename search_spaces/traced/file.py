@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from safe_files import expanded, replacing
+from safe_files import expanded, parse_json, replacing
 from search_spaces.errors import SpaceError
 from search_spaces.space import SpaceSpec
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, TracedNetwork
 from search_spaces.traced.ladder import Pins
-from search_spaces.traced.network import is_pure_operator
+from search_spaces.traced.network_check import require_fitting
 from search_spaces.traced.space import TracedSpace
 
 FORMAT = "hwnas-network"
 VERSION = 1
+
+DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
+"""What is raised where a record is not as `save_space` writes it, by torch too."""
 
 
 def save_space(space: TracedSpace, path: Path) -> None:
@@ -40,7 +44,7 @@ def save_space(space: TracedSpace, path: Path) -> None:
     }
     tensors = {name: value.contiguous().clone() for name, value in space.network.values.items()}
     with replacing(path) as draft:
-        save_file(tensors, draft, {FORMAT: json.dumps(record)})
+        save_file(tensors, draft, {FORMAT: json.dumps(record, allow_nan=False)})
 
 
 def traced_space(spec: SpaceSpec) -> TracedSpace:
@@ -57,13 +61,14 @@ def traced_space(spec: SpaceSpec) -> TracedSpace:
         own = SpaceSpec(**record["spec"])
         pins = Pins(freeze=tuple(record["freeze"]), shares=tuple(record["shares"]), step=record["step"])
         network = TracedNetwork(graph=_graph(record["graph"]), values=values)
-        _require_fitting(network)
+        require_fitting(network)
         ranks = tuple(tuple(int(unit) for unit in group) for group in record["ranks"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise SpaceError(f"{path} is damaged: {error}; make it again with hwnas convert") from error
+        space = TracedSpace(own, network, pins, ranks)
+    except DAMAGE as error:
+        raise SpaceError(f"{path} is damaged: {_in_words(error)}; make it again with hwnas convert") from error
     if replace(spec, name=own.name) != own:
         raise SpaceError(f"{path} is {own}; this asks for {replace(spec, name=own.name)}")
-    return TracedSpace(own, network, pins, ranks)
+    return space
 
 
 def spec_in(path: Path) -> SpaceSpec:
@@ -75,8 +80,8 @@ def spec_in(path: Path) -> SpaceSpec:
     record, _ = _read(expanded(path))
     try:
         return SpaceSpec(**record["spec"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpaceError(f"{path} is damaged: {error}; make it again with hwnas convert") from error
+    except DAMAGE as error:
+        raise SpaceError(f"{path} is damaged: {_in_words(error)}; make it again with hwnas convert") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -88,7 +93,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                     f"{path} holds weights alone, expected a network and its graph: make it with hwnas convert, or "
                     "give the network with --model and these with --weights"
                 )
-            record = json.loads(text)
+            record = parse_json(text)
             values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise SpaceError(f"no file {path}; make it with hwnas convert") from error
@@ -101,23 +106,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return record, values
 
 
-def _require_fitting(network: TracedNetwork) -> None:
-    """Raise ValueError unless every node takes what was there before it, and the tensors are those of the graph."""
-    graph = network.graph
-    for tensor in graph.tensors:
-        if tensor.name not in network.values or tuple(network.values[tensor.name].shape) != tensor.shape:
-            raise ValueError(f"the tensor {tensor.name} is not as the graph has it")
-        if str(network.values[tensor.name].dtype) != f"torch.{tensor.dtype}":
-            raise ValueError(f"the tensor {tensor.name} is not of the type that the graph has it in")
-    known = {*graph.tensor, *(name for name, _ in graph.inputs)}
-    for node in graph.nodes:
-        if not set(node.inputs) <= known or node.name in known:
-            raise ValueError(f"the node {node.name} takes what is not there")
-        if not is_pure_operator(node.op):
-            raise ValueError(f"{node.op} is no operator that a network may have")
-        known.add(node.name)
-    if graph.output not in known:
-        raise ValueError(f"the output {graph.output} is not there")
+def _in_words(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
 
 
 def _written(graph: Graph) -> dict[str, Any]:
@@ -164,6 +155,8 @@ def _plain(argument: Argument) -> Any:
         return {"value": argument.name}
     if isinstance(argument, PerImage):
         return {"per_image": argument.times}
+    if isinstance(argument, float) and not math.isfinite(argument):
+        return {"number": str(argument)}  # JSON has none
     return [_plain(inner) for inner in argument] if isinstance(argument, tuple) else argument
 
 
@@ -172,6 +165,8 @@ def _argument(plain: Any) -> Argument:
         return tuple(_argument(inner) for inner in plain)
     if isinstance(plain, dict):
         ((kind, value),) = plain.items()
+        if kind == "number" and value in ("inf", "-inf", "nan"):
+            return float(value)
         if kind not in ("value", "per_image"):
             raise ValueError(f"{plain!r} is no argument")
         return Ref(str(value)) if kind == "value" else PerImage(int(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from search_spaces.errors import SpaceError
 from search_spaces.traced.groups import Group
 
 SHARES = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
@@ -22,11 +23,22 @@ class Pins:
         freeze: patterns of names of modules, such as `layer1` or `layer1.*`; all that is in them stays too.
         shares: of the channels that are offered.
         step: channels that widths are multiples of.
+
+    Raises:
+        SpaceError: they are no patterns, no shares, or no number of channels.
     """
 
     freeze: tuple[str, ...] = ()
     shares: tuple[float, ...] = SHARES
     step: int = STEP
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(pattern, str) for pattern in self.freeze):
+            raise SpaceError(f"freeze has to be patterns of names, got {self.freeze!r}; write such as layer1.*")
+        if not all(type(share) in (int, float) and 0 <= share <= 1 for share in self.shares):
+            raise SpaceError(f"shares have to be numbers from 0 to 1, got {self.shares!r}; write such as 0.5")
+        if type(self.step) is not int or self.step < 1:
+            raise SpaceError(f"step has to be a whole number of channels above 0, got {self.step!r}; write such as 8")
 
     def holds(self, name: str) -> bool:
         """Return whether what has that name stays as it is: it, or a module that it is in, matches a pattern."""

@@ -13,23 +13,10 @@ from torch import nn
 from onnx_models.export import is_exporting
 from search_spaces.traced.exportable import exportable
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped, times_of
-from search_spaces.traced.operator_kinds import CONSTANTS
 
 WEIGHTS = ("weight", "bias")
 STATISTICS = ("batch_norm", "instance_norm")
 DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout")
-
-
-def is_pure_operator(op: str) -> bool:
-    """Return whether an operator is one of torch's that computes something from tensors and changes none of them."""
-    if op == "getitem":
-        return True
-    kind, _, overload = op.partition(".")
-    function = getattr(getattr(torch.ops.aten, kind, None), overload, None)
-    if not isinstance(function, torch._ops.OpOverload) or function._schema.is_mutable:
-        return False
-    takes_tensors = any("Tensor" in str(a.type) for a in function._schema.arguments)
-    return takes_tensors or kind in CONSTANTS
 
 
 @functools.cache

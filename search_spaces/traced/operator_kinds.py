@@ -33,3 +33,43 @@ REDUCTIONS = operators("mean sum amax amin max min norm linalg_vector_norm logsu
 
 CONSTANTS = operators("zeros ones full arange scalar_tensor new_zeros new_ones new_full linspace eye")
 """Operators that give the same whatever the images."""
+
+LAYERS = operators(
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear batch_norm instance_norm "
+    "group_norm layer_norm prelu softmax log_softmax matmul bmm scaled_dot_product_attention"
+)
+"""Operators that multiply, normalise or weigh."""
+
+PIECES = operators(
+    "roll flip select_scatter slice_scatter pad constant_pad_nd select slice cat split_with_sizes getitem "
+    "pixel_shuffle repeat index"
+)
+"""Operators that take tensors apart or put them together."""
+
+NOT_FOLLOWED = operators(
+    "cumsum cumprod cummax cummin logcumsumexp einsum stack tile repeat_interleave rot90 pixel_unshuffle im2col "
+    "col2im unfold grid_sampler max_pool1d_with_indices max_pool2d_with_indices upsample_trilinear3d "
+    "upsample_nearest3d reflection_pad1d reflection_pad3d replication_pad1d replication_pad3d adaptive_max_pool3d "
+    "glu logit log_sigmoid trunc frac sgn sinh cosh asin acos atan asinh acosh atanh erfc hypot logaddexp xlogy "
+    "floor_divide logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor __and__ __or__ isnan "
+    "isinf isfinite full_like prod all any argmax argmin var_mean std_mean topk sort argsort median count_nonzero "
+    "linalg_norm frobenius_norm gather index_select take_along_dim embedding one_hot tril triu diagonal mm mv dot "
+    "outer addmm baddbmm addbmm addmv tensordot bilinear linalg_cross cosine_similarity cdist convolution "
+    "rms_norm _softmax _log_softmax native_layer_norm fft_rfft2 fft_irfft2"
+)
+"""Operators that networks use and that keep all their channels; they check what they are given, as all here do."""
+
+IN_FILES = SAME_SHAPE | ELEMENTWISE | POOLS | MOVES | REDUCTIONS | CONSTANTS | LAYERS | PIECES | NOT_FOLLOWED
+"""What files of networks may call.
+
+A list of what is known to be harmless, as a file may be anybody's: among torch's other operators without side effects
+are some that trust the indices and sizes they are given, and write outside of their memory where those are wrong.
+"""
+
+SIMPLIFIED = operators(
+    "view _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as expand_as broadcast_to transpose "
+    "swapaxes swapdims t copy channel_shuffle split chunk tensor_split unbind narrow detach alias lift_fresh_copy "
+    "lift_fresh contiguous clone sym_size _assert_tensor_metadata _assert_scalar sym_constrain_range "
+    "sym_constrain_range_for_size"
+)
+"""What programs of torch.export call besides; `ProgramReader` leaves none of them."""

@@ -81,6 +81,4 @@ def _reason(space: TracedSpace, node: Node) -> str:
     name = _name(space.network.graph, node)
     if name in space.reasons:
         return space.reasons[name]
-    if any("not followed" in reason for reason in space.reasons.values()):
-        return next(f"{where}: {reason}" for where, reason in space.reasons.items() if "not followed" in reason)
-    return "it has too few channels for another width, or each of them is tied in a way of its own"
+    return "it has too few channels for another width, or they are tied to what stays"

@@ -20,6 +20,7 @@ import torch
 
 from safe_files import FileError, open_regular, parse_json
 from search_spaces.errors import SourceError
+from search_spaces.traced.operator_kinds import IN_FILES, SIMPLIFIED
 
 GRAPH = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -61,6 +62,9 @@ _TARGET = re.compile(
     r"_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_)",
     re.ASCII,
 )
+_STRIDED = 7
+"""The number of the one layout of tensors that networks use, as torch.export writes it."""
+
 _TEXT_ARGUMENTS = ("equation", "approximate", "mode", "rounding_mode", "padding", "reduce", "indexing", "msg")
 """Arguments of operators that may be texts; others are names of files and the like."""
 
@@ -146,6 +150,7 @@ def _nodes(content: object) -> Iterator[dict[str, Any]]:
 
 
 def _require_harmless(path: Path, graph: dict[str, Any]) -> None:
+    _require_strided(path, graph)
     for key, text in _texts(graph, ""):
         if key == "target":
             _require_operator(path, text)
@@ -175,6 +180,26 @@ def _require_operator(path: Path, target: str) -> None:
         raise SourceError(f"{path} calls {target}, which torch {torch.__version__} has not; save it again") from error
     if texts:
         raise SourceError(f"{path} calls {target} with the text {texts[0]!r}, which no network needs; bring its code")
+    kind = name.removesuffix("_") if operator._schema.is_mutable else name
+    if kind not in IN_FILES | SIMPLIFIED or (operator._schema.is_mutable and kind == name):
+        raise SourceError(
+            f"{path} calls {target}, which is not among the operators that a file may call; write that layer of other "
+            "operators, or bring the network as ./file.py:function"
+        )
+
+
+def _require_strided(path: Path, content: object) -> None:
+    """Raise SourceError where a tensor is to be laid out in another way, as sparse ones are."""
+    if isinstance(content, dict):
+        for key in ("layout", "as_layout"):
+            if content.get(key, _STRIDED) != _STRIDED:
+                raise SourceError(
+                    f"{path} has a tensor of layout {content[key]!r}, expected dense ones alone; bring its code"
+                )
+        content = list(content.values())
+    if isinstance(content, list):
+        for inner in content:
+            _require_strided(path, inner)
 
 
 def _texts(content: object, key: str) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,8 @@ from search_spaces.traced.program import module_of_program
 from search_spaces.traced.weights import load_weights
 
 Shape = tuple[int, ...]
+Asked = tuple[int | None, ...]
+"""Sizes that somebody asks for, None where those of the network are wanted."""
 
 MODEL = ComponentKind(
     name="model", expected="a function without arguments that returns a torch.nn.Module", base=nn.Module
@@ -46,7 +48,7 @@ class SourceNetwork:
     gives_probabilities: bool = False
 
 
-def load_network(reference: str, *, weights: Path | None = None, input_shape: Shape | None = None) -> SourceNetwork:
+def load_network(reference: str, *, weights: Path | None = None, input_shape: Asked | None = None) -> SourceNetwork:
     """Return the network that a reference names, with weights from a file where there is one.
 
     Code is run only where a reference names it, and only as components of one's own are; programs and weights are
@@ -55,12 +57,12 @@ def load_network(reference: str, *, weights: Path | None = None, input_shape: Sh
     Args:
         reference: `./file.py:function`, a `.pt2` file of torch.export, or an `.onnx` file.
         weights: a safetensors file, or a state dict that torch.save made.
-        input_shape: C, H, W, for what the source leaves free.
+        input_shape: C, H, W, for what the source leaves free; None for those that it has to say itself.
 
     Raises:
         SourceError: there is no such network, it cannot be a start, or the weights are not its own.
     """
-    if input_shape is not None and (len(input_shape) < 1 or min(input_shape) < 1):
+    if input_shape is not None and min((size for size in input_shape if size is not None), default=0) < 1:
         raise SourceError(f"an input of {_times(input_shape)} is none: expected sizes above zero, as in 3x224x224")
     try:
         module, shape, name, has_softmax = _reader(reference)(reference, input_shape)
@@ -76,7 +78,7 @@ def load_network(reference: str, *, weights: Path | None = None, input_shape: Sh
 
 
 _Read = tuple[nn.Module, Shape | None, str, bool]
-_Reader = Callable[[str, Shape | None], _Read]
+_Reader = Callable[[str, Asked | None], _Read]
 
 
 def _reader(reference: str) -> _Reader:
@@ -90,15 +92,15 @@ def _reader(reference: str) -> _Reader:
     raise SourceError(f"{reference!r} names no network: expected {FORMS}")
 
 
-def _from_code(reference: str, input_shape: Shape | None) -> _Read:
+def _from_code(reference: str, input_shape: Asked | None) -> _Read:
     maker = find_component(MODEL, reference, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same random weights every time, where none are given
         module = maker()
-    return module, input_shape, reference.rpartition(":")[2], False
+    return module, _known(input_shape), reference.rpartition(":")[2], False
 
 
-def _from_program(reference: str, input_shape: Shape | None) -> _Read:
+def _from_program(reference: str, input_shape: Asked | None) -> _Read:
     path = expanded(Path(reference))
     module, shape = module_of_program(path)
     if input_shape is not None and not _fits(input_shape, shape):
@@ -106,11 +108,11 @@ def _from_program(reference: str, input_shape: Shape | None) -> _Read:
             f"{path} takes images of {_times(shape)}, found {_times(input_shape)}: export the program with that size, "
             "or use its own"
         )
-    own = None if None in shape else tuple(size for size in shape if size is not None)
-    return module, input_shape or own, path.stem, False
+    asked = input_shape or (None,) * len(shape)
+    return module, _known(tuple(own or size for own, size in zip(shape, asked, strict=True))), path.stem, False
 
 
-def _from_onnx(reference: str, input_shape: Shape | None) -> _Read:
+def _from_onnx(reference: str, input_shape: Asked | None) -> _Read:
     path = expanded(Path(reference))
     module = module_of_onnx(path, input_shape=input_shape)
     return module, module.input_shape, path.stem, module.gives_probabilities
@@ -119,8 +121,17 @@ def _from_onnx(reference: str, input_shape: Shape | None) -> _Read:
 _READERS: dict[str, _Reader] = {".pt2": _from_program, ".onnx": _from_onnx}
 
 
-def _fits(given: Shape, shape: tuple[int | None, ...]) -> bool:
-    return len(given) == len(shape) and all(own in (None, size) for size, own in zip(given, shape, strict=True))
+def _fits(given: Asked, shape: tuple[int | None, ...]) -> bool:
+    return len(given) == len(shape) and all(
+        size is None or own in (None, size) for size, own in zip(given, shape, strict=True)
+    )
+
+
+def _known(shape: Asked | None) -> Shape | None:
+    """Return a shape of which all sizes are known; None of others."""
+    if shape is None or None in shape:
+        return None
+    return tuple(size for size in shape if size is not None)
 
 
 def _require_usable(reference: str, module: nn.Module) -> None:

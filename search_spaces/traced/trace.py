@@ -15,6 +15,8 @@ from torch.export import Dim, ExportedProgram
 from search_spaces.errors import SpaceError
 from search_spaces.traced.graph import EXAMPLE_BATCH, TracedNetwork
 from search_spaces.traced.inlined import inline_regions
+from search_spaces.traced.network_check import require_fitting
+from search_spaces.traced.operator_kinds import IN_FILES
 from search_spaces.traced.program_reader import ProgramReader
 
 
@@ -30,7 +32,27 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
     """
     program = _exported(module, input_shape)
     inline_regions(program)
-    return ProgramReader(program).network()
+    network = ProgramReader(program).network()
+    _require_readable(type(module).__name__, network)
+    return network
+
+
+def _require_readable(name: str, network: TracedNetwork) -> None:
+    """Raise SpaceError unless a file of the network, such as every run keeps, can be read back."""
+    for node in network.graph.nodes:
+        if node.kind not in IN_FILES:
+            raise SpaceError(
+                f"{name} calls the operator {node.kind} ({node.name}), which files of networks may not hold, as those that "
+                "are random or do not check what they are given: write that layer of other operators of torch's"
+            )
+    try:
+        require_fitting(network)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise SpaceError(
+            f"{name} as it was traced could not be read from a file again: {reason}; write that layer of other "
+            "operators of torch's"
+        ) from error
 
 
 def _exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -502,3 +503,21 @@ def test_images_are_normalised_as_the_network_was_trained(own: Own, tmp_path: Pa
     summary = json.loads(outcome.out)
     assert summary["references"]["original"]["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
     assert summary["std"] == [1.0] and summary["mean"] == [pytest.approx(float(mean[0]))]
+
+
+def test_files_of_free_sizes_are_taken_at_the_size_that_is_asked_for(own: Own, tmp_path: Path) -> None:
+    module, path = load_network(own.model, weights=own.weights).module, tmp_path / "free.onnx"
+    free = {"x": {0: "batch", 1: "channels", 2: "height", 3: "width"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(2, 1, 8, 8),), path, input_names=["x"], dynamic_axes=free, dynamo=False)
+    _refused(run_cli("convert", path), "does not fix the size", "--input-size", "--channels")
+    size, file = ("--input-size", 8), tmp_path / "n.safetensors"
+    told = run_cli("convert", path, *size, "--channels", 1, "--step", 4, "-o", file)
+    assert told.code == 0 and read_space(file).spec.input_size == 8, told.err
+    save_table(synthetic_table(read_space(file), scale_ns=1e8), tmp_path / "t.json")
+    flags = ("--lut", tmp_path / "t.json", *QUICK, *AS_IT_IS, "--max-latency", "60%", "--out", tmp_path / "run")
+    outcome = run_cli("search", "--model", path, *size, *flags)
+    assert outcome.code == 0, outcome.err
+    original = json.loads(outcome.out)["references"]["original"]
+    assert original["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]

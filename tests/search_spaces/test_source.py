@@ -359,6 +359,16 @@ def test_nothing_in_a_program_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "a name": (_in_graph('"forward_arg_names": ["input"]', f'"forward_arg_names": ["x={harm}"]'), "stands where"),
         "a function": (_in_graph("torch.ops.aten.flatten.using_ints", "torch.hub.load"), "calls 'torch.hub.load'"),
         "a file": (_in_graph("torch.ops.aten.flatten.using_ints", "torch.ops.aten.from_file.default"), "'filename'"),
+        "indices": (
+            _in_graph("torch.ops.aten.flatten.using_ints", "torch.ops.aten._sparse_coo_tensor_unsafe.default"),
+            "not among the operators that a file may call",
+        ),
+        "strides": (_in_graph("torch.ops.aten.flatten.using_ints", "torch.ops.aten.as_strided_.default"), "not among"),
+        "memory": (
+            _in_graph("torch.ops.aten.flatten.using_ints", "torch.ops.aten.relu.out"),
+            "not among the operators",
+        ),
+        "a layout": (_in_graph('"layout": 7', '"layout": 1'), "a tensor of layout 1"),
         "weights": (with_pickle, "0.weight is pickled, which may run code"),
     }
     for change, message in cases.values():
