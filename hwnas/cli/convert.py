@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,9 +86,9 @@ def convert(
 
     if output is not None and output.suffix != NETWORK_SUFFIX:
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
-    source = load_network(model, weights=weights, input_shape=images.asked)
-    shape = _shape(source, images)
-    space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins)
+    with redirect_stdout(sys.stderr):  # code of one's own may print
+        source = load_network(model, weights=weights, input_shape=images.asked)
+        space = space_of(source, images_of(_shape(source, images), NUM_COMPARED), ladder.pins)
     if output is not None:
         save_space(space, output)
     if as_json:

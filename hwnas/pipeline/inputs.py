@@ -178,5 +178,5 @@ def fingerprint_of(dataset: Dataset) -> Fingerprint:
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """Return the SHA-256 of the files that settings name, by setting; files that are not there are left out."""
-    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices")}
+    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices", "space.weights")}
     return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}

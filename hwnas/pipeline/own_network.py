@@ -129,6 +129,7 @@ def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> Tr
     """
     channels, height, width = images_NCHW.shape[1:]
     traced = trace(source.module, (channels, height, width))
+    _require_matching(pins, traced)
     _require_same(source, traced, images_NCHW)
     traced = without_softmax(traced)
     spec = SpaceSpec(
@@ -202,10 +203,24 @@ def _num_outputs(model: str, traced: TracedNetwork) -> int:
     return shape[1]
 
 
+def _require_matching(pins: Pins, traced: TracedNetwork) -> None:
+    """Raise RequestError where a pattern of what is to stay matches no layer."""
+    names = [tensor.name for tensor in traced.graph.tensors]
+    for pattern in pins.freeze:
+        if not any(replace(pins, freeze=(pattern,)).holds(name) for name in names):
+            modules = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
+            raise RequestError(f"{pattern} matches nothing that could be frozen; there are {', '.join(modules)}"[:600])
+
+
 def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: torch.Tensor) -> None:
     """Raise RequestError unless the traced network computes what the original computes on some images."""
     with torch.no_grad():
-        expected = source.module(images_NCHW)
+        expected = source.module(images_NCHW.contiguous())  # networks that view what they are given expect that
+        if not isinstance(expected, torch.Tensor):
+            raise RequestError(
+                f"{source.name} gives a {type(expected).__name__}, expected one tensor with a number for each class: "
+                "wrap it in a module that gives that alone"
+            )
         found = GraphNetwork(traced.graph, traced.values).eval()(images_NCHW)
     difference = float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-12)
     if not difference <= TOLERANCE:

@@ -22,7 +22,7 @@ from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpo
 from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
 from hwnas.training.optimizer import STATES, kept_state, make_optimizer, restore_state
-from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from hwnas.training.strategy import Moment
 from hwnas.training.weight_average import WeightAverage
 
@@ -121,6 +121,7 @@ class Trainer:
     ) -> EpochRecord:
         place = (self.seed, self.name, epoch)
         generator, rng = torch_rng(*place), numpy_rng(*place)
+        seed_torch(*place, "dropout")  # layers draw from torch's global generator
         started, num_images, losses = time.monotonic(), 0, []
         self.module.train()
         num_steps = self.batches.num_shuffled

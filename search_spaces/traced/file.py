@@ -10,7 +10,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from safe_files import expanded, parse_json, replacing
 from search_spaces.errors import SpaceError
@@ -44,7 +44,7 @@ def save_space(space: TracedSpace, path: Path) -> None:
     }
     tensors = {name: value.contiguous().clone() for name, value in space.network.values.items()}
     with replacing(path) as draft:
-        save_file(tensors, draft, {FORMAT: json.dumps(record, allow_nan=False)})
+        draft.write_bytes(save(tensors, {FORMAT: json.dumps(record, allow_nan=False)}))
 
 
 def traced_space(spec: SpaceSpec) -> TracedSpace:

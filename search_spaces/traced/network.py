@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -72,6 +72,8 @@ def called(
     elif node.kind in DROPOUTS:
         args[2] = is_training
     given = [_typed(mapped(argument, value)) for argument in args]
+    if node.kind in ("expand", "repeat"):  # as methods exporters follow the batch in their sizes
+        return getattr(given[0], node.kind)(*given[1])
     if device is not None and not node.inputs:
         given = _on(device, node.op, given)
     if is_exporting() and (other := exportable(node, given)) is not None:
@@ -126,7 +128,8 @@ class GraphNetwork(nn.Module):
         return copy.train(self.training)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        batch = inputs[0].shape[0] // times_of(self.graph.inputs[0][1])
+        times = times_of(self.graph.inputs[0][1])
+        batch = inputs[0].shape[0] if times == 1 else inputs[0].shape[0] // times
         values: dict[str, Any] = {name: x for (name, _), x in zip(self.graph.inputs, inputs, strict=True)}
 
         def value_of(name: str) -> Any:
@@ -186,15 +189,17 @@ class GraphNetwork(nn.Module):
             if self._made.get(path) == (node.op, node.args[1:]):
                 self._layers[node.name] = self.get_submodule(path)
             return
-        path = self._free_path(held[0].removesuffix("weight").rstrip("._") or node.name)
+        path = self._free_path(held[0].removesuffix("weight").rstrip("._") or node.name, held)
         self._layers[node.name] = self._put(path, layer)
         self._layer_paths.add(path)
         self._made[path] = (node.op, node.args[1:])
         for name, own in zip(held, names, strict=True):
             self._places[name] = (path, own)
 
-    def _free_path(self, path: str) -> str:
+    def _free_path(self, path: str, held: Collection[str]) -> str:
+        """Return a path like that one at which no other layer is, and no tensor that the layer does not hold."""
         taken = {place for place, _ in self._places.values()}
+        taken |= {tensor.name.rpartition(".")[0] for tensor in self.graph.tensors if tensor.name not in held}
         while path in taken:
             path += "_"
         return path

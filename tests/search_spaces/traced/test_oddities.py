@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from onnx_models.export import export_module
 from search_spaces import SpaceSpec
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace
@@ -95,6 +98,38 @@ class Dropping(nn.Module):
         return self.head(self.drop(torch.relu(self.conv(x))).mean((2, 3)))
 
 
+class ClassToken(nn.Module):
+    """Puts a token before those of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 32))
+        self.mix = nn.Linear(32, 32)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), self.token.repeat(x.shape[0], 1, 1), tokens], dim=1)
+        return self.head(torch.relu(self.mix(tokens)).mean(1))
+
+
+class TiedLayers(nn.Module):
+    """Two convolutions of one weight and biases of their own, two norms of one scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(3, 32, 3, padding=1)
+        self.other.weight = self.one.weight
+        self.norm, self.another = nn.BatchNorm2d(32), nn.BatchNorm2d(32)
+        self.another.weight = self.norm.weight
+        nn.init.constant_(self.another.running_mean, 1.0)  # type: ignore[arg-type]
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((self.norm(self.one(x)) + self.another(self.other(x))).relu().mean((2, 3)))
+
+
 NETWORKS: list[Callable[[], nn.Module]] = [
     TiedWeights,
     SharedWeights,
@@ -102,6 +137,8 @@ NETWORKS: list[Callable[[], nn.Module]] = [
     NarrowSplits,
     Choosing,
     Dropping,
+    ClassToken,
+    TiedLayers,
 ]
 
 
@@ -120,6 +157,19 @@ def test_the_original_and_its_slices_compute_alike_however_they_are_run(make: Ca
         for architecture in (space.sample(rng) for _ in range(5)):
             alone = supernet.subnet(architecture).eval()
             torch.testing.assert_close(supernet(images, architecture), alone(images))
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+def test_models_of_any_batch_compute_alike(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    module, space = _space(make)
+    subnet = space.supernet().subnet(space.original).eval()
+    export_module(subnet, tmp_path / "model.onnx", input_shapes=[(1, 3, 8, 8)], dynamic_batch=True)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for num in (1, 5):
+        images = torch.randn(num, 3, 8, 8)
+        (found,) = session.run(None, {"input": images.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(found, module(images).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
