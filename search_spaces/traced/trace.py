@@ -42,8 +42,8 @@ def _require_readable(name: str, network: TracedNetwork) -> None:
     for node in network.graph.nodes:
         if node.kind not in IN_FILES:
             raise SpaceError(
-                f"{name} calls the operator {node.kind} ({node.name}), which files of networks may not hold, as those that "
-                "are random or do not check what they are given: write that layer of other operators of torch's"
+                f"{name} calls the operator {node.kind} ({node.name}), which files of networks may not hold, as those "
+                "that are random or do not check what they are given: write that layer of other operators of torch's"
             )
     try:
         require_fitting(network)
