@@ -188,6 +188,16 @@ class _FirstImage(nn.Module):
         return x - x[0]
 
 
+class _UncheckedOperator(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+class _RandomNumbers(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand_like(x)
+
+
 class _NoTensor(nn.Module):
     def forward(self, x: torch.Tensor) -> int:
         return 3
@@ -202,6 +212,8 @@ class _NoTensor(nn.Module):
         (_OneBatchSize(), "any number of images|multiple of it"),
         (_FirstImage(), "one image out of the batch"),
         (_NoTensor(), "expected one tensor"),
+        (_UncheckedOperator(), "calls the operator special_bessel_j0.*write that layer of other operators"),
+        (_RandomNumbers(), "calls the operator rand_like"),
         (nn.Conv2d(4, 4, 1), "cannot be traced for images of 3x8x8"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
@@ -219,7 +231,7 @@ def test_what_layers_make_of_constants_stays_where_it_meets_what_stays() -> None
             self.register_buffer("places", torch.randn(1, 2, 8, 8))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            places = torch.special.bessel_j0(self.project(self.places))  # an operator that nobody follows
+            places = torch.erfc(self.project(self.places))  # an operator that nobody follows
             x = torch.cat([x] * 5 + [x[:, :1]], 1) + places.repeat(x.shape[0], 1, 1, 1)
             return self.head(x.flatten(2).mean(2))
 
