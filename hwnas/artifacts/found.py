@@ -25,6 +25,9 @@ REFERENCES = (ORIGINAL, "scaled", "largest", "random")
 """The names of the networks that a winner is compared with: the one that somebody brought, that with all widths scaled
 alike, the largest that keeps the budget, and a random one that does."""
 
+NUM_TRAINED_REFERENCES = 2
+"""References of a run that are trained: what is scaled alike or the largest, and a random one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
 class FoundNetwork:

@@ -280,7 +280,7 @@ def test_compare_measures_any_models(bundle: Path, run_folder: Path) -> None:
     assert "times the fastest" in run_cli("compare", *paths, "--rounds", 3, "--quiet").out
     for wrong, words in (
         (bundle / "README.md", "is no ONNX model"),
-        ("nowhere.onnx", "no file nowhere.onnx"),
+        ("nowhere.onnx", "found neither a file nor a run at nowhere.onnx"),
     ):
         outcome = run_cli("compare", wrong)
         assert outcome.code == 2 and words in outcome.err

@@ -165,7 +165,7 @@ def test_a_training_that_diverged_goes_on_with_a_lower_rate(tmp_path: Path) -> N
         ({"supernet.optimizer": "adam"}, "supernet.optimizer"),
         ({"retrain.betas": [0.9, 1.0]}, "retrain.betas"),
         ({"retrain.betas": [0.9]}, "retrain.betas"),
-        ({"retrain.epochs": 0}, "retrain.epochs"),
+        ({"retrain.epochs": -1}, "retrain.epochs"),
         ({"supernet.epochs": -1}, "supernet.epochs"),
     ],
 )
