@@ -170,7 +170,7 @@ def _scaled(
         space = make(
             SpaceSpec(
                 name=make.__name__,
-                input_size=spec.input_size,
+                input_size=spec.side,
                 in_channels=spec.in_channels,
                 num_classes=spec.num_classes,
                 width=round(float(width), 2),
@@ -218,8 +218,8 @@ def _trained(run: Run, space: SearchSpace, architecture: Architecture, checkpoin
 
 def _export(run: Run, module: torch.nn.Module, space: SearchSpace, path: Path) -> None:
     spec = space.spec
-    shape = (run.device.batch, spec.in_channels, spec.input_size, spec.input_size)
-    export_module(module.eval(), path, input_shape=shape)
+    shape = (run.device.batch, *spec.input_shape)
+    export_module(module.eval(), path, input_shapes=[shape])
 
 
 def _stem(
@@ -228,7 +228,7 @@ def _stem(
     first = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=make_divisible(first_channels * spec.width),
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
         act=act,

@@ -12,9 +12,10 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
-from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj
 from hwnas.records import STRICT
 from hwnas.settings import About, explain
+from onnx_models.image_size import size_text
 from safe_files import FileError, dump_yaml, expanded, read_yaml
 
 
@@ -28,8 +29,15 @@ def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _as_written(size: object) -> str | int:
+    """Return an image's size as files have it: an integer where it is square, else a text such as 128x256."""
+    parsed = parse_image_size(size)
+    return parsed if isinstance(parsed, int) else size_text(parsed)
+
+
 _Count = Annotated[int, Field(ge=1)]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 _Path = Annotated[Path, AfterValidator(expanded)]
 _Name = Annotated[str, AfterValidator(expanded)]
 """The name of a component, or of a file that says what it is."""
@@ -45,9 +53,30 @@ class SpaceConfig:
         "nasbench-macro"
     )
     input_size: Annotated[
-        Annotated[int, Field(ge=4, le=4096)] | None,
-        About("Pixels a side [the data's].", flag="--input-size", panel="What"),
+        Annotated[str | int, BeforeValidator(_as_written)] | None,
+        About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
     ] = None
+    model: Annotated[
+        _Name | None,
+        About(
+            "Your own trained network: ./net.py:function, a program of torch.export (.pt2) or an ONNX file.",
+            flag="--model",
+            panel="What",
+        ),
+    ] = None
+    weights: Annotated[
+        _Path | None,
+        About("Its weights: safetensors, or a state dict [those it has].", flag="--weights", panel="What"),
+    ] = None
+    freeze: Annotated[
+        tuple[str, ...],
+        About("Parts of it that stay as they are, by patterns of names: layer1.*,stem.", flag="--freeze", panel="What"),
+    ] = ()
+    shares: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
+        About("Shares of its channels that are offered [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]."),
+    ] = None
+    step: Annotated[_Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")] = 8
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
     outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
         None
@@ -76,6 +105,14 @@ class DataConfig:
             "cutout: 8, shift: 4} [the data set's]."
         ),
     ] = None
+    mean: Annotated[
+        tuple[float, ...] | None,
+        About("Mean of each channel that images are normalised by, in 0 to 1 [that of the training images]."),
+    ] = None
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None,
+        About("Standard deviation of each channel, likewise [that of the training images]."),
+    ] = None
     train_images: Annotated[
         _Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
     ] = None
@@ -90,16 +127,26 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
-    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay."""
+    """Stochastic gradient descent with Nesterov momentum, or AdamW; linear warm-up and cosine decay."""
 
     epochs: _Count
     batch_size: Annotated[_Count, About("Images a step.")] = 64
+    optimizer: Annotated[
+        Literal["sgd", "adamw"],
+        About("Optimiser: sgd or adamw, which takes about a hundredth of the learning rate."),
+    ] = "sgd"
     learning_rate: Annotated[float, Field(gt=0), About("Learning rate after the warm-up.")] = 0.1
     warmup_epochs: Annotated[
         float, Field(ge=0), About("Epochs in which the learning rate rises; half of all at most.")
     ] = 2.0
-    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum; 0 for none.")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0), About("Weight decay of convolutions and products.")] = 5e-4
+    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum of sgd; 0 for none.")] = 0.9
+    betas: Annotated[tuple[_Beta, _Beta], About("Decay of adamw's averages of gradients and of their squares.")] = (
+        0.9,
+        0.999,
+    )
+    weight_decay: Annotated[
+        float, Field(ge=0), About("Weight decay of convolutions and products; by adamw apart from the gradients.")
+    ] = 5e-4
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1), About("Probability that cross entropy spreads over the wrong classes.")
     ] = 0.1
@@ -139,7 +186,10 @@ class TrainingConfig:
 class SupernetConfig(TrainingConfig):
     """Settings of the supernet's training."""
 
-    epochs: Annotated[_Count, About("Epochs of the supernet.", flag="--epochs", panel="Training")] = 60
+    epochs: Annotated[
+        Annotated[int, Field(ge=0)],
+        About("Epochs of the supernet; 0 searches given weights as they are.", flag="--epochs", panel="Training"),
+    ] = 60
     strategy: Annotated[
         _Name,
         About(
@@ -156,7 +206,12 @@ class RetrainConfig(TrainingConfig):
     """Settings of the training of the winner and its references."""
 
     epochs: Annotated[
-        _Count, About("Epochs of the winner and its references.", flag="--retrain-epochs", panel="Training")
+        Annotated[int, Field(ge=0)],
+        About(
+            "Epochs of the winner and its references; 0 keeps inherited weights as they are.",
+            flag="--retrain-epochs",
+            panel="Training",
+        ),
     ] = 60
     inherit: Annotated[
         bool, About("Retrain from the supernet's weights.", flag="--inherit/--no-inherit", panel="Training")
@@ -313,6 +368,37 @@ class RunConfig:
 
 _ADAPTER = TypeAdapter(RunConfig)
 
+FINE_TUNING: Mapping[str, Any] = {
+    "supernet.epochs": 5,
+    "supernet.strategy": "sandwich",
+    "supernet.learning_rate": 0.01,
+    "supernet.warmup_epochs": 0.5,
+    "supernet.label_smoothing": 0.0,
+    "retrain.epochs": 10,
+    "retrain.learning_rate": 0.01,
+    "retrain.warmup_epochs": 0.5,
+    "retrain.label_smoothing": 0.0,
+    "retrain.inherit": True,
+    "retrain.distillation": 1.0,
+}
+"""The defaults where a network that somebody brings is trained on, not trained from scratch."""
+
+ADAMW_RATE = 0.01
+"""The learning rate of AdamW as a share of SGD's, for the same effect."""
+
+
+def _with_fine_tuning(settings: dict[str, Any]) -> None:
+    """Fill in what is not set, where the space is a network that somebody brings."""
+    space = settings.get("space")
+    if not isinstance(space, dict) or not (space.get("model") or str(space.get("name")).endswith(".safetensors")):
+        return
+    for name, value in FINE_TUNING.items():
+        group, _, own = name.partition(".")
+        inner = settings.setdefault(group, {})
+        if isinstance(inner, dict):
+            is_slower = own == "learning_rate" and inner.get("optimizer") == "adamw"
+            inner.setdefault(own, value * ADAMW_RATE if is_slower else value)
+
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of a YAML file with flags laid over it, or of flags alone.
@@ -327,6 +413,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     settings = {} if path is None else _read_yaml(path)
     for name, value in overrides.items():
         _set(settings, name.split("."), value)
+    _with_fine_tuning(settings)
     where = str(path) if path else "the command line"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize, image_size
 
 
 def parse_ms(text: str | float) -> float:
@@ -50,6 +51,29 @@ def parse_mj(text: str | float) -> float:
     return _scaled(text, {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3, "": 1.0}, "an energy such as 5mJ or 0.1J")
 
 
+SIZES = (4, 4096)
+"""The least and the most pixels a side of the images of a run."""
+
+
+def parse_image_size(text: object) -> ImageSize:
+    """Return the size in "224", "128x256" (height and width), 224 or [128, 256].
+
+    Raises:
+        RequestError: it is none of these, or out of range.
+    """
+    sides = text if isinstance(text, list | tuple) else str(text).lower().split("x")
+    low, high = SIZES
+    try:
+        numbers = [int(str(side)) for side in sides]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(low <= number <= high for number in numbers):
+        raise RequestError(
+            f"expected pixels a side from {low} to {high}, or height and width such as 128x256, got {text!r}"
+        )
+    return image_size(numbers[0], numbers[-1])
+
+
 BUDGET_KEPT = {True: "yes", False: "no", None: "by prediction"}
 """Whether a network keeps its budget, in a word; None where nothing was measured."""
 
@@ -79,8 +103,10 @@ def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> flo
 class Budget:
     """A latency limit: in milliseconds, or as a share of what the slowest architecture of the space takes.
 
+    All of that rules nothing out, however long the slowest turns out to take when it is measured.
+
     Raises:
-        RequestError: neither or both are given, or the share is not between 0 and 1.
+        RequestError: neither or both are given, or the share is not above 0 and at most 1.
     """
 
     milliseconds: float | None = None
@@ -89,8 +115,8 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.milliseconds is None) == (self.share is None):
             raise RequestError("a budget is either milliseconds or a share")
-        if self.share is not None and not 0 < self.share < 1:
-            raise RequestError(f"a share must be above 0 % and below 100 %, got {100 * self.share:g} %")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise RequestError(f"a share must be above 0 % and at most 100 %, got {100 * self.share:g} %")
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:
@@ -110,8 +136,15 @@ class Budget:
         return self.share * slowest_ms
 
 
+def budget_text(max_ms: float | None, unit: str = "") -> str:
+    """Return a limit with four significant digits, as a text; "none" where nothing is ruled out."""
+    return "none" if max_ms is None or math.isinf(max_ms) else f"{max_ms:.4g}{unit}"
+
+
 def format_ms(milliseconds: float) -> str:
     """Return milliseconds with three significant digits, as a text."""
+    if math.isinf(milliseconds):
+        return "any latency"
     return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
 
 

@@ -64,6 +64,11 @@ class RunFolder:
         return self.root / "space.yaml"
 
     @property
+    def network(self) -> Path:
+        """The copy of the network that a person brought, and of what can be chosen of it."""
+        return self.root / "network.safetensors"
+
+    @property
     def table(self) -> Path:
         """The latency table that the run makes for itself, or its copy of the one that was given."""
         return self.root / "lut.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwnas.config import TrustConfig
 from hwnas.errors import RequestError
 from lut import LatencyModel, LatencyTable, TableError
-from lut.build import certificate_of
+from lut.build import FEWEST_NETWORKS, certificate_of
 from lut.certificate import Certificate
 from search_spaces import SearchSpace, SpaceError
 
@@ -112,6 +112,9 @@ def shortfall(table: LatencyTable, space: SearchSpace, *, name: str, may_lack_ce
     doubt = None if table.provenance.is_emulated else doubts(table, TrustConfig())
     if (sign := doubtful_prediction(table, space)) is not None:
         return f"not usable: {name}: {sign}; {_remedy(table)}"
+    if table.certificate is None and 0 < (num := len({n.architecture for n in table.networks})) < FEWEST_NETWORKS:
+        doubt = f"has no certificate, since its space has only {num} networks that differ"
+        return f"not usable: {name} {doubt}: search without --lut, which measures them, or {OVERRIDE}"
     if doubt is None or (may_lack_certificate and table.certificate is None and table.slowdown.is_believed):
         return None
     return f"not usable: {name} {doubt}; {_remedy(table)}"

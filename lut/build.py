@@ -15,7 +15,7 @@ from lut.certificate import Certificate, certify
 from lut.errors import TableError
 from lut.layout import LayoutWalk, block_layout
 from lut.model import predict_ms
-from lut.networks import DUPLICATE, NetworkMeasurement, NetworkPlan, Role, draw_networks
+from lut.networks import CALIBRATION_SHARE, DUPLICATE, NetworkMeasurement, NetworkPlan, Role, draw_networks
 from lut.provenance import Provenance
 from lut.table import LatencyTable, save_table
 from onnx_models.precision import Precision, in_precision
@@ -30,6 +30,9 @@ from safe_files import raise_if_full
 from search_spaces import Architecture, Block, ExportError, SearchSpace
 from search_spaces.cost import GraphCosts, block_cost
 from search_spaces.onnx_export import export_block, export_network
+
+FEWEST_NETWORKS = 10
+"""So many are enough to calibrate and certify with."""
 
 ASSUMED_MACS_PER_S = 15e9
 """Single-thread speed for the estimate before the work: of the order of a current server core."""
@@ -79,13 +82,17 @@ def plan_table(
 ) -> TablePlan:
     """Plan the distinct blocks of a space and random networks, and estimate how long measuring them takes.
 
+    Of a space that has fewer networks all are planned, which may be too few for a certificate.
+
     Raises:
-        TableError: there are too few networks to calibrate and certify with.
+        TableError: too few networks are asked for to calibrate and certify with.
     """
     blocks = tuple({block.key: block for block in space.candidates if not block.is_identity}.values())
     networks = tuple(draw_networks(space, num_networks, seed=seed))
-    if networks and sum(n.role == "calibration" for n in networks) < MIN_NETWORKS:
-        raise TableError(f"{num_networks} networks are too few to calibrate and certify with; give 10 or more, or 0")
+    if num_networks and round(CALIBRATION_SHARE * num_networks) < MIN_NETWORKS:
+        raise TableError(
+            f"{num_networks} networks are too few to calibrate and certify with; give {FEWEST_NETWORKS} or more, or 0"
+        )
     macs = [block_cost(block).macs for block in blocks]
     params = [block_cost(block).params for block in blocks]
     if networks:

@@ -9,6 +9,7 @@ depends on the layout it is given, and what it gives on what it does: a network 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Annotated
 
 import numpy as np
@@ -56,8 +57,7 @@ def block_layout(block: Block, operations: Sequence[str]) -> BlockLayout:
     Args:
         operations: of the optimised graph of the block alone, in the order they run.
     """
-    num_in = block.in_channels * block.input_size**2
-    num_out = block.out_channels * block.output_size**2
+    num_in, num_out = sum(map(prod, block.input_shapes)), prod(block.output_shape)
     takes_blocked = bool(operations) and operations[0] == TO_BLOCKED
     # A blocked input spares the first conversion, or has to be converted for a block that begins plain.
     nodes, elements = (-1, -num_in) if takes_blocked else (1, num_in)

@@ -9,6 +9,7 @@ from lut.cache import CacheModel
 from lut.errors import MissingLatencyError, TableError
 from lut.layout import LayoutWalk
 from lut.table import LatencyTable, block_keys
+from onnx_models.image_size import size_text
 from search_spaces import Architecture, SearchSpace, SpaceSpec
 from search_spaces.overview import extreme_architecture
 
@@ -143,8 +144,8 @@ def energy_mj(table: LatencyTable, space: SearchSpace, architectures: NDArray[np
 def _fitting_flags(spec: SpaceSpec) -> str:
     """Return the flags that make a search fit a published table; the data's classes may be fewer than the outputs."""
     return (
-        f"Search what was published: --space {spec.name} --input-size {spec.input_size} --width {spec.width:g} "
-        f"--set space.outputs={spec.num_classes}, with images of {spec.in_channels} channels"
+        f"Search what was published: --space {spec.name} --input-size {size_text(spec.input_size)} "
+        f"--width {spec.width:g} --set space.outputs={spec.num_classes}, with images of {spec.in_channels} channels"
     )
 
 
@@ -152,7 +153,7 @@ def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
     """Return the command that builds a table for a space on the device and in the precision of another table."""
     device, precision = like.provenance.device, like.provenance.precision
     return (
-        f"hwnas profile --space {spec.name} --input-size {spec.input_size} --channels {spec.in_channels} "
+        f"hwnas profile --space {spec.name} --input-size {size_text(spec.input_size)} --channels {spec.in_channels} "
         f"--classes {spec.num_classes} --width {spec.width:g} "
         f"--device {device['name']} --threads {device['threads']} --batch {device['batch']} --precision {precision} "
         f"-o {output}"

@@ -9,6 +9,8 @@
 | `parity`, `torch_parity` | tell whether two models compute the same |
 | `memory` | tells what a graph takes while it runs |
 | `binding` | fixes the dimensions that a model leaves free |
+| `image_size` | tells squares from other images |
+| `to_torch` | torch modules that compute what ONNX classifiers compute, to be trained further |
 | `external_data` | weights that lie in files beside the model |
 
 It knows neither search spaces nor devices. Whoever needs those, such as the export of a block, calls it from above.

@@ -92,13 +92,14 @@ class _Work:
         with quantizing(path.name):
             prepare(path, self._prepared)
         graph = onnx.load(self._prepared).graph
+        self._input = graph.input[0].name
         self._nodes = [node.name for node in graph.node if node.op_type in QUANTIZED]
 
     def quantized(self, method: str, *, excluded: Sequence[str] = (), only: str | None = None) -> Path:
         draft = self._folder / f"{method}-{len(excluded)}-{only or 'all'}.onnx".replace("/", "_")
         images = self._images[:8] if only else self._images
         with quantizing(f"to int8 by {method}"):
-            batches = [x.contiguous().numpy() for x in images]
+            batches = [{self._input: x.contiguous().numpy()} for x in images]
             quantize(self._prepared, draft, batches, method=method, excluded=excluded, only=only)
         return draft
 

@@ -25,11 +25,13 @@ class Sizes:
     """Sizes that free dimensions of images are given besides a batch of 1; None for what nobody said.
 
     Attributes:
-        side: pixels a side, or the length of whatever else goes in.
+        side: pixels a side, or the length of whatever else goes in; of images that are not square, the height.
+        width: of images that are not square.
         channels: colour planes.
     """
 
     side: int | None
+    width: int | None = None
     channels: int | None = None
 
 
@@ -136,7 +138,8 @@ def _fixed_shape(
         elif axis == 1 and len(shape) == 4 and shape[3] not in (1, 3, 4):
             chosen = sizes.channels or 3
         else:
-            chosen = sizes.side
+            is_width = len(shape) == 4 and axis == (2 if shape[3] in (1, 3, 4) else 3)
+            chosen = (sizes.width if is_width else None) or sizes.side
         if chosen is None:
             raise ModelError(
                 f"{path} does not fix how large {name!r} is, which latencies need: it takes {_times(shape)}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from onnx_models.errors import ExportError
+
+Feed = Mapping[str, NDArray[np.float32]]
+"""A batch of every input of a model, by name."""
 
 
 @contextlib.contextmanager
@@ -34,16 +37,16 @@ def prepare(path: Path, prepared: Path) -> None:
 def quantize(
     prepared: Path,
     target: Path,
-    batches: Sequence[NDArray[np.float32]],
+    batches: Sequence[Feed],
     *,
     method: str = "MinMax",
     excluded: Sequence[str] = (),
     only: str | None = None,
 ) -> None:
-    """Write a prepared model of one input with its layers in int8.
+    """Write a prepared model with its layers in int8.
 
     Args:
-        batches: inputs that the ranges of activations are taken from.
+        batches: what the ranges of activations are taken from.
         method: of calibration, by the names of ONNX Runtime's `CalibrationMethod`.
         excluded: names of nodes that stay in float.
         only: the name of the one node to quantize; None for all.
@@ -57,12 +60,11 @@ def quantize(
     )
 
     CalibrationDataReader.register(_Reader)
-    name = onnx.load(prepared, load_external_data=False).graph.input[0].name
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
         quantize_static(
             prepared,
             target,
-            _Reader(name, batches),
+            _Reader(batches),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -75,15 +77,16 @@ def quantize(
 
 
 def with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model without the quantization of its input and the dequantization of its output."""
+    """Return the model without the quantization of its inputs and the dequantization of its output."""
     graph = model.graph
-    (graph_input,), (graph_output,) = graph.input, graph.output
-    first = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == graph_input.name), None)
+    (graph_output,) = graph.output
     last = next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.output[0] == graph_output.name), None)
-    if first is not None and all(n is first or graph_input.name not in n.input for n in graph.node):
-        graph_input.name = first.output[0]
-        graph_input.type.tensor_type.elem_type = onnx.TensorProto.UINT8
-        graph.node.remove(first)
+    for graph_input in graph.input:
+        readers = [n for n in graph.node if graph_input.name in n.input]
+        if [n.op_type for n in readers] == ["QuantizeLinear"]:
+            graph_input.name = readers[0].output[0]
+            graph_input.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+            graph.node.remove(readers[0])
     if last is not None:
         graph_output.name = last.input[0]
         graph_output.type.tensor_type.elem_type = onnx.TensorProto.UINT8
@@ -94,11 +97,11 @@ def with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Reader:
     """Inputs one batch after the other, as the quantizer's calibration asks for them."""
 
-    def __init__(self, name: str, batches: Sequence[NDArray[np.float32]]) -> None:
-        self._batches = iter([{name: batch} for batch in batches])
+    def __init__(self, batches: Sequence[Feed]) -> None:
+        self._batches = iter(batches)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Return the next input by name, None after the last."""
+    def get_next(self) -> Feed | None:
+        """Return the next inputs, None after the last."""
         return next(self._batches, None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ def with_preprocessing(
     Args:
         path: takes normalised floats and gives logits [N, classes].
         mean, std: per channel, in 0 to 1.
-        any_size: take images of any size; their central square is resized to the network's, bilinearly with
-            antialiasing, as Pillow does it.
+        any_size: take images of any size; their largest central part of the network's shape is resized to it,
+            bilinearly with antialiasing, as Pillow does it.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -39,8 +40,17 @@ def with_preprocessing(
     before = [helper.make_node("Cast", [PIXELS], ["pixels_float"], to=TensorProto.FLOAT)]
     sized = "pixels_float"
     if any_size:
-        before += _cropping(graph, sized, "crop")
-        before += _resizing(graph, "crop", "pixels_sized")
+        height, width = _input_shape(graph)[2:]
+        if height == width:
+            before += _cropping_square(graph, sized, "crop")
+            before += [
+                *_weighing(graph, "size", "crop_side", height),
+                *_resizing("crop", "pixels_sized", "size", "size"),
+            ]
+        else:
+            before += _cropping(graph, sized, "crop", height, width)
+            before += _weighing(graph, "height", "crop_height", height) + _weighing(graph, "width", "crop_width", width)
+            before += _resizing("crop", "pixels_sized", "height", "width")
         sized = "pixels_sized"
         for axis, name in ((2, "height"), (3, "width")):
             graph_input.type.tensor_type.shape.dim[axis].dim_param = name
@@ -67,7 +77,29 @@ def _input_shape(graph: onnx.GraphProto) -> list[int]:
     return [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
 
 
-def _cropping(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProto]:
+def _cropping(graph: onnx.GraphProto, source: str, target: str, height: int, width: int) -> list[NodeProto]:
+    """Return nodes that crop the largest central part whose sides are as a height to a width, to the pixel."""
+    divisor = math.gcd(height, width)
+    sides = [height // divisor, width // divisor]
+    _integers(graph, crop_two=[2, 2], crop_axes=[2, 3], crop_start=[2], crop_end=[4], crop_split=[1, 1])
+    _integers(graph, crop_ratio=sides, crop_other=sides[::-1])
+    return [
+        helper.make_node("Shape", [PIXELS], ["crop_shape"]),
+        helper.make_node("Slice", ["crop_shape", "crop_start", "crop_end"], ["crop_height_width"]),
+        helper.make_node("Split", ["crop_height_width", "crop_split"], ["crop_whole_height", "crop_whole_width"]),
+        helper.make_node("Concat", ["crop_whole_width", "crop_whole_height"], ["crop_swapped"], axis=0),
+        helper.make_node("Mul", ["crop_swapped", "crop_ratio"], ["crop_scaled"]),
+        helper.make_node("Div", ["crop_scaled", "crop_other"], ["crop_fitting"]),
+        helper.make_node("Min", ["crop_height_width", "crop_fitting"], ["crop_sides"]),
+        helper.make_node("Split", ["crop_sides", "crop_split"], ["crop_height", "crop_width"]),
+        helper.make_node("Sub", ["crop_height_width", "crop_sides"], ["crop_rest"]),
+        helper.make_node("Div", ["crop_rest", "crop_two"], ["crop_first"]),
+        helper.make_node("Add", ["crop_first", "crop_sides"], ["crop_last"]),
+        helper.make_node("Slice", [source, "crop_first", "crop_last", "crop_axes"], [target]),
+    ]
+
+
+def _cropping_square(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProto]:
     """Return nodes that crop the central square."""
     _integers(graph, crop_two=[2, 2], crop_axes=[2, 3], crop_start=[2], crop_end=[4])
     return [
@@ -81,14 +113,22 @@ def _cropping(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProt
     ]
 
 
-def _resizing(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProto]:
-    """Return nodes that resize a square to the size of the graph's input, by a matrix of weights from both sides.
+def _resizing(source: str, target: str, rows: str, columns: str) -> list[NodeProto]:
+    """Return nodes that resize an image by matrices of weights from both sides."""
+    return [
+        helper.make_node("Transpose", [f"{columns}_weights"], [f"{columns}_weights_T"], perm=[1, 0]),
+        helper.make_node("MatMul", [source, f"{columns}_weights_T"], [f"{columns}_narrow"]),
+        helper.make_node("MatMul", [f"{rows}_weights", f"{columns}_narrow"], [target]),
+    ]
+
+
+def _weighing(graph: onnx.GraphProto, name: str, length: str, side: int) -> list[NodeProto]:
+    """Return nodes that make the matrix of weights which resizes a length to `side` pixels.
 
     The weight of pixel j for pixel i falls linearly with the distance of their centres, to nothing at one pixel of the
     coarser of the two images; the weights of each i add up to 1. ONNX's Resize averages over what it leaves out from
     operator set 18 on only, and not quite as Pillow does.
     """
-    side = _input_shape(graph)[2]
     constants = {
         "half": [0.5],
         "one": [1.0],
@@ -97,26 +137,23 @@ def _resizing(graph: onnx.GraphProto, source: str, target: str) -> list[NodeProt
         "start": 0.0,
         "step": 1.0,
     }
-    for name, values in constants.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(values, np.float32), f"size_{name}"))
-    _integers(graph, size_last_axis=[1])
+    for constant, values in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(values, np.float32), f"{name}_{constant}"))
+    _integers(graph, **{f"{name}_last_axis": [1]})
     steps: tuple[tuple[str, list[str], str, dict[str, Any]], ...] = (
-        ("Cast", ["crop_side"], "size_side", {"to": TensorProto.FLOAT}),
-        ("Squeeze", ["size_side"], "size_side_scalar", {}),
-        ("Range", ["size_start", "size_side_scalar", "size_step"], "size_numbers", {}),
-        ("Add", ["size_numbers", "size_half"], "size_pixels", {}),
-        ("Mul", ["size_centres", "size_side"], "size_wanted", {}),
-        ("Sub", ["size_pixels", "size_wanted"], "size_offsets", {}),
-        ("Abs", ["size_offsets"], "size_distances", {}),
-        ("Div", ["size_side", "size_new_side"], "size_scale", {}),
-        ("Max", ["size_scale", "size_one"], "size_reach", {}),
-        ("Div", ["size_distances", "size_reach"], "size_relative", {}),
-        ("Sub", ["size_one", "size_relative"], "size_falling", {}),
-        ("Relu", ["size_falling"], "size_kept", {}),
-        ("ReduceSum", ["size_kept", "size_last_axis"], "size_totals", {"keepdims": 1}),
-        ("Div", ["size_kept", "size_totals"], "size_weights", {}),
-        ("Transpose", ["size_weights"], "size_weights_T", {"perm": [1, 0]}),
-        ("MatMul", [source, "size_weights_T"], "size_narrow", {}),
-        ("MatMul", ["size_weights", "size_narrow"], target, {}),
+        ("Cast", [length], "side", {"to": TensorProto.FLOAT}),
+        ("Squeeze", [f"{name}_side"], "side_scalar", {}),
+        ("Range", [f"{name}_start", f"{name}_side_scalar", f"{name}_step"], "numbers", {}),
+        ("Add", [f"{name}_numbers", f"{name}_half"], "pixels", {}),
+        ("Mul", [f"{name}_centres", f"{name}_side"], "wanted", {}),
+        ("Sub", [f"{name}_pixels", f"{name}_wanted"], "offsets", {}),
+        ("Abs", [f"{name}_offsets"], "distances", {}),
+        ("Div", [f"{name}_side", f"{name}_new_side"], "scale", {}),
+        ("Max", [f"{name}_scale", f"{name}_one"], "reach", {}),
+        ("Div", [f"{name}_distances", f"{name}_reach"], "relative", {}),
+        ("Sub", [f"{name}_one", f"{name}_relative"], "falling", {}),
+        ("Relu", [f"{name}_falling"], "kept", {}),
+        ("ReduceSum", [f"{name}_kept", f"{name}_last_axis"], "totals", {"keepdims": 1}),
+        ("Div", [f"{name}_kept", f"{name}_totals"], "weights", {}),
     )
-    return [helper.make_node(kind, inputs, [output], **fields) for kind, inputs, output, fields in steps]
+    return [helper.make_node(kind, inputs, [f"{name}_{output}"], **fields) for kind, inputs, output, fields in steps]

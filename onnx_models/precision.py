@@ -9,10 +9,9 @@ from typing import Literal
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from onnx_models.errors import ExportError
-from onnx_models.int8 import prepare, quantize, quantizing, with_quantized_ends
+from onnx_models.int8 import Feed, prepare, quantize, quantizing, with_quantized_ends
 from safe_files import FileError, cached, drafting, explaining, sha256_of
 
 Precision = Literal["fp32", "int8"]
@@ -63,9 +62,11 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
         draft.replace(target)
 
 
-def _random_inputs(path: Path) -> list[NDArray[np.float32]]:
+def _random_inputs(path: Path) -> list[Feed]:
     """Return standard normal inputs of a model: what BatchNorm lets through on average."""
-    (tensor,) = onnx.load(path).graph.input
-    shape = [d.dim_value for d in tensor.type.tensor_type.shape.dim]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in onnx.load(path).graph.input}
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape).astype(np.float32) for _ in range(NUM_CALIBRATION_BATCHES)]
+    return [
+        {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        for _ in range(NUM_CALIBRATION_BATCHES)
+    ]

@@ -248,9 +248,10 @@ def reference(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
         dtype = kinds[node.type]
         if np.issubdtype(dtype, np.integer):
             limits = np.iinfo(dtype)
-            inputs.append(rng.integers(limits.min, limits.max, node.shape, dtype=dtype, endpoint=True))
+            values = rng.integers(limits.min, limits.max, node.shape, dtype=dtype, endpoint=True)
         else:
-            inputs.append(rng.standard_normal(node.shape).astype(dtype))
+            values = rng.standard_normal(node.shape)
+        inputs.append(np.asarray(values, dtype=dtype))
     (expected, *_) = session.run(None, {n.name: x for n, x in zip(session.get_inputs(), inputs, strict=True)})
     return inputs, expected
 

@@ -1,8 +1,9 @@
 """Networks that can be built: search spaces and their candidate blocks."""
 
 from onnx_models.errors import ExportError
+from onnx_models.image_size import ImageSize
 from search_spaces.architecture import Architecture
-from search_spaces.block import Block
+from search_spaces.block import Block, MapBlock
 from search_spaces.errors import SpaceError
 from search_spaces.registry import SPACES, make_space
 from search_spaces.space import Decision, SearchSpace, SpaceSpec
@@ -13,6 +14,8 @@ __all__ = [
     "Block",
     "Decision",
     "ExportError",
+    "ImageSize",
+    "MapBlock",
     "SearchSpace",
     "SpaceError",
     "SpaceSpec",

@@ -1,4 +1,4 @@
-"""The base record of a candidate block."""
+"""What a candidate block is, and the base record of those that make one feature map of another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import ClassVar, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from torch import nn
 
@@ -15,18 +15,60 @@ from search_spaces.errors import SpaceError
 MOST = 1_000_000
 """Channels, classes, pixels a side and whatever else is counted: nothing that could be built has more."""
 
+Shape = tuple[int, ...]
+"""Sizes of a tensor without its batch, such as (C, H, W) of images or (T, D) of tokens."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+IDENTITY_KEY = "identity()"
+"""The key of every block that vanishes from the graph."""
+
+
 class Block(ABC):
     """One candidate block: everything that determines its graph, and how to make it.
 
-    Inputs are square feature maps of `input_size` pixels a side; padding keeps `ceil(input_size / stride)`.
+    Blocks are values: hashable, and equal where their fields are, as frozen dataclasses are.
+
+    Attributes:
+        family: what blocks of its kind are called; files of exported blocks begin with it.
+    """
+
+    __slots__ = ()
+
+    family: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Canonical text of the block: equal if and only if the ONNX graphs have the same cost."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the block vanishes from the graph: it has no parameters, no operations and no latency."""
+        return False
+
+    @property
+    @abstractmethod
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The shape of every tensor that goes in, without the batch; most blocks take one."""
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> Shape:
+        """The shape of the one tensor that comes out, without the batch."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Return a freshly initialised module mapping a batch of every input, in order, to a batch of the output."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapBlock(Block):
+    """A block that makes one square feature map of another.
+
+    Inputs are of `input_size` pixels a side; padding keeps `ceil(input_size / stride)`.
 
     Raises:
         SpaceError: a size, channel count or stride is below 1 or beyond reason, or a field is not of its type.
     """
-
-    family: ClassVar[str]
 
     in_channels: int
     out_channels: int
@@ -34,19 +76,27 @@ class Block(ABC):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        for name, (words, is_valid) in _checked_fields(type(self)).items():
-            if not is_valid(value := getattr(self, name)):
-                raise SpaceError(f"{self.family}.{name} must be {words}, got {value!r}")
+        require_types(self)
         for name in ("in_channels", "out_channels", "input_size", "stride"):
             require_range(self, name, 1, MOST)
 
     @property
     def key(self) -> str:
-        """Canonical text of the block: equal if and only if the ONNX graphs have the same cost."""
+        """Family, shape and the family's own fields."""
         if self.is_identity:
-            return "identity()"
+            return IDENTITY_KEY
         fields = {"in": self.in_channels, "out": self.out_channels, "hw": self.input_size, **self._key_fields()}
         return f"{self.family}({','.join(f'{name}={value}' for name, value in fields.items())})"
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The one feature map."""
+        return ((self.in_channels, self.input_size, self.input_size),)
+
+    @property
+    def output_shape(self) -> Shape:
+        """The feature map that comes out; families that give something else say so."""
+        return (self.out_channels, self.output_size, self.output_size)
 
     @property
     def output_size(self) -> int:
@@ -58,11 +108,6 @@ class Block(ABC):
         """Whether input and output have the same shape, so that a residual can be added."""
         return self.stride == 1 and self.in_channels == self.out_channels
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether the block vanishes from the graph: it has no parameters, no operations and no latency."""
-        return False
-
     @abstractmethod
     def _key_fields(self) -> dict[str, int | str]:
         """Return the family's own part of the key, short names in a fixed order."""
@@ -72,8 +117,15 @@ class Block(ABC):
         """Return a freshly initialised module mapping x_NCHW to the block's output."""
 
 
+def require_types(block: Block) -> None:
+    """Raise SpaceError unless every field of a block, which is a dataclass, is of its type."""
+    for name, (words, is_valid) in _checked_fields(type(block)).items():
+        if not is_valid(value := getattr(block, name)):
+            raise SpaceError(f"{block.family}.{name} must be {words}, got {value!r}")
+
+
 @cache
-def _checked_fields(family: type[Block]) -> dict[str, tuple[str, Callable[[object], bool]]]:
+def _checked_fields(family: type[Any]) -> dict[str, tuple[str, Callable[[object], bool]]]:
     """Return what a family's fields must be, in words, and a check of each; types of one's own are left alone."""
     hints = get_type_hints(family)
     return {f.name: _CHECKS[hints[f.name]] for f in fields(family) if hints[f.name] in _CHECKS}

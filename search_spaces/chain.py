@@ -98,8 +98,8 @@ class ChainSpace(SearchSpace):
 
 def _require_fitting_shapes(slots: Sequence[Sequence[Block]]) -> None:
     for before, after in pairwise(slots):
-        outputs = {(b.out_channels, b.output_size) for b in before}
-        inputs = {(b.in_channels, b.input_size) for b in after}
+        outputs = {(b.output_shape,) for b in before}
+        inputs = {b.input_shapes for b in after}
         if len(outputs | inputs) != 1:
             raise SpaceError(f"blocks do not fit: {before[0].key} gives {outputs}, {after[0].key} takes {inputs}")
 

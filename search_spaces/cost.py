@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
@@ -26,8 +30,9 @@ class GraphCost:
 
     Attributes:
         params: weights, biases, BatchNorm scale and shift.
-        macs: multiply-accumulates of convolutions and linear layers, biases not counted, as in the papers' tables.
-        activations: elements that these layers give (Radosavovic et al. 2020, Designing Network Design Spaces).
+        macs: multiply-accumulates of convolutions, linear layers and the products of attention, biases not counted, as
+            in the papers' tables.
+        activations: elements that these give (Radosavovic et al. 2020, Designing Network Design Spaces).
     """
 
     params: int
@@ -39,32 +44,47 @@ class GraphCost:
 def block_cost(block: Block) -> GraphCost:
     """Return the cost of a block, counted on a module without memory."""
     with torch.device("meta"):
-        module = block.build()
-        x_NCHW = torch.empty(1, block.in_channels, block.input_size, block.input_size)
-    return module_cost(module, x_NCHW)
+        module = block.build().to("meta")
+        inputs = [torch.empty(1, *shape) for shape in block.input_shapes]
+    return module_cost(module, *inputs)
 
 
-def module_cost(module: nn.Module, x_NCHW: torch.Tensor) -> GraphCost:
-    """Return the cost of a module of convolutions and linear layers, counted while it runs on `x_NCHW`."""
-    macs = activations = 0
+def module_cost(module: nn.Module, *inputs: torch.Tensor) -> GraphCost:
+    """Return the cost of a module, counted while it runs on the inputs, which are one example of a batch."""
+    counter = _Counter()
+    with torch.no_grad(), _passing_through(module), _attention_in_parts(), counter:
+        module.eval()(*inputs)
+    num_params = sum(p.numel() for p in module.parameters())
+    return GraphCost(params=num_params, macs=counter.macs, activations=counter.activations)
 
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal macs, activations
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        positions = output.numel() // output.shape[1]
-        macs += weight.numel() * positions
-        activations += output.numel()
 
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    handles = [layer.register_forward_hook(count) for layer in layers]
+class _Counter(TorchDispatchMode):
+    """Counts what convolutions and matrix products do, whether layers or functions call them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = self.activations = 0
+
+    def __torch_dispatch__(
+        self, func: Any, _types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if (flops := flop_registry.get(func.overloadpacket)) is not None:
+            self.macs += flops(*args, **(kwargs or {}), out_val=output) // 2
+            self.activations += output.numel()
+        return output
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Have attention call the matrix products that it is made of, and no kernel of its own."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), _passing_through(module):
-            module.eval()(x_NCHW)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
-        for handle in handles:
-            handle.remove()
-    return GraphCost(params=sum(p.numel() for p in module.parameters()), macs=macs, activations=activations)
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Head
 from search_spaces.blocks.layers import make_divisible
@@ -39,12 +39,12 @@ def fbnet_l(spec: SpaceSpec) -> ChainSpace:
 
 
 def _fbnet(spec: SpaceSpec, *, head_channels: int) -> ChainSpace:
-    channels, size = make_divisible(16 * spec.width), spec.input_size
+    channels, size = make_divisible(16 * spec.width), spec.side
     stem = ConvBnAct(
         in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, stride=spec.early_stride
     )
     size = stem.output_size
-    layers: list[list[Block]] = []
+    layers: list[list[MapBlock]] = []
     for stage, (out, num_layers, first_stride) in enumerate(_STAGES):
         for position in range(num_layers):
             stride = first_stride if position == 0 else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
 from search_spaces.blocks.layers import make_divisible
@@ -29,14 +29,14 @@ def mobilefacenet(spec: SpaceSpec) -> ChainSpace:
     first = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=width,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
         act=_ACT,
     )
     channels, size = width, first.output_size
     second = ConvBnAct(in_channels=width, out_channels=width, input_size=size, kernel=3, groups=width, act=_ACT)
-    layers: list[list[Block]] = []
+    layers: list[list[MapBlock]] = []
     for stage, (out, num_layers) in enumerate(_STAGES):
         for position in range(num_layers):
             stride = (spec.early_stride if stage == 0 else 2) if position == 0 else 1
@@ -49,7 +49,7 @@ def mobilefacenet(spec: SpaceSpec) -> ChainSpace:
             layers.append([*(MBConv(**shape, **choice, act=_ACT) for choice in _CHOICES.values()), Skip(**shape)])
             channels, size = layers[-1][-1].out_channels, layers[-1][-1].output_size
     features = make_divisible(512 * spec.width)
-    head: list[Block] = [
+    head: list[MapBlock] = [
         ConvBnAct(in_channels=channels, out_channels=features, input_size=size, kernel=1, act=_ACT),
         GlobalDepthwise(in_channels=features, out_channels=features, input_size=size),
         Embedding(in_channels=features, out_channels=spec.num_classes, input_size=1),

@@ -48,7 +48,7 @@ class NasBench201(SearchSpace):
     def __init__(self, spec: SpaceSpec) -> None:
         self.spec = spec
         self.decisions = tuple(Decision(name=f"edge{a}{b}", choices=OPERATIONS) for a, b in EDGES)
-        channels, size = make_divisible(16 * spec.width), spec.input_size
+        channels, size = make_divisible(16 * spec.width), spec.side
         stem = ConvBnAct(in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3, act="none")
         blocks: list[Block] = [stem]
         self._operations: list[list[int]] = []  # of each stage, candidate by operation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Head
 from search_spaces.blocks.layers import make_divisible
@@ -22,9 +22,9 @@ def nasbench_macro(spec: SpaceSpec) -> ChainSpace:
 
     Nothing here strides early, so small inputs change nothing.
     """
-    channels, size = make_divisible(32 * spec.width), spec.input_size
+    channels, size = make_divisible(32 * spec.width), spec.side
     stem = ConvBnAct(in_channels=spec.in_channels, out_channels=channels, input_size=size, kernel=3)
-    layers: list[list[Block]] = []
+    layers: list[list[MapBlock]] = []
     for out, num_layers in _STAGES:
         for position in range(num_layers):
             shape: dict[str, Any] = {

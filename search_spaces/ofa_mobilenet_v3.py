@@ -129,7 +129,7 @@ def _stem(spec: SpaceSpec) -> tuple[list[Block], int, int]:
     first = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=channels,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
         act="hswish",

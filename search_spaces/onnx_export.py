@@ -23,8 +23,10 @@ def export_block(
         ExportError: it cannot be expressed in ONNX.
         WriteError: the folder cannot be written to.
     """
-    shape = (batch, block.in_channels, block.input_size, block.input_size)
-    return export_once(block.key, block.family, folder, block.build, input_shape=shape, opset=opset, is_fresh=is_fresh)
+    shapes = [(batch, *shape) for shape in block.input_shapes]
+    return export_once(
+        block.key, block.family, folder, block.build, input_shapes=shapes, opset=opset, is_fresh=is_fresh
+    )
 
 
 def export_network(
@@ -37,8 +39,7 @@ def export_network(
     is_fresh: bool = False,
 ) -> Path:
     """Export a network into `folder`, with random weights; once, like blocks."""
-    spec = space.spec
-    shape = (batch, spec.in_channels, spec.input_size, spec.input_size)
+    shapes = [(batch, *space.spec.input_shape)]
     text = "+".join(block.key for block in space.blocks(architecture))
     build = functools.partial(space.build, architecture)
-    return export_once(text, "network", folder, build, input_shape=shape, opset=opset, is_fresh=is_fresh)
+    return export_once(text, "network", folder, build, input_shapes=shapes, opset=opset, is_fresh=is_fresh)

@@ -46,7 +46,7 @@ def proxylessnas_stem(spec: SpaceSpec) -> tuple[list[Block], int, int]:
     first = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=width,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
         act=ACT,

@@ -29,6 +29,9 @@ SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
     "spos": spos,
 }
 
+NETWORK_SUFFIX = ".safetensors"
+"""The end of names of files that hold a network that somebody brought."""
+
 SPACE = ComponentKind(
     name="search space",
     expected="a function or class that makes a SearchSpace from a SpaceSpec: space(spec)",
@@ -39,13 +42,18 @@ SPACE = ComponentKind(
 
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
-    """Return the search space that a spec describes: a built-in, a YAML file, or one's own `./file.py:Name`.
+    """Return the search space that a spec describes: a built-in, a YAML file, the file of a network that
+    somebody brought, or one's own `./file.py:Name`.
 
     Raises:
         SpaceError: there is no space of that name, or it cannot be built for these numbers.
     """
     if is_yaml_space(spec.name):
         return yaml_space(spec)
+    if spec.name.endswith(NETWORK_SUFFIX):
+        from search_spaces.traced.file import traced_space  # most runs have no use for it
+
+        return traced_space(spec)
     try:
         space: SearchSpace = find_component(SPACE, spec.name, SPACES)(spec)
     except ImportReferenceError as error:

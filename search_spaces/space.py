@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from onnx_models.image_size import ImageSize, height_width, image_size, size_text
 from search_spaces.architecture import Architecture
-from search_spaces.block import Block
+from search_spaces.block import Block, Shape
 from search_spaces.errors import SpaceError
 from search_spaces.supernet import Supernet
 
@@ -18,7 +20,10 @@ SMALL_INPUT = 64
 """At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""
 
 
-_MOST = {"input_size": 4096, "in_channels": 4096, "num_classes": 1_000_000}
+MOST_PIXELS = 4096
+"""The most pixels a side of an image."""
+
+_MOST = {"in_channels": 4096, "num_classes": 1_000_000}
 """Largest numbers of a search space."""
 
 
@@ -26,12 +31,15 @@ _MOST = {"input_size": 4096, "in_channels": 4096, "num_classes": 1_000_000}
 class SpaceSpec:
     """Everything needed to make the same search space again.
 
+    Attributes:
+        input_size: an integer for square images, whichever way it was given.
+
     Raises:
         SpaceError: a number is out of range.
     """
 
     name: str
-    input_size: int
+    input_size: ImageSize
     in_channels: int = 3
     num_classes: int
     width: float = 1.0
@@ -39,27 +47,61 @@ class SpaceSpec:
     def __post_init__(self) -> None:
         if not self.name.isprintable():
             raise SpaceError(f"expected a search space's name of printable characters, got {ascii(self.name)[:80]}")
+        object.__setattr__(self, "input_size", _checked_size(self.input_size))
         for name, most in _MOST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            if not _is_count(value, most):
                 raise SpaceError(f"{name} of a search space must be an integer from 1 to {most}, got {value!r}")
         if isinstance(self.width, bool) or not isinstance(self.width, int | float) or not 0.05 <= self.width <= 16:
             raise SpaceError(f"width multiplier must be a number between 0.05 and 16, got {self.width!r}")
 
     def __str__(self) -> str:
         return (
-            f"{self.name} at {self.in_channels}x{self.input_size}x{self.input_size}, "
-            f"{self.num_classes} classes, width {self.width:g}"
+            f"{self.name} at {'x'.join(map(str, self.input_shape))}, {self.num_classes} classes, width {self.width:g}"
         )
+
+    @property
+    def input_shape(self) -> Shape:
+        """Channels, height and width of the images."""
+        return (self.in_channels, *height_width(self.input_size))
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the images, for spaces of square ones.
+
+        Raises:
+            SpaceError: they are not square.
+        """
+        if isinstance(self.input_size, int):
+            return self.input_size
+        raise SpaceError(f"{self.name} is for square images, got {size_text(self.input_size)}; give one number of both")
 
     @property
     def early_stride(self) -> int:
         """Stride of the stem and of the first strided stage, in spaces that were made for large inputs."""
-        return 1 if self.input_size <= SMALL_INPUT else 2
+        return 1 if min(height_width(self.input_size)) <= SMALL_INPUT else 2
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, SpecValue]:
         """Return the fields by name, for files."""
         return asdict(self)
+
+
+SpecValue = str | int | float | tuple[int, int]
+"""The value of a field of a spec, as files have it."""
+
+
+def _is_count(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _checked_size(size: object) -> ImageSize:
+    sides: list[Any] = list(size) if isinstance(size, list | tuple) else [size, size]
+    if len(sides) != 2 or not all(_is_count(side, MOST_PIXELS) for side in sides):
+        raise SpaceError(
+            f"input_size of a search space must be an integer from 1 to {MOST_PIXELS}, or height and width, "
+            f"got {size!r}"
+        )
+    return image_size(sides[0], sides[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +143,20 @@ class SearchSpace(ABC):
     is_elastic = False
     """Whether the networks' weights are slices of the largest network's, so that it trains them too."""
 
+    has_weights = False
+    """Whether the supernet begins with weights that were trained before, so that it can be searched as it is."""
+
     is_chain = True
     """Whether the blocks of a network run one after the other, and the children of the built network are they."""
+
+    @property
+    def original(self) -> Architecture | None:
+        """The network that somebody brought, where the space is made of one."""
+        return None
+
+    def scaled_alike(self) -> list[Architecture]:
+        """Return the networks that somebody would try by hand, all widths of a network scaled alike, widest first."""
+        return []
 
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -185,6 +239,8 @@ class SearchSpace(ABC):
             array = np.asarray(architectures)
         except ValueError as error:
             raise SpaceError(f"architectures of {self.spec.name} are {wanted} integers each, got {error}") from error
+        if array.size == 0 and array.ndim == 2:  # of a space without decisions numpy makes numbers
+            array = array.astype(np.int64)
         if array.ndim != 2 or array.shape[1] != wanted or not np.issubdtype(array.dtype, np.integer):
             raise SpaceError(
                 f"architectures of {self.spec.name} are {wanted} integers each, got an array of shape {array.shape} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Head
 from search_spaces.blocks.layers import make_divisible
@@ -26,12 +26,12 @@ def spos(spec: SpaceSpec) -> ChainSpace:
     stem = ConvBnAct(
         in_channels=spec.in_channels,
         out_channels=channels,
-        input_size=spec.input_size,
+        input_size=spec.side,
         kernel=3,
         stride=spec.early_stride,
     )
     size = stem.output_size
-    layers: list[list[Block]] = []
+    layers: list[list[MapBlock]] = []
     for out, num_layers in _STAGES:
         for position in range(num_layers):
             shape: dict[str, Any] = {

@@ -26,7 +26,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from safe_files import FileError, expanded, first_fault, read_yaml
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
 from search_spaces.blocks.head import Classifier, GlobalPool, Head
@@ -41,7 +41,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
 from search_spaces.space import SpaceSpec
 
-FAMILIES: dict[str, type[Block]] = {
+FAMILIES: dict[str, type[MapBlock]] = {
     "conv": ConvBnAct,
     "mbconv": MBConv,
     "mixconv": MixConv,
@@ -59,8 +59,8 @@ FAMILIES: dict[str, type[Block]] = {
 
 BLOCK = ComponentKind(
     name="block family",
-    expected="a class that derives from Block, a dataclass",
-    base=Block,
+    expected="a class that derives from MapBlock, a dataclass",
+    base=MapBlock,
     members=("__dataclass_fields__",),
     keywords=("in_channels", "out_channels", "input_size", "stride"),
     by_function=False,
@@ -158,7 +158,7 @@ class _Reader:
     def __init__(self, spec: SpaceSpec) -> None:
         self._spec = spec
         self._channels = spec.in_channels
-        self._size = spec.input_size
+        self._size = spec.side
 
     def space(self, file: _File) -> ChainSpace:
         if (depth := sum(entry.repeat for entry in file.layers)) > MAX_LAYERS:
@@ -173,7 +173,7 @@ class _Reader:
             names = [f"choice{i}" for i in range(len(names))]
         return ChainSpace(self._spec, stem=stem, layers=[blocks for blocks, _ in layers], choice_names=names, head=head)
 
-    def _fixed(self, entry: _Choice) -> Block:
+    def _fixed(self, entry: _Choice) -> MapBlock:
         outer = {} if isinstance(entry, str) else dict(entry)
         shape = _strictly(_Shape, {name: outer.pop(name) for name in _SHAPE if name in outer}, "a block")
         stride = max(shape.stride, min(shape.early_stride, self._spec.early_stride))
@@ -181,7 +181,7 @@ class _Reader:
         self._channels, self._size = block.out_channels, block.output_size
         return block
 
-    def _layers(self, entry: _Layers) -> list[tuple[list[Block], list[str]]]:
+    def _layers(self, entry: _Layers) -> list[tuple[list[MapBlock], list[str]]]:
         found = []
         for position in range(entry.repeat):
             stride = max(entry.stride, min(entry.early_stride, self._spec.early_stride)) if position == 0 else 1
@@ -190,13 +190,13 @@ class _Reader:
             self._channels, self._size = blocks[0].out_channels, blocks[0].output_size
         return found
 
-    def _block(self, choice: _Choice, out: int | None, stride: int) -> Block:
+    def _block(self, choice: _Choice, out: int | None, stride: int) -> MapBlock:
         family, fields = _family_and_fields(choice)
         try:
             made = find_component(BLOCK, family, FAMILIES)
         except ImportReferenceError as error:
             raise SpaceError(str(error)) from error
-        own = {f.name for f in dataclasses.fields(made)} - {f.name for f in dataclasses.fields(Block)}
+        own = {f.name for f in dataclasses.fields(made)} - {f.name for f in dataclasses.fields(MapBlock)}
         if unknown := set(fields) - own:
             raise SpaceError(f"{family} has no {sorted(unknown)[0]!r}; its fields: {', '.join(sorted(own)) or 'none'}")
         if family in GIVES_CLASSES:
@@ -218,7 +218,7 @@ class _Reader:
             )
         except TypeError as error:
             raise SpaceError(f"{family}: {error}") from error
-        assert isinstance(block, Block)
+        assert isinstance(block, MapBlock)
         return block
 
 

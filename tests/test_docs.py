@@ -67,6 +67,7 @@ NOT_RUN = {
     "hwnas device track": "serves until it is ended; tests/profilers/test_boards.py starts it",
     "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",
     "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
+    "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
     "hwnas export run0": "the run before",
@@ -94,12 +95,19 @@ SMALL = {
     "hwnas lut verify": ("--devices", "devices.yaml", "--networks", "4"),
     "hwnas lut adapt": (*SIMULATED, "--threads", "1", "--rounds", "20"),
     "hwnas search --data digits": (*SHORT, *GIVEN_TABLE),
+    "hwnas search --model": (*SHORT, "--set", "trust.extra_minutes=0"),
     "hwnas search --strategy": (*SHORT, *GIVEN_TABLE, "--out", "run"),
     "hwnas compare": ("--rounds", "10"),
 }
 """What is added to commands, by their beginning, so that they take seconds and measure a machine that is simulated."""
 
-CHAPTERS = (("README.md", "docs/deploy.md"), ("docs/extend.md",), ("docs/latency.md",), ("docs/results.md",))
+CHAPTERS = (
+    ("README.md", "docs/deploy.md"),
+    ("docs/extend.md",),
+    ("docs/latency.md",),
+    ("docs/own-network.md",),
+    ("docs/results.md",),
+)
 """Pages that go on from what those before them left."""
 
 
@@ -115,7 +123,7 @@ def _commands(page: Path) -> Iterator[Command]:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while words:
                 end = words.index("&&") if "&&" in words else len(words)
-                first = words[0].removeprefix(".venv/bin/") if words[0].endswith("/hwnas") else words[0]
+                first = words[0].removeprefix(".venv/bin/") if words[0].endswith(("/hwnas", "/python")) else words[0]
                 yield Command(name, (first, *words[1:end]))
                 words = words[end + 1 :]
 
@@ -158,7 +166,7 @@ def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
 
 def test_the_index_names_every_page() -> None:
     index = ROOT / "docs" / "index.md"
-    named = set(re.findall(r"^- \[.+?\]\((\w+\.md)\)", index.read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^- \[.+?\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8"), re.MULTILINE))
     assert named == {page.name for page in index.parent.glob("*.md")} - {index.name}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_nothing_is_unpickled_and_no_shell_is_used(package: str) -> None:
         text = path.read_text(encoding="utf-8")
         assert not _imported(path) & {"pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}, path
         for word in ("shell=True", "torch.load(", "yaml.load(", "os.system(", "eval(", "allow_pickle=True"):
-            bare = text.replace(".eval(", "")
+            bare = re.sub(r"torch\.load\([^()]*weights_only=True\)", "", text.replace(".eval(", ""))
             assert word not in bare, f"{path}: {word}"
 
 

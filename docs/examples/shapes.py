@@ -11,7 +11,7 @@ from torch import nn
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Augmentation, Dataset, Split
-from search_spaces import Block, SpaceSpec
+from search_spaces import MapBlock, SpaceSpec
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.skip import Skip
@@ -20,7 +20,7 @@ from search_spaces.chain import ChainSpace
 
 def shapes(_root, input_size):
     """Noisy images with a square and a disc; a target is a class per pixel."""
-    size = input_size or 24
+    size = input_size if isinstance(input_size, int) else 24
 
     def split(num: int, seed: int) -> Split:
         generator = torch.Generator().manual_seed(seed)
@@ -36,7 +36,7 @@ def shapes(_root, input_size):
     return Dataset(name="shapes", classes=("background", "square", "disc"), **parts)
 
 
-class PixelClassifier(Block):
+class PixelClassifier(MapBlock):
     family: ClassVar[str] = "pixel-classifier"
 
     def _key_fields(self):
@@ -48,10 +48,10 @@ class PixelClassifier(Block):
 
 def dense(spec: SpaceSpec) -> ChainSpace:
     """Six layers that keep the resolution, each a bottleneck of kernel 3, 5 or 7, or left out."""
-    shape = {"in_channels": 16, "out_channels": 16, "input_size": spec.input_size}
+    shape = {"in_channels": 16, "out_channels": 16, "input_size": spec.side}
     kernels = {f"k{k}_e2": MBConv(**shape, kernel=k, expansion=2) for k in (3, 5, 7)}
-    stem = ConvBnAct(in_channels=spec.in_channels, out_channels=16, input_size=spec.input_size, kernel=3)
-    head = PixelClassifier(in_channels=16, out_channels=spec.num_classes, input_size=spec.input_size)
+    stem = ConvBnAct(in_channels=spec.in_channels, out_channels=16, input_size=spec.side, kernel=3)
+    head = PixelClassifier(in_channels=16, out_channels=spec.num_classes, input_size=spec.side)
     layers = [[*kernels.values(), Skip(**shape)] for _ in range(6)]
     return ChainSpace(spec, stem=[stem], layers=layers, choice_names=[*kernels, "skip"], head=[head])
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
 from hwnas.artifacts.deployment import DeployedModel, Deployment
 from hwnas.artifacts.exported import Exported, ExportedNetwork
-from hwnas.artifacts.found import REFERENCES, WINNER, FoundNetwork, FurtherNetworks, MeasuredFinalist, SearchOutcome
+from hwnas.artifacts.found import (
+    ORIGINAL,
+    REFERENCES,
+    WINNER,
+    FoundNetwork,
+    FurtherNetworks,
+    MeasuredFinalist,
+    SearchOutcome,
+)
 from hwnas.artifacts.proxies import ProxyValues
 from hwnas.artifacts.speed import TimedTable
 from hwnas.artifacts.summary import NetworkSummary, Summary, duplicate_names
 from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
 
 __all__ = [
+    "ORIGINAL",
     "REFERENCES",
     "WINNER",
     "Decision",

@@ -13,6 +13,7 @@ from lut.certificate import Certificate
 from onnx_models.best_int8 import Quantization
 from onnx_models.parity import Parity
 from search_spaces import Architecture
+from search_spaces.space import SpecValue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
@@ -57,6 +58,7 @@ class Deployment:
     """deployment.json: what a bundle's models are, and the proof that they are right.
 
     Attributes:
+        input: of images: `channels`, and `size` where they are square, else `height` and `width`.
         models: by the names of their files.
         parity_with_tvm: the comparison, or the error that kept it from being made; None without TVM.
         int8: how the model was quantized; None where it was not.
@@ -70,7 +72,7 @@ class Deployment:
     network: str | None = None
     architecture: Architecture = ()
     choices: tuple[str, ...] = ()
-    space: dict[str, str | int | float] = Field(default_factory=dict)
+    space: dict[str, SpecValue] = Field(default_factory=dict)
     task: str = ""
     classes: tuple[str, ...] = ()
     input: dict[str, int] = Field(default_factory=dict)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf, isinf
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.measured import Measured
@@ -17,8 +18,15 @@ _WITH_INFINITE_SCORES = ConfigDict(extra="ignore", populate_by_name=True)
 WINNER = "winner"
 """The name of the network that keeps the run's first budget."""
 
-REFERENCES = ("largest", "random")
-"""The names of the networks that a winner is compared with."""
+ORIGINAL = "original"
+"""The name of the network that somebody brought, as it was."""
+
+REFERENCES = (ORIGINAL, "scaled", "largest", "random")
+"""The names of the networks that a winner is compared with: the one that somebody brought, that with all widths scaled
+alike, the largest that keeps the budget, and a random one that does."""
+
+NUM_TRAINED_REFERENCES = 2
+"""References of a run that are trained: what is scaled alike or the largest, and a random one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
@@ -27,7 +35,7 @@ class FoundNetwork:
 
     Attributes:
         supernet_score: by the search's evaluator.
-        max_ms: the latency budget that it is to keep.
+        max_ms: the latency budget that it is to keep; infinite where that rules nothing out.
         finalist: its latency as it was measured after the search; None for networks that were not.
     """
 
@@ -36,7 +44,7 @@ class FoundNetwork:
     macs: Count
     supernet_score: float
     predicted_ms: Annotated[float, Field(allow_inf_nan=False)]
-    max_ms: Annotated[float, Field(allow_inf_nan=False)]
+    max_ms: Annotated[float, BeforeValidator(lambda ms: inf if ms is None else ms), Field(gt=0)]
     finalist: Measured | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -47,7 +55,7 @@ class FoundNetwork:
             "macs": self.macs,
             "supernet_score": self.supernet_score,
             "predicted_ms": self.predicted_ms,
-            "max_ms": self.max_ms,
+            "max_ms": None if isinf(self.max_ms) else self.max_ms,
         }
         return fields if self.finalist is None else {**fields, "finalist": self.finalist.as_dict()}
 

@@ -9,19 +9,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from hwnas.artifacts.found import WINNER
+from hwnas.artifacts.found import ORIGINAL, WINNER
 from hwnas.records import READ_IN_PART, Count
 from onnx_models.parity import Parity
 from search_spaces import Architecture
+from search_spaces.space import SpecValue
 
 _NotNegative = Annotated[float, Field(ge=0)]
 _OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
 
 
 def duplicate_names(architectures: Mapping[str, Architecture]) -> dict[str, str]:
-    """Return the names of networks whose architecture is that of one before them, and the name of that one."""
+    """Return the names of networks whose architecture is that of one before them, and the name of that one.
+
+    A network as it was brought is never the same as one that was trained here.
+    """
     first: dict[Architecture, str] = {}
-    names = {name: first.setdefault(architecture, name) for name, architecture in architectures.items()}
+    trained = {name: architecture for name, architecture in architectures.items() if name != ORIGINAL}
+    names = {name: first.setdefault(architecture, name) for name, architecture in trained.items()}
     return {name: other for name, other in names.items() if other != name}
 
 
@@ -35,6 +40,7 @@ class NetworkSummary:
         measured_ms: None where nothing can be measured; so are the three that follow then.
         measured_table_ms: at the speed that the machine had when the table was made; None where that is unknown.
         budget_kept: as measured; None where nothing can be.
+        max_latency_ms: None where the budget rules nothing out.
         advice: what to do about a budget that is not kept.
     """
 
@@ -53,7 +59,7 @@ class NetworkSummary:
     repeatability: float | None = None
     drift: float | None = None
     budget_kept: bool | None
-    max_latency_ms: _NotNegative
+    max_latency_ms: _NotNegative | None
     advice: str | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -77,7 +83,7 @@ class Summary(NetworkSummary):
 
     parity: Parity
     device: str
-    space: dict[str, str | int | float] = Field(default_factory=dict)
+    space: dict[str, SpecValue] = Field(default_factory=dict)
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -88,8 +94,9 @@ class Summary(NetworkSummary):
 
     @property
     def networks(self) -> dict[str, NetworkSummary]:
-        """The figures of every network by its name, the winner's first."""
-        return {WINNER: self, **self.winners, **self.references}
+        """The figures of every network by its name, the winner's first, and then those of what somebody brought."""
+        brought = {name: row for name, row in self.references.items() if name == ORIGINAL}
+        return {WINNER: self, **brought, **self.winners, **self.references}
 
     @property
     def duplicates(self) -> dict[str, str]:

@@ -28,12 +28,12 @@ class RetrainedNetwork:
     """A trained network in evaluation mode, and its one result on the test set.
 
     Attributes:
-        epoch: the one whose weights it has.
+        epoch: the one whose weights it has; None where it was not trained.
         test_metrics: by name; the first is the score.
     """
 
     module: nn.Sequential
-    epoch: EpochRecord
+    epoch: EpochRecord | None
     test_metrics: Mapping[str, float]
 
     def __post_init__(self) -> None:

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli import compare, components, device, emit, front, listing, lut, profile, report, run, settings, tune
+from hwnas.cli import (
+    compare,
+    components,
+    convert,
+    device,
+    emit,
+    front,
+    listing,
+    lut,
+    profile,
+    report,
+    run,
+    settings,
+    tune,
+)
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
 from hwnas.cli.commands import Command, Group, RunCommand
@@ -45,6 +59,7 @@ app.command("search", cls=RunCommand, help="Find, retrain and export the best ne
     run.command("export")
 )
 app.command("train", cls=RunCommand, help="Only train the supernet of a run.")(run.command("train"))
+app.command("convert")(convert.convert)
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("compare")(compare.compare)

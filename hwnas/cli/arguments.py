@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,23 +57,46 @@ class DeviceFlags:
 class ShapeFlags:
     """The data and the width that a search space is made for."""
 
-    input_size: InputSize = 224
+    input_size: Annotated[str, typer.Option(help="Pixels a side, or height and width as 128x256.")] = "224"
     channels: Channels = 3
     classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None
     width: Width = 1.0
 
     def spec(self, name: str) -> SpaceSpec:
         """Return the spec of the space of that name."""
+        from hwnas.quantities import parse_image_size
+        from onnx_models.image_size import height_width
         from search_spaces import SpaceSpec
+        from search_spaces.registry import NETWORK_SUFFIX
         from search_spaces.space import SMALL_INPUT
 
+        if name.endswith(NETWORK_SUFFIX):
+            return self._spec_of_network(name)
+        size = parse_image_size(self.input_size)
         return SpaceSpec(
             name=name,
-            input_size=self.input_size,
+            input_size=size,
             in_channels=self.channels,
-            num_classes=self.classes or (10 if self.input_size <= SMALL_INPUT else 1000),
+            num_classes=self.classes or (10 if min(height_width(size)) <= SMALL_INPUT else 1000),
             width=self.width,
         )
+
+    def _spec_of_network(self, name: str) -> SpaceSpec:
+        """Return the spec of a network that somebody brought: its file says itself which images it is for."""
+        from hwnas.errors import RequestError
+        from hwnas.quantities import parse_image_size
+        from search_spaces.traced.file import spec_in
+
+        own, usual = spec_in(Path(name)), ShapeFlags()
+        differing = {
+            "--input-size": self.input_size != usual.input_size and parse_image_size(self.input_size) != own.input_size,
+            "--channels": self.channels not in (usual.channels, own.in_channels),
+            "--classes": self.classes not in (None, own.num_classes),
+            "--width": self.width != usual.width,
+        }
+        if given := ", ".join(flag for flag, differs in differing.items() if differs):
+            raise RequestError(f"{given}: {name} is {own} and says so itself; leave it out")
+        return replace(own, name=name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,7 +41,10 @@ class AccuracyFlags:
     ] = None
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the data [data].")] = None
     input_size: Annotated[
-        int | None, ranged("input_size", "Pixels a side, of the data and of models that take any [the data's].")
+        str | None,
+        typer.Option(
+            help="Pixels a side, or height and width as 128x256, of the data and of models that take any [the data's]."
+        ),
     ] = None
     output: Annotated[str | None, typer.Option(help="What tells the class, of models with several outputs.")] = None
     skip_broken: Annotated[bool, typer.Option("--skip-broken-images", help="Leave them out.")] = False
@@ -63,10 +66,12 @@ def compare(
     from hwnas.export.compare import Question, compare_models
     from hwnas.pipeline.named import models_named
     from hwnas.progress import Reporter
+    from hwnas.quantities import parse_image_size
+    from onnx_models.image_size import height_width
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_cores
 
-    size = test.input_size
+    size = None if test.input_size is None else parse_image_size(test.input_size)
     if test.data is None:
         refuse_without("--data", data_root=test.data_root, output=test.output, skip_broken_images=test.skip_broken)
     reporter = Reporter(is_quiet=quiet)
@@ -82,7 +87,7 @@ def compare(
     question = Question(dataset=dataset, output=test.output, input_size=size)
     rows = compare_models(models_named(models, reporter), profiler, question, reporter=reporter)
     for row in rows:
-        if size is not None and size not in row.bound.values():
+        if size is not None and not {*height_width(size)} <= {*row.bound.values()}:
             reporter.warn(f"{row.model} takes {row.input} whatever --input-size says")
     if as_json:
         print_json([row.as_dict(with_accuracy=dataset is not None) for row in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def emit(
     from hwnas.pipeline.networks import hard_limits_of
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.quantities import Budget
+    from hwnas.quantities import Budget, budget_text, format_ms
     from hwnas.search import GeneratorAgent
     from hwnas.stages.latency import reachable_ms
 
@@ -45,13 +46,19 @@ def emit(
         max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter)
         if max_ms > largest_ms:
             raise RequestError(
-                f"the search looked at networks of at most {largest_ms:.4g} ms; it cannot tell which is best under "
-                f"{max_ms:.4g} ms: give a smaller budget, or search again with a larger one"
+                f"the search looked at networks of at most {format_ms(largest_ms)}; it cannot tell which is best under "
+                f"{format_ms(max_ms)}: give a smaller budget, or search again with a larger one"
             )
         architecture = agent.emit(limits.with_maximum("latency_ms", max_ms * latency.margin))
         predicted_ms = latency.model.predict_one_ms(architecture)
-        found.append({"budget_ms": max_ms, "predicted_ms": predicted_ms, "architecture": list(architecture)})
-        rows.append([f"{max_ms:.4g}", f"{predicted_ms:.4g}", "-".join(map(str, architecture))])
+        found.append(
+            {
+                "budget_ms": None if isinf(max_ms) else max_ms,
+                "predicted_ms": predicted_ms,
+                "architecture": list(architecture),
+            }
+        )
+        rows.append([budget_text(max_ms), f"{predicted_ms:.4g}", "-".join(map(str, architecture))])
     if as_json:
         print_json(found)
         return

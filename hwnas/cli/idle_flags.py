@@ -15,23 +15,36 @@ class Condition:
     """A condition that must hold for a setting to act.
 
     Attributes:
-        wanted: in words.
+        wanted: in words: what is expected, without which the setting does nothing.
     """
 
     holds: Callable[[Run], bool]
     wanted: str
 
 
-_RAY = Condition(holds=lambda run: run.config.search.executor == "ray", wanted="--executor ray")
+_RAY = Condition(holds=lambda run: run.config.search.executor == "ray", wanted="--executor ray too")
 _SHORT = Condition(
-    holds=lambda run: run.config.search.evaluator == "short-training", wanted="--evaluator short-training"
+    holds=lambda run: run.config.search.evaluator == "short-training", wanted="--evaluator short-training too"
 )
 _FILES = Condition(
-    holds=lambda run: run.config.data.name != "digits", wanted="--data with another data set than digits"
+    holds=lambda run: run.config.data.name != "digits", wanted="--data with another data set than digits too"
 )
 _SUPERNET = Condition(
     holds=lambda run: run.needs_supernet or not _is_built_in(run.config.search.evaluator),
-    wanted="an evaluator or an agent that reads the supernet, or --inherit",
+    wanted="an evaluator or an agent that reads the supernet, or --inherit too",
+)
+_MODEL = Condition(
+    holds=lambda run: run.config.space.model is not None, wanted="--model too, the network that it is about"
+)
+_NO_MODEL = Condition(
+    holds=lambda run: run.config.space.model is None, wanted="no --model beside it, whose slices are the search space"
+)
+_NO_NETWORK = Condition(
+    holds=lambda run: run.own_network is None, wanted="no network of your own beside it, which says itself how it is"
+)
+_NO_FILE = Condition(
+    holds=lambda run: run.own_network is None or run.config.space.model is not None,
+    wanted="no file of a network as --space, which says itself which images it is for",
 )
 
 
@@ -50,6 +63,14 @@ CONDITIONS: Mapping[str, Condition] = {
     "data.root": _FILES,
     "supernet.epochs": _SUPERNET,
     "supernet.strategy": _SUPERNET,
+    "space.name": _NO_MODEL,
+    "space.weights": _MODEL,
+    "space.freeze": _MODEL,
+    "space.shares": _MODEL,
+    "space.step": _MODEL,
+    "space.width": _NO_NETWORK,
+    "space.outputs": _NO_NETWORK,
+    "space.input_size": _NO_FILE,
 }
 """The conditions under which settings have an effect, by dotted name."""
 
@@ -64,7 +85,7 @@ def refuse_idle(run: Run, given: Collection[str]) -> None:
 
     for name in given:
         if name in CONDITIONS and not CONDITIONS[name].holds(run):
-            raise RequestError(f"{name}: expected {CONDITIONS[name].wanted} too, without which it does nothing")
+            raise RequestError(f"{name}: expected {CONDITIONS[name].wanted}; without that it does nothing")
 
 
 def refuse_without(needed: str, **flags: object) -> None:

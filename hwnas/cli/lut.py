@@ -14,6 +14,7 @@ from hwnas.cli.commands import Group
 from hwnas.cli.completion import precisions
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
+from hwnas.cli.table_space import TableSpace, space_of
 
 if TYPE_CHECKING:
     from lut import LatencyTable
@@ -29,6 +30,7 @@ NUM_LISTED = 10
 def show(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
     slowest: Annotated[int | None, ranged("listed", "How many of the slowest blocks to list [10].")] = None,
+    space_name: TableSpace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every entry included.")] = False,
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
@@ -36,14 +38,16 @@ def show(
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.overview import describe_table
-    from search_spaces import SpaceError, make_space
+    from search_spaces import SpaceError
 
     if as_json:
         refuse_beside("--json, which has them all", slowest=slowest)
     table = load_table(path)
     try:
-        space = make_space(table.space)
+        space = space_of(table, path, space_name)
     except SpaceError:  # of one's own, and its file is not here
+        if space_name is not None:
+            raise
         space = None
     if as_json:
         warnings = [] if space is None else contradictions(table, space)
@@ -141,6 +145,7 @@ def verify(
     seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 1,
     rounds: Annotated[int, ranged("rounds", "Interleaved rounds.")] = 40,
     devices: DevicesFile = None,
+    space_name: TableSpace = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -155,7 +160,6 @@ def verify(
     from lut.verify import verify_table
     from profilers import Profiler
     from profilers.device import adjusted, find_device
-    from search_spaces import make_space
 
     table = load_table(path)
     if table.is_imported:
@@ -163,13 +167,13 @@ def verify(
             f"{path} was published by others, and its device is none that can be named here; make a table for one that "
             f"is, which gets a certificate: hwnas lut adapt {path} --device NAME -o another.lut.json"
         )
-    settings = table.provenance.device
+    space, settings = space_of(table, path, space_name), table.provenance.device
     threads, batch, tuning = settings["threads"], settings["batch"], settings.get("tuning")
     device = adjusted(find_device(settings["name"], devices), threads=threads, batch=batch, tuning=tuning)
     with shown(Reporter(is_quiet=quiet), "verify", rounds) as on_progress:
         result = verify_table(
             table,
-            make_space(table.space),
+            space,
             profiler=Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress),
             num_networks=networks,
             seed=seed,
@@ -226,16 +230,16 @@ def diff(
 def refit(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The new table's file [the same].")] = None,
+    space_name: TableSpace = None,
 ) -> None:
     """Calibrate and certify a table anew from its samples; nothing is measured."""
     from hwnas.errors import RequestError
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.build import finished
-    from search_spaces import make_space
 
     table = load_table(path)
-    space = make_space(table.space)
+    space = space_of(table, path, space_name)
     refitted = finished(table, space)
     if refitted.calibration is None:
         raise RequestError(
@@ -251,18 +255,18 @@ def refit(
 def merge(
     tables: Annotated[list[Path], typer.Argument(help="Partial tables of one device.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The joined table's file.")],
+    space_name: TableSpace = None,
 ) -> None:
     """Join partial tables of one device into one."""
     from hwnas.errors import RequestError
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.merge import merge_tables
-    from search_spaces import make_space
 
     if len(tables) < 2:
         raise RequestError(f"merging takes two tables or more, got {len(tables)}")
     loaded = [load_table(path) for path in tables]
-    space = make_space(loaded[0].space)
+    space = space_of(loaded[0], tables[0], space_name)
     merged = merge_tables(loaded, space)
     with making_table(output):
         save_table(merged, output)
@@ -273,15 +277,15 @@ def merge(
 def plot(
     path: Annotated[Path, typer.Argument(help="The table's file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture's file, .png, .svg or .pdf.")],
+    space_name: TableSpace = None,
 ) -> None:
     """Draw predicted against measured latencies with the 5 % band."""
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.plot import plot_table
-    from search_spaces import make_space
 
     table = load_table(path)
-    space = make_space(table.space)
+    space = space_of(table, path, space_name)
     plot_table(table, space, output)
     for line in contradictions(table, space):
         print(f"warning: {line}")
@@ -333,6 +337,7 @@ def adapt(
     output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
     to: NewDevice,
     work: AdaptFlags,
+    space_name: TableSpace = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""
@@ -343,10 +348,9 @@ def adapt(
     from lut.adapt import adapt_table, advice
     from profilers import Profiler
     from profilers.device import adjusted, find_device
-    from search_spaces import make_space
 
     table = load_table(base)
-    space = make_space(table.space)
+    space = space_of(table, base, space_name)
     chosen = adjusted(find_device(to.device, to.devices), threads=to.threads, batch=to.batch)
     kind = known_precision(work.precision or table.provenance.precision)
     rounds, seed = work.rounds, work.seed

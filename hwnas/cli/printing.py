@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.quantities import BUDGET_KEPT
+from hwnas.quantities import BUDGET_KEPT, budget_text
+from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
     from hwnas.artifacts import Deployment, NetworkSummary, Summary
@@ -41,7 +42,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def print_summary(summary: Summary, model: Path, *, offer: str | None = None) -> None:
-    """Print the winner beside its references, where its model is, and what may be shipped in its place."""
+    """Print the winner beside its references, where its model is, and what may be shipped in its place.
+
+    The network as it was brought has no budget to keep.
+    """
+    from hwnas.artifacts import ORIGINAL
+
     networks, same = summary.networks, summary.duplicates
     columns = ["", *(f"{name} = {same[name]}" if name in same else name for name in networks)]
     rows = [
@@ -53,11 +59,12 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         ["predicted ms", *(f"{n.predicted_ms:.4g}" for n in networks.values())],
         ["measured ms", *("" if n.measured_ms is None else f"{n.measured_ms:.4g}" for n in networks.values())],
         *_at_the_tables_speed(networks.values()),
-        ["budget ms", *(f"{n.max_latency_ms:.4g}" for n in networks.values())],
-        ["kept", *(BUDGET_KEPT[n.budget_kept] for n in networks.values())],
+        ["budget ms", *("" if name == ORIGINAL else budget_text(n.max_latency_ms) for name, n in networks.items())],
+        ["kept", *("" if name == ORIGINAL else BUDGET_KEPT[n.budget_kept] for name, n in networks.items())],
     ]
-    space = summary.space
-    print_table(f"{space['name']} at {space['input_size']} px on {summary.device}", columns, rows)
+    space, size = summary.space, summary.space["input_size"]
+    pixels = size_text(size) if isinstance(size, int | tuple) else size
+    print_table(f"{space['name']} at {pixels} px on {summary.device}", columns, rows)
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")

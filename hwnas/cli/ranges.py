@@ -25,6 +25,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "port_with_next": (1, 65534),
     "rounds": (2, 10_000),
     "seed": (0, 2**32 - 1),
+    "step": (1, 1024),
     "threads": (1, 1024),
     "trials": (1, 100_000),
     "width": (0.05, 16),

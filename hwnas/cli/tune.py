@@ -44,14 +44,17 @@ def tune(
     chosen = find_device(target.device, target.devices)
     require_tunable(chosen)
     name = chosen.name
-    distinct = {b.key: b for b in make_space(spec).candidates if not b.is_identity}
+    made = make_space(spec)
+    distinct = {b.key: b for b in made.candidates if not b.is_identity}
     ranked = sorted(distinct.values(), key=lambda b: -block_cost(b).macs)[:blocks]
     models = [
         Model(key=b.key, path=export_block(b, onnx_cache(), batch=chosen.batch, opset=chosen.opset)) for b in ranked
     ]
     reporter = Reporter(is_quiet=quiet)
     minutes = estimated_s(models, chosen, trials) / 60
-    reporter.line(f"tuning {len(models)} blocks of {spec} on {name}, {trials} trials each: about {minutes:.0f} min")
+    reporter.line(
+        f"tuning {len(models)} blocks of {made.spec} on {name}, {trials} trials each: about {minutes:.0f} min"
+    )
     if dry_run:
         return
     with reporter.task("tune", len(models)) as task:

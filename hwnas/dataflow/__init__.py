@@ -17,6 +17,7 @@ from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.idx import load_idx
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize
 from search_spaces.importing import ImportReferenceError
 
 DATAFLOWS: dict[str, Callable[..., Dataset]] = {
@@ -26,13 +27,16 @@ DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "idx": load_idx,
     "folder": load_folder,
 }
-"""Loaders by name; each takes the data's folder and the wanted input size, None for the data's own.
+"""Loaders by name; each takes the data's folder and the wanted input size, an integer or height and
+width; None for the data's own.
 
 One that reads image files may take the keyword `skip_broken_images` as well.
 """
 
 
-def load_dataset(name: str, root: Path, *, input_size: int | None = None, skip_broken_images: bool = False) -> Dataset:
+def load_dataset(
+    name: str, root: Path, *, input_size: ImageSize | None = None, skip_broken_images: bool = False
+) -> Dataset:
     """Return the data set of that name, its images resized where another input size is asked for.
 
     Raises:
@@ -49,7 +53,7 @@ def load_dataset(name: str, root: Path, *, input_size: int | None = None, skip_b
     return dataset.resized(input_size)
 
 
-def _loaded(load: Callable[..., object], name: str, root: Path, input_size: int | None) -> object:
+def _loaded(load: Callable[..., object], name: str, root: Path, input_size: ImageSize | None) -> object:
     try:
         return load(root, input_size)
     except RequestError:

@@ -72,8 +72,10 @@ def _operated(images_NCHW: torch.Tensor, magnitude: float, generator: torch.Gene
 def _affine(make: Callable[[torch.Tensor], dict[tuple[int, int], torch.Tensor]]) -> _Operation:
     def operate(images_NCHW: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
         theta = torch.eye(2, 3).repeat(len(images_NCHW), 1, 1)
+        height, width = images_NCHW.shape[2:]
+        in_pixels = {(0, 1): height / width, (1, 0): width / height}  # coordinates are -1 to 1 along either side
         for (row, column), values in make(strength_N).items():
-            theta[:, row, column] = values
+            theta[:, row, column] = values * in_pixels.get((row, column), 1.0)
         return _warped(images_NCHW, theta)
 
     return operate

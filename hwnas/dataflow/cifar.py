@@ -15,6 +15,7 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.files import MOST_BYTES, read_file, require_regular
 from hwnas.dataflow.layouts import known_layout
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize
 
 _PIXELS = 3 * 32 * 32
 
@@ -55,12 +56,12 @@ _CIFAR100 = _Layout(
 )
 
 
-def load_cifar10(root: Path, _input_size: int | None) -> Dataset:
+def load_cifar10(root: Path, _input_size: ImageSize | None) -> Dataset:
     """CIFAR-10 from `root`, its folder or its archive (cifar-10-binary.tar.gz or .xz, as downloaded)."""
     return _load(_CIFAR10, root)
 
 
-def load_cifar100(root: Path, _input_size: int | None) -> Dataset:
+def load_cifar100(root: Path, _input_size: ImageSize | None) -> Dataset:
     """CIFAR-100 with its 100 fine classes, from `root`, its folder or its archive."""
     return _load(_CIFAR100, root)
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize, height_width, image_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,6 +101,8 @@ class Dataset:
         test_pairs: [num, 2] positions of test images to be compared, for tasks that are scored by pairs; None for any.
         validation: images that score networks, where the data bring some: they drive the search in the place of some of
             the training images, and choose the epoch of the retraining; nothing is trained on them.
+        normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1; None for
+            those of the training images.
         remarks: what was understood or left out when the data were read, a line each.
     """
 
@@ -111,11 +114,10 @@ class Dataset:
     test_pairs: torch.Tensor | None = None
     validation: Split | None = None
     remarks: tuple[str, ...] = ()
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
         shape = self.train.images_NCHW.shape[1:]
-        if shape[1] != shape[2]:
-            raise ValueError(f"images must be square, got {shape[2]}x{shape[1]}")
         for split in (self.train, self.test, *([self.validation] if self.validation else [])):
             if split.images_NCHW.shape[1:] != shape:
                 raise ValueError(f"images of all parts must be alike, got {[*shape], [*split.images_NCHW.shape[1:]]}")
@@ -129,9 +131,14 @@ class Dataset:
         return int(self.train.images_NCHW.shape[1])
 
     @property
-    def input_size(self) -> int:
-        """Pixels a side."""
-        return int(self.train.images_NCHW.shape[2])
+    def input_size(self) -> ImageSize:
+        """Pixels a side of square images; height and width of others."""
+        return image_size(*self.train.images_NCHW.shape[2:])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return (self.in_channels, *height_width(self.input_size))
 
     def holding_out_classes(self, portion: float, rng: np.random.Generator) -> Dataset:
         """Return the same images, divided so that the classes of the test part are none of the training part's.
@@ -158,11 +165,20 @@ class Dataset:
         return replace(self, train=train, test=test)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each channel over the training images, [C] each, in 0 to 1."""
+        """Return mean and standard deviation that images are normalised by, [C] each, in 0 to 1.
+
+        They are those over the training images, unless others are given.
+        """
+        if self.normalisation is not None:
+            mean, std = self.normalisation
+            return torch.tensor(mean), torch.tensor(std)
         return _channel_statistics(self.train)
 
-    def resized(self, input_size: int | None) -> Dataset:
-        """Return the same images at another size, by antialiased bilinear interpolation; unchanged for None."""
+    def resized(self, input_size: ImageSize | None) -> Dataset:
+        """Return the same images at another size, by antialiased bilinear interpolation; unchanged for None.
+
+        Images are stretched where the new size has another ratio of height and width.
+        """
         if input_size is None or input_size == self.input_size:
             return self
         validation = self.validation and _resize(self.validation, input_size)
@@ -196,9 +212,9 @@ def _joined(one: Split, other: Split) -> Split:
     return Split(images_NCHW=torch.cat([one.images(), other.images()]), targets_N=targets)
 
 
-def _resize(split: Split, input_size: int) -> Split:
+def _resize(split: Split, input_size: ImageSize) -> Split:
     resized = [
-        functional.interpolate(chunk.float(), size=(input_size, input_size), mode="bilinear", antialias=True)
+        functional.interpolate(chunk.float(), size=height_width(input_size), mode="bilinear", antialias=True)
         .round_()
         .clamp_(0, 255)
         .to(torch.uint8)

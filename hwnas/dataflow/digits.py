@@ -9,11 +9,12 @@ import torch
 
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
+from onnx_models.image_size import ImageSize
 
 TEST_PORTION = 0.2
 
 
-def load_digits(_root: Path, _input_size: int | None) -> Dataset:
+def load_digits(_root: Path, _input_size: ImageSize | None) -> Dataset:
     """1,797 real digits of 8x8 pixels (Alpaydin and Kaynak 1998, UCI optdigits' test part); no file is read.
 
     There is no official division: a fifth of each class, always the same, is the test part.

@@ -21,34 +21,37 @@ from hwnas.dataflow.listing import ClassFolder, list_classes, stray_files
 from hwnas.dataflow.pairs import read_pairs
 from hwnas.dataflow.split_folders import NAMES, agreed_classes, find_split_folders
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize, height_width
 
 TEST_PORTION = 0.2
 PAIRS = "pairs.txt"
 
 
-def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool = False) -> Dataset:
+def load_folder(root: Path, input_size: ImageSize | None, *, skip_broken_images: bool = False) -> Dataset:
     """Images of `root/CLASS/`, a fifth of each for the test, or of `root/train/CLASS/`, `root/val/` and `root/test/`.
 
     Those of val score networks (see `Dataset`); without test they are the test. The classes of a split may all be
     others than those trained on, for tasks scored on new identities; `root/pairs.txt` then says which test images
     are compared.
 
-    Each is cropped to its central square and resized, to 64 pixels unless an input size is given, and kept in RGB. More
-    than a gigabyte of them is kept in a file of the user's cache folder and mapped into memory; the next run finds it
-    there as long as no image changes.
+    Each is cropped to the largest central part of the input's shape and resized, to 64 pixels a side unless an input
+    size is given, and kept in RGB. More than a gigabyte of them is kept in a file of the user's cache folder and mapped
+    into memory; the next run finds it there as long as no image changes.
 
     Args:
         root: the folder.
-        input_size: pixels a side.
+        input_size: pixels a side, or height and width.
         skip_broken_images: leave out what cannot be read instead of refusing it.
 
     Raises:
         RequestError: there are no such folders, a class has no images, or an image cannot be read.
     """
-    size = input_size or 64
+    height, width = height_width(input_size or 64)
     splits = _find_split_folders(root)
     classes = _agreed_classes(root, splits)
-    images = {name: _read(split, classes, size, skip_broken=skip_broken_images) for name, split in splits.items()}
+    images = {
+        name: _read(split, classes, (height, width), skip_broken=skip_broken_images) for name, split in splits.items()
+    }
     train, test = images["train"].split, images["test"].split if "test" in images else None
     has_pairs = "test" in splits and (root / PAIRS).exists()
     if test is None:
@@ -59,7 +62,7 @@ def load_folder(root: Path, input_size: int | None, *, skip_broken_images: bool 
         train=train,
         validation=images["validation"].split if "validation" in images else None,
         test=test,
-        augmentation=Augmentation(shift=max(1, size // 8), flip=True),
+        augmentation=Augmentation(shift=max(1, min(height, width) // 8), flip=True),
         test_pairs=read_pairs(root / PAIRS, splits["test"].folder, images["test"].paths) if has_pairs else None,
         remarks=tuple(_remarks(root, splits, images, has_pairs=has_pairs)),
     )
@@ -114,7 +117,7 @@ def _agreed_classes(root: Path, splits: Mapping[str, _SplitFolder]) -> tuple[str
         raise RequestError(f"{error}; {known}" if known else str(error)) from error
 
 
-def _read(split: _SplitFolder, classes: Sequence[str], size: int, *, skip_broken: bool) -> _Images:
+def _read(split: _SplitFolder, classes: Sequence[str], size: tuple[int, int], *, skip_broken: bool) -> _Images:
     number = {name: index for index, name in enumerate(classes)}
     paths = [path for found in split.classes for path in found.images]
     targets = torch.tensor([number[found.name] for found in split.classes for _ in found.images], dtype=torch.int64)

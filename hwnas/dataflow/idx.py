@@ -18,11 +18,12 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.files import MOST_BYTES, require_regular
 from hwnas.dataflow.layouts import known_layout
 from hwnas.errors import RequestError
+from onnx_models.image_size import ImageSize
 
 _UNSIGNED_BYTE = 0x08
 
 
-def load_idx(root: Path, _input_size: int | None) -> Dataset:
+def load_idx(root: Path, _input_size: ImageSize | None) -> Dataset:
     """Read the data set of the four files train/t10k-images/labels in `root`, gzipped or not.
 
     The classes are the labels that are trained on, which need not begin with 0 (EMNIST's letters do not).
@@ -45,8 +46,6 @@ def _load_split(root: Path, prefix: str) -> Split:
     labels = _read(root, f"{prefix}-labels-idx1-ubyte", num_dimensions=1)
     if len(images) != len(labels):
         raise RequestError(f"{root}: {prefix} has {len(images)} images but {len(labels)} labels")
-    if images.shape[1] != images.shape[2]:
-        raise RequestError(f"{root}: images must be square, got {images.shape[1]}x{images.shape[2]}")
     return Split(
         images_NCHW=torch.from_numpy(images[:, None].copy()), targets_N=torch.from_numpy(labels.astype(np.int64))
     )

@@ -1,4 +1,4 @@
-"""Image files as square RGB arrays of one size, decoded on all cores."""
+"""Image files as RGB arrays of one size, decoded on all cores."""
 
 from __future__ import annotations
 
@@ -51,14 +51,17 @@ class DecodedImages:
     broken: Mapping[int, str]
 
 
-def read_images(paths: Sequence[Path], size: int, *, skip_broken: bool) -> DecodedImages:
+def read_images(paths: Sequence[Path], size: tuple[int, int], *, skip_broken: bool) -> DecodedImages:
     """Return all images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
+
+    Args:
+        size: height and width.
 
     Raises:
         RequestError: an image cannot be read, unless those are to be skipped.
         RunError: the cache folder cannot be written to.
     """
-    shape = (len(paths), 3, size, size)
+    shape = (len(paths), 3, *size)
     is_on_disk = math.prod(shape) > MOST_IN_MEMORY
     if is_on_disk:
         images, broken = _mapped(paths, shape, skip_broken=skip_broken)
@@ -71,8 +74,8 @@ def read_images(paths: Sequence[Path], size: int, *, skip_broken: bool) -> Decod
     return DecodedImages(images_NCHW=images, is_on_disk=is_on_disk, broken=broken)
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return the central square of an image, upright, [size, size, 3]; of several pictures in a file, the first.
+def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the centre of an image, upright, [height, width, 3]; of several pictures in a file, the first.
 
     Raises:
         RequestError: the file is none, or cannot be read; the message is the reason.
@@ -81,7 +84,7 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
         require_regular(path)
         with Image.open(path, formats=_formats()) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(ImageOps.fit(_in_rgb(image), (size, size), Image.Resampling.BILINEAR))
+            return np.asarray(ImageOps.fit(_in_rgb(image), size[::-1], Image.Resampling.BILINEAR))
     except UnidentifiedImageError as error:
         raise RequestError("it is damaged, or no image of a kind that is read here") from error
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
@@ -134,7 +137,9 @@ def _broken_error(path: Path, reason: str) -> RequestError:
     )
 
 
-def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: int, *, skip_broken: bool) -> dict[int, str]:
+def _fill(
+    images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: tuple[int, int], *, skip_broken: bool
+) -> dict[int, str]:
     """Decode all images, on all cores: Pillow lets other threads run meanwhile. Returns why some could not be."""
     broken = {}
 
@@ -174,7 +179,7 @@ def _mapped(
     if broken is None:
         try:
             broken = _write(
-                target, shape, lambda images: _fill(images, paths, shape[2], skip_broken=skip_broken), size_bytes
+                target, shape, lambda images: _fill(images, paths, shape[2:], skip_broken=skip_broken), size_bytes
             )
         except OSError as error:
             raise RunError(

@@ -7,6 +7,7 @@ from itertools import islice
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
@@ -88,7 +89,7 @@ def _as_it_is(outputs: torch.Tensor) -> torch.Tensor:
 
 def recalibrate(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:
     """Replace a network's BatchNorm statistics by those of the batches; leaves it in evaluation mode."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:

@@ -97,6 +97,6 @@ def _require_images(network: OnnxNetwork, dataset: Dataset) -> None:
             f"it takes {node.type.removeprefix('tensor(').rstrip(')')}, expected images as floats or uint8"
         )
     found = "x".join(map(str, node.shape[1:])) or "a number"
-    wanted = f"{dataset.in_channels}x{dataset.input_size}x{dataset.input_size}"
+    wanted = "x".join(map(str, dataset.input_shape))
     if found != wanted:
         raise NoAccuracyError(f"it takes {found}, {dataset.name} has {wanted}: give --input-size, or other data")

@@ -17,10 +17,12 @@ import torch
 from pydantic import JsonValue
 
 from hwnas.artifacts import DeployedModel, Deployment, Summary
+from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
+from hwnas.quantities import budget_text
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed, references_of
 from hwnas.training.task import LearningTask
@@ -247,9 +249,15 @@ class _Bundle:
             return {}
         inputs = self._inputs
         paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
-        references = references_of(self._setup, inputs.table, self._summary.max_latency_ms, inputs.speed)
+        references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
             return self._setup.measured(paths, Path(scratch) / "journal", references=references)
+
+    @property
+    def _near_ms(self) -> float:
+        """About what the models take."""
+        summary = self._summary
+        return summary.predicted_ms if summary.max_latency_ms is None else summary.max_latency_ms
 
     def _model(self, name: str, metrics: Mapping[str, float], latency: Measured | None) -> DeployedModel:
         path = self._folder / name
@@ -287,7 +295,7 @@ class _Bundle:
             space=summary.space,
             task=self._inputs.task_name,
             classes=summary.classes,
-            input={"channels": dataset.in_channels, "size": dataset.input_size},
+            input=_input(dataset),
             models=models,
             parity_with_torch=summary.parity,
             parity_with_tvm=with_tvm,
@@ -303,6 +311,13 @@ class _Bundle:
         )
 
 
+def _input(dataset: Dataset) -> dict[str, int]:
+    """Return what images are like: of squares the size, of others height and width."""
+    size = dataset.input_size
+    sides = {"size": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True))
+    return {"channels": dataset.in_channels, **sides}
+
+
 def _readme(deployment: Deployment) -> str:
     rows = [
         f"| `{name}` | {model.input_type.removeprefix('tensor(').rstrip(')')} "
@@ -311,15 +326,16 @@ def _readme(deployment: Deployment) -> str:
         f"{model.purpose} |"
         for name, model in deployment.models.items()
     ]
-    space, device = deployment.space, deployment.device
+    space, device, given = deployment.space, deployment.device, deployment.input
     of = "" if deployment.network is None else f" ({deployment.network})"
     words = {
         "$TITLE": f"{space['name']} for {device['name']}{of}",
         "$ROWS": "\n".join(rows),
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
-        "$BUDGET": f"{deployment.max_latency_ms:.4g} ms",
-        "$CHANNELS": str(deployment.input["channels"]),
-        "$SIZE": str(deployment.input["size"]),
+        "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
+        "$CHANNELS": str(given["channels"]),
+        "$HEIGHT": str(given.get("height", given.get("size"))),
+        "$WIDTH": str(given.get("width", given.get("size"))),
     }
     text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
     for word, value in words.items():

@@ -17,6 +17,7 @@ from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
 from onnx_models.binding import BoundModel, Sizes, bind
 from onnx_models.external_data import size_bytes
+from onnx_models.image_size import ImageSize, height_width
 from onnx_models.memory import graph_memory
 from profilers import Profiler
 from profilers.device import require_cores
@@ -39,7 +40,7 @@ class Question:
 
     dataset: Dataset | None = None
     output: str | None = None
-    input_size: int | None = None
+    input_size: ImageSize | None = None
 
     def __post_init__(self) -> None:
         if self.output is not None and self.dataset is None:
@@ -48,9 +49,13 @@ class Question:
     @property
     def sizes(self) -> Sizes:
         """For what models leave free."""
-        if self.dataset is None:
-            return Sizes(side=self.input_size)
-        return Sizes(side=self.input_size or self.dataset.input_size, channels=self.dataset.in_channels)
+        size, channels = self.input_size, None
+        if self.dataset is not None:
+            size, channels = size or self.dataset.input_size, self.dataset.in_channels
+        if size is None:
+            return Sizes(side=None, channels=channels)
+        height, width = height_width(size)
+        return Sizes(side=height, width=width, channels=channels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

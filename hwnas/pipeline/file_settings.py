@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.config import TABULAR, RunConfig
-from search_spaces.yaml_space import is_yaml_space
+from search_spaces.registry import NETWORK_SUFFIX
 
 COMPONENT_SETTINGS = (
     "space.name",
+    "space.model",
     "data.name",
     "task",
     "supernet.strategy",
@@ -22,7 +23,10 @@ COMPONENT_SETTINGS = (
 )
 """Settings that may name a file: of code, of a space, of a benchmark."""
 
-PATH_SETTINGS = ("data.root", "lut", "devices")
+WHOLE_FILES = (".yaml", ".yml", ".onnx", ".pt2", NETWORK_SUFFIX)
+"""Ends of references that are files as they stand: spaces, and networks that somebody brings."""
+
+PATH_SETTINGS = ("data.root", "lut", "devices", "space.weights")
 """Settings that are paths."""
 
 
@@ -42,7 +46,7 @@ def file_of(reference: str) -> Path | None:
 
 def _parts(reference: str) -> tuple[str, str | None, str]:
     """Return what stands before a file's name, the name, and what stands behind it."""
-    if is_yaml_space(reference):
+    if reference.endswith(WHOLE_FILES):
         return "", reference, ""
     if reference.startswith(TABULAR):
         return TABULAR, reference.removeprefix(TABULAR), ""

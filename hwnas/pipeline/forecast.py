@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from hwnas.artifacts import REFERENCES
+from hwnas.artifacts.found import NUM_TRAINED_REFERENCES
 from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.constraint import HardLimits
@@ -54,8 +54,8 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
 
 
 def _trains_supernet(run: Run) -> bool:
-    """Return whether the run needs a supernet and does not have another's."""
-    return run.needs_supernet and run.origin is None
+    """Return whether the run trains a supernet that it needs, rather than take another's or given weights."""
+    return run.needs_supernet and run.origin is None and run.config.supernet.epochs > 0
 
 
 def describe(seconds: Mapping[str, float]) -> str:
@@ -90,7 +90,7 @@ def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
         found[f"evaluate {config.search.evaluations} networks"] = (
             num_winners * config.search.evaluations * images / speed / FORWARD_SPEED
         )
-    num_networks = num_winners + (len(REFERENCES) if config.retrain.references else 0)
+    num_networks = num_winners + (NUM_TRAINED_REFERENCES if config.retrain.references else 0)
     images = num_networks * config.retrain.epochs * len(run.splits.retrain)
     found[f"retrain {num_networks} networks"] = images / speed
     return found

@@ -18,6 +18,7 @@ from hwnas.pipeline.file_settings import COMPONENT_SETTINGS, file_named
 from hwnas.records import STRICT, read_record
 from safe_files import sha256_of, write_text
 from search_spaces import SpaceSpec
+from search_spaces.space import SpecValue
 
 NUM_LOOKED_AT = 1000
 """Images of each split that are looked at to recognise data."""
@@ -81,7 +82,7 @@ class Inputs:
         origin: where its supernet and its table are from; None where it made them, or was given the table.
     """
 
-    space: dict[str, str | int | float]
+    space: dict[str, SpecValue]
     device: str
     files: dict[str, str]
     data: Fingerprint
@@ -177,5 +178,5 @@ def fingerprint_of(dataset: Dataset) -> Fingerprint:
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """Return the SHA-256 of the files that settings name, by setting; files that are not there are left out."""
-    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices")}
+    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices", "space.weights")}
     return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}

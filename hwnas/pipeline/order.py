@@ -24,6 +24,7 @@ from hwnas.pipeline.networks import (
     selection_of,
     supernet_of,
 )
+from hwnas.pipeline.own_network import described_original
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
@@ -34,6 +35,7 @@ from hwnas.stages.finalists import Selection
 from hwnas.stages.summary import summarise
 from hwnas.training.group import Group, started_group
 from hwnas.training.trainer import training_device
+from search_spaces.traced.space import TracedSpace
 
 STAGES = ("train", "search", "retrain", "export")
 
@@ -53,6 +55,15 @@ def require_possible(run: Run) -> None:
     for training in (config.supernet, config.retrain):
         find("criterion", training.criterion or run.task.default_criterion)
         training_device(training)
+    if config.supernet.epochs == 0 and run.needs_supernet and not run.space.has_weights:
+        raise RequestError(
+            f"supernet.epochs is 0, and the weights of {run.space.spec.name} are random before they are trained: "
+            "give 1 or more, or a space that brings weights"
+        )
+    if config.retrain.epochs == 0 and not config.retrain.inherit:
+        raise RequestError("retrain.epochs is 0, and the networks inherit no weights: give 1 or more, or --inherit")
+    if not run.has_begun and isinstance(run.space, TracedSpace):
+        run.reporter.line(described_original(run.space, run.learning))
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))
     strategy.prepare(run.space.supernet())
     _ = run.device

@@ -60,7 +60,7 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
 def _usable_inputs(source: RunFolder, begun: RunConfig) -> Inputs:
     """Return the inputs of a run whose supernet is finished."""
     num = len(epochs_of(source.supernet)) if source.supernet.exists() else 0
-    if num < begun.supernet.epochs:
+    if not source.supernet.exists() or num < begun.supernet.epochs:
         raise RequestError(
             f"{source.root} has no finished supernet: expected {begun.supernet.epochs} epochs, found {num}; finish it "
             f"with hwnas train --resume --out {source.root}, or name a run that trained one"
@@ -102,7 +102,12 @@ def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs) -> No
     Raises:
         WriteError: there is no room, or nothing may be written there.
     """
-    for path, place in ((source.table, target.table), (source.space, target.space)):
+    pairs = (
+        (source.table, target.table),
+        (source.space, target.space),
+        (source.network, target.network),
+    )
+    for path, place in pairs:
         if path.is_file():
             copy_whole(path, place)
     write_inputs(inputs, target.inputs)

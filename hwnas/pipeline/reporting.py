@@ -12,12 +12,14 @@ from hwnas.pipeline.named import latency_of, named_architectures
 from hwnas.pipeline.networks import require_of_space
 from hwnas.pipeline.run import Run
 from hwnas.report import Facts, Subject, render, write_events
+from hwnas.report.along import part_latencies, sliced_layers
 from hwnas.report.facts import block_latencies, network_latencies
 from hwnas.run_folder import RunFolder
 from hwnas.stages.summary import figures
 from hwnas.training.trainer import EpochRecord, best_epoch, epochs_of
 from lut import LatencyTable, LaterTableError, TableError
 from safe_files import write_text
+from search_spaces.traced.space import TracedSpace
 
 
 def write_report(run: Run) -> Path:
@@ -40,6 +42,8 @@ def gather(run: Run) -> Facts:
         RunError: what a finished run wrote is damaged.
     """
     config, evaluations, table = run.config, run.files.search.evaluations(), _table(run)
+    summary = run.files.read_summary()
+    winner = None if summary is None or not isinstance(run.space, TracedSpace) else summary.architecture
     return Facts(
         subject=Subject(
             space=run.space,
@@ -50,7 +54,7 @@ def gather(run: Run) -> Facts:
             search_agent=config.search.agent,
             num_evaluations=config.search.evaluations,
         ),
-        summary=run.files.read_summary(),
+        summary=summary,
         further=further_rows(run),
         deployments=run.files.export.read_deployments(),
         history=evaluations,
@@ -58,6 +62,8 @@ def gather(run: Run) -> Facts:
         table=table,
         curves=_curves(run.files),
         networks={} if table is None else network_latencies(table, run.space),
+        layers=[] if winner is None else sliced_layers(run.space, winner),
+        parts=[] if winner is None or table is None else part_latencies(run.space, table, winner),
         block_ms=[] if table is None else block_latencies(table, run.space),
     )
 

@@ -27,7 +27,9 @@ from hwnas.pipeline.origin import (
     take_over_supernet,
     without_own_table,
 )
+from hwnas.pipeline.own_network import OwnNetwork, brings_network
 from hwnas.progress import Reporter
+from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
 from hwnas.search import SearchAgent
@@ -37,10 +39,13 @@ from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng
 from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
+from onnx_models.image_size import ImageSize
 from profilers import Device
 from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
+from search_spaces.traced.file import save_space
+from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
 
 
@@ -157,6 +162,8 @@ class Run:
                 copy_whole(self.config.lut, self.files.table)
             if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
                 copy_whole(space, self.files.space)
+            if isinstance(self.space, TracedSpace):
+                save_space(self.space, self.files.network)
             made = Inputs(
                 space=self.spec.as_dict(),
                 device=self.device.name,
@@ -202,7 +209,7 @@ class Run:
             dataset = load_dataset(
                 config.name,
                 config.root,
-                input_size=self.config.space.input_size,
+                input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
             )
         except RequestError as error:
@@ -214,6 +221,22 @@ class Run:
         for remark in dataset.remarks:
             self.reporter.line(remark)
         return dataset
+
+    @property
+    def _asked_size(self) -> ImageSize | None:
+        """The size that images are brought to; None for their own."""
+        if self.own_network is not None:
+            return self.own_network.input_size
+        size = self.config.space.input_size
+        return None if size is None else parse_image_size(size)
+
+    @cached_property
+    def own_network(self) -> OwnNetwork | None:
+        """The network that a person brings, by the settings that name it; None where networks are a space's own."""
+        if not brings_network(self.config.space):
+            return None
+        has_copy = self.inputs is not None and self.kept.network.is_file()
+        return OwnNetwork(self.config.space, self.kept.network if has_copy else None)
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""
@@ -257,6 +280,8 @@ class Run:
         """The spec of the search space, fitted to the data, under the name that its table has for it."""
         if (inputs := self.inputs) is not None:
             return inputs.spec
+        if self.own_network is not None:
+            return self.space.spec
         return SpaceSpec(
             name=self._asked_space,
             input_size=self.dataset.input_size,
@@ -283,6 +308,8 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, fitted to the data."""
+        if self.own_network is not None:
+            return self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.artifacts import Deployment, NetworkSummary, Summary
+from hwnas.report.along import PartLatency, SlicedLayer
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord
 from lut import LatencyTable
@@ -42,6 +43,7 @@ class Facts:
         deployments: what the deployment.json of each network's last bundle says.
         curves: epochs by training.
         networks: measured and predicted milliseconds of the table's networks, by role.
+        layers, parts: of a network that somebody brought, beside the winner; none of other spaces.
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
     """
 
@@ -54,6 +56,8 @@ class Facts:
     table: LatencyTable | None
     curves: dict[str, list[EpochRecord]]
     networks: dict[str, list[tuple[float, float]]]
+    layers: list[SlicedLayer]
+    parts: list[PartLatency]
     block_ms: list[list[float | None]]
 
 

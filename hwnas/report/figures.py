@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.artifacts import WINNER, Summary
+from hwnas.report.along import SlicedLayer
 from hwnas.report.facts import Facts
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord, best_epoch
@@ -36,8 +37,89 @@ class Picture:
 
 def pictures(facts: Facts) -> list[Picture]:
     """Return those that there are data for."""
-    makers = (_front, _progress, _predictions, _blocks, _curves)
+    makers = (_layers, _parts, _front, _progress, _predictions, _blocks, _curves)
     return [picture for maker in makers if (picture := maker(facts)) is not None]
+
+
+def _layers(facts: Facts) -> Picture | None:
+    if not facts.layers:
+        return None
+    names, whole = [row.name for row in facts.layers], [row.before for row in facts.layers]
+    left_out = [row for row in facts.layers if row.is_left_out]
+    data = [*_before_and_after(names, whole, [row.after for row in facts.layers], "channels")]
+    if left_out:
+        data.append(
+            {
+                "x": [row.name for row in left_out],
+                "y": [row.before / 2 for row in left_out],
+                "type": "scatter",
+                "mode": "markers",
+                "name": "left out",
+                "marker": {"symbol": "x", "color": ORANGE, "size": 10},
+                "hovertemplate": "%{x}: left out<extra></extra>",
+            }
+        )
+    macs = [sum(values) for values in zip(*((row.macs_before, row.macs_after) for row in facts.layers), strict=True)]
+    return Picture(
+        name="layers",
+        title="What became of the network",
+        text=f"Channels of each layer as it was brought and in the winner, from the first to the last. The winner has "
+        f"{macs[1] / macs[0]:.0%} of its multiply-accumulates.",
+        data=data,
+        layout=_along("channels"),
+        columns=("layer", "operator", "channels before", "after", "MACs before", "after", "kept"),
+        rows=[_layer_row(row) for row in facts.layers],
+    )
+
+
+def _layer_row(row: SlicedLayer) -> tuple[str, ...]:
+    after = "left out" if row.is_left_out else f"{row.after:,}"
+    kept = f"{row.macs_after / row.macs_before:.0%}"
+    return row.name, row.kind, f"{row.before:,}", after, f"{row.macs_before:,}", f"{row.macs_after:,}", kept
+
+
+def _parts(facts: Facts) -> Picture | None:
+    if not facts.parts:
+        return None
+    names, before, after = zip(*((p.name, p.before_ms, p.after_ms) for p in facts.parts), strict=True)
+    return Picture(
+        name="parts",
+        title="Latency of its parts",
+        text=f"What each part takes by the table, measured alone, as it was brought and in the winner: "
+        f"{sum(before):.4g} and {sum(after):.4g} ms in all. In a network they take somewhat less together.",
+        data=_before_and_after(list(names), list(before), list(after), "ms"),
+        layout=_along("ms"),
+        columns=("part", "ms before", "after", "saved"),
+        rows=[
+            (p.name, f"{p.before_ms:.4g}", f"{p.after_ms:.4g}", f"{p.before_ms - p.after_ms:.4g}") for p in facts.parts
+        ],
+    )
+
+
+def _along(y: str) -> dict[str, Any]:
+    """Return the layout of bars along a network."""
+    axis = {"type": "category", "automargin": True, "tickangle": -60}
+    legend = {"y": 1.12}  # below would be the names
+    return {"barmode": "overlay", "bargap": 0.15, "xaxis": axis, "yaxis": {"title": {"text": y}}, "legend": legend}
+
+
+def _before_and_after(
+    names: list[str], before: Sequence[float], after: Sequence[float], unit: str
+) -> list[dict[str, Any]]:
+    """Return bars of a winner before those of the network that it is a slice of."""
+    bars = (("original", before, GREY, 0.45), ("winner", after, BLUE, 0.9))
+    return [
+        {
+            "x": names,
+            "y": list(values),
+            "type": "bar",
+            "name": name,
+            "marker": {"color": colour},
+            "opacity": opacity,
+            "hovertemplate": f"%{{x}}<br>{name} %{{y:.4g}} {unit}<extra></extra>",
+        }
+        for name, values, colour, opacity in bars
+    ]
 
 
 def _axes(x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -61,7 +143,8 @@ def _front(facts: Facts) -> Picture | None:
     layout = _axes("predicted latency, ms", "supernet score, %")
     if facts.summary is not None:
         data.append(_winner(facts.summary))
-        layout["shapes"] = [_budget_line(facts.summary.max_latency_ms)]
+        if (max_ms := facts.summary.max_latency_ms) is not None:
+            layout["shapes"] = [_budget_line(max_ms)]
     return Picture(
         name="front",
         title="Accuracy against latency",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from hwnas.artifacts import WINNER, Deployment, Summary, duplicate_names
-from hwnas.quantities import BUDGET_KEPT
+from hwnas.artifacts import ORIGINAL, WINNER, Deployment, Summary, duplicate_names
+from hwnas.quantities import BUDGET_KEPT, budget_text
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
 
@@ -63,7 +63,7 @@ def _answer(facts: Facts) -> str:
             "card",
         ),
         (
-            f"{summary.max_latency_ms:.4g} ms",
+            budget_text(summary.max_latency_ms, " ms"),
             f"budget, which it {KEEPS[is_kept]}",
             "card warning" if is_kept is False else "card",
         ),
@@ -92,8 +92,9 @@ def _strip(facts: Facts) -> str:
     if facts.summary is None:
         return ""
     decisions = [d.name for d in facts.subject.space.decisions]
+    meaning = "with what was chosen" if facts.layers else "wider kernels are darker, larger expansions taller"
     return (
-        "<section><h2>The network</h2><p>One box a decision: wider kernels are darker, larger expansions taller. "
+        f"<section><h2>The network</h2><p>One box a decision: {meaning}. "
         f'Clicking a network above shows it here.</p><p id="shown">{WINNER}</p>'
         f'<div id="strip" data-decisions="{escape(json.dumps(decisions))}" '
         f'data-choices="{escape(json.dumps(facts.summary.choices))}"></div></section>'
@@ -120,8 +121,8 @@ def _networks(facts: Facts) -> str:
             "not measured" if n.measured_ms is None else f"{n.measured_ms:.4g}",
             "" if n.measured_table_ms is None else f"{n.measured_table_ms:.4g}",
             f"{n.predicted_ms:.4g}",
-            f"{n.max_latency_ms:.4g}",
-            BUDGET_KEPT[n.budget_kept],
+            "" if name == ORIGINAL else budget_text(n.max_latency_ms),
+            "" if name == ORIGINAL else BUDGET_KEPT[n.budget_kept],
             f"{n.params:,}",
             f"{n.macs:,}",
         )

@@ -43,7 +43,23 @@ def prepare_data(
             raise RequestError(f"{config.name} tests classes none of which is trained on; {task_name} needs those")
     if task.holds_out_classes:
         dataset = dataset.holding_out_classes(HELD_OUT_CLASSES, rng_of("held_out_classes"))
+    if (normalisation := _normalisation(dataset, config)) is not None:
+        dataset = replace(dataset, normalisation=normalisation)
     return replace(dataset, train=dataset.train.limited(config.train_images, rng_of("train_images")))
+
+
+def _normalisation(dataset: Dataset, config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and standard deviation that are asked for, one for each channel; None where none are."""
+    if config.mean is None and config.std is None:
+        return None
+    if config.mean is None or config.std is None:
+        raise RequestError("data.mean and data.std go together: give both, or none")
+    for name, values in (("data.mean", config.mean), ("data.std", config.std)):
+        if len(values) != dataset.in_channels:
+            raise RequestError(
+                f"{name} has {len(values)} numbers, expected one for each of {dataset.in_channels} channels"
+            )
+    return config.mean, config.std
 
 
 def require_no_portions(dataset: Dataset, config: DataConfig, retrain_portion: float | None) -> None:

@@ -46,15 +46,24 @@ class Finalists:
 
     Args:
         ranked: the evaluations that are worth measuring, best first.
+        preferred: the network that is best where it keeps the budget, whatever its score: the original.
         measure: gives the latencies of a group; those that were measured before are read.
         group_size: networks that are measured together.
     """
 
     def __init__(
-        self, ranked: Sequence[Evaluation], measure: Measure, latency: Latency, max_ms: float, *, group_size: int
+        self,
+        ranked: Sequence[Evaluation],
+        measure: Measure,
+        latency: Latency,
+        max_ms: float,
+        *,
+        group_size: int,
+        preferred: Architecture | None = None,
     ) -> None:
         self._measure_group, self._latency, self._max_ms, self._group_size = measure, latency, max_ms, group_size
-        self._left = list(ranked)
+        self._preferred = preferred
+        self._left = sorted(ranked, key=lambda e: e.architecture != preferred)
         self._num_groups = 0
         self.measured: list[Finalist] = []
 
@@ -78,7 +87,7 @@ class Finalists:
                 if f.architecture not in without
                 and room * (1.0 if now is None else now.slower_by(f.measured)) * latency_ms(f.measured) <= self._max_ms
             ]
-            return max(keeping, key=lambda f: f.evaluation.score, default=None)
+            return max(keeping, key=lambda f: (f.architecture == self._preferred, f.evaluation.score), default=None)
 
         while True:
             if finalist := found(lambda m: m.at_worst_ms):
@@ -165,12 +174,13 @@ class Selection:
             self.latency,
             max_ms,
             group_size=self.group_size,
+            preferred=self.setup.space.original,
         )
 
     def _measured(self, name: str, group: Sequence[Evaluation], number: int) -> list[Measured]:
         journal = self.files.finalists(name, number)
         journal.parent.mkdir(exist_ok=True)
         paths = {"-".join(map(str, e.architecture)): self.setup.model_of(e.architecture) for e in group}
-        references = references_of(self.setup, self.latency.model.table, self.latency.max_ms, self.latency.speed)
+        references = references_of(self.setup, self.latency.model.table, self.latency.near_ms, self.latency.speed)
         found = self.setup.measured(paths, journal, references=references)
         return [found[key] for key in paths]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Latency:
     """Predictions for the run's space, and the budgets to be kept.
 
     Attributes:
-        max_ms: the run's budget; winner and references keep it.
+        max_ms: the run's budget, which winner and references keep; infinite where it rules nothing out.
         more_ms: further budgets by their text, each with a winner of its own.
         speed: how fast the machine was before the search.
         margin: share of a budget that predictions may take, for the confidence asked for.
@@ -76,6 +77,11 @@ class Latency:
     margin: float
     search_margin: float
     doubt: str | None = None
+
+    @property
+    def near_ms(self) -> float:
+        """About what networks take that are worth measuring."""
+        return min(self.max_ms, self.model.extreme(slowest=True)[1])
 
     @property
     def error(self) -> float:
@@ -177,6 +183,8 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
     """Return the budget in milliseconds; says where every network keeps it.
 
     A share is of what the slowest network takes now: how fast the machine was when the table was made does not matter.
+    Where a network was brought it is of what that takes, and all of it is no limit at all, so that the network cannot
+    miss it by an error of prediction or of measurement.
 
     Args:
         leeway: how many times the budget predictions may be.
@@ -185,7 +193,10 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
         RequestError: it is below the fastest architecture.
     """
     (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
-    max_ms = budget.resolve_ms(slowest_ms)
+    original = model.then.space.original
+    if original is not None and budget.share == 1:
+        return inf
+    max_ms = budget.resolve_ms(slowest_ms if original is None else model.predict_one_ms(original))
     if leeway * max_ms < fastest_ms:
         raise RequestError(
             f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hwnas.agents import score_of
-from hwnas.artifacts import FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.artifacts import ORIGINAL, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.config import RetrainConfig
 from hwnas.dataflow import Split
 from hwnas.dataflow.splits import Splits
@@ -25,6 +25,9 @@ from hwnas.training.trainer import Accumulate, best_epoch, training_device, with
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
+
+NUM_CALIBRATING = 32
+"""Batches that give a network BatchNorm statistics where it is not trained after its weights were cut out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,11 +56,24 @@ def retrain_networks(
     done: dict[Architecture, RetrainedNetwork] = {}
     retrained = {}
     for name, network in found.items():
+        if name == ORIGINAL:
+            retrained[name] = _as_brought(setup, name, network.architecture, inputs, files)
+            continue
         if network.architecture not in done:
             files.adopt(name, [n for n, f in found.items() if f.architecture == network.architecture])
             done[network.architecture] = _retrain(setup, name, network.architecture, inputs, files)
         retrained[name] = done[network.architecture]
     return retrained
+
+
+def _as_brought(
+    setup: Setup, name: str, architecture: Architecture, inputs: RetrainInputs, files: RetrainFiles
+) -> RetrainedNetwork:
+    """Return the network that somebody brought, as it was, with its score on the test images."""
+    module, task = setup.space.supernet().subnet(architecture).eval(), inputs.task
+    test = task.batches(task.dataset.test, inputs.config.batch_size)
+    metrics = files.kept_metrics(name, lambda: task.test_agent.metrics(module, test.in_order()))
+    return RetrainedNetwork(module=module, epoch=None, test_metrics=metrics)
 
 
 def _retrain(
@@ -69,6 +85,8 @@ def _retrain(
         module = setup.space.build(architecture)
     if config.inherit:
         inherit_weights(module, inputs.supernet.module, architecture)
+        if not config.epochs and not (architecture == setup.space.original and not inputs.supernet.epochs):
+            _recalibrate(setup, module, inputs)
     training = task.training_inputs(config, inputs.splits.retrain)
     records = Trainer(
         module=with_criterion(module, training.criterion),
@@ -83,11 +101,16 @@ def _retrain(
         scorer=_scorer(module, task, inputs.splits.retrain_validation, config),
     ).fit()
     epoch = best_epoch(records)
-    assert epoch is not None
     module.eval()
     test = task.batches(task.dataset.test, config.batch_size)
     metrics = files.kept_metrics(name, lambda: task.test_agent.metrics(module, test.in_order()))
     return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
+
+
+def _recalibrate(setup: Setup, module: nn.Module, inputs: RetrainInputs) -> None:
+    """Give a slice that is not trained BatchNorm statistics of its own."""
+    batches = inputs.task.batches(inputs.splits.retrain, inputs.config.batch_size)
+    recalibrate(module, calibration_batches(batches, NUM_CALIBRATING, torch_rng(setup.seed, "recalibration")))
 
 
 def _steps(module: nn.Module, training: TrainingInputs, teacher: nn.Module | None, weight: float) -> Accumulate:
@@ -125,11 +148,16 @@ def _scorer(
 def teacher_of(
     setup: Setup, supernet: TrainedSupernet, task: LearningTask, train: Split, *, batch_size: int, num_batches: int
 ) -> nn.Module:
-    """Return a copy of the supernet's largest path with BatchNorm statistics of its own, in evaluation mode.
+    """Return what networks learn from besides the targets, in evaluation mode.
+
+    It is the network that somebody brought, as it was, or else a copy of the supernet's largest path with BatchNorm
+    statistics of its own.
 
     Args:
         train: the images that the statistics are of, so many batches of them.
     """
+    if (original := setup.space.original) is not None:
+        return setup.space.supernet().subnet(original).eval()
     largest = extreme_architecture(setup.space, GraphCosts(setup.space).macs, largest=True)
     teacher = supernet.module.subnet(largest)
     batches = task.batches(train, batch_size)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 
-from hwnas.artifacts import WINNER, FoundNetwork, SearchOutcome
+from hwnas.artifacts import ORIGINAL, WINNER, FoundNetwork, SearchOutcome
 from hwnas.components import find
 from hwnas.config import SearchConfig
 from hwnas.constraint import HardLimits
@@ -21,11 +21,12 @@ from hwnas.measured import Measured
 from hwnas.progress import Work
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, pareto_front
+from hwnas.search.beginning import BeginningWith
 from hwnas.search.loop import run_search
 from hwnas.stages.finalists import Finalists, Selection
 from hwnas.stages.latency import Latency
 from hwnas.stages.setup import Setup
-from search_spaces import Architecture
+from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
 
 SIZE_EVALUATIONS = 2000
@@ -112,7 +113,16 @@ def _references(selection: Selection, *, slow_down: float) -> dict[str, tuple[Ar
     setup, latency = selection.setup, selection.latency
     constraint = selection.constraint.with_maximum("latency_ms", latency.limit_for(slow_down))
     random = RandomAgent(setup.space, constraint, setup.rng("reference")).ask(1)[0]
-    return {"largest": (_largest(setup, constraint), latency.max_ms), "random": (random, latency.max_ms)}
+    if (original := setup.space.original) is None:
+        return {"largest": (_largest(setup, constraint), latency.max_ms), "random": (random, latency.max_ms)}
+    scaled = first_met(setup.space.scaled_alike(), constraint)
+    references = {ORIGINAL: original, "scaled": scaled, "random": random}
+    return {name: (a, latency.max_ms) for name, a in references.items() if a is not None}
+
+
+def first_met(architectures: Sequence[Architecture], limits: HardLimits) -> Architecture | None:
+    """Return the first of some architectures that keeps the limits; None where none does."""
+    return next((a for a in architectures if limits.is_met(a)), None)
 
 
 def _winner(
@@ -172,6 +182,8 @@ def _search(
     agent = find("search-agent", config.agent)(setup.space, limits, setup.rng(place), **known_to_agents)
     if usable := [e for e in known if limits.is_met(e.architecture)]:
         agent.tell(usable)
+    if first := _by_hand(setup.space, limits, {e.architecture for e in usable}):
+        agent = BeginningWith(agent, first)
     history = selection.files.history(name)
     history.parent.mkdir(exist_ok=True)
     with setup.reporter.task(place, config.evaluations) as task:
@@ -185,6 +197,14 @@ def _search(
             stop_below=config.finalists if config.early_stopping else None,
             on_evaluation=_show_best(task),
         )
+
+
+def _by_hand(space: SearchSpace, limits: HardLimits, known: Collection[Architecture]) -> list[Architecture]:
+    """Return what somebody would try first of the slices of an own network: itself, and all widths scaled alike."""
+    if space.original is None:
+        return []
+    tried = [first_met([space.original], limits), first_met(space.scaled_alike(), limits)]
+    return [a for a in dict.fromkeys(tried) if a is not None and a not in known]
 
 
 def _show_best(task: Work) -> Callable[[int, Evaluation], None]:

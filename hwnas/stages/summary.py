@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isinf
 
 from hwnas.artifacts import (
     REFERENCES,
@@ -70,14 +71,14 @@ def figures(
     test_metrics: Mapping[str, float],
     measured: Measured | None,
     *,
-    epoch: EpochRecord,
+    epoch: EpochRecord | None,
     advice: str | None = None,
 ) -> NetworkSummary:
     """Return a trained network's figures.
 
     Args:
         measured: None where nothing is, as on the device of an imported table.
-        epoch: whose weights the network has.
+        epoch: whose weights the network has; None where it was not trained.
     """
     return NetworkSummary(
         architecture=found.architecture,
@@ -85,8 +86,8 @@ def figures(
         params=found.params,
         macs=found.macs,
         supernet_score=found.supernet_score,
-        epoch=epoch.epoch + 1,
-        validation_score=epoch.score,
+        epoch=None if epoch is None else epoch.epoch + 1,
+        validation_score=None if epoch is None else epoch.score,
         test_accuracy=next(iter(test_metrics.values())),
         test_metrics=dict(test_metrics),
         predicted_ms=found.predicted_ms,
@@ -95,6 +96,6 @@ def figures(
         repeatability=None if measured is None else measured.repeatability,
         drift=None if measured is None else measured.drift,
         budget_kept=None if measured is None else measured.latency_ms <= found.max_ms,
-        max_latency_ms=found.max_ms,
+        max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
         advice=advice,
     )

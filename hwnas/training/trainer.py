@@ -21,7 +21,8 @@ from hwnas.records import as_record
 from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpoint
 from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
-from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.optimizer import STATES, kept_state, make_optimizer, restore_state
+from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from hwnas.training.strategy import Moment
 from hwnas.training.weight_average import WeightAverage
 
@@ -85,7 +86,7 @@ class Trainer:
         """
         device = training_device(self.config)
         self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = _make_optimizer(self.module, self.config)
+        optimizer = make_optimizer(self.module, self.config)
         average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
         best: dict[str, torch.Tensor] = {}
         records = self._restore(optimizer, average, best)
@@ -105,6 +106,8 @@ class Trainer:
                         ended = time.monotonic()
                         next_save = ended + (ended - started) / SAVING_SHARE
                     self._log(records[-1])
+        elif not self.config.epochs and not self.checkpoint.exists():
+            self._save(optimizer, average, best, records)
         self.group.barrier()
         if best:
             self.module.load_state_dict(best)
@@ -118,6 +121,7 @@ class Trainer:
     ) -> EpochRecord:
         place = (self.seed, self.name, epoch)
         generator, rng = torch_rng(*place), numpy_rng(*place)
+        seed_torch(*place, "dropout")  # layers draw from torch's global generator
         started, num_images, losses = time.monotonic(), 0, []
         self.module.train()
         num_steps = self.batches.num_shuffled
@@ -232,11 +236,8 @@ class Trainer:
     ) -> None:
         if self.group.rank:
             return
-        names = {id(p): name for name, p in self.module.named_parameters()}
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        for parameter, state in optimizer.state.items():
-            if state.get("momentum_buffer") is not None:
-                tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
+        tensors |= kept_state(optimizer, self.module, self.config.optimizer)
         if average:
             tensors |= {f"average.{name}": tensor for name, tensor in average.averages.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
@@ -256,16 +257,14 @@ class Trainer:
             raise RunError(
                 f"the checkpoint {self.checkpoint} has weights that are not finite; remove it to train again"
             )
-        parts: dict[str, dict[str, torch.Tensor]] = {"module": {}, "momentum": {}, "average": {}, "best": {}}
+        kind = self.config.optimizer
+        parts: dict[str, dict[str, torch.Tensor]] = {n: {} for n in ("module", "average", "best", *STATES[kind])}
         try:
             for name, tensor in tensors.items():
                 part, _, inner = name.partition(".")
                 parts[part][inner] = tensor
             self.module.load_state_dict(parts["module"])
-            parameters = dict(self.module.named_parameters())
-            for name, momentum in parts["momentum"].items():
-                parameter = parameters[name]
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+            restore_state(optimizer, self.module, kind, parts)
             if average:
                 for name, tensor in parts["average"].items():
                     average.averages[name].copy_(tensor)
@@ -331,19 +330,6 @@ def learning_rate(config: TrainingConfig, epoch: float) -> float:
         return config.learning_rate * (epoch + 1e-2) / (warmup + 1e-2)
     progress = (epoch - warmup) / (config.epochs - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def _make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return SGD that decays neither BatchNorm nor biases, as is usual (He et al. 2019, Bag of Tricks)."""
-    parameters = list(module.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    # Not fused: torch's fused SGD fails while only some parameters have momentum, as after a first path.
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, foreach=True
-    )
 
 
 def with_criterion(network: nn.Module, criterion: object) -> nn.Module:

@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MapBlock, Shape, require_choice
 from search_spaces.blocks.layers import init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReluConvBn(Block):
+class ReluConvBn(MapBlock):
     """ReLU, convolution, BatchNorm."""
 
     family: ClassVar[str] = "relu_conv"
@@ -21,7 +21,7 @@ class ReluConvBn(Block):
     kernel: int
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "kernel", (1, 3, 5))
 
     def _key_fields(self) -> dict[str, int | str]:
@@ -35,13 +35,13 @@ class ReluConvBn(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AvgPool3x3(Block):
+class AvgPool3x3(MapBlock):
     """3x3 average pooling of stride 1, the padding not counted."""
 
     family: ClassVar[str] = "avgpool"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "out_channels", (self.in_channels,))
         require_choice(self, "stride", (1,))
 
@@ -54,13 +54,13 @@ class AvgPool3x3(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NodeAddition(Block):
+class NodeAddition(MapBlock):
     """The sum of two feature maps of one shape; on its own, of one with itself."""
 
     family: ClassVar[str] = "addition"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "out_channels", (self.in_channels,))
         require_choice(self, "stride", (1,))
 
@@ -73,7 +73,7 @@ class NodeAddition(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ResidualStride(Block):
+class ResidualStride(MapBlock):
     """Two ReLU-conv3x3-BatchNorm, the first with the stride, beside average pooling and a 1x1 convolution."""
 
     family: ClassVar[str] = "residual"
@@ -89,10 +89,15 @@ class ResidualStride(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NormHead(Block):
+class NormHead(MapBlock):
     """BatchNorm, ReLU, global average pooling, classifier."""
 
     family: ClassVar[str] = "norm_head"
+
+    @property
+    def output_shape(self) -> Shape:
+        """A logit per class."""
+        return (self.out_channels,)
 
     def _key_fields(self) -> dict[str, int | str]:
         return {}

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import Block, require_choice, require_divisible
+from search_spaces.block import MapBlock, require_choice, require_divisible
 from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvBnAct(Block):
+class ConvBnAct(MapBlock):
     """Convolution, BatchNorm unless `norm` is off, activation. Stems are of this family."""
 
     family: ClassVar[str] = "conv"
@@ -23,7 +23,7 @@ class ConvBnAct(Block):
     norm: bool = True
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "kernel", (1, 3, 5, 7, 9))
         require_choice(self, "act", tuple(ACTIVATIONS))
         require_divisible(self, self.in_channels, self.groups)

@@ -7,18 +7,18 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MapBlock, Shape, require_choice
 from search_spaces.blocks.layers import init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GlobalDepthwise(Block):
+class GlobalDepthwise(MapBlock):
     """A linear depthwise convolution over the whole feature map, BatchNorm: pooling that learns where to look."""
 
     family: ClassVar[str] = "gdconv"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "out_channels", (self.in_channels,))
         require_choice(self, "stride", (1,))
 
@@ -41,15 +41,20 @@ class GlobalDepthwise(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Embedding(Block):
+class Embedding(MapBlock):
     """Linear 1x1 convolution with BatchNorm on one pixel to `out_channels` features, as a vector."""
 
     family: ClassVar[str] = "embedding"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "input_size", (1,))
         require_choice(self, "stride", (1,))
+
+    @property
+    def output_shape(self) -> Shape:
+        """The features."""
+        return (self.out_channels,)
 
     def _key_fields(self) -> dict[str, int | str]:
         return {}

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import MOST, Block, require_choice, require_range
+from search_spaces.block import MOST, MapBlock, Shape, require_choice, require_range
 from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Head(Block):
+class Head(MapBlock):
     """1x1 convolution to `hidden` channels, global average pooling, classifier with bias to `out_channels` classes."""
 
     family: ClassVar[str] = "head"
@@ -21,9 +21,14 @@ class Head(Block):
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "act", tuple(ACTIVATIONS))
         require_range(self, "hidden", 1, MOST)
+
+    @property
+    def output_shape(self) -> Shape:
+        """A logit per class."""
+        return (self.out_channels,)
 
     def _key_fields(self) -> dict[str, int | str]:
         return {"hidden": self.hidden, "act": self.act}
@@ -41,7 +46,7 @@ class Head(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GlobalPool(Block):
+class GlobalPool(MapBlock):
     """Global average pooling to one pixel.
 
     Raises:
@@ -51,7 +56,7 @@ class GlobalPool(Block):
     family: ClassVar[str] = "pool"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "out_channels", (self.in_channels,))
         require_choice(self, "stride", (1,))
 
@@ -74,10 +79,15 @@ class GlobalPool(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Classifier(Block):
+class Classifier(MapBlock):
     """Linear layer with bias to `out_channels` classes, after global average pooling of more than one pixel."""
 
     family: ClassVar[str] = "classifier"
+
+    @property
+    def output_shape(self) -> Shape:
+        """A logit per class."""
+        return (self.out_channels,)
 
     def _key_fields(self) -> dict[str, int | str]:
         return {}

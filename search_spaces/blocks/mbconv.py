@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from search_spaces.block import Block, require_choice, require_divisible, require_range
+from search_spaces.block import MapBlock, require_choice, require_divisible, require_range
 from search_spaces.blocks.layers import (
     ACTIVATIONS,
     ChannelShuffle,
@@ -20,7 +20,7 @@ from search_spaces.blocks.layers import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MBConv(Block):
+class MBConv(MapBlock):
     """Pointwise expansion, depthwise convolution, linear pointwise projection (Sandler et al. 2018).
 
     The expansion is there for `expansion=1` too, as FBNet has it (Wu et al. 2019). With `groups` above 1 both pointwise
@@ -37,7 +37,7 @@ class MBConv(Block):
     se_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "kernel", (3, 5, 7, 9))
         require_choice(self, "act", tuple(ACTIVATIONS))
         require_choice(self, "expansion", tuple(range(1, 13)))

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MapBlock, require_choice
 from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
 from search_spaces.errors import SpaceError
 
@@ -18,7 +18,7 @@ MIXED_KERNELS = (3, 5, 7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MixConv(Block):
+class MixConv(MapBlock):
     """Pointwise expansion, a depthwise kernel per group of channels, linear projection (Tan and Le 2019, MixConv).
 
     Each entry of `kernels` is a group as wide as the input, so that their number is the expansion. Their order makes no
@@ -34,7 +34,7 @@ class MixConv(Block):
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "act", tuple(ACTIVATIONS))
         if not self.kernels or list(self.kernels) != sorted(self.kernels) or not set(self.kernels) <= {3, 5, 7}:
             raise SpaceError(f"mixconv.kernels must be ascending, of 3, 5 and 7, and not empty; got {self.kernels}")

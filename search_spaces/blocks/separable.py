@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MapBlock, require_choice
 from search_spaces.blocks.layers import ACTIVATIONS, WithResidual, conv_bn_act, init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SeparableConv(Block):
+class SeparableConv(MapBlock):
     """Depthwise convolution and linear pointwise projection: an inverted bottleneck without its expansion.
 
     The first block of the MobileNet family from version 2 on (Sandler et al. 2018). A residual is added where stride is
@@ -25,7 +25,7 @@ class SeparableConv(Block):
     act: str = "relu"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "kernel", (3, 5, 7, 9))
         require_choice(self, "act", tuple(ACTIVATIONS))
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from search_spaces.block import Block, require_choice
+from search_spaces.block import MapBlock, require_choice
 from search_spaces.blocks.layers import ChannelShuffle, conv_bn_act, init_weights
 from search_spaces.errors import SpaceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShuffleUnit(Block):
+class ShuffleUnit(MapBlock):
     """Half of the channels pass, the others are transformed; then all are shuffled (Ma et al. 2018, ShuffleNetV2).
 
     With stride 2 both branches take all channels. Widths as in Guo et al. 2020: the transformed branch has half of the
@@ -29,7 +29,7 @@ class ShuffleUnit(Block):
     kernel: int
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_choice(self, "kernel", (3, 5, 7))
         _require_shuffle_shape(self)
 
@@ -48,13 +48,13 @@ class ShuffleUnit(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShuffleXceptionUnit(Block):
+class ShuffleXceptionUnit(MapBlock):
     """A `ShuffleUnit` whose branch is three pairs of depthwise 3x3 and pointwise convolutions (Guo et al. 2020)."""
 
     family: ClassVar[str] = "shuffle_xception"
 
     def __post_init__(self) -> None:
-        Block.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
+        MapBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         _require_shuffle_shape(self)
 
     def _key_fields(self) -> dict[str, int | str]:
@@ -92,7 +92,7 @@ class _Shuffled(nn.Module):
         return out
 
 
-def _built(block: Block, branch: nn.Module, *, kernel: int) -> nn.Module:
+def _built(block: MapBlock, branch: nn.Module, *, kernel: int) -> nn.Module:
     other = None
     if block.stride == 2:
         width = block.in_channels
@@ -104,12 +104,12 @@ def _built(block: Block, branch: nn.Module, *, kernel: int) -> nn.Module:
     return module
 
 
-def _passing_channels(block: Block) -> int:
+def _passing_channels(block: MapBlock) -> int:
     """Return the channels of the branch beside the transformed one; as many go into the transformed branch."""
     return block.in_channels if block.stride == 2 else block.in_channels // 2
 
 
-def _require_shuffle_shape(block: Block) -> None:
+def _require_shuffle_shape(block: MapBlock) -> None:
     require_choice(block, "stride", (1, 2))
     if block.out_channels % 2 or (block.stride == 1 and block.in_channels != block.out_channels):
         raise SpaceError(f"{block.family}: channels must be even, and with stride 1 as many as before: {block}")

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from search_spaces.block import Block
+from search_spaces.block import MapBlock
 from search_spaces.blocks.layers import conv_bn_act, init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Skip(Block):
+class Skip(MapBlock):
     """The identity where shapes allow; where they change, a strided linear 1x1 convolution with BatchNorm."""
 
     family: ClassVar[str] = "skip"

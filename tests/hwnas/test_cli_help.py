@@ -90,8 +90,8 @@ def test_every_setting_is_listed_with_what_it_means() -> None:
         assert len(row["meaning"]) > 8 and row["meaning"].endswith("."), row
         assert row["takes"] and f"│ {name} " in shown
     assert rows["supernet.epochs"] == {
-        **{"name": "supernet.epochs", "takes": "integer at least 1", "default": "60"},
-        **{"meaning": "Epochs of the supernet.", "flag": "--epochs"},
+        **{"name": "supernet.epochs", "takes": "integer at least 0", "default": "60"},
+        **{"meaning": "Epochs of the supernet; 0 searches given weights as they are.", "flag": "--epochs"},
     }
     assert rows["search.confidence"]["takes"] == "number at least 0.5 and less than 1, or null"
     assert rows["retrain.accelerator"]["takes"] == "cpu or cuda"

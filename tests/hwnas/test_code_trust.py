@@ -284,7 +284,7 @@ def test_a_yaml_space_runs_no_code_by_itself(mine: Path, tmp_path: Path) -> None
     ):
         (tmp_path / "s.yaml").write_text(text % name)
         outcome = run_cli(*command, "--trust-code")
-        assert outcome.code == 2 and "expected a class that derives from Block" in outcome.err
+        assert outcome.code == 2 and "expected a class that derives from MapBlock" in outcome.err
         assert found in outcome.err
 
 

@@ -251,7 +251,7 @@ class _Uneven(nn.Module):
 def test_sensitive_layers_stay_in_float(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = _Uneven().eval()
-    export_module(module, tmp_path / "m.onnx", input_shape=(1, 1, 8, 8))
+    export_module(module, tmp_path / "m.onnx", input_shapes=[(1, 1, 8, 8)])
     images = [torch.randn(1, 1, 8, 8) for _ in range(64)]
     expected = torch.cat([module(x) for x in images]).argmax(dim=1)
 
@@ -280,7 +280,7 @@ def test_compare_measures_any_models(bundle: Path, run_folder: Path) -> None:
     assert "times the fastest" in run_cli("compare", *paths, "--rounds", 3, "--quiet").out
     for wrong, words in (
         (bundle / "README.md", "is no ONNX model"),
-        ("nowhere.onnx", "no file nowhere.onnx"),
+        ("nowhere.onnx", "found neither a file nor a run at nowhere.onnx"),
     ):
         outcome = run_cli("compare", wrong)
         assert outcome.code == 2 and words in outcome.err
@@ -294,7 +294,7 @@ def test_compare_measures_any_models(bundle: Path, run_folder: Path) -> None:
 
 def test_fixed_batches_are_filled_up(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    export_module(module, tmp_path / "m.onnx", input_shape=(4, 1, 8, 8))
+    export_module(module, tmp_path / "m.onnx", input_shapes=[(4, 1, 8, 8)])
     x_NCHW = torch.randn(6, 1, 8, 8)
     torch.testing.assert_close(OnnxNetwork(tmp_path / "m.onnx")(x_NCHW), module(x_NCHW), rtol=1e-4, atol=1e-5)
 

@@ -22,6 +22,7 @@ import pytest
 import typer.main
 import yaml
 from command_line import run_cli
+from own_networks import write_code
 from samples import synthetic_table
 
 import hwnas.pipeline.order
@@ -32,6 +33,7 @@ from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.config import config_as_yaml
 from hwnas.errors import RunError
+from hwnas.export.compare import ComparedModel
 from hwnas.pipeline.inputs import Fingerprint, Inputs, Origin
 from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
@@ -54,10 +56,10 @@ SUMMARY = Summary(
     **{"winners": {}, "references": {}, "space": SPEC.as_dict(), "device": "cpu"},
     parity=Parity(max_abs_difference=0.0, max_abs_output=1.0, equal_predictions=1.0, num_images=9),
 )
-ROW = {
+ROW = ComparedModel(
     **{"model": "m.onnx", "input": "1x3", "latency_ms": 1.0, "size_bytes": 9, "peak_memory_bytes": None},
-    **{"bound": {}, "missing": {}},
-}
+    **{"bound": {}, "missing": {}, "accuracy": None},
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ NUM_OF_30 = len(draw_networks(make_space(SPEC), 30, seed=0))
 COMMANDS: dict[str, tuple[object, ...]] = {
     "search": ("--max-latency", "5ms", "--out", "new"),
     "train": ("--max-latency", "5ms", "--out", "new"),
+    "convert": ("net.py:build", "--input-size", 8, "--channels", 1),
     "retrain": ("run",),
     "export": ("run",),
     "compare": ("m.onnx",),
@@ -117,6 +120,9 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 SETTINGS = {
     "--space": Case("fbnet-s", "name: fbnet-s"),
     "--input-size": Case(16, "input_size: 16"),
+    "--model": Case("net.py:build", "/home/net.py:build"),
+    "--weights": Case("w.safetensors", "/home/w.safetensors", beside=("--model", "net.py:build")),
+    "--freeze": Case("layer1.*,stem", "- layer1.*\n", beside=("--model", "net.py:build")),
     "--width": Case(0.5, "width: 0.5"),
     "--data": Case("cifar10", "name: cifar10"),
     "--data-root": Case("there", "/home/there", beside=("--data", "cifar10")),
@@ -157,6 +163,8 @@ OUTPUT = {
     "--quiet": Case(None, gone="news of the run"),
 }
 
+TABLE_SPACE = Case("absent.yaml", "absent.yaml")
+
 MOVED = {
     "--data-root": Case("run", "/home/run\n"),
     "--lut": Case("part.yaml", "/home/part.yaml"),
@@ -179,6 +187,16 @@ CASES: dict[str, dict[str, Case]] = {
         **OUTPUT,
         "--out": Case("other", "out: other"),
         "--resume": Case(None, "seed: 99", beside=("--out", "run", "--max-latency", "50%")),
+    },
+    "convert": {
+        "--weights": Case("absent.safetensors", "absent.safetensors"),
+        "--input-size": Case(16, "at 1x16x16"),
+        "--channels": Case(1, "at 1x8x8"),
+        "--freeze": Case("layer1.*", "frozen"),
+        "--shares": Case("1,0.5", gone="16 12 8 4", beside=("--step", 4)),
+        "--step": Case(4, "16 12 8 4"),
+        "--output": Case("n.safetensors", "wrote n.safetensors"),
+        "--json": Case(None, '"elastic_share"'),
     },
     "retrain": {
         **MOVED,
@@ -276,19 +294,24 @@ CASES: dict[str, dict[str, Case]] = {
         "--tracker": Case("there:9", "there:9"),
         "--set-up-only": Case(None, gone="rpc_supervisor"),
     },
-    "lut show": {"--slowest": Case(3, "slowest 3 blocks"), "--json": Case(None, '"num_entries"')},
+    "lut show": {
+        "--slowest": Case(3, "slowest 3 blocks"),
+        "--space": TABLE_SPACE,
+        "--json": Case(None, '"num_entries"'),
+    },
     "lut verify": {
         "--networks": Case(7, "'num_networks': 7"),
         "--seed": Case(7, "'seed': 7"),
         "--rounds": Case(7, "rounds=7"),
-        "--devices": Case("absent.yaml", "absent.yaml"),
+        "--devices": Case("absent.devices.yaml", "absent.devices.yaml"),
+        "--space": TABLE_SPACE,
         "--json": Case(None, '"drift"'),
         "--quiet": Case(None, gone="verify: done"),
     },
     "lut diff": {"--most": Case(0, gone="mbconv"), "--json": Case(None, '"ratios"')},
-    "lut refit": {"--output": Case("other.json", "other.json")},
-    "lut merge": {"--output": Case("other.json", "other.json")},
-    "lut plot": {"--output": Case("other.png", "other.png")},
+    "lut refit": {"--output": Case("other.json", "other.json"), "--space": TABLE_SPACE},
+    "lut merge": {"--output": Case("other.json", "other.json"), "--space": TABLE_SPACE},
+    "lut plot": {"--output": Case("other.png", "other.png"), "--space": TABLE_SPACE},
     "lut import": {
         "--output": Case("other.json", "other.json", beside=("--accept-table",)),
         "--accept-table": Case(None, "saved new.json"),
@@ -303,6 +326,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--networks": Case(30, f"{NUM_OF_30} networks"),
         "--rounds": Case(7, "rounds=7"),
         "--seed": Case(7, "seed=7"),
+        "--space": TABLE_SPACE,
         "--quiet": Case(None, gone="adapt: done"),
     },
 }
@@ -353,7 +377,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Conv-input:224x224x3-output:112x112x16: {mean: 1.0, std: 0.1, count: 9}\n"
         "Logits-input:1x1x1280-output:1000: {mean: 1.0, std: 0.1, count: 9}\n"
     )
+    write_code(folder)
     (folder / "d.yaml").write_text("two: {runtime: onnxruntime, threads: 2, description: threads of mine}\n")
+    (folder / "m.onnx").touch()
     (folder / "run" / "search").mkdir(parents=True)
     settings = {"max_latency": "50%", "seed": 99, "lut": "t.json", "space": {"width": 0.25}}
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -410,7 +436,7 @@ def _planned(plan: Any) -> str:
     return f"{len(plan.networks)} networks, precision={plan.precision!r}"
 
 
-def _compared(_: object, profiler: object, question: object, *, reporter: Any) -> list[dict[str, Any]]:
+def _compared(_: object, profiler: object, question: object, *, reporter: Any) -> list[ComparedModel]:
     reporter.line("news of the run")
     _tell(profiler, question)
     return [ROW]

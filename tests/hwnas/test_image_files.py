@@ -59,7 +59,7 @@ def save(path: Path, mode: str) -> Path:
     ],
 )
 def test_white_is_white_in_every_mode(mode: str, name: str, tmp_path: Path) -> None:
-    found = read_image(save(tmp_path / name, mode), SIZE)
+    found = read_image(save(tmp_path / name, mode), (SIZE, SIZE))
     assert found.shape == (SIZE, SIZE, 3) and found.dtype == np.uint8
     np.testing.assert_allclose(found, np.round(RAMP * 255)[..., None].repeat(3, axis=2), atol=6)
 
@@ -69,7 +69,9 @@ def test_white_is_zero_where_a_tiff_says_so(tmp_path: Path) -> None:
     Image.open(tmp_path / "a.tif").save(tmp_path / "b.tif", tiffinfo={PHOTOMETRIC: 0})
     with Image.open(tmp_path / "b.tif") as image:
         assert image.tag_v2[PHOTOMETRIC] == 0
-    np.testing.assert_array_equal(read_image(tmp_path / "b.tif", SIZE), 255 - read_image(tmp_path / "a.tif", SIZE))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "b.tif", (SIZE, SIZE)), 255 - read_image(tmp_path / "a.tif", (SIZE, SIZE))
+    )
 
 
 @given(white=st.floats(1.001, 1e9), black=st.floats(-1e9, -0.001))
@@ -80,12 +82,12 @@ def test_floats_that_say_no_white_are_refused(white: float, black: float) -> Non
         for values in (RAMP * white, RAMP + black, RAMP + float("nan"), RAMP + float("inf")):
             Image.fromarray(values.astype(np.float32)).save(path)
             with pytest.raises(RequestError, match="its mode means values from 0"):
-                read_image(path, SIZE)
+                read_image(path, (SIZE, SIZE))
 
 
 def test_integers_that_say_no_white_are_refused_with_their_mode(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"its mode is I \(32-bit integers\)"):
-        read_image(save(tmp_path / "a.tif", "I"), SIZE)
+        read_image(save(tmp_path / "a.tif", "I"), (SIZE, SIZE))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "I;16"])
@@ -94,8 +96,8 @@ def test_images_are_turned_upright(mode: str, tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6  # to be turned clockwise: what was left is above
     image.save(tmp_path / "turned.png", exif=exif)
-    expected = np.rot90(read_image(tmp_path / "a.png", SIZE), -1)
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", SIZE), expected)
+    expected = np.rot90(read_image(tmp_path / "a.png", (SIZE, SIZE)), -1)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", (SIZE, SIZE)), expected)
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -164,7 +166,7 @@ def test_damaged_images_are_read_or_refused(data: st.DataObject, suffix: str) ->
         path = Path(folder) / f"a.{suffix}"
         path.write_bytes(damaged)
         try:
-            assert read_image(path, SIZE).shape == (SIZE, SIZE, 3)
+            assert read_image(path, (SIZE, SIZE)).shape == (SIZE, SIZE, 3)
         except RequestError as error:
             assert str(error)
 

@@ -15,10 +15,12 @@ import pytest
 import torch
 from command_line import kill_when, num_lines, run_cli, start_cli
 from marked_processes import orphans, started_marked
+from own_networks import write_trained
 from samples import history_without_times, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
 
+from hwnas.pipeline.own_network import read_space
 from hwnas.training.checkpoint import load_checkpoint
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
@@ -85,7 +87,7 @@ def _assert_same_search(whole: Path, run: Path) -> None:
     assert _summary(run) == _summary(whole)
     history, expected = (history_without_times(r / "search" / "history.jsonl") for r in (run, whole))
     assert history == expected
-    for name in ("model", "largest", "random"):
+    for name in ("model", *json.loads((whole / "summary.json").read_text())["references"]):
         assert (run / "export" / f"{name}.onnx").read_bytes() == (whole / "export" / f"{name}.onnx").read_bytes()
     assert _names(run) == _names(whole)
 
@@ -138,10 +140,13 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
         "ema and validation": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
         "inherit": ("--inherit",),
         "distillation": ("--set", "retrain.distillation=1.0"),
+        "adamw": _by_adamw(),
         "ray": ("--executor", "ray", "--actors", 1),
     }
+    if name == "own network":
+        return Scenario((*_search_of_own_network(folder), "--out"), _assert_same_search, 8)
     if name in searches:
-        kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "ray": 3}[name]
+        kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "adamw": 4, "ray": 3}[name]
         return Scenario((*search, *searches[name], "--out"), _assert_same_search, kills)
     if name == "train":
         flags = (*SETTINGS, "--epochs", 40, *given)
@@ -154,6 +159,25 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
     space = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25)
     where = ("--device", "sim", "--devices", folder / "devices.yaml", "--networks", 20, "--rounds", 40, "--quiet")
     return Scenario(("profile", *space, *where, "-o"), _assert_valid_table, 6)
+
+
+def _search_of_own_network(folder: Path) -> tuple[object, ...]:
+    """A search that begins with somebody's network, by a table by which every slice of it keeps the budget."""
+    model, weights = write_trained(folder, num_epochs=1)
+    file, table = folder / "network.safetensors", folder / "own.lut.json"
+    images = ("--input-size", 8, "--channels", 1, "--step", 4)
+    assert run_cli("convert", model, "--weights", weights, *images, "-o", file).code == 0
+    save_table(synthetic_table(read_space(file), scale_ns=1e8), table)
+    flags = ("--model", model, "--weights", weights, "--set", "space.step=4", "--lut", table, "--max-latency", "60%")
+    return ("search", *flags, *SETTINGS[2:], *QUICK)
+
+
+def _by_adamw() -> tuple[str, ...]:
+    """Both trainings by AdamW."""
+    settings = [
+        f"{stage}.{text}" for stage in ("supernet", "retrain") for text in ("optimizer=adamw", "learning_rate=0.002")
+    ]
+    return tuple(part for text in settings for part in ("--set", text))
 
 
 def _set_aside() -> tuple[str, str]:
@@ -192,11 +216,14 @@ class Killer:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["ema and validation", "inherit", "distillation", "ray", "train", "export", "profile"])
+@pytest.mark.parametrize(
+    "name",
+    ["ema and validation", "inherit", "distillation", "adamw", "own network", "ray", "train", "export", "profile"],
+)
 def test_killed_at_random_instants(
     name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forty kills in all."""
+    """More than forty kills in all."""
     if name == "ray":
         pytest.importorskip("ray")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -24,6 +24,7 @@ SMALL = ("--input-size", 8, "--width", 0.25)
 ENDS_SOON: dict[str, tuple[object, ...]] = {
     "profile": (*SMALL, "--space", "nasbench-macro", "--dry-run", "-o", "new.json"),
     "search": ("--width", 0.25, "--lut", "absent.json", "--max-latency", "5ms"),
+    "convert": ("absent.onnx",),
     "train": ("--width", 0.25, "--lut", "absent.json", "--max-latency", "5ms"),
     "export": ("absent",),
     "watch": ("absent",),

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from general_blocks import Join
 from samples import bare_table, small_spec
 
 from lut.build import block_counts, finished
@@ -66,6 +67,14 @@ def test_residual_block_alone_and_after_each_layout() -> None:
     assert begins_plain.after_blocked == Transition(nodes=1, elements=size, gives_blocked=False)
     without = block_layout(block, ["QLinearConv", "QLinearConv"])
     assert without.after_plain == without.after_blocked.__class__(nodes=0, elements=0, gives_blocked=False)
+
+
+def test_conversions_of_every_input_count() -> None:
+    block = Join()
+    num_in, num_out = 4 * 6 * 9 + 4, 8 * 6 * 9
+    layout = block_layout(block, [TO_BLOCKED, "Mul", "Conv", TO_PLAIN])
+    assert layout.after_plain == Transition(nodes=-1, elements=-num_out, gives_blocked=True)
+    assert layout.after_blocked == Transition(nodes=-2, elements=-num_in - num_out, gives_blocked=True)
 
 
 @pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "ofa-mobilenetv3"])

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from general_blocks import Join
 from kept_files import DAMAGES, exchange
 from samples import small_spec
 
@@ -24,6 +25,17 @@ BLOCK = MBConv(in_channels=8, out_channels=8, input_size=8, kernel=3, expansion=
 def test_float_stays_the_same_file(tmp_path: Path) -> None:
     path = export_block(BLOCK, tmp_path)
     assert in_precision(path, "fp32", is_part=True) == path
+
+
+def test_a_part_of_several_inputs_takes_quantized_tensors_where_the_quantizer_knows_how(tmp_path: Path) -> None:
+    path = in_precision(export_block(Join(), tmp_path), "int8", is_part=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    types = {node.name: node.type for node in session.get_inputs()}
+    assert list(types.values()) == ["tensor(uint8)", "tensor(float)"]  # Unsqueeze has no quantized form
+    x, gates = (np.full((1, *shape), 128) for shape in Join().input_shapes)
+    names = list(types)
+    (out,) = session.run(None, {names[0]: x.astype(np.uint8), names[1]: gates.astype(np.float32)})
+    assert out.dtype == np.uint8 and out.shape == (1, *Join().output_shape)
 
 
 def test_a_part_takes_and_gives_quantized_tensors(tmp_path: Path) -> None:

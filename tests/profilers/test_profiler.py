@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from general_blocks import GENERAL_BLOCKS, Join
 
 from profilers import Device, Measurement, MeasurementError, Model, Profiler
 from profilers.connection import Connection
@@ -98,6 +99,14 @@ def test_real_worker_measures_every_model_every_round(tmp_path: Path) -> None:
     assert result.worker["cores"] and result.worker["onnxruntime"]
     assert result.pace is not None and result.pace.visits == tuple(range(0, 21, 3))
     assert len(result.pace.after_wall_ns) == 6
+
+
+def test_real_worker_times_tokens_and_several_inputs(tmp_path: Path) -> None:
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in GENERAL_BLOCKS]
+    profiler = Profiler(device=DEVICE, rounds=3)
+    assert [m.num_samples for m in profiler.measure(models, tmp_path / "j").measurements] == [3, 3, 3]
+    operations = {key: found.operations for key, found in profiler.inspect(models).items()}
+    assert any("Conv" in name for name in operations[Join().key])
 
 
 def test_real_worker_rejects_one_broken_model_and_measures_the_rest(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from general_blocks import GENERAL_BLOCKS
 from kept_files import DAMAGES, exchange, forge
 
 from profilers import Device, MeasurementError, Model, Profiler, rpc_supervisor
@@ -68,6 +69,13 @@ def _board(port: int, **changes: object) -> Device:
 
 def _children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_tokens_and_several_inputs_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in GENERAL_BLOCKS]
+    result = Profiler(device=LOCAL, rounds=3).measure(models, tmp_path / "a.journal")
+    assert [m.error for m in result.measurements] == [None, None, None]
 
 
 def test_blocks_are_compiled_once_and_measured_here(models: list[Model], tmp_path: Path) -> None:

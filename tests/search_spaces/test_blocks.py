@@ -9,10 +9,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from general_blocks import GENERAL_BLOCKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_models.export import export_module
+from onnx_models.export import export_module, input_names
 from search_spaces import SPACES, Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.head import Head
@@ -20,6 +21,7 @@ from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.skip import Skip
 from search_spaces.cost import block_cost
+from search_spaces.yaml_space import FAMILIES
 
 _ACTS = ["relu", "relu6", "hswish", "silu"]
 _SHAPE = {
@@ -47,10 +49,29 @@ BLOCKS = st.one_of(
 @given(block=BLOCKS)
 @settings(max_examples=60, deadline=None)
 def test_output_has_the_promised_shape(block: Block) -> None:
-    x_NCHW = torch.randn(2, block.in_channels, block.input_size, block.input_size)
-    out = block.build().eval()(x_NCHW)
-    expected = (2, block.out_channels) + (() if isinstance(block, Head) else (block.output_size,) * 2)
-    assert tuple(out.shape) == expected
+    _require_promised_shape(block)
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_every_block_of_every_space_gives_the_promised_shape(name: str) -> None:
+    with torch.device("meta"):
+        for block in make_space(SpaceSpec(name=name, input_size=32, num_classes=10)).candidates:
+            _require_promised_shape(block)
+
+
+@pytest.mark.parametrize("block", GENERAL_BLOCKS, ids=lambda block: block.family)
+def test_blocks_of_other_shapes_give_them(block: Block) -> None:
+    _require_promised_shape(block)
+
+
+def test_every_family_is_in_some_space() -> None:
+    spaces = [make_space(SpaceSpec(name=name, input_size=32, num_classes=10)) for name in SPACES]
+    assert set(FAMILIES.values()) <= {type(block) for space in spaces for block in space.candidates}
+
+
+def _require_promised_shape(block: Block) -> None:
+    out = block.build().eval()(*(torch.randn(2, *shape) for shape in block.input_shapes))
+    assert tuple(out.shape) == (2, *block.output_shape), block.key
 
 
 @given(block=BLOCKS, other=BLOCKS)
@@ -117,18 +138,20 @@ def _parity(block: Block, folder: Path) -> float:
     """Largest difference between torch and onnxruntime, with statistics as training would leave them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x_NCHW = torch.randn(1, block.in_channels, block.input_size, block.input_size)
+        inputs = [torch.randn(1, *shape) for shape in block.input_shapes]
         module = block.build().eval()
         for layer in module.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 for tensor in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
                     tensor.copy_(0.5 + torch.rand(tensor.shape))
     path = folder / "block.onnx"
-    export_module(module, path, input_shape=tuple(x_NCHW.shape))
+    export_module(module, path, input_shapes=[tuple(x.shape) for x in inputs])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input": x_NCHW.numpy()})
+    names = input_names(len(inputs))
+    assert [node.name for node in session.get_inputs()] == names
+    (found,) = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
     with torch.inference_mode():
-        expected = module(x_NCHW).numpy()
+        expected = module(*inputs).numpy()
     return float(np.abs(expected - found).max() / max(1.0, np.abs(expected).max()))
 
 
@@ -150,6 +173,11 @@ def test_every_distinct_block_exports_and_agrees_with_torch(name: str, tmp_path:
 def test_every_distinct_block_agrees_at_imagenet_size(name: str, tmp_path: Path) -> None:
     differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 224, 1000)}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
+
+
+@pytest.mark.parametrize("block", GENERAL_BLOCKS, ids=lambda block: block.family)
+def test_blocks_of_other_shapes_agree_with_torch(block: Block, tmp_path: Path) -> None:
+    assert _parity(block, tmp_path) < 1e-4
 
 
 @given(block=BLOCKS.filter(lambda b: not b.is_identity))

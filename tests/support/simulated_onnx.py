@@ -29,7 +29,8 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> Layer:
     kind: Kind = "light"
     weights, macs, pixels = 0, inputs, 1
     if node.op_type in ("Conv", "Gemm", "MatMul"):
-        shape, pixels = shapes[node.input[1]], prod(output[2:])
+        shape = shapes[node.input[1]]
+        pixels = prod(output[1:]) // (output[1] if node.op_type == "Conv" else output[-1])
         weights, macs, kind = prod(shape), prod(shape) * pixels * output[0], _kind(shape, shapes[node.input[0]][1])
     return Layer(
         weight_bytes=4 * weights,

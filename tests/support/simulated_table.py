@@ -70,14 +70,14 @@ def block_layers(block: Block) -> tuple[Layer, ...]:
         for part in module.modules():
             if not list(part.children()) and not isinstance(part, FUSED):
                 part.register_forward_hook(note)
-        module(torch.empty(1, block.in_channels, block.input_size, block.input_size))
+        module(*(torch.empty(1, *shape) for shape in block.input_shapes))
     return tuple(layers)
 
 
 def _layer(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> Layer:
     weight_bytes, macs, pixels, kind = 0, x.numel(), 1, "light"
     if isinstance(module, nn.Conv2d | nn.Linear):
-        pixels = output[0, 0].numel()
+        pixels = output.numel() // module.weight.shape[0]
         weight_bytes, macs = 4 * module.weight.numel(), module.weight.numel() * pixels
         kind = "pointwise"
         if isinstance(module, nn.Conv2d) and module.weight[0, 0].numel() > 1:

@@ -1,0 +1,55 @@
+"""The search space that a latency table is of, found where a command names the table alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lut import LatencyTable
+    from search_spaces import SearchSpace
+
+TableSpace = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="The table's search space, where its file has moved; of your own network the file that hwnas convert -o "
+        "wrote [network.safetensors beside the table].",
+    ),
+]
+
+_OF_A_NETWORK = re.compile(r".+-[0-9a-f]{8}")
+"""Names of the spaces of networks that people bring: what they are called, and a hash of what they are."""
+
+
+def space_of(table: LatencyTable, path: Path, given: str | None = None) -> SearchSpace:
+    """Return the search space of a table: the one given, or that of its name, or of the network beside it.
+
+    Args:
+        path: the table's file.
+        given: the space, as a command line names it.
+
+    Raises:
+        SpaceError: it is not there, or another than the table is of.
+    """
+    from hwnas.run_folder import RunFolder
+    from search_spaces import SpaceError, make_space
+
+    name = given or table.space.name
+    if given is None and _OF_A_NETWORK.fullmatch(name):
+        beside = RunFolder(path.parent).network
+        if not beside.is_file():
+            raise SpaceError(
+                f"{path} is of a network of somebody's own, {name}, and its file is not here: expected {beside}; give "
+                "the file that hwnas convert -o wrote, or a run's network.safetensors, with --space"
+            )
+        name = str(beside)
+    space = make_space(replace(table.space, name=name))
+    if name.endswith(".safetensors") and space.spec != table.space:
+        raise SpaceError(f"{path} is of {table.space}, but {name} is {space.spec}: give the file of that with --space")
+    space.spec = table.space
+    return space

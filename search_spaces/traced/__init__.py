@@ -1,0 +1,1 @@
+"""Search spaces made of a network that somebody brings: traced, followed, cut into parts, sliced."""

@@ -1,0 +1,31 @@
+"""Spaces for the contract suites."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from samples import small_spec
+from torch import nn
+from traced_checks import lively
+from traced_zoo import InvertedResidual, Residual, conv_bn_relu
+
+from search_spaces import SPACES, SearchSpace, make_space
+from search_spaces.traced.space import TracedSpace
+from search_spaces.traced.trace import trace
+
+
+@pytest.fixture(params=[*sorted(SPACES), "traced"])
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    """Every built-in search space, small, and one of a network that somebody brings."""
+    return _traced() if request.param == "traced" else make_space(small_spec(request.param))
+
+
+def _traced() -> SearchSpace:
+    spec = small_spec("traced")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        stem, pool = conv_bn_relu(spec.in_channels, 16, 3, stride=2), nn.AdaptiveAvgPool2d(1)
+        body = nn.Sequential(Residual(16, 32, 2, "project"), InvertedResidual(32, 64), Residual(32, 32))
+        head = nn.Sequential(nn.Flatten(), nn.Linear(32, spec.num_classes))
+        module = lively(nn.Sequential(stem, body, pool, head), spec.input_shape)
+    return TracedSpace(spec, trace(module, spec.input_shape))
