@@ -52,7 +52,7 @@ CLASSES = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reached:
-    """What became of one network.
+    """Findings on one network.
 
     Attributes:
         difference: largest between the original's outputs and the imported network's, relative to the outputs.
@@ -164,7 +164,7 @@ def difference_of_forms(
     with torch.inference_mode():
         expected = supernet(images, architecture)
         network = space.build(architecture).eval()
-        network[0].load_values(space.values(architecture, supernet.network.values()))  # type: ignore[operator]
+        network[0].load_values(space.slice_of(architecture).values(supernet.network.values()))  # type: ignore[operator]
         built = network(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
+from hwnas.fine_tuning import fill_in_fine_tuning
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj
 from hwnas.records import STRICT
 from hwnas.settings import About, explain
@@ -368,37 +369,6 @@ class RunConfig:
 
 _ADAPTER = TypeAdapter(RunConfig)
 
-FINE_TUNING: Mapping[str, Any] = {
-    "supernet.epochs": 5,
-    "supernet.strategy": "sandwich",
-    "supernet.learning_rate": 0.01,
-    "supernet.warmup_epochs": 0.5,
-    "supernet.label_smoothing": 0.0,
-    "retrain.epochs": 10,
-    "retrain.learning_rate": 0.01,
-    "retrain.warmup_epochs": 0.5,
-    "retrain.label_smoothing": 0.0,
-    "retrain.inherit": True,
-    "retrain.distillation": 1.0,
-}
-"""The defaults where a network that somebody brings is trained on, not trained from scratch."""
-
-ADAMW_RATE = 0.01
-"""The learning rate of AdamW as a share of SGD's, for the same effect."""
-
-
-def _with_fine_tuning(settings: dict[str, Any]) -> None:
-    """Fill in what is not set, where the space is a network that somebody brings."""
-    space = settings.get("space")
-    if not isinstance(space, dict) or not (space.get("model") or str(space.get("name")).endswith(".safetensors")):
-        return
-    for name, value in FINE_TUNING.items():
-        group, _, own = name.partition(".")
-        inner = settings.setdefault(group, {})
-        if isinstance(inner, dict):
-            is_slower = own == "learning_rate" and inner.get("optimizer") == "adamw"
-            inner.setdefault(own, value * ADAMW_RATE if is_slower else value)
-
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of a YAML file with flags laid over it, or of flags alone.
@@ -413,7 +383,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     settings = {} if path is None else _read_yaml(path)
     for name, value in overrides.items():
         _set(settings, name.split("."), value)
-    _with_fine_tuning(settings)
+    fill_in_fine_tuning(settings)
     where = str(path) if path else "the command line"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")

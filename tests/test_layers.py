@@ -32,7 +32,7 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling export",
-    "agents config settings constraint surrogate measured",
+    "agents config fine_tuning settings constraint surrogate measured",
     "dataflow criteria",
     "augmentation components progress quantities records run_lock",
     "errors",

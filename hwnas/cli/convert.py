@@ -43,7 +43,7 @@ class ImageFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LadderFlags:
-    """What stays as it is, and the widths that are offered of the rest."""
+    """Patterns of what stays as it is, and the widths that are offered of the rest."""
 
     freeze: Annotated[
         str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")

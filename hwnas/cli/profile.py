@@ -25,7 +25,7 @@ NUM_NETWORKS, ROUNDS = 50, 80
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfileFlags:
-    """How the device is set, and what is measured on it.
+    """Settings of the device, and of the work on it.
 
     Attributes:
         networks: None where the number is not given, which a complete table need not have then; likewise rounds, seed.

@@ -38,6 +38,7 @@ def space_of(table: LatencyTable, path: Path, given: str | None = None) -> Searc
     """
     from hwnas.run_folder import RunFolder
     from search_spaces import SpaceError, make_space
+    from search_spaces.registry import NETWORK_SUFFIX
 
     name = given or table.space.name
     if given is None and _OF_A_NETWORK.fullmatch(name):
@@ -49,7 +50,7 @@ def space_of(table: LatencyTable, path: Path, given: str | None = None) -> Searc
             )
         name = str(beside)
     space = make_space(replace(table.space, name=name))
-    if name.endswith(".safetensors") and space.spec != table.space:
+    if name.endswith(NETWORK_SUFFIX) and space.spec != table.space:
         raise SpaceError(f"{path} is of {table.space}, but {name} is {space.spec}: give the file of that with --space")
     space.spec = table.space
     return space

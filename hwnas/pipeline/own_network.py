@@ -16,7 +16,6 @@ from hwnas.quantities import parse_image_size
 from hwnas.training.task import LearningTask
 from onnx_models.image_size import ImageSize, image_size
 from search_spaces import SpaceSpec
-from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.block import graph_text
 from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage, TracedNetwork
@@ -38,12 +37,7 @@ TOLERANCE = 1e-5
 """Difference from the original's outputs, relative to the largest of them."""
 
 
-def brings_network(config: SpaceConfig) -> bool:
-    """Return whether a run's networks are those of a network that its user brings."""
-    return config.model is not None or config.name.endswith(NETWORK_SUFFIX)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OwnNetwork:
     """A network that a person brings, by the settings that name it.
 

@@ -17,6 +17,7 @@ from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
+from hwnas.fine_tuning import brings_network
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
@@ -27,7 +28,7 @@ from hwnas.pipeline.origin import (
     take_over_supernet,
     without_own_table,
 )
-from hwnas.pipeline.own_network import OwnNetwork, brings_network
+from hwnas.pipeline.own_network import OwnNetwork
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
@@ -233,10 +234,11 @@ class Run:
     @cached_property
     def own_network(self) -> OwnNetwork | None:
         """The network that a person brings, by the settings that name it; None where networks are a space's own."""
-        if not brings_network(self.config.space):
+        space = self.config.space
+        if not brings_network(model=space.model, space=space.name):
             return None
         has_copy = self.inputs is not None and self.kept.network.is_file()
-        return OwnNetwork(self.config.space, self.kept.network if has_copy else None)
+        return OwnNetwork(config=space, copy=self.kept.network if has_copy else None)
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""

@@ -39,7 +39,7 @@ class SlicedLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartLatency:
-    """What a part takes alone, as it was brought and in the winner; 0 after where it is left out."""
+    """Latency of a part alone, as it was brought and in the winner; 0 after where it is left out."""
 
     name: str
     before_ms: float
@@ -50,7 +50,7 @@ def sliced_layers(space: SearchSpace, winner: Architecture) -> list[SlicedLayer]
     """Return the layers with weights, in the network's order; [] where networks are not slices of one."""
     if not isinstance(space, TracedSpace):
         return []
-    whole, slice_ = space.network.graph, space.graph(winner)
+    whole, slice_ = space.network.graph, space.slice_of(winner).graph
     nodes = [node for node in whole.nodes if node.kind in WEIGHTED and _weights(whole, node)]
     found = []
     for node, name in zip(nodes, _unique(_weights(whole, node)[0] for node in nodes), strict=True):

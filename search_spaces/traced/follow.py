@@ -9,7 +9,7 @@ from search_spaces.traced.following import Following, fixed
 from search_spaces.traced.graph import Graph, Node, Ref
 from search_spaces.traced.operator_kinds import CONSTANTS, ELEMENTWISE, MOVES, POOLS, REDUCTIONS, SAME_SHAPE
 from search_spaces.traced.rules.elements import constant, elementwise, pool, reduction, same, softmax
-from search_spaces.traced.rules.layers import channel_norm, conv, conv_transpose, group_norm, layer_norm, linear, prelu
+from search_spaces.traced.rules.layers import channel_norm, conv, group_norm, layer_norm, linear, prelu
 from search_spaces.traced.rules.moves import (
     cat,
     getitem,
@@ -101,7 +101,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, reduction),
     **dict.fromkeys(CONSTANTS, constant),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv),
     **dict.fromkeys(("batch_norm", "instance_norm"), channel_norm),
     **dict.fromkeys(("softmax", "log_softmax"), softmax),
     **dict.fromkeys(("matmul", "bmm"), matmul),

@@ -13,7 +13,7 @@ from search_spaces.traced.graph import Argument, Graph, Node, Ref, example
 
 @dataclass(kw_only=True)
 class Following:
-    """What following a graph gave.
+    """Ties found while a graph is followed.
 
     Attributes:
         arrays: atoms of every value, by name.

@@ -133,6 +133,16 @@ class Graph:
                 found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
+    @cached_property
+    def last_uses(self) -> dict[str, tuple[str, ...]]:
+        """The values that nothing takes after each node, by its name; neither the output nor tensors."""
+        last = {name: node.name for node in self.nodes for name in node.inputs}
+        found: dict[str, list[str]] = {}
+        for name, node_name in last.items():
+            if name != self.output and name not in self.tensor:
+                found.setdefault(node_name, []).append(name)
+        return {name: tuple(values) for name, values in found.items()}
+
     def shape_of(self, name: str) -> tuple[Size, ...]:
         """Return the shape of a value."""
         if name in self.tensor:

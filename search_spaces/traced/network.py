@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -87,17 +88,37 @@ def _typed(argument: Any) -> Any:
     return argument
 
 
-def last_uses(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return the values that nothing takes after each node, by its name."""
-    last: dict[str, str] = {}
+def run(
+    graph: Graph,
+    inputs: Sequence[torch.Tensor],
+    tensor: Callable[[str], torch.Tensor],
+    *,
+    is_training: bool,
+    layers: Mapping[str, nn.Module] = MappingProxyType({}),
+) -> torch.Tensor:
+    """Return what a network computes.
+
+    Args:
+        tensor: gives what the network holds, by name.
+        layers: that stand for nodes and what they hold, by the node's name.
+    """
+    times = times_of(graph.inputs[0][1])
+    batch = inputs[0].shape[0] if times == 1 else inputs[0].shape[0] // times
+    values: dict[str, Any] = {name: x for (name, _), x in zip(graph.inputs, inputs, strict=True)}
+
+    def value_of(name: str) -> Any:
+        return values[name] if name in values else tensor(name)
+
     for node in graph.nodes:
-        for name in node.inputs:
-            last[name] = node.name
-    found: dict[str, list[str]] = {}
-    for name, node_name in last.items():
-        if name != graph.output and name not in graph.tensor:
-            found.setdefault(node_name, []).append(name)
-    return {name: tuple(values) for name, values in found.items()}
+        layer = layers.get(node.name)
+        if layer is not None:
+            values[node.name] = layer(value_of(node.inputs[0]))
+        else:
+            values[node.name] = called(node, value_of, batch, is_training=is_training, device=inputs[0].device)
+        for name in graph.last_uses.get(node.name, ()):
+            del values[name]
+    output: torch.Tensor = value_of(graph.output)
+    return output
 
 
 class GraphNetwork(nn.Module):
@@ -114,7 +135,6 @@ class GraphNetwork(nn.Module):
         self._layers: dict[str, nn.Module] = {}  # by node
         self._layer_paths: set[str] = set()
         self._made: dict[str, tuple[str, tuple[Argument, ...]]] = {}  # of each layer, the call that it was made for
-        self._frees = last_uses(graph)
         for node in graph.nodes:
             self._add_layer(node)
         for tensor in graph.tensors:
@@ -128,23 +148,7 @@ class GraphNetwork(nn.Module):
         return copy.train(self.training)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        times = times_of(self.graph.inputs[0][1])
-        batch = inputs[0].shape[0] if times == 1 else inputs[0].shape[0] // times
-        values: dict[str, Any] = {name: x for (name, _), x in zip(self.graph.inputs, inputs, strict=True)}
-
-        def value_of(name: str) -> Any:
-            return values[name] if name in values else self.tensor(name)
-
-        for node in self.graph.nodes:
-            layer = self._layers.get(node.name)
-            if layer is not None:
-                values[node.name] = layer(value_of(node.inputs[0]))
-            else:
-                values[node.name] = called(node, value_of, batch, is_training=self.training, device=inputs[0].device)
-            for name in self._frees.get(node.name, ()):
-                del values[name]
-        output: torch.Tensor = value_of(self.graph.output)
-        return output
+        return run(self.graph, inputs, self.tensor, is_training=self.training, layers=self._layers)
 
     def values(self) -> dict[str, torch.Tensor]:
         """Return the network's tensors by their names in the graph."""

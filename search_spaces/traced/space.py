@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,7 +22,7 @@ from search_spaces.traced.importance import num_required, ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
 from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
-from search_spaces.traced.subnet import Kept, cut, middle, slices, subgraph
+from search_spaces.traced.subnet import Kept, Slice, slice_of, subgraph
 from search_spaces.traced.supernet import TracedSupernet
 
 MOST_VARIANTS = 128
@@ -38,7 +37,7 @@ KEPT_SHARE = 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Elastic:
-    """What can be chosen of a network: the decisions of its space, in the network's order.
+    """The parts of a network that can be chosen, in the network's order.
 
     Attributes:
         widths: of each group, the numbers of units to choose from, all of them first.
@@ -246,9 +245,13 @@ class TracedSpace(SearchSpace):
         self.segments = (Segment(decisions=range(len(self.decisions)), slots=range(len(self._tables))),)
 
     def _columns_of(self, part: Part) -> list[int]:
-        columns = [self._column[key] for g in self._groups_in(part) if (key := ("width", g)) in self._column]
-        columns += [self._column["branch", b] for b in self._branches_in(part)]
-        columns += [self._column["kernel", k] for k in self._kernels_in(part)]
+        return self._columns(self._groups_in(part), self._branches_in(part), self._kernels_in(part))
+
+    def _columns(self, groups: Iterable[int], branches: Iterable[int], kernels: Iterable[int]) -> list[int]:
+        """Return the columns of the decisions on those; groups of one width have none."""
+        columns = [self._column[key] for g in groups if (key := ("width", g)) in self._column]
+        columns += [self._column["branch", b] for b in branches]
+        columns += [self._column["kernel", k] for k in kernels]
         return sorted(columns)
 
     def columns_of_node(self, name: str) -> list[int]:
@@ -257,10 +260,8 @@ class TracedSpace(SearchSpace):
         tensors = tuple(t for t in self.network.graph.tensors if t.name in node.inputs)
         inputs = tuple((n, self.network.graph.shape_of(n)) for n in node.inputs if n not in self.network.graph.tensor)
         alone = Part(graph=Graph(inputs=inputs, tensors=tensors, nodes=(node,), output=name))
-        columns = [self._column[key] for g in self._found_groups(alone) if (key := ("width", g)) in self._column]
-        columns += [self._column["branch", b] for b, own in enumerate(self.elastic.branches) if name in own.nodes]
-        columns += [self._column["kernel", k] for k in self._kernels_in(alone)]
-        return sorted(columns)
+        branches = [b for b, own in enumerate(self.elastic.branches) if name in own.nodes]
+        return self._columns(self._found_groups(alone), branches, self._kernels_in(alone))
 
     def _sliced_part(self, part: Part) -> SlicedGraph:
         return replace(self.elastic.sliced, graph=part.graph)
@@ -298,19 +299,9 @@ class TracedSpace(SearchSpace):
             },
         )
 
-    def graph(self, architecture: Architecture) -> Graph:
-        """Return the graph of a network."""
-        return subgraph(self.elastic.sliced, self.kept(self.validated(architecture)))
-
-    def values(self, architecture: Architecture, whole: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the tensors of a network, cut out of those of the whole."""
-        kept = self.kept(self.validated(architecture))
-        found = {}
-        for tensor in subgraph(self.elastic.sliced, kept).tensors:
-            value = cut(whole[tensor.name], slices(self.elastic.sliced, kept, tensor.name))
-            kernel = kept.kernels.get(tensor.name)
-            found[tensor.name] = value if kernel is None else middle(value, kernel)
-        return found
+    def slice_of(self, architecture: Architecture) -> Slice:
+        """Return a network as a slice of the one that was brought."""
+        return slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]: a slot for each part."""
@@ -344,7 +335,7 @@ class TracedSpace(SearchSpace):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What is measured as one, a part for each slot."""
+        """The parts that are measured, one for each slot."""
         return tuple(self._parts)
 
     @property
@@ -366,9 +357,10 @@ class TracedSpace(SearchSpace):
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """Return the network on its own, freshly initialised, as the only child."""
-        graph = self.graph(architecture)
-        values = self.values(architecture, self.network.values)
-        network = GraphNetwork(graph, {t.name: values[t.name] for t in graph.tensors if not t.is_trained})
+        slice_ = self.slice_of(architecture)
+        values = slice_.values(self.network.values)
+        untrained = {tensor.name: values[tensor.name] for tensor in slice_.graph.tensors if not tensor.is_trained}
+        network = GraphNetwork(slice_.graph, untrained)
         fill(network)
         return nn.Sequential(network)
 

@@ -16,7 +16,7 @@ from search_spaces.traced.groups import SlicedGraph
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """What a smaller network keeps of a larger one.
+    """A choice of what a smaller network keeps of a larger one.
 
     Attributes:
         units: [num_units] whether each stays.
@@ -34,8 +34,36 @@ def subgraph(sliced: SlicedGraph, kept: Kept) -> Graph:
     return _Cutter(sliced, kept).graph()
 
 
-def slices(sliced: SlicedGraph, kept: Kept, name: str) -> tuple[NDArray[np.int64] | None, ...]:
-    """Return the indices that a tensor keeps along each axis; None where it keeps all."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """A smaller network, and what of the larger one's tensors it has.
+
+    Attributes:
+        indices: of every tensor, those that it keeps along each axis; None along axes that stay whole.
+        kernels: pixels a side of the kernels that become smaller, by the name of their weight.
+    """
+
+    graph: Graph
+    indices: Mapping[str, tuple[NDArray[np.int64] | None, ...]]
+    kernels: Mapping[str, int]
+
+    def values(self, whole: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors of the smaller network, cut out of those of the larger one."""
+        found = {}
+        for name, indices in self.indices.items():
+            value, kernel = _cut(whole[name], indices), self.kernels.get(name)
+            found[name] = value if kernel is None else _middle(value, kernel)
+        return found
+
+
+def slice_of(sliced: SlicedGraph, kept: Kept) -> Slice:
+    """Return the smaller network."""
+    graph = subgraph(sliced, kept)
+    indices = {tensor.name: _indices(sliced, kept, tensor.name) for tensor in graph.tensors}
+    return Slice(graph=graph, indices=indices, kernels=kept.kernels)
+
+
+def _indices(sliced: SlicedGraph, kept: Kept, name: str) -> tuple[NDArray[np.int64] | None, ...]:
     axes = sliced.tensors.get(name)
     if axes is None:
         return (None,) * len(sliced.graph.tensor[name].shape)
@@ -44,16 +72,14 @@ def slices(sliced: SlicedGraph, kept: Kept, name: str) -> tuple[NDArray[np.int64
     )
 
 
-def cut(tensor: torch.Tensor, indices: tuple[NDArray[np.int64] | None, ...]) -> torch.Tensor:
-    """Return the slice of a tensor with those indices along each axis."""
+def _cut(tensor: torch.Tensor, indices: tuple[NDArray[np.int64] | None, ...]) -> torch.Tensor:
     for axis, chosen in enumerate(indices):
         if chosen is not None:
             tensor = tensor.index_select(axis, torch.from_numpy(chosen).to(tensor.device))
     return tensor
 
 
-def middle(weight: torch.Tensor, kernel: int) -> torch.Tensor:
-    """Return the middle of the kernels of a weight, so many pixels a side."""
+def _middle(weight: torch.Tensor, kernel: int) -> torch.Tensor:
     for axis in range(2, weight.ndim):
         weight = weight.narrow(axis, (weight.shape[axis] - kernel) // 2, kernel)
     return weight
@@ -87,7 +113,7 @@ class _Cutter:
 
     def _tensor(self, tensor: Tensor) -> Tensor:
         shape = list(tensor.shape)
-        for axis, chosen in enumerate(slices(self._sliced, self._kept, tensor.name)):
+        for axis, chosen in enumerate(_indices(self._sliced, self._kept, tensor.name)):
             if chosen is not None:
                 shape[axis] = len(chosen)
         if tensor.name in self._kept.kernels:

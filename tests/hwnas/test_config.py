@@ -8,16 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwnas import fine_tuning
 from hwnas.config import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_ms
 from hwnas.settings import parse_setting
+from search_spaces import registry
 
 
 def _write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     return path
+
+
+def test_networks_are_known_by_one_ending() -> None:
+    assert fine_tuning.NETWORK_SUFFIX == registry.NETWORK_SUFFIX
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def require_same_forms(
 def built(space: TracedSpace, supernet: TracedSupernet, architecture: Architecture) -> nn.Sequential:
     """Return the network on its own with the supernet's values, in evaluation mode."""
     network = space.build(architecture)
-    network[0].load_values(space.values(architecture, supernet.network.values()))  # type: ignore[operator]
+    network[0].load_values(space.slice_of(architecture).values(supernet.network.values()))  # type: ignore[operator]
     return network.eval()
 
 

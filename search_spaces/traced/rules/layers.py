@@ -10,7 +10,7 @@ from search_spaces.traced.graph import Argument, Node, Ref, example
 
 
 def conv(following: Following, node: Node) -> AtomArray:
-    """Follow a convolution."""
+    """Follow a convolution, transposed or not: their weights have outputs and inputs the other way round."""
     assert node.shape is not None
     x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else None
     groups = node.args[6] if len(node.args) > 6 else 1
@@ -18,15 +18,16 @@ def conv(following: Following, node: Node) -> AtomArray:
     ndim = len(node.shape)
     if not _holds(following, weight, bias):
         return _fix_computed(following, node)
+    is_transposed = node.kind.startswith("conv_transpose")
     channels = following.along(following.array(x), 1, following.shape(x)[1])
-    spatial = [None] * (ndim - 2)
     num_out = example(node.shape)[1]
     if groups == 1:
         out = following.atoms.fresh([num_out], is_layer=True)
-        following.slice_tensor(weight, out, channels, *spatial)
+        first, second = (channels, out) if is_transposed else (out, channels)
     else:
         out = _grouped(following, channels, groups, num_out)
-        following.slice_tensor(weight, out, None, *spatial)
+        first, second = channels if is_transposed else out, None
+    following.slice_tensor(weight, first, second, *[None] * (ndim - 2))
     following.slice_tensor(bias, out)
     return on_axis(out, 1, ndim)
 
@@ -35,27 +36,6 @@ def _grouped(following: Following, channels: AtomArray, groups: int, num_out: in
     """Return atoms of the output of a layer in groups: whole groups stay or go, with all they take."""
     rows = following.atoms.tie_along(channels.reshape(groups, -1), 1)
     return np.repeat(rows.ravel(), num_out // groups)
-
-
-def conv_transpose(following: Following, node: Node) -> AtomArray:
-    """Follow a transposed convolution."""
-    assert node.shape is not None
-    x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else None
-    groups = node.args[6] if len(node.args) > 6 else 1
-    assert isinstance(groups, int)
-    ndim = len(node.shape)
-    if not _holds(following, weight, bias):
-        return _fix_computed(following, node)
-    channels = following.along(following.array(x), 1, following.shape(x)[1])
-    num_out = example(node.shape)[1]
-    if groups == 1:
-        out = following.atoms.fresh([num_out], is_layer=True)
-        following.slice_tensor(weight, channels, out, *[None] * (ndim - 2))
-    else:
-        out = _grouped(following, channels, groups, num_out)
-        following.slice_tensor(weight, channels, *[None] * (ndim - 1))
-    following.slice_tensor(bias, out)
-    return on_axis(out, 1, ndim)
 
 
 def linear(following: Following, node: Node) -> AtomArray:

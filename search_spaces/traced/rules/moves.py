@@ -15,18 +15,15 @@ def move(following: Following, node: Node) -> AtomArray:
     """Put atoms where the operator puts elements."""
     assert node.shape is not None
     array = following.array(node.args[0])
-    axes = varying_axes(array)
-    if not axes:
+    if not varying_axes(array):
         return array.reshape((1,) * len(node.shape))
     if node.kind == "permute":
         order = node.args[1]
         assert isinstance(order, tuple)
         return array.transpose([int(axis) for axis in order])  # type: ignore[arg-type]
-    full = np.broadcast_to(array, following.shape(node.args[0]))
     if node.kind == "expand":
-        shape = example(node.shape)
-        full_rank = lifted(array, len(shape))
-        return full_rank if len(axes) == len(varying_axes(full_rank)) else np.broadcast_to(full, shape)
+        return lifted(array, len(node.shape))
+    full = np.broadcast_to(array, following.shape(node.args[0]))
     return following.atoms.compress(full.reshape(example(node.shape)))
 
 

@@ -57,7 +57,7 @@ def test_a_branch_that_is_left_out_leaves_what_it_is_added_to(space: TracedSpace
         expected = nn.Sequential(module[0], body[0], nn.ReLU(), body[2], *module[2:])(images)
         found = space.supernet().eval()(images, architecture)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    names = {tensor.name for tensor in space.graph(architecture).tensors}
+    names = {tensor.name for tensor in space.slice_of(architecture).graph.tensors}
     assert not any(name.startswith("1.1.") for name in names)
     for pattern in ((1, 1, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0)):
         chosen = {f"1__{i}__branch": choice for i, choice in enumerate(pattern)}
@@ -116,7 +116,7 @@ def test_what_is_frozen_stays_whole(freeze: tuple[str, ...], expected: set[str] 
     supernet = frozen.supernet().eval()
     for architecture in drawn(frozen, 3):
         require_same_forms(frozen, supernet, architecture, None)
-        kept = {tensor.name: tensor.shape for tensor in frozen.graph(architecture).tensors}
+        kept = {tensor.name: tensor.shape for tensor in frozen.slice_of(architecture).graph.tensors}
         whole = {tensor.name: tensor.shape for tensor in frozen.network.graph.tensors}
         for name in whole:
             if Pins(freeze=freeze).holds(name):

@@ -86,7 +86,7 @@ def _require_right(names: list[str], step: int, seed: int, folder: object = None
     for number, architecture in enumerate(drawn(space, 3, seed)):
         require_same_forms(space, supernet, architecture, folder if number == 2 else None)  # type: ignore[arg-type]
         require_equal_costs(space, architecture)
-        require_filled(space.graph(architecture))
+        require_filled(space.slice_of(architecture).graph)
         assert space.blocks(space.canonical(architecture)) == space.blocks(architecture)
     for block in space.candidates[:: max(1, len(space.candidates) // 4)]:
         require_promised(block, folder if block is space.candidates[-1] else None)  # type: ignore[arg-type]

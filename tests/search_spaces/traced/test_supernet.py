@@ -30,8 +30,8 @@ def test_one_step_of_training_changes_the_slice_and_nothing_else(space: TracedSp
     before = {name: value.detach().clone() for name, value in supernet.network.values().items()}
     functional.cross_entropy(supernet(images, architecture), torch.arange(8) % 5).backward()
     optimiser.step()
-    kept = space.values(architecture, supernet.network.values())
-    was = space.values(architecture, before)
+    kept = space.slice_of(architecture).values(supernet.network.values())
+    was = space.slice_of(architecture).values(before)
     changed = {name for name in kept if not torch.equal(kept[name], was[name])}
     assert {"0.0.weight", "4.weight", "4.bias", "0.1.weight"} <= changed
     for name, value in supernet.network.values().items():
@@ -47,7 +47,9 @@ def test_gradients_reach_all_that_a_slice_keeps_and_nothing_that_it_leaves_out(s
     for architecture in drawn(space, 3):
         supernet.zero_grad(set_to_none=True)
         supernet(images_of(space, 6), architecture).square().sum().backward()
-        kept = space.values(architecture, {n: torch.ones(v.shape) for n, v in supernet.network.values().items()})
+        kept = space.slice_of(architecture).values(
+            {n: torch.ones(v.shape) for n, v in supernet.network.values().items()}
+        )
         for name, parameter in supernet.network.named_parameters():
             if name not in kept:
                 assert parameter.grad is None or not parameter.grad.any(), name

@@ -54,7 +54,7 @@ def test_slices_built_networks_and_onnx_files_compute_the_same(name: str, tmp_pa
     supernet = space.supernet().eval()
     for number, architecture in enumerate(drawn(space, 5)):
         require_same_forms(space, supernet, architecture, tmp_path if ZOO[name].is_exportable and number < 4 else None)
-        require_filled(space.graph(architecture))
+        require_filled(space.slice_of(architecture).graph)
 
 
 def test_costs_of_blocks_sum_to_those_of_networks(name: str) -> None:
@@ -94,4 +94,4 @@ def test_canonical_forms_are_the_same_networks(name: str) -> None:
         assert space.canonical(form) == form
         assert space.blocks(form) == space.blocks(architecture)
         if form != architecture:
-            assert graph_text(space.graph(form)) == graph_text(space.graph(architecture))
+            assert graph_text(space.slice_of(form).graph) == graph_text(space.slice_of(architecture).graph)
