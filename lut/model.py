@@ -23,7 +23,7 @@ class LatencyModel:
     """
 
     def __init__(self, space: SearchSpace, table: LatencyTable, *, name: str = "the table") -> None:
-        if table.space != space.spec:
+        if not table.space.has_networks_of(space.spec):
             raise TableError(
                 f"{name} is for {table.space}; this search is for {space.spec}. "
                 + (
@@ -152,8 +152,9 @@ def _fitting_flags(spec: SpaceSpec) -> str:
 def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
     """Return the command that builds a table for a space on the device and in the precision of another table."""
     device, precision = like.provenance.device, like.provenance.precision
+    name = spec.name if spec.network_hash is None else "FILE (which hwnas convert -o FILE writes)"
     return (
-        f"hwnas profile --space {spec.name} --input-size {size_text(spec.input_size)} --channels {spec.in_channels} "
+        f"hwnas profile --space {name} --input-size {size_text(spec.input_size)} --channels {spec.in_channels} "
         f"--classes {spec.num_classes} --width {spec.width:g} "
         f"--device {device['name']} --threads {device['threads']} --batch {device['batch']} --precision {precision} "
         f"-o {output}"

@@ -189,7 +189,7 @@ class LatencyTable:
 
         The precision is compared where one is given.
         """
-        if self.space != space:
+        if not self.space.has_networks_of(space):
             raise TableError(f"{name} is for {self.space}, not for {space}; give another output or --fresh")
         if precision not in (None, self.provenance.precision):
             raise TableError(

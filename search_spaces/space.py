@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,25 @@ class SpaceSpec:
         """Stride of the stem and of the first strided stage, in spaces that were made for large inputs."""
         return 1 if min(height_width(self.input_size)) <= SMALL_INPUT else 2
 
+    @property
+    def network_hash(self) -> str | None:
+        """The hash of the network that somebody brought and whose space this is, where its name ends in one."""
+        found = _OF_A_NETWORK.fullmatch(self.name)
+        return found and found[1]
+
+    def has_networks_of(self, other: SpaceSpec) -> bool:
+        """Return whether the networks are those of another space, whatever people call the network they are of."""
+        if self.network_hash is None:
+            return self == other
+        return self.network_hash == other.network_hash and replace(self, name=other.name) == other
+
     def as_dict(self) -> dict[str, SpecValue]:
         """Return the fields by name, for files."""
         return asdict(self)
 
+
+_OF_A_NETWORK = re.compile(r".+-([0-9a-f]{8})")
+"""Names of the spaces of networks that people bring: what they are called, and a hash of what they are."""
 
 SpecValue = str | int | float | tuple[int, int]
 """The value of a field of a spec, as files have it."""

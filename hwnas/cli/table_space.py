@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,9 +21,6 @@ TableSpace = Annotated[
     ),
 ]
 
-_OF_A_NETWORK = re.compile(r".+-[0-9a-f]{8}")
-"""Names of the spaces of networks that people bring: what they are called, and a hash of what they are."""
-
 
 def space_of(table: LatencyTable, path: Path, given: str | None = None) -> SearchSpace:
     """Return the search space of a table: the one given, or that of its name, or of the network beside it.
@@ -41,7 +37,7 @@ def space_of(table: LatencyTable, path: Path, given: str | None = None) -> Searc
     from search_spaces.registry import NETWORK_SUFFIX
 
     name = given or table.space.name
-    if given is None and _OF_A_NETWORK.fullmatch(name):
+    if given is None and table.space.network_hash is not None:
         beside = RunFolder(path.parent).network
         if not beside.is_file():
             raise SpaceError(
@@ -50,7 +46,7 @@ def space_of(table: LatencyTable, path: Path, given: str | None = None) -> Searc
             )
         name = str(beside)
     space = make_space(replace(table.space, name=name))
-    if name.endswith(NETWORK_SUFFIX) and space.spec != table.space:
+    if name.endswith(NETWORK_SUFFIX) and not space.spec.has_networks_of(table.space):
         raise SpaceError(f"{path} is of {table.space}, but {name} is {space.spec}: give the file of that with --space")
     space.spec = table.space
     return space

@@ -169,3 +169,12 @@ def test_damaged_files_are_refused_in_words(case: str, saved: Path, tmp_path: Pa
     with pytest.raises(SpaceError, match=words) as raised:
         make_space(replace(spec, name=str(path)))
     assert str(path) in str(raised.value) and "make it again with hwnas convert" in str(raised.value)
+
+
+def test_a_network_is_the_same_whatever_it_is_called() -> None:
+    spec = SpaceSpec(name="build-7dd2b077", input_size=32, num_classes=10)
+    assert spec.network_hash == "7dd2b077" and replace(spec, name="fbnet-s").network_hash is None
+    assert spec.has_networks_of(replace(spec, name="classifier.onnx-7dd2b077"))
+    assert not spec.has_networks_of(replace(spec, name="build-7dd2b078"))
+    assert not spec.has_networks_of(replace(spec, name="classifier-7dd2b077", num_classes=11))
+    assert not replace(spec, name="fbnet-s").has_networks_of(replace(spec, name="fbnet-l"))
