@@ -66,9 +66,14 @@ class SearchFiles:
         """Return the evaluations of the search for the winner of that name."""
         return self.folder / ("history.jsonl" if name == WINNER else f"history-{name}.jsonl")
 
-    def finalists(self, name: str, group: int) -> Path:
-        """Return the journal of measuring a group of finalists for the winner of that name."""
-        return self.folder / "finalists" / (f"{group}.journal" if name == WINNER else f"{name}-{group}.journal")
+    def finalists(self, name: str, group: int, again: int = 0) -> Path:
+        """Return the journal of measuring a group of finalists for the winner of that name.
+
+        Args:
+            again: how many times the group was measured before.
+        """
+        stem = (str(group) if name == WINNER else f"{name}-{group}") + (f"-again{again}" if again else "")
+        return self.folder / "finalists" / f"{stem}.journal"
 
     def evaluations(self) -> list[Evaluation]:
         """Return every evaluation, searches of all budgets after one another, each network once; none before a search.

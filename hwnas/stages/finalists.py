@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from hwnas.artifacts import MeasuredFinalist
 from hwnas.constraint import HardLimits
 from hwnas.measured import Measured
+from hwnas.profiling import NOTABLE_DRIFT
 from hwnas.run_folder import SearchFiles
 from hwnas.search import Evaluation, SearchResult
 from hwnas.stages.latency import Latency
@@ -21,6 +24,10 @@ from search_spaces import Architecture
 
 LEAST_SLACK = 0.02
 """Predictions are never trusted to less than this when a network is passed over."""
+
+PAUSES_S = (2.0, 8.0, 20.0)
+"""What is waited before networks are measured once more that a slowed machine alone keeps from their budget: what
+neighbours do often passes, and a network that is passed over for it is lost."""
 
 Measure = Callable[[Sequence[Evaluation], int], list[Measured]]
 """Measures a group of networks, the number of which tells where its samples are kept."""
@@ -144,6 +151,12 @@ class Finalists:
         self._num_groups += 1
 
 
+def is_missed_by_slowness(measured: Measured, max_ms: float) -> bool:
+    """Return whether a network misses a budget that it keeps on the machine as it was when the table was made."""
+    table_ms, slower = measured.table_ms, measured.drift or 1.0
+    return table_ms is not None and slower > 1 + NOTABLE_DRIFT and table_ms <= max_ms < measured.at_worst_ms
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Selection:
     """The means by which winners are selected among the networks that the searches of a run found.
@@ -170,15 +183,30 @@ class Selection:
         among = tuple(e for e in self.files.evaluations() if limits.is_met(e.architecture))
         return Finalists(
             SearchResult(history=among).ranked,
-            partial(self._measured, name),
+            partial(self._measured, name, max_ms),
             self.latency,
             max_ms,
             group_size=self.group_size,
             preferred=self.setup.space.original,
         )
 
-    def _measured(self, name: str, group: Sequence[Evaluation], number: int) -> list[Measured]:
-        journal = self.files.finalists(name, number)
+    def _measured(self, name: str, max_ms: float, group: Sequence[Evaluation], number: int) -> list[Measured]:
+        """Return the latencies of a group, measured again while the machine's slowness alone decides about the budget.
+
+        Of several measurements the one counts that was made when the machine was fastest.
+        """
+        best = self._measured_once(group, self.files.finalists(name, number))
+        for again, pause_s in enumerate(PAUSES_S, start=1):
+            if not any(is_missed_by_slowness(m, max_ms) for m in best):
+                break
+            journal = self.files.finalists(name, number, again)
+            if not journal.exists():
+                self.setup.reporter.line(f"that decides about the budget: measured once more in {pause_s:g} s")
+                time.sleep(pause_s)
+            best = min(best, self._measured_once(group, journal), key=lambda found: found[0].drift or 1.0)
+        return best
+
+    def _measured_once(self, group: Sequence[Evaluation], journal: Path) -> list[Measured]:
         journal.parent.mkdir(exist_ok=True)
         paths = {"-".join(map(str, e.architecture)): self.setup.model_of(e.architecture) for e in group}
         references = references_of(self.setup, self.latency.model.table, self.latency.near_ms, self.latency.speed)

@@ -116,6 +116,11 @@ def _set_slow(machine: PacedMachine, when: str, run: Path, table: Path) -> None:
         machine.slow_until_there_is(run / "lut.json", 2.5)
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.stages.finalists.PAUSES_S", (0.0, 0.0))
+
+
 @pytest.mark.parametrize(
     ("when", "said"),
     [
@@ -150,6 +155,22 @@ def test_a_machine_that_was_or_is_slowed_is_noticed_and_allowed_for(
     _print(run)
     assert "ms at the table's speed" in capsys.readouterr().out
     assert "at the table&#x27;s speed" in (run / "report.html").read_text()
+
+
+def test_no_network_is_lost_to_a_slowness_that_passes(table: Path, budget_ms: float, tmp_path: Path) -> None:
+    found = {}
+    for name in ("calm", "slowed"):
+        (tmp_path / name).mkdir()
+        machine, run = PacedMachine(tmp_path / name), tmp_path / name / "run"
+        if name == "slowed":
+            machine.slow_once_there_is(run / "search" / "history.jsonl", 1.3)
+            machine.slow_once_there_is(run / "search" / "finalists" / "0-again1.journal", 1 / 1.3)
+        outcome = run_cli(*_command(machine, run, "--lut", table, "--max-latency", f"{budget_ms}ms"))
+        assert outcome.code == 0, outcome.err
+        assert ("measured once more in 0 s" in outcome.err) == (name == "slowed")
+        found[name] = _summary(outcome)
+    assert found["slowed"]["architecture"] == found["calm"]["architecture"]
+    assert found["slowed"]["budget_kept"] and found["slowed"]["drift"] == pytest.approx(1.0, rel=0.02)
 
 
 def test_a_machine_as_it_was_is_no_news(
