@@ -25,7 +25,7 @@ from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import trace, without_softmax
+from search_spaces.traced.trace import trace
 
 NUM_COMPARED = 16
 """Images that a traced network is compared with the original on."""
@@ -125,7 +125,6 @@ def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> Tr
     traced = trace(source.module, (channels, height, width))
     _require_matching(pins, traced)
     _require_same(source, traced, images_NCHW)
-    traced = without_softmax(traced)
     spec = SpaceSpec(
         name=f"{source.name}-{_digest(traced, pins)}",
         input_size=image_size(height, width),

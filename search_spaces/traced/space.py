@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from onnx_models.ending import Ending
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.branches import Branch, Kernel, find_branches, find_kernels
+from search_spaces.traced.ending import ending_of, scoring
 from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import num_required, ranked_units
@@ -300,8 +302,9 @@ class TracedSpace(SearchSpace):
         )
 
     def slice_of(self, architecture: Architecture) -> Slice:
-        """Return a network as a slice of the one that was brought."""
-        return slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
+        """Return a network, up to its scores, as a slice of the one that was brought."""
+        found = slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
+        return replace(found, graph=scoring(found.graph))
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]: a slot for each part."""
@@ -337,6 +340,11 @@ class TracedSpace(SearchSpace):
     def parts(self) -> tuple[Part, ...]:
         """The parts that are measured, one for each slot."""
         return tuple(self._parts)
+
+    @property
+    def ending(self) -> Ending | None:
+        """What the network that was brought ends in behind its scores."""
+        return ending_of(self.network.graph)
 
     @property
     def original(self) -> Architecture:

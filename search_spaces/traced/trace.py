@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import redirect_stderr
-from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -85,13 +84,3 @@ def _writes_into_views(program: ExportedProgram) -> bool:
 
 def _is_view(target: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in target._schema.returns)
-
-
-def without_softmax(network: TracedNetwork) -> TracedNetwork:
-    """Return the network without a softmax at its end, so that it gives what losses take; the classes are the same."""
-    graph = network.graph
-    last = graph.by_name.get(graph.output)
-    while last is not None and last.kind in ("softmax", "log_softmax"):
-        graph = replace(graph, output=last.inputs[0]).without_dead()
-        last = graph.by_name.get(graph.output)
-    return TracedNetwork(graph=graph, values={t.name: network.values[t.name] for t in graph.tensors})

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from command_line import Outcome, run_cli
 from own_networks import accuracy, write_code, write_trained
 from paced_machine import PacedMachine
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from samples import synthetic_table
+from torch import nn
 
 from hwnas.dataflow import Batches, load_dataset
 from hwnas.pipeline.own_network import read_space
@@ -521,3 +526,58 @@ def test_files_of_free_sizes_are_taken_at_the_size_that_is_asked_for(own: Own, t
     assert outcome.code == 0, outcome.err
     original = json.loads(outcome.out)["references"]["original"]
     assert original["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["LogSoftmax", "Sigmoid", "Softmax"])
+def test_a_model_that_was_exported_stands_in_for_the_one_that_was_brought(own: Own, kind: str, tmp_path: Path) -> None:
+    """Parity with the original's own outputs, whatever they end in, and in the bundle too."""
+    module = load_network(own.model, weights=own.weights).module
+    whole = nn.Sequential(module, nn.Sigmoid() if kind == "Sigmoid" else getattr(nn, kind)(dim=1)).eval()
+    brought, exported = tmp_path / "mine.onnx", tmp_path / "run" / "export" / "model.onnx"
+    export_module(whole, brought, input_shapes=[(1, 1, 8, 8)])
+    assert run_cli("convert", brought, "--step", 4, "-o", tmp_path / "n.safetensors").code == 0
+    save_table(synthetic_table(read_space(tmp_path / "n.safetensors"), scale_ns=1e8), tmp_path / "t.json")
+    flags = ("--lut", tmp_path / "t.json", *QUICK, *AS_IT_IS, "--max-latency", "100%", "--out", tmp_path / "run")
+    outcome = run_cli("search", "--model", brought, *flags)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert set(summary["architecture"]) == {0} and summary["parity"]["export/model.onnx"]["equal_predictions"] == 1
+    assert summary["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
+    expected, found = _outputs(brought), _outputs(exported)
+    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
+    assert onnx.load(exported).graph.node[-1].op_type == kind
+    bundle = tmp_path / "bundle"
+    made = run_cli("export", tmp_path / "run", "-o", bundle, "--quiet", "--json", "--max-drop", 50)
+    assert made.code == 0, made.err
+    models = json.loads(made.out)["models"]
+    endings = {"LogSoftmax": "log_softmax"}.get(kind, kind.lower())
+    assert models["model.onnx"]["ending"] == models["model.int8.onnx"]["ending"] == endings
+    assert models["model.pixels.onnx"]["ending"] == ("sigmoid" if kind == "Sigmoid" else "softmax")
+    for name in ("model.onnx", "model.dynamic.onnx", "model.pixels.onnx", "model.image.onnx"):
+        assert models[name]["test_metrics"]["likelihood"] == pytest.approx(
+            summary["test_metrics"]["likelihood"], abs=1e-3
+        )
+    _require_probabilities(bundle, sums_to_one=kind != "Sigmoid", folder=tmp_path)
+
+
+def _outputs(model: Path) -> np.ndarray:
+    """What a model of one image gives for all test images."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    digits = load_dataset("digits", Path("data"))
+    batches = Batches.of(digits, digits.test, 1).in_order()
+    return np.concatenate([session.run(None, {session.get_inputs()[0].name: x.numpy()})[0] for x, _ in batches])
+
+
+def _require_probabilities(bundle: Path, *, sums_to_one: bool, folder: Path) -> None:
+    """A bundle's program prints the same probabilities by the models of floats and of pixels."""
+    Image.fromarray(load_dataset("digits", Path()).test.images()[0, 0].numpy()).save(folder / "image.png")
+    printed = []
+    for model in ("model.onnx", "model.pixels.onnx"):
+        command = [sys.executable, "-I", str(bundle / "predict.py"), str(folder / "image.png"), "--model", model]
+        done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        words = done.stdout.partition(": ")[2].split(", ")
+        printed.append({word.split()[0]: float(word.split()[1].rstrip("%\n")) for word in words})
+    assert printed[0] == pytest.approx(printed[1], abs=0.2)
+    assert all(0 <= share <= 100 for share in printed[0].values())
+    assert not sums_to_one or sum(printed[0].values()) == pytest.approx(100, abs=1)
