@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ from search_spaces.traced.supernet import TracedSupernet
 
 MOST_VARIANTS = 128
 """Variants of a part that are measured; of a part with more the pieces are, and then fewer widths are offered."""
-
-SCALES = 201
-"""Shares of all widths alike that are tried."""
 
 KEPT_SHARE = 0.8
 """Share of the residual branches that a random network keeps."""
@@ -352,16 +349,21 @@ class TracedSpace(SearchSpace):
         return (0,) * len(self.decisions)
 
     def scaled_alike(self) -> list[Architecture]:
-        """Return the networks whose every width is as near to a share of the original's as it gets, widest first."""
-        found: dict[Architecture, None] = {}
-        for share in np.linspace(1.0, 0.0, SCALES):
-            row = list(self.original)
-            for (kind, position), column in self._column.items():
-                if kind == "width":
-                    own = self.elastic.widths[position]
-                    row[column] = int(np.abs(np.array(own) / own[0] - share).argmin())
-            found[tuple(row)] = None
-        return list(found)
+        """Return the networks whose every width is as near to one share of the original's as it gets, widest first.
+
+        At a share midway between two offered widths both are as near. Of groups that are midway at the same share the
+        last in the network takes the smaller first, so that networks lie as closely as the widths let them.
+        """
+        steps = []
+        for (kind, position), column in self._column.items():
+            if kind == "width":
+                own = self.elastic.widths[position]
+                steps += [((wider + other) / own[0], column) for wider, other in pairwise(own)]
+        row, found = list(self.original), [self.original]
+        for _, column in sorted(steps, reverse=True):
+            row[column] += 1
+            found.append(tuple(row))
+        return found
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """Return the network on its own, freshly initialised, as the only child."""
