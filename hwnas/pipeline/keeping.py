@@ -16,7 +16,10 @@ from hwnas.pipeline.run import Run
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
 from hwnas.training.divergence import changeable_settings
+from lut import TableError
+from profilers import DeviceError
 from safe_files import copy_whole, forget_all_drafts, write_text
+from search_spaces import SpaceError
 from search_spaces.traced.file import save_space
 from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
@@ -26,14 +29,14 @@ from search_spaces.yaml_space import is_yaml_space
 def opened(run: Run) -> Iterator[None]:
     """Make a run's folder, or check that it holds this very run; no other process may work in it meanwhile.
 
-    What a process that was killed left unfinished in there is removed. Of a run that never began nothing stays but a
-    table that was made for it.
+    What a process that was killed left unfinished in there is removed. Of a run that proved impossible nothing stays
+    but a table that was made for it.
 
     Raises:
         RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
         WriteError: there is no room.
     """
-    with alone_in(run.folder, run.files.lock, is_kept=lambda: run.has_begun):
+    with alone_in(run.folder, run.files.lock, is_kept=lambda: run.has_begun or run.files.request.is_file()):
         forget_all_drafts(run.folder)
         require_same_settings(run)
         yield
@@ -49,7 +52,7 @@ def require_same_settings(run: Run) -> None:
         LaterVersionError: a later version of hwnas wrote a record in the folder.
     """
     run.files.refuse_later_versions()
-    path = run.files.config
+    path = run.files.request if run.is_resumed and not run.has_begun else run.files.config
     if not path.exists():
         return
     begun = with_absolute_paths(load_config(path, {}))
@@ -67,6 +70,32 @@ def require_same_settings(run: Run) -> None:
         )
 
 
+@contextmanager
+def requested(run: Run) -> Iterator[None]:
+    """Keep what a run asks for while its table is made, so that it can be resumed; what proves impossible is forgotten.
+
+    A table that is given needs no such time.
+    """
+    if run.has_begun or run.source is not None or run.config.lut is not None:
+        yield
+        return
+    if run.inputs is None:
+        _forget_request(run.files)
+        _keep_inputs(run)
+        write_text(run.files.request, config_as_yaml(run.config))
+    try:
+        yield
+    except (RequestError, SpaceError, TableError, DeviceError):
+        _forget_request(run.files)
+        raise
+
+
+def _forget_request(files: RunFolder) -> None:
+    """Remove what is kept of a request, the settings first: without them the rest is nothing."""
+    for path in (files.request, files.inputs, files.space, files.network):
+        path.unlink(missing_ok=True)
+
+
 def keep_settings(run: Run) -> None:
     """Write a run's settings down, once they have proved to be possible: from now on the folder is theirs.
 
@@ -79,6 +108,7 @@ def keep_settings(run: Run) -> None:
     elif run.inputs is None:
         _keep_inputs(run)
     write_text(run.files.config, config_as_yaml(run.config))
+    run.files.request.unlink(missing_ok=True)
     if (origin := run.origin) is not None:
         source = RunFolder(Path(origin.run)) if run.source is None else run.source[0]
         take_over_supernet(source, run.files, sha256=origin.supernet_sha256)

@@ -12,7 +12,7 @@ from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import tabular_evaluator
 from hwnas.pipeline.forecast import foretell
-from hwnas.pipeline.keeping import keep_settings, opened, require_same_settings
+from hwnas.pipeline.keeping import keep_settings, opened, requested, require_same_settings
 from hwnas.pipeline.latency import prepare_latency
 from hwnas.pipeline.networks import (
     cost_limits,
@@ -122,10 +122,11 @@ def is_finished(run: Run) -> bool:
 def _work_through(run: Run, last: str, group: Group) -> Summary | None:
     if not run.has_begun:
         foretell(run, last, num_processes=group.size)
-    latency = prepare_latency(run)
-    constraint = hard_limits_of(run, latency)
-    if not run.has_begun:
-        require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
+    with requested(run):
+        latency = prepare_latency(run)
+        constraint = hard_limits_of(run, latency)
+        if not run.has_begun:
+            require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
     keep_settings(run)
     group.barrier()
     supernet = supernet_of(run, constraint, group)

@@ -68,26 +68,30 @@ class Run:
         overrides: Mapping[str, object] | None = None,
         *,
         moved: Mapping[str, Path | str | None] | None = None,
+        has_begun: bool = True,
     ) -> Run:
         """Return the run that a folder holds, with other settings laid over its own; `keeping` says which may differ.
 
         Args:
             overrides: values by dotted name.
             moved: where files are now, by dotted name; None where they are as the run says.
+            has_begun: whether it must have begun; else its table may still be unfinished.
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
             LaterVersionError: a later version of hwnas wrote one of its records.
         """
         files = RunFolder(folder)
-        path = files.config
+        path = files.config if has_begun or files.has_begun else files.request
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
                 raise RequestError(f"{name} of {folder}: expected a file or folder, found none at {place}")
         given = {**(overrides or {}), **places}
         if not path.is_file():
-            raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
+            begin = f"continue it with hwnas search --resume --out {folder}"
+            remedy = begin if files.request.is_file() else "start one with hwnas search"
+            raise RequestError(f"no run in {folder}: expected {files.config.name} there; {remedy}")
         files.refuse_later_versions()
         run = cls(replace(load_config(path, given), out=folder), reporter)
         run.is_resumed = True
@@ -130,11 +134,11 @@ class Run:
     def inputs(self) -> Inputs | None:
         """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none.
 
-        A run that begins with another's supernet has them before.
+        A run that begins with another's supernet has them before, and so has one that is resumed.
         """
         if self.source is not None and not self.has_begun:
             return self.source[1]
-        return read_inputs(self.files.inputs) if self.has_begun else None
+        return read_inputs(self.files.inputs) if self.has_begun or self.is_resumed else None
 
     @property
     def origin(self) -> Origin | None:

@@ -28,6 +28,7 @@ from hwnas.pipeline.own_network import read_space
 from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
+from profilers import MeasurementError
 from search_spaces.traced.source import load_network
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -226,6 +227,31 @@ def test_a_run_goes_on_when_what_it_began_with_is_gone(own: Own, tmp_path: Path)
     assert json.loads(ended.out)["references"]["original"]["test_accuracy"] > 0.9
 
 
+def test_a_run_is_resumed_whose_table_was_being_made(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, out = tmp_path / "mine", tmp_path / "run"
+    folder.mkdir()
+    model, weights = write_code(folder), folder / "net.safetensors"
+    shutil.copy(own.weights, weights)
+    flags = ("--model", model, "--weights", weights, *own.flags[4:], *AS_IT_IS, "--max-latency", "60%", "--out", out)
+    resume = ("search", "--out", out, "--resume", "--json", "--quiet", "--trust-code")
+    with monkeypatch.context() as patched:
+        patched.setattr("hwnas.pipeline.latency.own_table", _lost)
+        stopped = run_cli("search", *flags)
+    assert stopped.code == 1 and "was unplugged" in stopped.err
+    _refused(run_cli("front", out), "no run in", f"hwnas search --resume --out {out}")
+    _refused(run_cli(*resume, "--seed", 7), "other settings (seed)")
+    shutil.rmtree(folder)
+    ended = run_cli(*resume)
+    assert ended.code == 0, ended.err
+    summary = json.loads(ended.out)
+    assert summary["budget_kept"] and summary["references"]["original"]["test_accuracy"] > 0.9
+    assert not (out / "request.yaml").exists() and (out / "config.yaml").exists()
+
+
+def _lost(*_: object, **__: object) -> LatencyTable:
+    raise MeasurementError("the device was unplugged")
+
+
 def test_another_search_begins_with_a_run(own: Own, tmp_path: Path) -> None:
     flags = ("--from", own.run, "--max-latency", "50%", "--retrain-epochs", 1, "--trust-code", "--quiet", "--json")
     outcome = run_cli("search", *flags, "--out", tmp_path / "run")
@@ -416,10 +442,12 @@ def test_files_that_are_no_networks(own: Own, tmp_path: Path) -> None:
 def test_flags_that_do_not_go_with_it(
     own: Own, flags: tuple[object, ...], words: tuple[str, ...], tmp_path: Path
 ) -> None:
+    out = tmp_path / "run"
     places = {"MODEL": own.model, "WEIGHTS": own.weights, "FILE": own.file}
     given = [places.get(flag, flag) if isinstance(flag, str) else flag for flag in flags]
     budget = () if "--max-latency" in flags else ("--max-latency", "60%")
-    _refused(run_cli("search", *given, *budget, "--out", tmp_path / "run", "--quiet"), *words)
+    _refused(run_cli("search", *given, *budget, "--out", out, "--quiet"), *words)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("flag", [("--width", 0.5), ("--input-size", 16), ("--channels", 2), ("--classes", 7)])
@@ -542,7 +570,7 @@ def test_a_model_that_was_exported_stands_in_for_the_one_that_was_brought(own: O
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
     assert set(summary["architecture"]) == {0}
-    assert all(parity["equal_predictions"] == 1 for parity in summary["parity"].values())
+    assert summary["parity"]["equal_predictions"] == 1
     assert summary["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
     expected, found = _outputs(brought), _outputs(exported)
     assert np.abs(found - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
