@@ -238,7 +238,7 @@ def test_samples_choose_everything(space: TracedSpace) -> None:
 def test_widths_are_scaled_alike_step_by_step() -> None:
     """All widths of a network are as near to one share as what is offered; a single one differs in the next network."""
     torch.manual_seed(0)
-    module = nn.Sequential(conv_bn_relu(3, 32, 3), Residual(32, 64, 2, "project"), Residual(64, 64))
+    module = nn.Sequential(Residual(16, 64, 2, "project"), Residual(64, 64))
     space = space_of(lively(classifier(module, 64), SHAPE), SHAPE)
     columns = [i for i, decision in enumerate(space.decisions) if decision.name.endswith(".width")]
     offered = [np.array(list(map(int, space.decisions[i].choices))) for i in columns]

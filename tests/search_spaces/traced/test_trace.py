@@ -203,9 +203,31 @@ class _NoTensor(nn.Module):
         return 3
 
 
+class _OfTheBatch(nn.Module):
+    def __init__(self, *, affine: bool) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(8, track_running_stats=False, affine=affine)
+        self.body, self.head = nn.Sequential(nn.Conv2d(3, 8, 1), norm), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class _AlwaysTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.batch_norm(x, self.norm.running_mean, self.norm.running_var, training=True)
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
+        (_OfTheBatch(affine=True), "the BatchNorm in body.1 normalises by the statistics of the batch.*track_running"),
+        (_OfTheBatch(affine=False), "the BatchNorm in body.1 normalises"),
+        (_AlwaysTraining(), "the BatchNorm in the network normalises"),
         (_TwoInputs(), "cannot be traced|expected one"),
         (_TwoOutputs(), "gives 2 values, expected one tensor"),
         (_Branching(), "whose course depends on no values"),
