@@ -17,6 +17,7 @@ from search_spaces.traced.inlined import inline_regions
 from search_spaces.traced.network_check import require_fitting
 from search_spaces.traced.operator_kinds import IN_FILES
 from search_spaces.traced.program_reader import ProgramReader
+from search_spaces.traced.quiet import quiet
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
@@ -57,7 +58,7 @@ def _require_readable(name: str, network: TracedNetwork) -> None:
 def _exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     images = torch.zeros(EXAMPLE_BATCH, *input_shape)
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()), quiet(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (images,), dynamic_shapes=({0: Dim("batch")},))
             return program.run_decompositions({}) if _writes_into_views(program) else program

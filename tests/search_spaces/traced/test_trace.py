@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,6 +244,19 @@ class _AlwaysTraining(nn.Module):
 def test_what_cannot_be_traced_is_refused_in_words(module: nn.Module, words: str) -> None:
     with pytest.raises(SpaceError, match=words):
         trace(module.eval(), SHAPE)
+
+
+def test_torch_logs_nothing_of_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[logging.LogRecord] = []
+    for name in ("torch.fx.experimental.symbolic_shapes", "torch.export"):
+        monkeypatch.setattr(logging.getLogger(name), "handle", records.append)
+    logging.getLogger("torch.export").warning("is heard")
+    assert [record.msg for record in records] == ["is heard"]
+    with pytest.raises(SpaceError):
+        trace(_Branching(), SHAPE)
+    assert len(records) == 1
+    logging.getLogger("torch.export").warning("is heard again")
+    assert len(records) == 2
 
 
 def test_what_layers_make_of_constants_stays_where_it_meets_what_stays() -> None:
