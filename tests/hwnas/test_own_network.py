@@ -16,15 +16,16 @@ import onnxruntime
 import pytest
 import torch
 from command_line import Outcome, run_cli
-from own_networks import accuracy, write_code, write_trained
+from own_networks import CODE, accuracy, write_code, write_trained
 from paced_machine import PacedMachine
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from samples import synthetic_table
 from torch import nn
 
+from hwnas.config import SpaceConfig
 from hwnas.dataflow import Batches, load_dataset
-from hwnas.pipeline.own_network import read_space
+from hwnas.pipeline.own_network import OwnNetwork, read_space
 from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
@@ -608,3 +609,34 @@ def _require_probabilities(bundle: Path, *, sums_to_one: bool, folder: Path) -> 
     assert printed[0] == pytest.approx(printed[1], abs=0.2)
     assert all(0 <= share <= 100 for share in printed[0].values())
     assert not sums_to_one or sum(printed[0].values()) == pytest.approx(100, abs=1)
+
+
+def test_grey_networks_are_given_grey_images(own: Own, tmp_path: Path) -> None:
+    digits, photos = load_dataset("digits", Path()), tmp_path / "photos"
+    for part, split, num in (("train", digits.train, 60), ("test", digits.test, 100)):
+        for i in range(num):
+            folder = photos / part / f"class{int(split.targets_N[i])}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(split.images()[i, 0].numpy()).convert("RGB").save(folder / f"{i}.png")
+    mean, std = (float(values[0]) for values in digits.channel_statistics())
+    images = ("--data", "folder", "--data-root", photos, "--input-size", 8)
+    normalised = ("--set", f"data.mean=[{mean!r}]", "--set", f"data.std=[{std!r}]")
+    summary = _searched(own, *images, *normalised, *AS_IT_IS, "--max-latency", "90%", "--out", tmp_path / "run")
+    assert summary["space"]["in_channels"] == 1 and summary["references"]["original"]["test_accuracy"] > 0.9
+    resumed = run_cli("search", "--out", tmp_path / "run", "--resume", "--json", "--quiet", "--trust-code")
+    assert resumed.code == 0 and json.loads(resumed.out) == summary, resumed.err
+
+
+def test_networks_tell_whether_they_are_grey(own: Own, tmp_path: Path) -> None:
+    def takes_grey(**settings: object) -> bool:
+        return OwnNetwork(config=SpaceConfig(**settings), copy=None).takes_grey
+
+    module = load_network(own.model, weights=own.weights).module
+    export_module(module, tmp_path / "grey.onnx", input_shapes=[(1, 1, 8, 8)])
+    export_module(nn.Conv2d(3, 4, 1), tmp_path / "colours.onnx", input_shapes=[(1, 3, 8, 8)])
+    for size in ({}, {"input_size": "8"}):
+        assert takes_grey(model=own.model, **size) and takes_grey(model=str(tmp_path / "grey.onnx"), **size)
+        assert not takes_grey(model=str(tmp_path / "colours.onnx"), **size)
+        colours = write_code(tmp_path, CODE.replace("nn.Conv2d(1, 8, 3, 1, 1)", "nn.Conv2d(3, 8, 3, 1, 1)"))
+        assert not takes_grey(model=colours, **size)
+    assert takes_grey(name=str(own.file))
