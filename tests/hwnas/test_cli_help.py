@@ -121,7 +121,7 @@ def test_the_defaults_that_a_network_of_ones_own_brings_are_listed() -> None:
             text = texts[-1].removesuffix(" of adamw") if optimizer == "adamw" else texts[0]
             group, _, field = name.partition(".")
             assert parse_setting(f"{name}={text}")[1] == pytest.approx(getattr(getattr(own, group), field)), name
-    assert "with --model 5]" in " ".join(run_cli("search", "--help").out.replace("│", " ").split())
+    assert any("[60, with --model 5]" in text for text in _help_texts(COMMANDS[("search",)]))
 
 
 def test_every_flag_of_a_search_names_a_setting_or_is_one_of_the_few_of_its_own() -> None:
