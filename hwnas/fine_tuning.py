@@ -40,11 +40,7 @@ def brings_network(*, model: object, space: object) -> bool:
 
 def fine_tuning_text(name: str) -> str | None:
     """Return the default of a setting where a network is brought, as text; None where it is that of other runs."""
-    value = FINE_TUNING.get(name)
-    if value is None:
-        return None
-    text = json.dumps(value).strip('"')
-    return f"{text}; {value * ADAMW_RATE:g} of adamw" if name.endswith(".learning_rate") else text
+    return json.dumps(FINE_TUNING[name]).strip('"') if name in FINE_TUNING else None
 
 
 def fill_in_fine_tuning(settings: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ def settings(as_json: Json = False) -> None:
         print_json(rows)
         return
     print_table(
-        "settings of a run; [in brackets] what null stands for; with --model: other defaults for networks of your own",
+        "settings of a run; [in brackets] what null stands for; with --model: for networks of your own, and a "
+        "hundredth of the learning rate for adamw",
         ["setting", "default", "with --model", "takes", "flag", "meaning"],
         [
             [row[name] or "" for name in ("name", "default", "default_with_model", "takes", "flag", "meaning")]
