@@ -1,12 +1,13 @@
 """What networks that nobody here wrote become: how much of each can be chosen, and whether its subnets are right.
 
-Networks are constructors of a package, with random weights. Each is traced and made a search space. Of random subnets
-the built network, the slice of the supernet and the ONNX file are compared, and the costs summed over blocks with those
-counted. Where torchvision's import
-needs help, a shim gives it: a file with a function `import_torchvision`.
+Networks are constructors of a package, with random weights, or ONNX classifiers as they are. Each is traced and made a
+search space. Of random subnets the built network, the slice of the supernet and the ONNX file are compared, and the
+costs summed over blocks with those counted. Where torchvision's import needs help, a shim gives it: a file with a
+function `import_torchvision`.
 
     python benchmarks/own_network.py --reach --shim torchvision_shim.py resnet18 vit_b_16
     python benchmarks/own_network.py --reach --package timm --input-size 96 ghostnet_100
+    python benchmarks/own_network.py --reach --onnx classifier.onnx another.onnx
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -31,11 +33,14 @@ import onnxruntime
 import torch
 from torch import nn
 
+from hwnas.quantities import parse_image_size
 from onnx_models.export import export_module
+from onnx_models.image_size import height_width, image_size
 from search_spaces.cost import block_cost, module_cost
-from search_spaces.errors import SpaceError
+from search_spaces.errors import SourceError, SpaceError
 from search_spaces.space import SpaceSpec
 from search_spaces.traced.overview import elastic_share
+from search_spaces.traced.source import load_network
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace
 
@@ -48,6 +53,9 @@ NAMES = (
 ENOUGH_ELASTIC = 0.6
 CLOSE_ENOUGH = 1e-4
 CLASSES = 1000
+
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,16 +100,17 @@ def main() -> None:
     options = _options()
     if options.path:
         sys.path.append(str(options.path))
-    make = _constructors(options.package, options.shim, options.input_size)
-    names = options.names or NAMES.split()
-    at_least = options.at_least if options.at_least is not None else max(1, len(names) - 2 * (len(names) >= 15))
+    networks = _networks(options)
+    at_least = options.at_least
+    if at_least is None:
+        at_least = max(1, len(networks) - 2 * (len(networks) >= 15))
     print("| network | nodes | decisions | parts | blocks | elastic MACs | import | subnets | worst | costs | s | ok |")
     print("| --- " * 12 + "|")
     num_enough = 0
-    for name in names:
+    for name, make in networks.items():
         try:
-            found = reach(name, make(name), options.input_size, options.subnets, options.seconds)
-        except SpaceError as error:
+            found = reach(name, *make(), options.subnets, options.seconds)
+        except (SourceError, SpaceError) as error:
             print(f"| {name} | refused: {error} |", flush=True)
             continue
         except Exception as error:  # one network's failure is a line of the table
@@ -113,25 +122,29 @@ def main() -> None:
         for reason, num in found.reasons.most_common():
             print(f"    stays {num} times: {reason}")
         num_enough += found.is_enough
-    print(f"{num_enough} of {len(names)} are right with at least {ENOUGH_ELASTIC:.0%} of their MACs elastic")
+    print(f"{num_enough} of {len(networks)} are right with at least {ENOUGH_ELASTIC:.0%} of their MACs elastic")
     sys.exit(0 if num_enough >= at_least else 1)
 
 
-def reach(name: str, module: nn.Module, input_size: int, num_subnets: int, most_seconds: float) -> Reached:
+def reach(name: str, module: nn.Module, input_shape: Shape, num_subnets: int, most_seconds: float) -> Reached:
     """Return what becomes of a module.
 
     Args:
         most_seconds: no further subnet is begun after so many, but five are checked at least.
     """
     started = time.monotonic()
-    enliven(module, (3, input_size, input_size))
-    network = trace(module, (3, input_size, input_size))
-    spec = SpaceSpec(name="own", input_size=input_size, num_classes=CLASSES)
+    network = trace(module, input_shape)
+    images = torch.randn(3, *input_shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = module(images)
+    channels, height, width = input_shape
+    spec = SpaceSpec(
+        name="own", input_size=image_size(height, width), in_channels=channels, num_classes=expected.shape[1]
+    )
     space = TracedSpace(spec, network)
-    images = torch.randn(3, 3, input_size, input_size, generator=torch.Generator().manual_seed(1))
     supernet = space.supernet().eval()
     with torch.inference_mode():
-        difference = relative_difference(module(images), supernet(images, space.original))
+        difference = relative_difference(expected, space.deployed(supernet.subnet(space.original))(images))
     rng = np.random.default_rng(0)
     worst, has_equal_costs, num_checked = 0.0, True, 0
     for position in range(num_subnets):
@@ -166,14 +179,16 @@ def difference_of_forms(
         network = space.build(architecture).eval()
         network[0].load_values(space.slice_of(architecture).values(supernet.network.values()))  # type: ignore[operator]
         built = network(images)
+        deployed = space.deployed(network)
+        given = deployed(images[:1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         with redirect_stdout(StringIO()):  # where it fails the exporter prints the whole graph
-            export_module(network, path, input_shapes=[(1, *images.shape[1:])])
+            export_module(deployed, path, input_shapes=[(1, *images.shape[1:])])
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"input": images[:1].numpy()})
     one = relative_difference(expected, built)
-    return max(one, relative_difference(expected[:1], torch.from_numpy(found)))
+    return max(one, relative_difference(given, torch.from_numpy(found)))
 
 
 def costs_are_equal(space: TracedSpace, architecture: tuple[int, ...], image: torch.Tensor) -> bool:
@@ -190,7 +205,7 @@ def relative_difference(expected: torch.Tensor, found: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def enliven(module: nn.Module, input_shape: tuple[int, ...]) -> None:
+def enliven(module: nn.Module, input_shape: Shape) -> None:
     """Give a fresh module weights that all count, in place: initial zeros and ones hide what goes wrong with them."""
     module.eval()
     for parameter in module.parameters():
@@ -203,6 +218,32 @@ def enliven(module: nn.Module, input_shape: tuple[int, ...]) -> None:
     module(torch.randn(4, *input_shape))
     for norm in norms:
         norm.eval().momentum = 0.1
+
+
+def _networks(options: argparse.Namespace) -> dict[str, Callable[[], tuple[nn.Module, Shape]]]:
+    """Return what makes each network, and the shape of its images."""
+    height, width = height_width(parse_image_size(options.input_size))
+    if options.onnx:
+        return {path.name: partial(_onnx_classifier, path, (height, width)) for path in options.onnx}
+    make = _constructors(options.package, options.shim, height)
+
+    def lively(name: str) -> tuple[nn.Module, Shape]:
+        module, shape = make(name), (3, height, width)
+        enliven(module, shape)
+        return module, shape
+
+    return {name: partial(lively, name) for name in options.names or NAMES.split()}
+
+
+def _onnx_classifier(path: Path, size: tuple[int, int]) -> tuple[nn.Module, Shape]:
+    """Return a classifier that a file holds, and the shape of its images, of that size where it leaves it free."""
+    try:
+        source = load_network(str(path))
+    except SourceError:
+        source = load_network(str(path), input_shape=(None, *size))
+    assert source.input_shape is not None and len(source.input_shape) == 3
+    channels, height, width = source.input_shape
+    return source.module, (channels, height, width)
 
 
 def _constructors(package: str, shim: Path | None, input_size: int) -> Callable[[str], nn.Module]:
@@ -248,7 +289,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--package", default="torchvision", help="that has the constructors")
     parser.add_argument("--shim", type=Path, help="a file whose import_torchvision() imports what needs help")
     parser.add_argument("--path", type=Path, help="a folder that packages are imported from as well")
-    parser.add_argument("--input-size", type=int, default=224)
+    parser.add_argument("--onnx", type=Path, nargs="+", help="ONNX classifiers instead of constructors")
+    parser.add_argument("--input-size", default="224", help="pixels a side, or height and width as 48x192")
     parser.add_argument("--subnets", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=300, help="for a network, before fewer subnets do")
     parser.add_argument("--at-least", type=int, help="networks that must be right for exit code 0")

@@ -71,7 +71,11 @@ class SpaceConfig:
     ] = None
     freeze: Annotated[
         tuple[str, ...],
-        About("Parts of it that stay as they are, by patterns of names: layer1.*,stem.", flag="--freeze", panel="What"),
+        About(
+            "Parts of it that keep their size, by patterns of names: layer1.*,stem; their weights are trained on.",
+            flag="--freeze",
+            panel="What",
+        ),
     ] = ()
     shares: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,

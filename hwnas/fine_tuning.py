@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,11 @@ def brings_network(*, model: object, space: object) -> bool:
         space: the setting `space.name`.
     """
     return bool(model) or str(space).endswith(NETWORK_SUFFIX)
+
+
+def fine_tuning_text(name: str) -> str | None:
+    """Return the default of a setting where a network is brought, as text; None where it is that of other runs."""
+    return json.dumps(FINE_TUNING[name]).strip('"') if name in FINE_TUNING else None
 
 
 def fill_in_fine_tuning(settings: dict[str, Any]) -> None:

@@ -49,6 +49,11 @@ class RunFolder:
         return self.root / "config.yaml"
 
     @property
+    def request(self) -> Path:
+        """The settings of a run that has not begun: its table is being made, and they may prove impossible."""
+        return self.root / "request.yaml"
+
+    @property
     def lock(self) -> Path:
         """The file that tells that a process works on the run."""
         return self.root / ".lock"

@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from onnx_models.ending import OPERATORS
 from onnx_models.errors import ExportError
 
 Feed = Mapping[str, NDArray[np.float32]]
@@ -43,7 +44,7 @@ def quantize(
     excluded: Sequence[str] = (),
     only: str | None = None,
 ) -> None:
-    """Write a prepared model with its layers in int8.
+    """Write a prepared model with its layers in int8; a softmax or sigmoid at its end stays in float.
 
     Args:
         batches: what the ranges of activations are taken from.
@@ -70,7 +71,7 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=getattr(CalibrationMethod, method),
-            nodes_to_exclude=list(excluded),
+            nodes_to_exclude=[*excluded, *_ending(prepared)],
             nodes_to_quantize=[only] if only else None,
         )
     onnx.save(_without_unused_domains(onnx.load(target)), target)
@@ -92,6 +93,13 @@ def with_quantized_ends(model: onnx.ModelProto) -> onnx.ModelProto:
         graph_output.type.tensor_type.elem_type = onnx.TensorProto.UINT8
         graph.node.remove(last)
     return model
+
+
+def _ending(path: Path) -> list[str]:
+    """Return the name of a softmax or sigmoid that gives what a model gives: in 8 bits many classes would be equal."""
+    graph = onnx.load(path).graph
+    given = {output.name for output in graph.output}
+    return [node.name for node in graph.node if node.op_type in OPERATORS and given & set(node.output)]
 
 
 class _Reader:

@@ -25,7 +25,8 @@ def with_preprocessing(
     """Write the classifier so that it takes uint8 pixels NCHW and gives probabilities.
 
     Args:
-        path: takes normalised floats and gives logits [N, classes].
+        path: takes normalised floats and gives logits [N, classes], their logarithms of probabilities, or what a
+            softmax or sigmoid at its end makes of them, which stays as it is.
         mean, std: per channel, in 0 to 1.
         any_size: take images of any size; their largest central part of the network's shape is resized to it,
             bilinearly with antialiasing, as Pillow does it.
@@ -58,7 +59,7 @@ def with_preprocessing(
         helper.make_node("Mul", [sized, "pixel_scale"], ["pixels_scaled"]),
         helper.make_node("Sub", ["pixels_scaled", "pixel_shift"], [graph_input.name]),
     ]
-    nodes = [*before, *graph.node, helper.make_node("Softmax", [graph_output.name], [PROBABILITIES], axis=-1)]
+    nodes = [*before, *graph.node, *_probabilities(graph)]
     del graph.node[:]
     graph.node.extend(nodes)
     graph_input.name = PIXELS
@@ -66,6 +67,16 @@ def with_preprocessing(
     graph_output.name = PROBABILITIES
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
+
+
+def _probabilities(graph: onnx.GraphProto) -> list[NodeProto]:
+    """Return the nodes that make probabilities of what a graph gives; none where it gives them, now by that name."""
+    given = graph.output[0].name
+    last = next(node for node in graph.node if given in node.output)
+    if last.op_type not in ("Sigmoid", "Softmax"):
+        return [helper.make_node("Softmax", [given], [PROBABILITIES], axis=-1)]
+    last.output[:] = [PROBABILITIES]
+    return []
 
 
 def _integers(graph: onnx.GraphProto, **values: Sequence[int]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
+
+from torch import nn
 
 from onnx_models.export import export_once
 from search_spaces.architecture import Architecture
@@ -41,5 +42,8 @@ def export_network(
     """Export a network into `folder`, with random weights; once, like blocks."""
     shapes = [(batch, *space.spec.input_shape)]
     text = "+".join(block.key for block in space.blocks(architecture))
-    build = functools.partial(space.build, architecture)
+
+    def build() -> nn.Module:
+        return space.deployed(space.build(architecture))
+
     return export_once(text, "network", folder, build, input_shapes=shapes, opset=opset, is_fresh=is_fresh)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from onnx_models.ending import Ending, ended
 from onnx_models.image_size import ImageSize, height_width, image_size, size_text
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block, Shape
@@ -173,6 +174,15 @@ class SearchSpace(ABC):
     def scaled_alike(self) -> list[Architecture]:
         """Return the networks that somebody would try by hand, all widths of a network scaled alike, widest first."""
         return []
+
+    @property
+    def ending(self) -> Ending | None:
+        """What deployed networks end in behind their scores, as the network that somebody brought does."""
+        return None
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Return a network of the space as it is exported and measured, which trains and is searched by its scores."""
+        return ended(network, self.ending)
 
     @abstractmethod
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:

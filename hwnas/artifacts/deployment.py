@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
 from onnx_models.best_int8 import Quantization
+from onnx_models.ending import Ending
 from onnx_models.parity import Parity
 from search_spaces import Architecture
 from search_spaces.space import SpecValue
@@ -22,6 +23,7 @@ class DeployedModel:
 
     Attributes:
         input_shape, output_shape: None for sizes that are free; some runtimes name those.
+        ending: what follows the scores of the classes; None where they are what it gives.
         batch: None for any.
         normalises: whether it takes pixels as they are.
         mean, std: of each channel, for those that do not.
@@ -37,6 +39,7 @@ class DeployedModel:
     input_type: str = ""
     output: str = ""
     output_shape: tuple[int | str | None, ...] = ()
+    ending: Ending | None = None
     batch: int | None = None
     layout: str = "NCHW"
     normalises: bool = False

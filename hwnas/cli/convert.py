@@ -46,7 +46,7 @@ class LadderFlags:
     """Patterns of what stays as it is, and the widths that are offered of the rest."""
 
     freeze: Annotated[
-        str | None, typer.Option(help="Parts that stay as they are, by patterns of names: layer1.*,stem.")
+        str | None, typer.Option(help="Parts that keep their size, by patterns of names: layer1.*,stem.")
     ] = None
     shares: Annotated[
         str | None, typer.Option(help="Shares of its channels that are offered [1,0.875,0.75,0.625,0.5,0.375,0.25].")

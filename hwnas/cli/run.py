@@ -105,7 +105,7 @@ def _run(
         raise RequestError("--resume needs the run's folder: give --out")
     if config is not None:
         raise RequestError(f"--resume continues with the run's own settings, got {config} too: leave one out")
-    return Run.from_folder(out, reporter, overrides)
+    return Run.from_folder(out, reporter, overrides, has_begun=False)
 
 
 def retrain(

@@ -30,14 +30,22 @@ DATAFLOWS: dict[str, Callable[..., Dataset]] = {
 """Loaders by name; each takes the data's folder and the wanted input size, an integer or height and
 width; None for the data's own.
 
-One that reads image files may take the keyword `skip_broken_images` as well.
+One that reads image files may take the keyword `skip_broken_images` as well, and `is_grey`.
 """
 
 
 def load_dataset(
-    name: str, root: Path, *, input_size: ImageSize | None = None, skip_broken_images: bool = False
+    name: str,
+    root: Path,
+    *,
+    input_size: ImageSize | None = None,
+    skip_broken_images: bool = False,
+    is_grey: bool = False,
 ) -> Dataset:
     """Return the data set of that name, its images resized where another input size is asked for.
+
+    Args:
+        is_grey: have images in one channel, of loaders that can do that.
 
     Raises:
         RequestError: there is no such data set, its files are missing or damaged, or one's own loader fails or returns
@@ -48,6 +56,8 @@ def load_dataset(
         if "skip_broken_images" not in inspect.signature(load).parameters:
             raise RequestError(f"--skip-broken-images is for data in a file per image, as folder; {name} has none")
         load = partial(load, skip_broken_images=True)
+    if is_grey and "is_grey" in inspect.signature(load).parameters:
+        load = partial(load, is_grey=True)
     dataset = _loaded(load, name, root, input_size)
     assert isinstance(dataset, Dataset), "parts are checked when they are found"
     return dataset.resized(input_size)

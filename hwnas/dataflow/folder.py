@@ -27,7 +27,9 @@ TEST_PORTION = 0.2
 PAIRS = "pairs.txt"
 
 
-def load_folder(root: Path, input_size: ImageSize | None, *, skip_broken_images: bool = False) -> Dataset:
+def load_folder(
+    root: Path, input_size: ImageSize | None, *, skip_broken_images: bool = False, is_grey: bool = False
+) -> Dataset:
     """Images of `root/CLASS/`, a fifth of each for the test, or of `root/train/CLASS/`, `root/val/` and `root/test/`.
 
     Those of val score networks (see `Dataset`); without test they are the test. The classes of a split may all be
@@ -35,13 +37,14 @@ def load_folder(root: Path, input_size: ImageSize | None, *, skip_broken_images:
     are compared.
 
     Each is cropped to the largest central part of the input's shape and resized, to 64 pixels a side unless an input
-    size is given, and kept in RGB. More than a gigabyte of them is kept in a file of the user's cache folder and mapped
-    into memory; the next run finds it there as long as no image changes.
+    size is given, and kept in RGB, or in grey where asked for. More than a gigabyte of them is kept in a file of the
+    user's cache folder and mapped into memory; the next run finds it there as long as no image changes.
 
     Args:
         root: the folder.
         input_size: pixels a side, or height and width.
         skip_broken_images: leave out what cannot be read instead of refusing it.
+        is_grey: whether images have one channel.
 
     Raises:
         RequestError: there are no such folders, a class has no images, or an image cannot be read.
@@ -49,9 +52,8 @@ def load_folder(root: Path, input_size: ImageSize | None, *, skip_broken_images:
     height, width = height_width(input_size or 64)
     splits = _find_split_folders(root)
     classes = _agreed_classes(root, splits)
-    images = {
-        name: _read(split, classes, (height, width), skip_broken=skip_broken_images) for name, split in splits.items()
-    }
+    shape = (1 if is_grey else 3, height, width)
+    images = {name: _read(split, classes, shape, skip_broken=skip_broken_images) for name, split in splits.items()}
     train, test = images["train"].split, images["test"].split if "test" in images else None
     has_pairs = "test" in splits and (root / PAIRS).exists()
     if test is None:
@@ -117,11 +119,11 @@ def _agreed_classes(root: Path, splits: Mapping[str, _SplitFolder]) -> tuple[str
         raise RequestError(f"{error}; {known}" if known else str(error)) from error
 
 
-def _read(split: _SplitFolder, classes: Sequence[str], size: tuple[int, int], *, skip_broken: bool) -> _Images:
+def _read(split: _SplitFolder, classes: Sequence[str], shape: tuple[int, int, int], *, skip_broken: bool) -> _Images:
     number = {name: index for index, name in enumerate(classes)}
     paths = [path for found in split.classes for path in found.images]
     targets = torch.tensor([number[found.name] for found in split.classes for _ in found.images], dtype=torch.int64)
-    decoded = read_images(paths, size, skip_broken=skip_broken)
+    decoded = read_images(paths, shape, skip_broken=skip_broken)
     good = np.array([index not in decoded.broken for index in range(len(paths))])
     _require_readable(split, targets[torch.from_numpy(~good)], targets[torch.from_numpy(good)], classes)
     whole = Split(images_NCHW=decoded.images_NCHW, targets_N=targets, is_on_disk=decoded.is_on_disk)

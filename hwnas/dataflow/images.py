@@ -1,4 +1,4 @@
-"""Image files as RGB arrays of one size, decoded on all cores."""
+"""Image files as arrays of one size, in RGB or grey, decoded on all cores."""
 
 from __future__ import annotations
 
@@ -51,31 +51,31 @@ class DecodedImages:
     broken: Mapping[int, str]
 
 
-def read_images(paths: Sequence[Path], size: tuple[int, int], *, skip_broken: bool) -> DecodedImages:
+def read_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, skip_broken: bool) -> DecodedImages:
     """Return all images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
 
     Args:
-        size: height and width.
+        image_shape: channels, 3 or 1 for grey, height and width.
 
     Raises:
         RequestError: an image cannot be read, unless those are to be skipped.
         RunError: the cache folder cannot be written to.
     """
-    shape = (len(paths), 3, *size)
+    shape = (len(paths), *image_shape)
     is_on_disk = math.prod(shape) > MOST_IN_MEMORY
     if is_on_disk:
         images, broken = _mapped(paths, shape, skip_broken=skip_broken)
     else:
         images = torch.zeros(shape, dtype=torch.uint8)
-        broken = _fill(images.numpy(), paths, size, skip_broken=skip_broken)
+        broken = _fill(images.numpy(), paths, skip_broken=skip_broken)
     if broken and not skip_broken:
         first = min(broken)
         raise _broken_error(paths[first], broken[first])
     return DecodedImages(images_NCHW=images, is_on_disk=is_on_disk, broken=broken)
 
 
-def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of an image, upright, [height, width, 3]; of several pictures in a file, the first.
+def read_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
+    """Return the centre of an image, upright, [height, width, 3 or 1]; of several pictures in a file, the first.
 
     Raises:
         RequestError: the file is none, or cannot be read; the message is the reason.
@@ -84,7 +84,9 @@ def read_image(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         require_regular(path)
         with Image.open(path, formats=_formats()) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(ImageOps.fit(_in_rgb(image), size[::-1], Image.Resampling.BILINEAR))
+            colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
+            fitted = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
+            return fitted[..., None] if is_grey else fitted
     except UnidentifiedImageError as error:
         raise RequestError("it is damaged, or no image of a kind that is read here") from error
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
@@ -137,15 +139,14 @@ def _broken_error(path: Path, reason: str) -> RequestError:
     )
 
 
-def _fill(
-    images_NCHW: NDArray[np.uint8], paths: Sequence[Path], size: tuple[int, int], *, skip_broken: bool
-) -> dict[int, str]:
+def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], *, skip_broken: bool) -> dict[int, str]:
     """Decode all images, on all cores: Pillow lets other threads run meanwhile. Returns why some could not be."""
     broken = {}
+    _, num_channels, height, width = images_NCHW.shape
 
     def read(path: Path) -> NDArray[np.uint8] | str:
         try:
-            return read_image(path, size)
+            return read_image(path, (height, width), is_grey=num_channels == 1)
         except RequestError as error:
             return str(error)
 
@@ -178,9 +179,7 @@ def _mapped(
     broken = _noted(target, size_bytes)
     if broken is None:
         try:
-            broken = _write(
-                target, shape, lambda images: _fill(images, paths, shape[2:], skip_broken=skip_broken), size_bytes
-            )
+            broken = _write(target, shape, lambda images: _fill(images, paths, skip_broken=skip_broken), size_bytes)
         except OSError as error:
             raise RunError(
                 f"cannot keep {size_bytes / 2**30:.1f} GiB of images in {target.parent}: {error.strerror or error}; "

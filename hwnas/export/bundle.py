@@ -28,6 +28,7 @@ from hwnas.stages.speed import Speed, references_of
 from hwnas.training.task import LearningTask
 from lut import LatencyTable
 from onnx_models.best_int8 import Quantization, quantize_network
+from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
@@ -48,6 +49,15 @@ PURPOSES = {
     "model.int8.onnx": "static int8",
     "model.fp16.onnx": "half precision inside, for processors that compute in it",
 }
+
+
+GIVEN: Mapping[Ending | None, str] = {
+    None: "logits",
+    "log_softmax": "logarithms of probabilities",
+    "sigmoid": "a probability for each class by itself",
+    "softmax": "probabilities",
+}
+"""What models give, by what they end in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -201,7 +211,8 @@ class _Bundle:
         selection = list(task.batches(others, 250).in_order())
 
         def score(network: Callable[[torch.Tensor], torch.Tensor]) -> float:
-            return next(iter(task.agent.metrics(network, selection).values()))
+            ending = self._setup.space.ending
+            return next(iter(task.agent.metrics(lambda x: scores_of(network(x), ending), selection).values()))
 
         self._setup.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
         return quantize_network(
@@ -212,11 +223,14 @@ class _Bundle:
         network = OnnxNetwork(self._folder / name)
 
         def outputs(x_NCHW: torch.Tensor) -> torch.Tensor:
-            found = network(x_NCHW)
-            # Agents expect logits; so are logarithms of probabilities.
-            return found.clamp(min=1e-12).log() if network.gives_probabilities else found
+            return scores_of(network(x_NCHW), self._ending(network))
 
         return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+
+    def _ending(self, network: OnnxNetwork) -> Ending | None:
+        """Return what a model ends in: those of pixels give probabilities in any case."""
+        own = self._setup.space.ending
+        return "softmax" if network.gives_probabilities and own != "sigmoid" else own
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
@@ -271,6 +285,7 @@ class _Bundle:
             input_type=network.input.type,
             output=network.output.name,
             output_shape=tuple(network.output.shape),
+            ending=self._ending(network),
             batch=network.batch,
             normalises=network.takes_pixels,
             mean=self._summary.mean,
@@ -333,6 +348,7 @@ def _readme(deployment: Deployment) -> str:
         "$ROWS": "\n".join(rows),
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
         "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
+        "$GIVEN": GIVEN[deployment.models["model.onnx"].ending],
         "$CHANNELS": str(given["channels"]),
         "$HEIGHT": str(given.get("height", given.get("size"))),
         "$WIDTH": str(given.get("width", given.get("size"))),

@@ -12,6 +12,7 @@ from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process
 from hwnas.front import latency_front
 from hwnas.measured import Measured
+from hwnas.pipeline.keeping import opened
 from hwnas.pipeline.latency import read_latency
 from hwnas.pipeline.named import latency_of, require_name
 from hwnas.pipeline.networks import (
@@ -79,7 +80,7 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
     run_stages(run, last="retrain")
     if os.environ.get("RANK", "0") != "0":
         return {}  # the first process of torchrun does all but the supernet
-    with run.opened():
+    with opened(run):
         searched = _SearchedRun.of(run)
         asked = _asked(searched, architectures, request)
         run.files.search.write_further({**run.files.search.read_further(), **asked})
@@ -102,7 +103,7 @@ def trained_network(run: Run, name: str) -> RetrainedNetwork:
         RequestError: there is none of that name.
     """
     require_name(run.files, name)
-    with run.opened():
+    with opened(run):
         searched = _SearchedRun.of(run)
         return searched.trained({searched.known()[name].architecture})[name]
 

@@ -33,7 +33,7 @@ def prepare_latency(run: Run) -> Latency:
         table = kept_table(run)
         require_acceptable(setup, table, config.trust, name=run.table_name)
     else:
-        table = own_table(setup, path, config.trust, _request(run), has_begun=run.inputs is not None)
+        table = own_table(setup, path, config.trust, _request(run), has_begun=run.has_begun or run.source is not None)
     speed = known_speed(run, table)
     if speed is None and run.given_table is None and run.origin is None:
         table = improved_table(setup, table, path, config.trust)

@@ -12,6 +12,7 @@ from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import tabular_evaluator
 from hwnas.pipeline.forecast import foretell
+from hwnas.pipeline.keeping import keep_settings, opened, requested, require_same_settings
 from hwnas.pipeline.latency import prepare_latency
 from hwnas.pipeline.networks import (
     cost_limits,
@@ -30,6 +31,7 @@ from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from hwnas.search import SearchAgent
 from hwnas.stages.attempts import advice, missed_winners
+from hwnas.stages.data import require_enough_images
 from hwnas.stages.feasibility import require_feasible, require_small_enough_graphs
 from hwnas.stages.finalists import Selection
 from hwnas.stages.summary import summarise
@@ -68,7 +70,12 @@ def require_possible(run: Run) -> None:
     strategy.prepare(run.space.supernet())
     _ = run.device
     if not run.has_begun:
-        run.require_enough_images()
+        require_enough_images(
+            lambda: run.splits,
+            num_classes=len(run.whole_dataset.train.targets_N.unique()),
+            train_images=config.data.train_images,
+            holds_out_classes=run.task.holds_out_classes,
+        )
         require_small_enough_graphs(run.space, cost_limits(run), batch=run.device.batch)
 
 
@@ -83,7 +90,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
         The summary of a complete run, else None.
     """
     assert last in STAGES
-    run.require_same_settings()
+    require_same_settings(run)
     if last == "export" and is_finished(run):
         return run.files.read_summary() if os.environ.get("RANK", "0") == "0" else None
     require_possible(run)
@@ -91,7 +98,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
         if group.rank:
             _assist(run, group)
             return None
-        with run.opened():
+        with opened(run):
             try:
                 return _work_through(run, last, group)
             finally:
@@ -115,11 +122,12 @@ def is_finished(run: Run) -> bool:
 def _work_through(run: Run, last: str, group: Group) -> Summary | None:
     if not run.has_begun:
         foretell(run, last, num_processes=group.size)
-    latency = prepare_latency(run)
-    constraint = hard_limits_of(run, latency)
-    if not run.has_begun:
-        require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
-    run.keep_settings()
+    with requested(run):
+        latency = prepare_latency(run)
+        constraint = hard_limits_of(run, latency)
+        if not run.has_begun:
+            require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
+    keep_settings(run)
     group.barrier()
     supernet = supernet_of(run, constraint, group)
     if last == "train":

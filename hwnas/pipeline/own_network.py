@@ -8,14 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hwnas.config import SpaceConfig
 from hwnas.dataflow import Batches, Dataset
 from hwnas.errors import RequestError
 from hwnas.quantities import parse_image_size
 from hwnas.training.task import LearningTask
-from onnx_models.image_size import ImageSize, image_size
+from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import SpaceSpec
+from search_spaces.errors import SourceError
 from search_spaces.traced.block import graph_text
 from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage, TracedNetwork
@@ -25,7 +27,7 @@ from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
-from search_spaces.traced.trace import trace, without_softmax
+from search_spaces.traced.trace import trace
 
 NUM_COMPARED = 16
 """Images that a traced network is compared with the original on."""
@@ -57,6 +59,26 @@ class OwnNetwork:
             return parse_image_size(self.config.input_size)
         shape = self._source.input_shape
         return None if shape is None else image_size(*shape[1:])
+
+    @property
+    def takes_grey(self) -> bool:
+        """Whether it is for images of one channel, as far as it says, or its first convolution does."""
+        if (file := self._file) is not None:
+            return spec_in(file).in_channels == 1
+        try:
+            source = self._source if self.config.input_size is None else self._source_of_size()
+        except SourceError:  # of a file that leaves the channels free
+            return False
+        if source.input_shape is not None:
+            return source.input_shape[0] == 1
+        first = next((layer for layer in source.module.modules() if isinstance(layer, nn.Conv2d)), None)
+        return first is not None and first.in_channels == 1
+
+    def _source_of_size(self) -> SourceNetwork:
+        """Return the network for images of the size that was asked for, in its own channels."""
+        assert self.config.model is not None and self.config.input_size is not None
+        shape = (None, *height_width(parse_image_size(self.config.input_size)))
+        return load_network(self.config.model, weights=self.config.weights, input_shape=shape)
 
     @property
     def _file(self) -> Path | None:
@@ -125,7 +147,6 @@ def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> Tr
     traced = trace(source.module, (channels, height, width))
     _require_matching(pins, traced)
     _require_same(source, traced, images_NCHW)
-    traced = without_softmax(traced)
     spec = SpaceSpec(
         name=f"{source.name}-{_digest(traced, pins)}",
         input_size=image_size(height, width),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,42 +11,34 @@ import numpy as np
 
 from hwnas.agents import TrainingAgent
 from hwnas.components import find
-from hwnas.config import RunConfig, config_as_yaml, differing_settings, load_config
+from hwnas.config import RunConfig, load_config
 from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
 from hwnas.fine_tuning import brings_network
 from hwnas.pipeline.device import device_of
-from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
-from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, fingerprint_of, read_inputs, write_inputs
+from hwnas.pipeline.file_settings import with_absolute_paths
+from hwnas.pipeline.inputs import Inputs, Origin, read_inputs
 from hwnas.pipeline.origin import (
     inputs_from,
     require_same_origin,
-    take_over_inputs,
-    take_over_supernet,
     without_own_table,
 )
 from hwnas.pipeline.own_network import OwnNetwork
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
-from hwnas.run_lock import alone_in
 from hwnas.search import SearchAgent
-from hwnas.stages.data import prepare_data, require_enough_images, require_no_portions
+from hwnas.stages.data import prepare_data, require_no_portions
 from hwnas.stages.setup import Setup
-from hwnas.training.divergence import changeable_settings
 from hwnas.training.randomness import numpy_rng
 from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
 from onnx_models.image_size import ImageSize
 from profilers import Device
-from safe_files import copy_whole, forget_all_drafts, write_text
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
-from search_spaces.traced.file import save_space
-from search_spaces.traced.space import TracedSpace
-from search_spaces.yaml_space import is_yaml_space
 
 
 class Run:
@@ -57,6 +48,8 @@ class Run:
         files: everything the run keeps.
         config: the resolved configuration, with absolute paths.
         reporter: where progress goes.
+        is_resumed: whether its settings are from its folder.
+        source: the folder of the run that it begins with, and what it begins with; None of one that makes all itself.
     """
 
     def __init__(self, config: RunConfig, reporter: Reporter) -> None:
@@ -64,8 +57,8 @@ class Run:
         self.config = with_absolute_paths(config)
         self.reporter = reporter
         self._asked_space = config.space.name
-        self._is_resumed = False
-        self._source: tuple[RunFolder, Inputs] | None = None
+        self.is_resumed = False
+        self.source: tuple[RunFolder, Inputs] | None = None
 
     @classmethod
     def from_folder(
@@ -75,29 +68,33 @@ class Run:
         overrides: Mapping[str, object] | None = None,
         *,
         moved: Mapping[str, Path | str | None] | None = None,
+        has_begun: bool = True,
     ) -> Run:
-        """Return the run that a folder holds, with other settings laid over its own; `opened` says which may differ.
+        """Return the run that a folder holds, with other settings laid over its own; `keeping` says which may differ.
 
         Args:
             overrides: values by dotted name.
             moved: where files are now, by dotted name; None where they are as the run says.
+            has_begun: whether it must have begun; else its table may still be unfinished.
 
         Raises:
             RequestError: it holds none, or such settings cannot be.
             LaterVersionError: a later version of hwnas wrote one of its records.
         """
         files = RunFolder(folder)
-        path = files.config
+        path = files.config if has_begun or files.has_begun else files.request
         places = {name: place for name, place in (moved or {}).items() if place is not None}
         for name, place in places.items():
             if isinstance(place, Path) and not place.exists():
                 raise RequestError(f"{name} of {folder}: expected a file or folder, found none at {place}")
         given = {**(overrides or {}), **places}
         if not path.is_file():
-            raise RequestError(f"no run in {folder}: expected {path.name} there; start one with hwnas search")
+            begin = f"continue it with hwnas search --resume --out {folder}"
+            remedy = begin if files.request.is_file() else "start one with hwnas search"
+            raise RequestError(f"no run in {folder}: expected {files.config.name} there; {remedy}")
         files.refuse_later_versions()
         run = cls(replace(load_config(path, given), out=folder), reporter)
-        run._is_resumed = True
+        run.is_resumed = True
         if (inputs := run.inputs) is not None:
             inputs.require_same_files(run.config, given, run=folder)
         return run
@@ -125,7 +122,7 @@ class Run:
         assert inputs.origin is not None
         if run.has_begun:
             require_same_origin(run.inputs, inputs.origin, run=run.files)
-        run._source, run._is_resumed = (begun.files, inputs), True
+        run.source, run.is_resumed = (begun.files, inputs), True
         return run
 
     @property
@@ -133,59 +130,15 @@ class Run:
         """The run's folder, as messages name it."""
         return self.files.root
 
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Make the folder, or check that it holds this very run; no other process may work in it meanwhile.
-
-        What a process that was killed left unfinished in there is removed. Of a run that never began
-        nothing stays but a table that was made for it.
-
-        Raises:
-            RequestError: the folder cannot be written to, is in use, or holds a run of another configuration.
-            WriteError: there is no room.
-        """
-        with alone_in(self.folder, self.files.lock, is_kept=lambda: self.has_begun):
-            forget_all_drafts(self.folder)
-            self.require_same_settings()
-            yield
-
-    def keep_settings(self) -> None:
-        """Write the settings down, once they have proved to be possible: from now on the folder is theirs.
-
-        What they name is kept too, a table and a space, or what it is recognised by.
-        """
-        if self._source is not None and not self.has_begun:
-            source, inputs = self._source
-            take_over_inputs(source, self.files, replace(inputs, device=self.device.name))
-            self.reporter.line(f"{self.folder} begins with the supernet and the table of {source.root}")
-        elif self.inputs is None:
-            if self.config.lut is not None:
-                copy_whole(self.config.lut, self.files.table)
-            if (space := file_of(self.config.space.name)) is not None and is_yaml_space(space.name):
-                copy_whole(space, self.files.space)
-            if isinstance(self.space, TracedSpace):
-                save_space(self.space, self.files.network)
-            made = Inputs(
-                space=self.spec.as_dict(),
-                device=self.device.name,
-                files=file_hashes(self.config),
-                data=fingerprint_of(self._whole_dataset),
-            )
-            write_inputs(made, self.files.inputs)
-        write_text(self.files.config, config_as_yaml(self.config))
-        if (origin := self.origin) is not None:
-            source = RunFolder(Path(origin.run)) if self._source is None else self._source[0]
-            take_over_supernet(source, self.files, sha256=origin.supernet_sha256)
-
     @property
     def inputs(self) -> Inputs | None:
         """The inputs that the run was begun with; None before it has begun, and where an earlier version wrote none.
 
-        A run that begins with another's supernet has them before.
+        A run that begins with another's supernet has them before, and so has one that is resumed.
         """
-        if self._source is not None and not self.has_begun:
-            return self._source[1]
-        return read_inputs(self.files.inputs) if self.has_begun else None
+        if self.source is not None and not self.has_begun:
+            return self.source[1]
+        return read_inputs(self.files.inputs) if self.has_begun or self.is_resumed else None
 
     @property
     def origin(self) -> Origin | None:
@@ -195,7 +148,7 @@ class Run:
     @property
     def kept(self) -> RunFolder:
         """The folder with the copies that the run begins with: another's before it has begun with that."""
-        return self.files if self._source is None or self.has_begun else self._source[0]
+        return self.files if self.source is None or self.has_begun else self.source[0]
 
     @property
     def has_begun(self) -> bool:
@@ -203,7 +156,7 @@ class Run:
         return self.files.has_begun
 
     @cached_property
-    def _whole_dataset(self) -> Dataset:
+    def whole_dataset(self) -> Dataset:
         """The data as they were read; of a run that has begun, those that it was begun with."""
         config, inputs = self.config.data, self.inputs
         try:
@@ -212,6 +165,7 @@ class Run:
                 config.root,
                 input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
+                is_grey=config.name == "folder" and self.own_network is not None and self.own_network.takes_grey,
             )
         except RequestError as error:
             if inputs is None or config.root.exists():
@@ -253,7 +207,7 @@ class Run:
     def dataset(self) -> Dataset:
         """All data; images limited to `train_images` where asked for, classes held out where the task wants it."""
         config = self.config
-        dataset = prepare_data(self._whole_dataset, config.data, self.task, self._images_rng, task_name=config.task)
+        dataset = prepare_data(self.whole_dataset, config.data, self.task, self._images_rng, task_name=config.task)
         require_no_portions(dataset, config.data, config.retrain.validation_portion)
         return dataset
 
@@ -267,15 +221,6 @@ class Run:
             by_class=self.task.holds_out_classes,
         )
         return divide(self.dataset, portions, self._images_rng)
-
-    def require_enough_images(self) -> None:
-        """Raise RequestError where the images are too few to be divided, or a class is left with none to be learnt."""
-        require_enough_images(
-            lambda: self.splits,
-            num_classes=len(self._whole_dataset.train.targets_N.unique()),
-            train_images=self.config.data.train_images,
-            holds_out_classes=self.task.holds_out_classes,
-        )
 
     @cached_property
     def spec(self) -> SpaceSpec:
@@ -410,30 +355,3 @@ class Run:
             recalibration_batches=config.search.recalibration_batches,
             seed=config.seed,
         )
-
-    def require_same_settings(self) -> None:
-        """Make sure that the folder's run has these settings, but for the pace of a training that diverged.
-
-        Files and folders may have moved: what is in them tells whether they are the same.
-
-        Raises:
-            RequestError: others.
-            LaterVersionError: a later version of hwnas wrote a record in the folder.
-        """
-        self.files.refuse_later_versions()
-        path = self.files.config
-        if not path.exists():
-            return
-        begun = with_absolute_paths(load_config(path, {}))
-        differing = set(differing_settings(begun, self.config)) - changeable_settings(self.files.trainings)
-        if (inputs := self.inputs) is not None:
-            moved = {name for name in differing if may_have_moved(begun, self.config, name)}
-            differing -= moved
-            # What is resumed has its own copies, whatever became of the files.
-            named = moved if self._is_resumed else {*moved, "space.name", "lut"}
-            inputs.require_same_files(self.config, named, run=self.folder)
-        if differing:
-            raise RequestError(
-                f"{self.folder} holds a run with other settings ({', '.join(sorted(differing))}); "
-                "give another --out, or --resume alone to continue that run"
-            )

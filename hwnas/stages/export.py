@@ -83,7 +83,7 @@ def write_model(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is
         RunError: ONNX Runtime computes something else than torch; the file is left for inspection.
     """
     _write(exporter.setup, network, path, is_dynamic=is_dynamic)
-    return _proof(network, path, exporter.test)
+    return _proof(exporter, network, path)
 
 
 def _written(exporter: Exporter, name: str, network: RetrainedNetwork) -> dict[str, Parity]:
@@ -139,16 +139,18 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
 
 def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
     shapes = [(setup.device.batch, *setup.space.spec.input_shape)]
-    export_module(network.module, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
+    deployed = setup.space.deployed(network.module)
+    export_module(deployed, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
 
 
-def _proof(network: RetrainedNetwork, path: Path, images: Batches) -> Parity:
+def _proof(exporter: Exporter, network: RetrainedNetwork, path: Path) -> Parity:
     """Return how a model compares with torch on all test images.
 
     Raises:
         RunError: they compute different things.
     """
-    parity = compare_with_onnx(network.module, path, images.in_order())
+    deployed = exporter.setup.space.deployed(network.module)
+    parity = compare_with_onnx(deployed, path, exporter.test.in_order())
     if not parity.holds:
         raise RunError(
             f"{path} does not compute what the trained network computes: outputs differ by up to "

@@ -122,7 +122,10 @@ def _references(selection: Selection, *, slow_down: float) -> dict[str, tuple[Ar
 
 def first_met(architectures: Sequence[Architecture], limits: HardLimits) -> Architecture | None:
     """Return the first of some architectures that keeps the limits; None where none does."""
-    return next((a for a in architectures if limits.is_met(a)), None)
+    if not architectures:
+        return None
+    kept = limits.worst_share(np.array(architectures)) <= 1.0
+    return architectures[int(kept.argmax())] if kept.any() else None
 
 
 def _winner(

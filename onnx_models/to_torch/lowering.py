@@ -30,14 +30,12 @@ class Step:
 
     Attributes:
         node: name of the ONNX node that it comes from.
-        operator: of that node.
         compute: from the batch and the inputs.
         inputs: names of images or constants.
         outputs: names of what is made.
     """
 
     node: str
-    operator: str
     compute: Compute
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -133,7 +131,6 @@ class _Follower:
             self._steps.append(
                 Step(
                     node=node.proto.name or names[0],
-                    operator=node.operator,
                     compute=lowered.compute,
                     inputs=tuple(value.name if value.is_data else self._kept(value) for value in inputs),
                     outputs=names,

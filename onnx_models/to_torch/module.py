@@ -11,8 +11,6 @@ from torch import nn
 
 from onnx_models.to_torch.lowering import Step, Steps
 
-SOFTMAX = ("Softmax", "LogSoftmax")
-
 
 class OnnxModule(nn.Module):
     """An ONNX graph in torch: weights are parameters, named as in the file; any number of images goes in at a time.
@@ -46,18 +44,6 @@ class OnnxModule(nn.Module):
             for name in over:
                 made.pop(name, None)
         return made[self._last]
-
-    @property
-    def gives_probabilities(self) -> bool:
-        """Whether a softmax comes last."""
-        return bool(self._steps) and self._steps[-1].operator in SOFTMAX and self._last in self._steps[-1].outputs
-
-    def drop_softmax(self) -> None:
-        """Take a softmax that comes last away: what is trained with cross-entropy gives scores."""
-        if self.gives_probabilities:
-            self._last = self._steps[-1].inputs[0]
-            self._steps = self._steps[:-1]
-            self._last_uses = _last_uses(self._steps, keep=self._last)
 
     def _constant(self, name: str) -> torch.Tensor:
         module: nn.Module = self
@@ -98,7 +84,7 @@ def _split(name: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part) or ("constant",)
 
 
-_TAKEN = frozenset(dir(nn.Module())) | {"input_shape", "gives_probabilities", "drop_softmax"}
+_TAKEN = frozenset(dir(nn.Module())) | {"input_shape"}
 """Names that modules have already."""
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from torch import nn
 
 from search_spaces.errors import SourceError
 from search_spaces.traced.program_archive import checked
+from search_spaces.traced.quiet import quiet
 
 EXPORTED_SO = 'torch.export.export(net.eval(), (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))'
 
@@ -30,7 +28,7 @@ def module_of_program(path: Path) -> tuple[nn.Module, tuple[int | None, ...]]:
     """
     archive = checked(path)
     try:
-        with _quiet():
+        with quiet():
             program = torch.export.load(archive)
             exported = program.module(check_guards=False)
     except Exception as error:  # a damaged program makes torch raise almost anything
@@ -89,15 +87,3 @@ def _require_evaluation(path: Path, module: torch.fx.GraphModule) -> None:
                 f"{path} was exported while training: {node.name} ({node.target}) behaves differently there; export it "
                 f"as {EXPORTED_SO}"
             )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from logging the traceback of what is raised anyway."""
-    logger = logging.getLogger("torch.export")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before

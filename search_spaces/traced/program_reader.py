@@ -119,6 +119,7 @@ class ProgramReader:
         if kind in _SAME:
             self._same[node.name] = self._argument(node.args[0])
             return
+        _require_own_statistics(node, kind)
         op = f"{kind}.{node.target._overloadname}"
         is_inplace = kind.endswith("_") and not kind.startswith("__") and hasattr(torch.ops.aten, kind[:-1])
         if is_inplace:
@@ -321,6 +322,17 @@ def _order(kind: str, args: tuple[Argument, ...], ndim: int) -> tuple[int, ...]:
     one, other = (0, ndim - 1) if kind == "t" else (int(args[1]), int(args[2]))  # type: ignore[arg-type]
     order[one], order[other] = order[other], order[one]
     return tuple(order)
+
+
+def _require_own_statistics(node: fx.Node, kind: str) -> None:
+    """Raise SpaceError where BatchNorm takes the statistics of the batch in evaluation mode too."""
+    is_training = kind == "batch_norm" and node.args[5] is True
+    if is_training or kind in ("_native_batch_norm_legit", "_native_batch_norm_legit_functional"):
+        raise SpaceError(
+            f"the BatchNorm in {_where(node)} normalises by the statistics of the batch in evaluation mode too: what "
+            "it gives for an image depends on the others, and a model of one image cannot give the same; expected "
+            "running statistics: train it with track_running_stats=True, or with GroupNorm in its place"
+        )
 
 
 def _dtype(node: Any) -> object:

@@ -39,13 +39,11 @@ class SourceNetwork:
         module: in evaluation mode, float32, on the CPU.
         name: for messages and names of folders.
         input_shape: C, H, W; None where neither the source nor its user says.
-        gives_probabilities: whether a softmax is known to come last, as in many ONNX files.
     """
 
     module: nn.Module
     name: str
     input_shape: Shape | None
-    gives_probabilities: bool = False
 
 
 def load_network(reference: str, *, weights: Path | None = None, input_shape: Asked | None = None) -> SourceNetwork:
@@ -65,7 +63,7 @@ def load_network(reference: str, *, weights: Path | None = None, input_shape: As
     if input_shape is not None and min((size for size in input_shape if size is not None), default=0) < 1:
         raise SourceError(f"an input of {_times(input_shape)} is none: expected sizes above zero, as in 3x224x224")
     try:
-        module, shape, name, has_softmax = _reader(reference)(reference, input_shape)
+        module, shape, name = _reader(reference)(reference, input_shape)
     except (ModelError, FileError, ImportReferenceError) as error:
         raise SourceError(str(error)) from error
     _require_usable(reference, module)
@@ -74,10 +72,10 @@ def load_network(reference: str, *, weights: Path | None = None, input_shape: As
         load_weights(module, weights)
     module = module.to(device="cpu", dtype=torch.float32).eval()
     _require_finite(reference if weights is None else str(weights), module)
-    return SourceNetwork(module=module, name=name, input_shape=shape, gives_probabilities=has_softmax)
+    return SourceNetwork(module=module, name=name, input_shape=shape)
 
 
-_Read = tuple[nn.Module, Shape | None, str, bool]
+_Read = tuple[nn.Module, Shape | None, str]
 _Reader = Callable[[str, Asked | None], _Read]
 
 
@@ -97,7 +95,7 @@ def _from_code(reference: str, input_shape: Asked | None) -> _Read:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same random weights every time, where none are given
         module = maker()
-    return module, _known(input_shape), reference.rpartition(":")[2], False
+    return module, _known(input_shape), reference.rpartition(":")[2]
 
 
 def _from_program(reference: str, input_shape: Asked | None) -> _Read:
@@ -109,13 +107,13 @@ def _from_program(reference: str, input_shape: Asked | None) -> _Read:
             "or use its own"
         )
     asked = input_shape or (None,) * len(shape)
-    return module, _known(tuple(own or size for own, size in zip(shape, asked, strict=True))), path.stem, False
+    return module, _known(tuple(own or size for own, size in zip(shape, asked, strict=True))), path.stem
 
 
 def _from_onnx(reference: str, input_shape: Asked | None) -> _Read:
     path = expanded(Path(reference))
     module = module_of_onnx(path, input_shape=input_shape)
-    return module, module.input_shape, path.stem, module.gives_probabilities
+    return module, module.input_shape, path.stem
 
 
 _READERS: dict[str, _Reader] = {".pt2": _from_program, ".onnx": _from_onnx}

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from onnx_models.ending import Ending
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.branches import Branch, Kernel, find_branches, find_kernels
+from search_spaces.traced.ending import ending_of, scoring
 from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import num_required, ranked_units
@@ -27,9 +29,6 @@ from search_spaces.traced.supernet import TracedSupernet
 
 MOST_VARIANTS = 128
 """Variants of a part that are measured; of a part with more the pieces are, and then fewer widths are offered."""
-
-SCALES = 201
-"""Shares of all widths alike that are tried."""
 
 KEPT_SHARE = 0.8
 """Share of the residual branches that a random network keeps."""
@@ -300,8 +299,9 @@ class TracedSpace(SearchSpace):
         )
 
     def slice_of(self, architecture: Architecture) -> Slice:
-        """Return a network as a slice of the one that was brought."""
-        return slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
+        """Return a network, up to its scores, as a slice of the one that was brought."""
+        found = slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
+        return replace(found, graph=scoring(found.graph))
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]: a slot for each part."""
@@ -339,21 +339,31 @@ class TracedSpace(SearchSpace):
         return tuple(self._parts)
 
     @property
+    def ending(self) -> Ending | None:
+        """What the network that was brought ends in behind its scores."""
+        return ending_of(self.network.graph)
+
+    @property
     def original(self) -> Architecture:
         """The network as it was brought."""
         return (0,) * len(self.decisions)
 
     def scaled_alike(self) -> list[Architecture]:
-        """Return the networks whose every width is as near to a share of the original's as it gets, widest first."""
-        found: dict[Architecture, None] = {}
-        for share in np.linspace(1.0, 0.0, SCALES):
-            row = list(self.original)
-            for (kind, position), column in self._column.items():
-                if kind == "width":
-                    own = self.elastic.widths[position]
-                    row[column] = int(np.abs(np.array(own) / own[0] - share).argmin())
-            found[tuple(row)] = None
-        return list(found)
+        """Return the networks whose every width is as near to one share of the original's as it gets, widest first.
+
+        At a share midway between two offered widths both are as near. Of groups that are midway at the same share the
+        last in the network takes the smaller first, so that networks lie as closely as the widths let them.
+        """
+        steps = []
+        for (kind, position), column in self._column.items():
+            if kind == "width":
+                own = self.elastic.widths[position]
+                steps += [((wider + other) / own[0], column) for wider, other in pairwise(own)]
+        row, found = list(self.original), [self.original]
+        for _, column in sorted(steps, reverse=True):
+            row[column] += 1
+            found.append(tuple(row))
+        return found
 
     def build(self, architecture: Architecture) -> nn.Sequential:
         """Return the network on its own, freshly initialised, as the only child."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.supernet import Supernet
+from search_spaces.traced.ending import scoring
 from search_spaces.traced.graph import TracedNetwork
 from search_spaces.traced.network import GraphNetwork, run
 from search_spaces.traced.subnet import Slice
@@ -28,11 +29,11 @@ class Slicing(Protocol):
 
 
 class TracedSupernet(Supernet):
-    """The whole network; subnets are slices of it."""
+    """The whole network, up to its scores; subnets are slices of it."""
 
     def __init__(self, space: Slicing) -> None:
         super().__init__()
-        self.network = GraphNetwork(space.network.graph, space.network.values)
+        self.network = GraphNetwork(scoring(space.network.graph), space.network.values)
         self._slice_of = lru_cache(maxsize=MOST_SLICES)(space.slice_of)
 
     def path(self, architecture: Architecture) -> list[nn.Module]:

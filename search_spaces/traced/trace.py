@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import redirect_stderr
-from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -18,6 +17,7 @@ from search_spaces.traced.inlined import inline_regions
 from search_spaces.traced.network_check import require_fitting
 from search_spaces.traced.operator_kinds import IN_FILES
 from search_spaces.traced.program_reader import ProgramReader
+from search_spaces.traced.quiet import quiet
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedNetwork:
@@ -58,7 +58,7 @@ def _require_readable(name: str, network: TracedNetwork) -> None:
 def _exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     images = torch.zeros(EXAMPLE_BATCH, *input_shape)
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()), torch.no_grad():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()), quiet(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (images,), dynamic_shapes=({0: Dim("batch")},))
             return program.run_decompositions({}) if _writes_into_views(program) else program
@@ -85,13 +85,3 @@ def _writes_into_views(program: ExportedProgram) -> bool:
 
 def _is_view(target: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in target._schema.returns)
-
-
-def without_softmax(network: TracedNetwork) -> TracedNetwork:
-    """Return the network without a softmax at its end, so that it gives what losses take; the classes are the same."""
-    graph = network.graph
-    last = graph.by_name.get(graph.output)
-    while last is not None and last.kind in ("softmax", "log_softmax"):
-        graph = replace(graph, output=last.inputs[0]).without_dead()
-        last = graph.by_name.get(graph.output)
-    return TracedNetwork(graph=graph, values={t.name: network.values[t.name] for t in graph.tensors})

@@ -19,7 +19,8 @@ from hwnas.cli.arguments import all_callbacks
 from hwnas.cli.commands import RunCommand
 from hwnas.cli.parameters import with_fields_as_flags
 from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
-from hwnas.config import RunConfig, load_config
+from hwnas.config import RunConfig, differing_settings, load_config
+from hwnas.fine_tuning import ADAMW_RATE
 from hwnas.settings import PANELS, About, parse_setting, settings_of
 from profilers.device import load_devices
 from search_spaces import SPACES
@@ -90,7 +91,7 @@ def test_every_setting_is_listed_with_what_it_means() -> None:
         assert len(row["meaning"]) > 8 and row["meaning"].endswith("."), row
         assert row["takes"] and f"│ {name} " in shown
     assert rows["supernet.epochs"] == {
-        **{"name": "supernet.epochs", "takes": "integer at least 0", "default": "60"},
+        **{"name": "supernet.epochs", "takes": "integer at least 0", "default": "60", "default_with_model": "5"},
         **{"meaning": "Epochs of the supernet; 0 searches given weights as they are.", "flag": "--epochs"},
     }
     assert rows["search.confidence"]["takes"] == "number at least 0.5 and less than 1, or null"
@@ -106,6 +107,22 @@ def test_every_default_that_is_listed_is_the_default() -> None:
     assert load_config(None, given | dict(parse_setting(f"{n}={d}") for n, d in names.items())) == load_config(
         None, given
     )
+
+
+def test_the_defaults_that_a_network_of_ones_own_brings_are_listed() -> None:
+    rows = {row["name"]: row["default_with_model"] for row in json.loads(run_cli("settings", "--json").out)}
+    usual = load_config(None, {"max_latency": "5ms"})
+    for optimizer in ("sgd", "adamw"):
+        chosen = {"supernet.optimizer": optimizer, "retrain.optimizer": optimizer}
+        own = load_config(None, {"max_latency": "5ms", "space.model": "net.onnx", **chosen})
+        differing = {*differing_settings(usual, own)} - {*chosen, "space.model"}
+        assert differing == {name for name, text in rows.items() if text is not None}
+        for name in differing:
+            group, _, field = name.partition(".")
+            listed, found = parse_setting(f"{name}={rows[name]}")[1], getattr(getattr(own, group), field)
+            is_slower = field == "learning_rate" and optimizer == "adamw"
+            assert found == pytest.approx(listed * ADAMW_RATE if is_slower else listed), name
+    assert any("[60, with --model 5]" in text for text in _help_texts(COMMANDS[("search",)]))
 
 
 def test_every_flag_of_a_search_names_a_setting_or_is_one_of_the_few_of_its_own() -> None:

@@ -215,3 +215,18 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("XDG_CACHE_HOME", str(mapped_folder / "cats" / "0.png"))
     with pytest.raises(RunError, match=r"Not a directory.*XDG_CACHE_HOME"):
         load(mapped_folder, skip_broken_images=True)
+
+
+def test_grey_images_are_as_pillow_makes_them(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", "RGB")
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(image.convert("L"))
+    found = read_image(tmp_path / "a.png", expected.shape, is_grey=True)
+    np.testing.assert_array_equal(found, expected[..., None])
+    for name in ("one", "other"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "data" / name / f"{i}.png").write_bytes((tmp_path / "a.png").read_bytes())
+    grey = load_dataset("folder", tmp_path / "data", input_size=8, is_grey=True)
+    assert grey.in_channels == 1 and load_dataset("folder", tmp_path / "data", input_size=8).in_channels == 3
+    assert load_dataset("digits", tmp_path, is_grey=True).in_channels == 1

@@ -248,7 +248,7 @@ def test_runs_of_earlier_versions_open_where_they_were_begun(
 
 def test_data_are_recognised_whatever_decodes_them(project: Path) -> None:
     run = Run.from_folder(project / "run", Reporter(is_quiet=True))
-    dataset = run._whole_dataset
+    dataset = run.whole_dataset
     mark = fingerprint_of(dataset)
     train = dataset.train
     for change, is_same in ((1, True), (40, False)):

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from command_line import Outcome, run_cli
-from own_networks import accuracy, write_code, write_trained
+from own_networks import CODE, accuracy, write_code, write_trained
 from paced_machine import PacedMachine
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from samples import synthetic_table
+from torch import nn
 
+from hwnas.config import SpaceConfig
 from hwnas.dataflow import Batches, load_dataset
-from hwnas.pipeline.own_network import read_space
+from hwnas.pipeline.own_network import OwnNetwork, read_space
 from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
+from profilers import MeasurementError
 from search_spaces.traced.source import load_network
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -221,6 +228,31 @@ def test_a_run_goes_on_when_what_it_began_with_is_gone(own: Own, tmp_path: Path)
     assert json.loads(ended.out)["references"]["original"]["test_accuracy"] > 0.9
 
 
+def test_a_run_is_resumed_whose_table_was_being_made(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, out = tmp_path / "mine", tmp_path / "run"
+    folder.mkdir()
+    model, weights = write_code(folder), folder / "net.safetensors"
+    shutil.copy(own.weights, weights)
+    flags = ("--model", model, "--weights", weights, *own.flags[4:], *AS_IT_IS, "--max-latency", "60%", "--out", out)
+    resume = ("search", "--out", out, "--resume", "--json", "--quiet", "--trust-code")
+    with monkeypatch.context() as patched:
+        patched.setattr("hwnas.pipeline.latency.own_table", _lost)
+        stopped = run_cli("search", *flags)
+    assert stopped.code == 1 and "was unplugged" in stopped.err
+    _refused(run_cli("front", out), "no run in", f"hwnas search --resume --out {out}")
+    _refused(run_cli(*resume, "--seed", 7), "other settings (seed)")
+    shutil.rmtree(folder)
+    ended = run_cli(*resume)
+    assert ended.code == 0, ended.err
+    summary = json.loads(ended.out)
+    assert summary["budget_kept"] and summary["references"]["original"]["test_accuracy"] > 0.9
+    assert not (out / "request.yaml").exists() and (out / "config.yaml").exists()
+
+
+def _lost(*_: object, **__: object) -> LatencyTable:
+    raise MeasurementError("the device was unplugged")
+
+
 def test_another_search_begins_with_a_run(own: Own, tmp_path: Path) -> None:
     flags = ("--from", own.run, "--max-latency", "50%", "--retrain-epochs", 1, "--trust-code", "--quiet", "--json")
     outcome = run_cli("search", *flags, "--out", tmp_path / "run")
@@ -411,10 +443,12 @@ def test_files_that_are_no_networks(own: Own, tmp_path: Path) -> None:
 def test_flags_that_do_not_go_with_it(
     own: Own, flags: tuple[object, ...], words: tuple[str, ...], tmp_path: Path
 ) -> None:
+    out = tmp_path / "run"
     places = {"MODEL": own.model, "WEIGHTS": own.weights, "FILE": own.file}
     given = [places.get(flag, flag) if isinstance(flag, str) else flag for flag in flags]
     budget = () if "--max-latency" in flags else ("--max-latency", "60%")
-    _refused(run_cli("search", *given, *budget, "--out", tmp_path / "run", "--quiet"), *words)
+    _refused(run_cli("search", *given, *budget, "--out", out, "--quiet"), *words)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("flag", [("--width", 0.5), ("--input-size", 16), ("--channels", 2), ("--classes", 7)])
@@ -521,3 +555,88 @@ def test_files_of_free_sizes_are_taken_at_the_size_that_is_asked_for(own: Own, t
     assert outcome.code == 0, outcome.err
     original = json.loads(outcome.out)["references"]["original"]
     assert original["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "Softmax"])
+def test_a_model_that_was_exported_stands_in_for_the_one_that_was_brought(own: Own, kind: str, tmp_path: Path) -> None:
+    """Parity with the original's own outputs, whatever they end in, and in the bundle too."""
+    module = load_network(own.model, weights=own.weights).module
+    whole = nn.Sequential(module, nn.Sigmoid() if kind == "Sigmoid" else getattr(nn, kind)(dim=1)).eval()
+    brought, exported = tmp_path / "mine.onnx", tmp_path / "run" / "export" / "model.onnx"
+    export_module(whole, brought, input_shapes=[(1, 1, 8, 8)])
+    assert run_cli("convert", brought, "--step", 4, "-o", tmp_path / "n.safetensors").code == 0
+    save_table(synthetic_table(read_space(tmp_path / "n.safetensors"), scale_ns=1e8), tmp_path / "t.json")
+    flags = ("--lut", tmp_path / "t.json", *QUICK, *AS_IT_IS, "--max-latency", "100%", "--out", tmp_path / "run")
+    outcome = run_cli("search", "--model", brought, *flags)
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert set(summary["architecture"]) == {0}
+    assert summary["parity"]["equal_predictions"] == 1
+    assert summary["test_accuracy"] == own.summary["references"]["original"]["test_accuracy"]
+    expected, found = _outputs(brought), _outputs(exported)
+    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
+    assert onnx.load(exported).graph.node[-1].op_type == kind
+    bundle = tmp_path / "bundle"
+    made = run_cli("export", tmp_path / "run", "-o", bundle, "--quiet", "--json", "--max-drop", 50)
+    assert made.code == 0, made.err
+    models = json.loads(made.out)["models"]
+    assert {model["ending"] for model in models.values()} == {kind.lower()}
+    for name in ("model.onnx", "model.dynamic.onnx", "model.pixels.onnx", "model.image.onnx"):
+        assert models[name]["test_metrics"]["likelihood"] == pytest.approx(
+            summary["test_metrics"]["likelihood"], abs=1e-3
+        )
+    _require_probabilities(bundle, sums_to_one=kind != "Sigmoid", folder=tmp_path)
+
+
+def _outputs(model: Path) -> np.ndarray:
+    """What a model of one image gives for all test images."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    digits = load_dataset("digits", Path("data"))
+    batches = Batches.of(digits, digits.test, 1).in_order()
+    return np.concatenate([session.run(None, {session.get_inputs()[0].name: x.numpy()})[0] for x, _ in batches])
+
+
+def _require_probabilities(bundle: Path, *, sums_to_one: bool, folder: Path) -> None:
+    """A bundle's program prints the same probabilities by the models of floats and of pixels."""
+    Image.fromarray(load_dataset("digits", Path()).test.images()[0, 0].numpy()).save(folder / "image.png")
+    printed = []
+    for model in ("model.onnx", "model.pixels.onnx"):
+        command = [sys.executable, "-I", str(bundle / "predict.py"), str(folder / "image.png"), "--model", model]
+        done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        words = done.stdout.partition(": ")[2].split(", ")
+        printed.append({word.split()[0]: float(word.split()[1].rstrip("%\n")) for word in words})
+    assert printed[0] == pytest.approx(printed[1], abs=0.2)
+    assert all(0 <= share <= 100 for share in printed[0].values())
+    assert not sums_to_one or sum(printed[0].values()) == pytest.approx(100, abs=1)
+
+
+def test_grey_networks_are_given_grey_images(own: Own, tmp_path: Path) -> None:
+    digits, photos = load_dataset("digits", Path()), tmp_path / "photos"
+    for part, split, num in (("train", digits.train, 60), ("test", digits.test, 100)):
+        for i in range(num):
+            folder = photos / part / f"class{int(split.targets_N[i])}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(split.images()[i, 0].numpy()).convert("RGB").save(folder / f"{i}.png")
+    mean, std = (float(values[0]) for values in digits.channel_statistics())
+    images = ("--data", "folder", "--data-root", photos, "--input-size", 8)
+    normalised = ("--set", f"data.mean=[{mean!r}]", "--set", f"data.std=[{std!r}]")
+    summary = _searched(own, *images, *normalised, *AS_IT_IS, "--max-latency", "90%", "--out", tmp_path / "run")
+    assert summary["space"]["in_channels"] == 1 and summary["references"]["original"]["test_accuracy"] > 0.9
+    resumed = run_cli("search", "--out", tmp_path / "run", "--resume", "--json", "--quiet", "--trust-code")
+    assert resumed.code == 0 and json.loads(resumed.out) == summary, resumed.err
+
+
+def test_networks_tell_whether_they_are_grey(own: Own, tmp_path: Path) -> None:
+    def takes_grey(**settings: object) -> bool:
+        return OwnNetwork(config=SpaceConfig(**settings), copy=None).takes_grey
+
+    module = load_network(own.model, weights=own.weights).module
+    export_module(module, tmp_path / "grey.onnx", input_shapes=[(1, 1, 8, 8)])
+    export_module(nn.Conv2d(3, 4, 1), tmp_path / "colours.onnx", input_shapes=[(1, 3, 8, 8)])
+    for size in ({}, {"input_size": "8"}):
+        assert takes_grey(model=own.model, **size) and takes_grey(model=str(tmp_path / "grey.onnx"), **size)
+        assert not takes_grey(model=str(tmp_path / "colours.onnx"), **size)
+        colours = write_code(tmp_path, CODE.replace("nn.Conv2d(1, 8, 3, 1, 1)", "nn.Conv2d(3, 8, 3, 1, 1)"))
+        assert not takes_grey(model=colours, **size)
+    assert takes_grey(name=str(own.file))

@@ -302,15 +302,6 @@ def test_a_batch_of_eight_is_a_batch(tmp_path: Path) -> None:
     assert module(torch.rand(3, 4, 6, 6)).shape == (3, 144)
 
 
-def test_softmax_can_be_taken_off(tmp_path: Path) -> None:
-    module = module_of_onnx(_saved(_graph("a = Flatten(x) y = Softmax<axis=1>(a)"), tmp_path))
-    x = torch.rand(2, 4, 6, 6)
-    assert module.gives_probabilities and torch.allclose(module(x).sum(1), torch.ones(2))
-    module.drop_softmax()
-    assert not module.gives_probabilities and torch.equal(module(x), x.flatten(1))
-    assert not module_of_onnx(_saved(_graph("y = Flatten(x)"), tmp_path)).gives_probabilities
-
-
 WRONG = {
     "a = Relu(x) y = NonZero(a)": r"the node 'y' \(NonZero\) cannot be taken over: the operator is not known",
     "y = ReduceMean<axes=[0]>(x)": "mixes the images of a batch",

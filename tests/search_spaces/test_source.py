@@ -443,7 +443,6 @@ def test_an_onnx_file(tmp_path: Path) -> None:
     torch.onnx.export(net, (torch.rand(1, 3, 8, 8),), path, dynamo=False, opset_version=17)
     network = load_network(str(path))
     assert network.name == "mine" and network.input_shape == (3, 8, 8) and _is_usable(network)
-    assert not network.gives_probabilities
     x = torch.rand(4, 3, 8, 8)
     assert torch.allclose(network.module(x), net(x), atol=1e-6)
     with pytest.raises(SourceError, match="takes images of 3x8x8, expected 3x9x9"):
@@ -451,9 +450,6 @@ def test_an_onnx_file(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("none")
     with pytest.raises(SourceError, match="is no valid ONNX model"):
         load_network(str(tmp_path / "text.onnx"))
-    probable = nn.Sequential(net, nn.Softmax(1))
-    torch.onnx.export(probable, (torch.rand(1, 3, 8, 8),), path, dynamo=False, opset_version=17)
-    assert load_network(str(path)).gives_probabilities
 
 
 def test_pipes_are_not_waited_for(code: Path, tmp_path: Path) -> None:

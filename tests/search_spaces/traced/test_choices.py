@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -231,3 +233,25 @@ def test_samples_choose_everything(space: TracedSpace) -> None:
     rows = space.sample_many(300, np.random.default_rng(0))
     for column, decision in zip(rows.T, space.decisions, strict=True):
         assert set(column.tolist()) == set(range(len(decision.choices)))
+
+
+def test_widths_are_scaled_alike_step_by_step() -> None:
+    """All widths of a network are as near to one share as what is offered; a single one differs in the next network."""
+    torch.manual_seed(0)
+    module = nn.Sequential(Residual(16, 64, 2, "project"), Residual(64, 64))
+    space = space_of(lively(classifier(module, 64), SHAPE), SHAPE)
+    columns = [i for i, decision in enumerate(space.decisions) if decision.name.endswith(".width")]
+    offered = [np.array(list(map(int, space.decisions[i].choices))) for i in columns]
+    networks = space.scaled_alike()
+    assert len(networks) == 1 + sum(len(own) - 1 for own in offered) and networks[0] == space.original
+    for one, other in pairwise(networks):
+        assert sorted(np.subtract(other, one).tolist()) == [0] * (len(one) - 1) + [1]
+    for network in networks:
+        assert all(network[i] == 0 for i in range(len(network)) if i not in columns)
+        assert any(_is_nearest(network, columns, offered, share) for share in np.arange(0, 1.0001, 1 / 64)), network
+
+
+def _is_nearest(network: Architecture, columns: list[int], offered: list[np.ndarray], share: float) -> bool:
+    """Whether no width that is offered is nearer to a share of the whole than the network's."""
+    distances = [np.abs(widths - share * widths[0]) for widths in offered]
+    return all(own[network[i]] == own.min() for i, own in zip(columns, distances, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,9 +204,31 @@ class _NoTensor(nn.Module):
         return 3
 
 
+class _OfTheBatch(nn.Module):
+    def __init__(self, *, affine: bool) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(8, track_running_stats=False, affine=affine)
+        self.body, self.head = nn.Sequential(nn.Conv2d(3, 8, 1), norm), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class _AlwaysTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.batch_norm(x, self.norm.running_mean, self.norm.running_var, training=True)
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
+        (_OfTheBatch(affine=True), "the BatchNorm in body.1 normalises by the statistics of the batch.*track_running"),
+        (_OfTheBatch(affine=False), "the BatchNorm in body.1 normalises"),
+        (_AlwaysTraining(), "the BatchNorm in the network normalises"),
         (_TwoInputs(), "cannot be traced|expected one"),
         (_TwoOutputs(), "gives 2 values, expected one tensor"),
         (_Branching(), "whose course depends on no values"),
@@ -221,6 +244,19 @@ class _NoTensor(nn.Module):
 def test_what_cannot_be_traced_is_refused_in_words(module: nn.Module, words: str) -> None:
     with pytest.raises(SpaceError, match=words):
         trace(module.eval(), SHAPE)
+
+
+def test_torch_logs_nothing_of_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[logging.LogRecord] = []
+    for name in ("torch.fx.experimental.symbolic_shapes", "torch.export"):
+        monkeypatch.setattr(logging.getLogger(name), "handle", records.append)
+    logging.getLogger("torch.export").warning("is heard")
+    assert [record.msg for record in records] == ["is heard"]
+    with pytest.raises(SpaceError):
+        trace(_Branching(), SHAPE)
+    assert len(records) == 1
+    logging.getLogger("torch.export").warning("is heard again")
+    assert len(records) == 2
 
 
 def test_what_layers_make_of_constants_stays_where_it_meets_what_stays() -> None:
