@@ -17,7 +17,7 @@ READY = "device"
 """The state of a phone that takes commands; others are offline, unauthorized, recovery, bootloader and sideload."""
 
 REMEDIES: Mapping[str, str] = {
-    "unauthorized": "unlock it and allow this computer on its screen; adb kill-server makes it ask again",
+    "authoriz": "unlock it and allow this computer on its screen; adb kill-server makes it ask again",
     "permissions": "this user may not open it: sudo apt-get install android-sdk-platform-tools-common, plug it again",
     "offline": "plug it in again, or: adb reconnect",
     "more than one": "say which in the devices file, adb: {serial: ...}; adb devices lists them",

@@ -75,5 +75,5 @@ def test_every_field_of_a_new_file_may_be_switched_on(names: tuple[str, ...], tm
     text = _switched_on(path.read_text(), *names)
     path.write_text(text.replace('runtime: "onnxruntime"', "runtime: tvm") if "target" in names else text)
     device = load_devices(path)["mine"]
-    assert device.is_here != bool({"ssh", "adb", "command", "rpc", "emulated"} & {*names})
+    assert device.is_here != bool({"ssh", "adb", "command", "rpc"} & {*names})
     assert all(getattr(device, name) is not None for name in names)

@@ -289,7 +289,9 @@ def test_what_keeps_adb_from_a_phone_is_said_with_what_to_do(
 def test_an_adb_that_the_phone_does_not_trust_says_what_to_do(tmp_path: Path) -> None:
     with (
         fake_adbd.running(tmp_path / "adb", is_authorized=False) as serial,
-        pytest.raises(MeasurementError, match=r"unauthorized.*; unlock it and allow this computer on its screen"),
+        pytest.raises(
+            MeasurementError, match=r"(un|still )authoriz.*; unlock it and allow this computer on its screen"
+        ),
     ):
         Profiler(device=_device(adb=Adb(serial=serial, folder=str(tmp_path / "phone")))).require_reachable()
 
@@ -310,7 +312,7 @@ def test_without_adb_it_is_said_where_it_comes_from(tmp_path: Path, monkeypatch:
 
 def test_a_python_that_the_phone_may_not_run_is_named(phone: FakePhone, at_once: None, tmp_path: Path) -> None:
     device = _device(adb=Adb(python=f"{phone.root}/data/data/termux/python3", folder=phone.folder))
-    words = r"cannot start a worker for board: .*/python3: not found; try: adb shell .*--version; its python needs"
+    words = r"cannot start a worker for board: .*/python3: not found; try: adb shell '.*--version'; its python needs"
     with pytest.raises(MeasurementError, match=words):
         Profiler(device=device).measure(_models(tmp_path), tmp_path / "j")
 

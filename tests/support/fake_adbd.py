@@ -27,7 +27,7 @@ from boards_here import free_port
 
 VERSION, MAX_DATA = 0x01000001, 1 << 18
 BANNER = b"device::ro.product.name=fake;ro.product.model=fake;ro.product.device=fake;features=shell_v2"
-TOKEN = 1
+TOKEN, PUBLIC_KEY = 1, 3
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 
 
@@ -78,7 +78,8 @@ class Link:
 
     def _answer(self, command: bytes, theirs: int, ours: int, data: bytes) -> None:
         if command in (b"CNXN", b"AUTH") and not self._is_authorized:
-            self.send(b"AUTH", TOKEN, 0, bytes(20))
+            if theirs != PUBLIC_KEY:  # now its owner is asked, who does not answer
+                self.send(b"AUTH", TOKEN, 0, bytes(20))
         elif command == b"CNXN":
             self.send(b"CNXN", VERSION, MAX_DATA, BANNER)
         elif command == b"OPEN":
@@ -114,8 +115,10 @@ class Stream:
         try:
             if kind == "sync":
                 await self._sync()
-            elif kind == "shell,v2,raw":
+            elif {"shell", "v2", "raw"} <= {*kind.split(",")}:
                 await self._shell(line)
+            else:
+                raise NotImplementedError(service)
         except (EOFError, ConnectionError):
             return
         self._link.send(b"CLSE", self._number, self._number)
@@ -181,8 +184,13 @@ class Stream:
             if command == b"DONE":
                 break
             content += await self._read(length)
-        path.write_bytes(content)
-        await self._write(struct.pack("<4sI", b"OKAY", 0))
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            words = str(error).encode()
+            await self._write(struct.pack("<4sI", b"FAIL", len(words)) + words)
+        else:
+            await self._write(struct.pack("<4sI", b"OKAY", 0))
 
 
 async def main(serial: str, *, is_authorized: bool) -> None:
