@@ -76,7 +76,7 @@ class Setting:
         elif is_dataclass(self.kind):
             words = ", ".join(f.name for f in fields(self.kind))
         else:
-            names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+            names = {int: "integer", float: "number", str: "text", bool: "true or false", dict: "values by name"}
             limits = " and ".join(f"{BOUNDS[name]} {value}" for name, value in self.bounds.items())
             words = f"{names.get(self.kind, self.kind.__name__.lower())} {limits}".strip()
         return ("list of " if self.is_list else "") + words + (", or null" if self.may_be_null else "")
@@ -142,6 +142,8 @@ def _parts(hint: Any) -> Iterator[Any]:
     elif origin is tuple:
         yield tuple
         yield from _parts(arguments[0])
+    elif origin is dict:
+        yield dict
     else:
         yield hint
 

@@ -45,9 +45,9 @@ class AdbTransport:
 
     def start(self, worker: Path) -> Connection:
         """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
+        command = shlex.join([self._python, "-u", *self.place([worker])])
         # In place of the shell: adb's daemon signals the process that it started and no other.
-        return Connection(self._shell(f"exec {shlex.quote(self._python)} -u {shlex.quote(remote)}"))
+        return Connection(self._shell(f"exec {command}"))
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy what is not there yet, all at once; a file under its name is whole."""

@@ -14,7 +14,7 @@ ENVIRONMENT = "hwnas-env"
 
 def remedy(device: Device) -> str:
     """Return what to try, and the page that tells more."""
-    packages = " ".join(runtime_of(device.runtime).packages)
+    packages = ["numpy", *runtime_of(device.runtime).packages.values()]
     if device.emulated:
         return "start it: hwnas device emulate rpi4"
     if device.rpc is not None and device.rpc.tracker:
@@ -26,8 +26,8 @@ def remedy(device: Device) -> str:
         port = device.rpc.port
         return f"on the board run: hwnas device serve --host 0.0.0.0 --port {port}; see: hwnas docs devices"
     if device.ssh is not None:
-        return _over_ssh(device.ssh, packages)
-    needs = f"its python needs {packages.replace(' ', ' and ')}"
+        return _over_ssh(device.ssh, " ".join(packages))
+    needs = f"its python needs {' and '.join(packages)}"
     if device.adb is not None:
         program = "adb" if device.adb.serial is None else f"adb -s {shlex.quote(device.adb.serial)}"
         return f"try: {program} shell {_version_of(device.adb.python)}; {needs}; see: hwnas docs boards"

@@ -122,10 +122,8 @@ class SshTransport:
 
     def start(self, worker: Path) -> Connection:
         """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
-        return Connection(
-            ["ssh", *self._options, self._ssh.host, f"exec {shlex.quote(self._ssh.python)} -u {shlex.quote(remote)}"]
-        )
+        command = shlex.join([self._ssh.python, "-u", *self.place([worker])])
+        return Connection(["ssh", *self._options, self._ssh.host, f"exec {command}"])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy what is not there yet, all at once; a file under its name is whole."""

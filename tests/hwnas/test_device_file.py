@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from command_line import run_cli
+from pydantic import Field
 
+from hwnas.settings import About, settings_of
 from profilers import Device, load_devices
 from profilers.device import shipped_file
 
@@ -29,6 +32,21 @@ def test_the_file_in_use_is_shown_with_what_every_field_means(tmp_path: Path) ->
     assert all(words in outcome.out for words in (str(tmp_path / "mine.yaml"), "# on my desk", "ssh.host"))
     outcome = run_cli("devices", "--show", "check", "cpu")
     assert outcome.code == 2 and "--show: expected no check" in outcome.err
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """A record of a package that says by pydantic what its fields mean."""
+
+    options: Annotated[dict[str, int] | None, Field(description="Some options.", examples=[{"a": 1}])] = None
+    ratio: Annotated[float, Field(gt=0, description="A ratio.")] = 0.5
+
+
+def test_what_pydantic_knows_of_a_field_is_told() -> None:
+    options, ratio = settings_of(_Record)
+    assert (options.takes, options.default, options.example) == ("values by name, or null", None, {"a": 1})
+    assert (ratio.takes, ratio.default, ratio.example) == ("number more than 0", 0.5, 0.5)
+    assert options.about == About("Some options.") and ratio.about.meaning == "A ratio."
 
 
 def test_a_new_device_is_this_machine_until_it_is_told_otherwise(tmp_path: Path) -> None:
