@@ -21,8 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from profilers import Device, Model, Profiler, rpc_supervisor
-from profilers.device import Rpc, find_device
+from profilers.device import find_device
 from profilers.emulator import set_up_rpi4
+from profilers.ways import Rpc
 from search_spaces import SpaceSpec, make_space
 from search_spaces.onnx_export import export_block
 

@@ -7,6 +7,7 @@ import keyword
 import re
 import sys
 import tokenize
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from importlib.resources import files
@@ -97,16 +98,26 @@ def generate(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
         raise RequestError(
             f"the name {name!r} is taken: the file uses {named.component} for something else; give another"
         )
-    if existing := [p for p in (path, test) if p.exists()]:
+    write_new({target: _filled_in(text, named) for target, text in texts.items()}, folder)
+    return path, test
+
+
+def write_new(texts: Mapping[Path, str], folder: Path) -> None:
+    """Write files into a folder, which is made where it is not there yet.
+
+    Raises:
+        RequestError: one of them is there already, or none can be.
+        WriteError: there is no room.
+    """
+    if existing := [path for path in texts if path.exists()]:
         raise RequestError(f"{existing[0]} is there already; give another name or --folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for target, text in texts.items():
-            write_text(target, _filled_in(text, named))
+        for path, text in texts.items():
+            write_text(path, text)
     except OSError as error:
-        raise_if_full(error, path)
+        raise_if_full(error, next(iter(texts)))
         raise RequestError(f"cannot write to {folder}: {error.strerror}; give another --folder") from error
-    return path, test
 
 
 def _template(name: str) -> str:

@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from hwnas.errors import RequestError
 from safe_files import FileError, parse_yaml
@@ -54,6 +55,7 @@ class Setting:
         choices: all values, where they are a fixed set.
         bounds: what limits a number, by "ge", "gt", "le" or "lt".
         default: the value where none is given; `MISSING` where one must be.
+        example: a value that shows what it is like, where there is one; else the default.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Setting:
     choices: tuple[str, ...]
     bounds: dict[str, float]
     default: object
+    example: object
     about: About
 
     @property
@@ -73,7 +76,7 @@ class Setting:
         elif is_dataclass(self.kind):
             words = ", ".join(f.name for f in fields(self.kind))
         else:
-            names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+            names = {int: "integer", float: "number", str: "text", bool: "true or false", dict: "values by name"}
             limits = " and ".join(f"{BOUNDS[name]} {value}" for name, value in self.bounds.items())
             words = f"{names.get(self.kind, self.kind.__name__.lower())} {limits}".strip()
         return ("list of " if self.is_list else "") + words + (", or null" if self.may_be_null else "")
@@ -108,7 +111,7 @@ def settings_of(record: type, prefix: str = "") -> Iterator[Setting]:
     for field in fields(record):
         found = list(_parts(hints[field.name]))
         kinds = [part for part in found if isinstance(part, type) and part not in (NoneType, tuple)]
-        abouts = [part for part in found if isinstance(part, About)]
+        abouts = list(_abouts(found))
         if not abouts:
             assert is_dataclass(kinds[0]), f"{prefix}{field.name} has no meaning"
             yield from settings_of(kinds[0], f"{prefix}{field.name}.")
@@ -122,6 +125,7 @@ def settings_of(record: type, prefix: str = "") -> Iterator[Setting]:
             choices=choices[0] if choices else (),
             bounds=_bounds(found),
             default=field.default,
+            example=next(iter(_examples(found)), field.default),
             about=abouts[0],
         )
 
@@ -138,8 +142,25 @@ def _parts(hint: Any) -> Iterator[Any]:
     elif origin is tuple:
         yield tuple
         yield from _parts(arguments[0])
+    elif origin is dict:
+        yield dict
     else:
         yield hint
+
+
+def _abouts(parts: list[Any]) -> Iterator[About]:
+    """Yield what is said of a field: beside its type, or by pydantic's description where a package below has it."""
+    for part in parts:
+        if isinstance(part, About):
+            yield part
+        elif isinstance(part, FieldInfo) and part.description:
+            yield About(part.description)
+
+
+def _examples(parts: list[Any]) -> Iterator[object]:
+    for part in parts:
+        if isinstance(part, FieldInfo):
+            yield from part.examples or ()
 
 
 def _bounds(parts: list[Any]) -> dict[str, float]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from profilers.device import Device, remedy
+from profilers.device import Device
 from profilers.errors import DeviceError, MeasurementError
 from profilers.measurement import Model
 from profilers.profiler import Profiler
+from profilers.remedies import remedy
 from profilers.runtime import RUNTIMES, runtime_of
 
 STEP_TIMEOUT_S = 5.0

@@ -14,7 +14,6 @@ from typing import (
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -27,6 +26,7 @@ from typing_extensions import TypedDict
 from profilers.errors import DeviceError
 from profilers.quoting import require_printable
 from profilers.runtime import RUNTIMES, owner_of, runtime_of
+from profilers.ways import STRICT, Adb, Rpc, Ssh
 from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
@@ -35,7 +35,6 @@ UNKNOWN = "unknown"
 
 _RUNTIME = rf"^({'|'.join(RUNTIMES)}|{UNKNOWN}|.+\.py)$"
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Line = Annotated[str, AfterValidator(require_printable)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _Here = Annotated[str, AfterValidator(expanded)]
@@ -46,49 +45,14 @@ def _beginning_here(command: tuple[str, ...]) -> tuple[str, ...]:
     return (*map(expanded, command[:1]), *command[1:])
 
 
-def _in_login_folder(path: str) -> str:
-    """Return a path on a board without the `~/` that nobody would expand there: ssh begins in that folder."""
-    return path.removeprefix("~/")
-
-
 _Command = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_beginning_here)]
-_There = Annotated[str, Field(min_length=1), AfterValidator(_in_login_folder)]
 _Threads = Annotated[int, Field(ge=1, le=1024)]
 _Core = Annotated[int, Field(ge=0)]
 _Batch = Annotated[int, Field(ge=1, le=4096)]
 _Opset = Annotated[int, Field(ge=13, le=20)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class Rpc:
-    """TVM's RPC server on a board, or the tracker that knows boards by key."""
-
-    host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 9090
-    tracker: bool = False
-    key: str = ""
-    boards: Annotated[int, Field(ge=1, le=256)] = 1
-
-    @model_validator(mode="after")
-    def _tracker_needs_key(self) -> Rpc:
-        if self.tracker and not self.key:
-            raise ValueError("a tracker needs the key of the boards")
-        if self.boards > 1 and not self.tracker:
-            raise ValueError("several boards are reached through a tracker; set tracker: true and their key")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class Ssh:
-    """A board that the system's ssh reaches, by its name in the user's ssh configuration."""
-
-    host: Annotated[str, Field(min_length=1, pattern=r"^[^-].*")]
-    python: _There = "python3"
-    folder: _There = ".cache/hwnas"
-    options: tuple[str, ...] = ()
-
-
-@with_config(_STRICT)
+@with_config(STRICT)
 class DeviceSettings(TypedDict):
     """Device settings that measurements depend on, as tables and journals keep them; one left out is the default."""
 
@@ -104,30 +68,85 @@ class DeviceSettings(TypedDict):
     opset: NotRequired[_Opset]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Device:
-    """A device, and how models are timed on it; every field is explained in devices.yaml."""
+    """A device, and how models are timed on it; `hwnas devices --show` prints what is said of every field."""
 
-    name: _Line
-    description: str = ""
-    runtime: Annotated[_Line, AfterValidator(expanded), Field(pattern=_RUNTIME)]
-    provider: Literal["cpu", "cuda"] = "cpu"
-    target: _Line | None = None
-    cross_compiler: _Here | None = None
-    rpc: Rpc | None = None
-    ssh: Ssh | None = None
-    command: _Command | None = None
-    copy: _Command | None = None
-    folder: str = "/tmp/hwnas"  # noqa: S108 - on another machine, where its user may choose another
-    emulated: bool = False
-    tuning: Literal["none", "meta_schedule"] = "none"
-    threads: _Threads = 1
-    cores: tuple[_Core, ...] | None = None
-    batch: _Batch = 1
-    opset: _Opset | None = None
-    start_timeout_s: _Seconds = 60.0
-    open_timeout_s: _Seconds = 30.0
-    visit_timeout_s: _Seconds = 20.0
+    name: Annotated[_Line, Field(description="What --device takes: the key of the entry.")]
+    description: Annotated[
+        str, Field(description="One line for `hwnas devices`.", examples=["the board on my desk"])
+    ] = ""
+    runtime: Annotated[
+        _Line,
+        AfterValidator(expanded),
+        Field(
+            pattern=_RUNTIME,
+            description="What executes the networks: a built-in runtime, or the path of a worker of your own.",
+            examples=["onnxruntime"],
+        ),
+    ]
+    threads: Annotated[_Threads, Field(description="Intra-op threads of the runtime.")] = 1
+    cores: Annotated[
+        tuple[_Core, ...] | None,
+        Field(
+            description="Cores that the worker is pinned to, as many as threads "
+            "[the last ones that this process may use].",
+            examples=[[1]],
+        ),
+    ] = None
+    batch: Annotated[_Batch, Field(description="Images per forward pass.")] = 1
+    opset: Annotated[
+        _Opset | None,
+        Field(description="Of exported models, where the runtime does not know ONNX's newer ones.", examples=[17]),
+    ] = None
+    start_timeout_s: Annotated[_Seconds, Field(description="Deadline of starting a worker, in seconds.")] = 60.0
+    open_timeout_s: Annotated[
+        _Seconds, Field(description="Deadline of compiling one model, loading it and running it once, in seconds.")
+    ] = 30.0
+    visit_timeout_s: Annotated[_Seconds, Field(description="Deadline of one timed visit of one model, in seconds.")] = (
+        20.0
+    )
+    emulated: Annotated[
+        bool, Field(description="Whether times are not the device's: its tables are marked, and search refuses them.")
+    ] = False
+    provider: Annotated[
+        Literal["cpu", "cuda"], Field(description="ONNX Runtime's execution provider; cuda needs onnxruntime-gpu.")
+    ] = "cpu"
+    ssh: Annotated[Ssh | None, Field(description="The worker runs on a board that the system's ssh reaches.")] = None
+    adb: Annotated[Adb | None, Field(description="The worker runs on a phone that the system's adb reaches.")] = None
+    command: Annotated[
+        _Command | None,
+        Field(
+            description="The worker runs behind this command, a python of another place; {boards} in it is the folder "
+            "of emulated boards.",
+            examples=[["docker", "exec", "-i", "board", "python3"]],
+        ),
+    ] = None
+    copy: Annotated[
+        _Command | None,
+        Field(
+            description="Copies a file to where `command` runs [both see the same files].",
+            examples=[["docker", "cp", "{local}", "board:{remote}"]],
+        ),
+    ] = None
+    folder: Annotated[str, Field(description="Where `copy` puts files.")] = "/tmp/hwnas"  # noqa: S108 - elsewhere, where its user may choose another
+    target: Annotated[
+        _Line | None,
+        Field(
+            description="What code is compiled for: native, a TVM tag such as raspberry-pi/4b-aarch64, or TVM's JSON.",
+            examples=["native"],
+        ),
+    ] = None
+    cross_compiler: Annotated[
+        _Here | None, Field(description="Links for another architecture.", examples=["aarch64-linux-gnu-gcc"])
+    ] = None
+    rpc: Annotated[
+        Rpc | None, Field(description="The board runs TVM's RPC server: `hwnas device serve`, or rpc_supervisor.py.")
+    ] = None
+    tuning: Annotated[
+        Literal["none", "meta_schedule"],
+        Field(description="TVM's default schedules, whose ranking is unreliable on CPUs; or what `hwnas tune` found."),
+    ] = "none"
 
     @model_validator(mode="after")
     def _cores_match_threads(self) -> Device:
@@ -146,8 +165,9 @@ class Device:
             if getattr(self, name) != _DEFAULTS[name]:
                 owner, names = owner_of(name)
                 raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} are {owner}'s; set runtime: {owner}")
-        if self.ssh and self.command:
-            raise ValueError("a device is behind ssh or behind a command, not both")
+        ways = [name for name in ("ssh", "adb", "command") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ValueError(f"a device is behind one of ssh, adb and a command, not behind {' and '.join(ways)}")
         if self.copy and not self.command:
             raise ValueError("copy belongs to command")
         return self
@@ -155,7 +175,7 @@ class Device:
     @property
     def is_here(self) -> bool:
         """Whether models run on this very machine, natively."""
-        return not (self.rpc or self.ssh or self.command or self.emulated)
+        return not (self.rpc or self.ssh or self.adb or self.command or self.emulated)
 
     @property
     def is_measurable(self) -> bool:
@@ -193,7 +213,7 @@ def load_devices(path: Path | None = None) -> dict[str, Device]:
     Raises:
         DeviceError: the file cannot be read or says something else than devices.
     """
-    path = path or _shipped_file()
+    path = path or shipped_file()
     try:
         content = read_yaml(path)
     except FileError as error:
@@ -213,7 +233,7 @@ def find_device(name: str, path: Path | None = None) -> Device:
     """
     devices = load_devices(path)
     if name not in devices:
-        own = "" if path else "; one of your own is in a file that --devices FILE names"
+        own = "" if path else "; one of your own is in a file for --devices FILE: hwnas new device NAME writes it"
         raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {', '.join(sorted(devices))}{own}")
     runtime = devices[name].runtime
     try:
@@ -275,27 +295,8 @@ def _parse(name: str, settings: object, path: Path) -> Device:
         raise DeviceError(f"device {name!r} in {path}: {fault}, got {found!r}") from error
 
 
-def _shipped_file() -> Path:
-    """Return devices.yaml beside this module in an installed wheel, at the top of the tree in a checkout."""
+def shipped_file() -> Path:
+    """Return devices.yaml: beside this module in an installed wheel, at the top of the tree in a checkout."""
     here = Path(__file__).resolve().parent
     inside = here / "devices.yaml"
     return inside if inside.exists() else here.parent / "devices.yaml"
-
-
-def remedy(device: Device) -> str:
-    """Return what to do about a device that does not answer."""
-    if device.emulated:
-        return "start it: hwnas device emulate rpi4"
-    if device.rpc is not None and device.rpc.tracker:
-        return (
-            f"start the tracker there, and on each board: hwnas device serve --host 0.0.0.0 --key {device.rpc.key} "
-            f"--tracker {device.rpc.host}:{device.rpc.port}; see docs/devices.md"
-        )
-    if device.rpc is not None:
-        return f"on the board run: hwnas device serve --host 0.0.0.0 --port {device.rpc.port}; see docs/devices.md"
-    if device.ssh is not None:
-        return (
-            f"try: ssh {device.ssh.host} {device.ssh.python} -c 'import numpy, onnxruntime'; on the board: "
-            "python3 -m pip install numpy onnxruntime; see docs/devices.md"
-        )
-    return "see docs/devices.md"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from profilers.boards import measure_on_boards
 from profilers.collection import collect, collect_pace
-from profilers.device import remedy, require_measurable
+from profilers.device import require_measurable
 from profilers.errors import MeasurementError, WorkerLostError
 from profilers.events import Inspected
 from profilers.host_names import require_resolved, ssh_host
 from profilers.journal import Journal
 from profilers.measurement import Model
+from profilers.remedies import remedy
 from profilers.result import Inspection, ProfileResult
 from profilers.runtime import runtime_of
 from profilers.session import MAX_LOSSES, Session

@@ -18,6 +18,7 @@ class Runtime:
         required_fields: of those, the ones that a device cannot do without, and what each of them is in words.
         options: what its worker is told of the device when it is started, by the names that
             `profilers/worker_options.py` gives them.
+        packages: the modules that a worker imports besides numpy, and what each is called on PyPI.
         precisions: the precisions of models that it takes.
         reopens_quickly: whether its worker can be started anew every ten rounds, with all models; latency depends on
             where in memory a model lies, so the more restarts the better.
@@ -30,9 +31,10 @@ class Runtime:
     """
 
     worker: Path
-    device_fields: tuple[str, ...] = ("ssh", "command", "provider")
+    device_fields: tuple[str, ...] = ("ssh", "adb", "command", "provider")
     required_fields: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ("provider", "cache")
+    packages: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("fp32", "int8")
     reopens_quickly: bool = False
     tells_operations: bool = False
@@ -49,6 +51,7 @@ RUNTIMES: Mapping[str, Runtime] = {
     "onnxruntime": Runtime(
         worker=_worker("onnxruntime"),
         options=("provider",),
+        packages={"onnxruntime": "onnxruntime"},
         reopens_quickly=True,
         tells_operations=True,
         comparison="here",

@@ -10,13 +10,13 @@ import numpy as np
 
 from onnx_models.external_data import size_bytes
 from profilers.collection import collect
-from profilers.device import remedy
 from profilers.errors import MeasurementError, NoAnswerError, WorkerLostError
 from profilers.events import Failed, Opened, Round
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
 from profilers.measurement import Model
 from profilers.reference import Reference
+from profilers.remedies import remedy
 from profilers.runtime import RUNTIMES, runtime_of
 from profilers.settings import ProfilerSettings
 from profilers.transport import transport_for

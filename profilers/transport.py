@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from onnx_models.external_data import parcel
+from profilers.adb import AdbTransport
 from profilers.connection import Connection
-from profilers.device import Device, Ssh
+from profilers.device import Device
 from profilers.emulator import boards
-from profilers.errors import WorkerLostError
+from profilers.programs import finish
+from profilers.remote_folder import RemoteFolder
+from profilers.ways import Ssh
 
 
 class Transport(Protocol):
@@ -41,6 +43,8 @@ def transport_for(device: Device) -> Transport:
     """Return the way to a device's workers."""
     if device.ssh is not None:
         return SshTransport(device.ssh, timeout_s=device.start_timeout_s)
+    if device.adb is not None:
+        return AdbTransport(device.adb, timeout_s=device.start_timeout_s)
     if device.command is not None:
         return CommandTransport(device.command, device.copy, device.folder, timeout_s=device.start_timeout_s)
     return LocalTransport()
@@ -59,7 +63,7 @@ class LocalTransport:
 
 
 class CommandTransport:
-    """Workers behind a command that runs a program in another place: an emulator's python, `adb shell python3`.
+    """Workers behind a command that runs a program in another place: an emulator's python, a container's.
 
     Args:
         command: what comes before the worker's file.
@@ -94,15 +98,14 @@ class CommandTransport:
         assert self._copy is not None
         remote = f"{self._folder}/{name}"
         filled = [part.replace("{local}", str(file)).replace("{remote}", remote) for part in self._copy]
-        _finish(filled, self._timeout_s)
+        finish(filled, self._timeout_s)
         return remote
 
 
 class SshTransport:
     """Workers on a board, by the system's ssh and scp: the user's own configuration, keys and jump hosts.
 
-    Nothing is installed there; python, numpy and onnxruntime must be. Files are named by their content, so that an
-    interrupted sweep finds those that are there already.
+    Nothing is installed there; the worker's python and its packages must be.
     """
 
     def __init__(self, ssh: Ssh, *, timeout_s: float) -> None:
@@ -115,61 +118,20 @@ class SshTransport:
             *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
             *ssh.options,
         ]
-        self._there: set[str] | None = None
+        self._folder = RemoteFolder(ssh.folder, run=self._run, copy=self._copy)
 
     def start(self, worker: Path) -> Connection:
         """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
-        return Connection(
-            ["ssh", *self._options, self._ssh.host, f"exec {shlex.quote(self._ssh.python)} -u {shlex.quote(remote)}"]
-        )
+        command = shlex.join([self._ssh.python, "-u", *self.place([worker])])
+        return Connection(["ssh", *self._options, self._ssh.host, f"exec {command}"])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy what is not there yet, all at once; a file under its name is whole."""
-        folder = shlex.quote(self._ssh.folder)
-        if self._there is None:
-            self._there = set(self._run(f"mkdir -p {folder}/incoming && ls {folder}").split())
-        with tempfile.TemporaryDirectory() as scratch:
-            parcels = [parcel(path, Path(scratch)) for path in paths]
-            wanted = {name: file for files in parcels for name, file in files.items() if name not in self._there}
-            if wanted:
-                self._copy(wanted)
-                moves = " ".join(f"{folder}/incoming/{name}" for name in wanted)
-                self._run(f"mv {moves} {folder}/")
-                self._there |= wanted.keys()
-        return [f"{self._ssh.folder}/{list(files)[-1]}" for files in parcels]
+        return self._folder.place(paths)
 
-    def _copy(self, wanted: Mapping[str, Path]) -> None:
-        """Bring files to where unfinished copies lie, under those names."""
-        target = f"{self._ssh.host}:{self._ssh.folder}/incoming/"
-        num_bytes = sum(file.stat().st_size for file in wanted.values())
-        with tempfile.TemporaryDirectory() as links:
-            for name, file in wanted.items():
-                (Path(links) / name).symlink_to(file.resolve())
-            sources = [str(Path(links) / name) for name in wanted]
-            _finish(
-                ["scp", "-q", "-B", *self._options, *sources, target],
-                self._timeout_s + num_bytes / SLOW_BYTES_PER_S,
-            )
+    def _copy(self, sources: Sequence[str], target: str, more_s: float) -> None:
+        command = ["scp", "-q", "-B", *self._options, *sources, f"{self._ssh.host}:{target}"]
+        finish(command, self._timeout_s + more_s)
 
-    def _run(self, command: str) -> str:
-        return _finish(["ssh", *self._options, self._ssh.host, command], self._timeout_s)
-
-
-SLOW_BYTES_PER_S = 250_000
-"""A copy over a slower line than this is given up."""
-
-
-def _finish(command: list[str], timeout_s: float) -> str:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=timeout_s, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        raise WorkerLostError(f"{command[0]} did not end within {timeout_s:.0f} s") from None
-    except OSError as error:
-        raise WorkerLostError(f"cannot run {command[0]}: {error.strerror}") from error
-    if done.returncode:
-        words = done.stderr.strip().splitlines()
-        raise WorkerLostError(f"{command[0]} failed: {words[-1] if words else f'exit code {done.returncode}'}")
-    return done.stdout
+    def _run(self, line: str) -> str:
+        return finish(["ssh", *self._options, self._ssh.host, line], self._timeout_s)

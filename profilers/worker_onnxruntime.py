@@ -111,7 +111,7 @@ def main() -> None:
 
 def die_with_parent() -> None:
     """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
-    if sys.platform == "linux":
+    if sys.platform in ("linux", "android"):  # Termux's python is one or the other, by its version
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -24,6 +24,7 @@ from simulated_worker import write_devices
 from hwnas.cli.app import app
 from hwnas.config import load_config
 from lut import save_table
+from profilers import load_devices
 from search_spaces import SpaceSpec, make_space
 
 pytestmark = pytest.mark.usefixtures("short_runs")
@@ -56,7 +57,18 @@ NOT_RUN = {
     ".venv/bin/ruff": "the tests do not lint; .ci/run does",
     ".venv/bin/mypy": "the tests do not lint; .ci/run does",
     "python3 -m build": "tests/test_wheel.py builds the wheel",
-    "python3 -m pip": "the network, on a board",
+    "hwnas-env/bin/pip": "the network, on a board",
+    "hwnas-env/bin/python": "a board",
+    "echo performance": "a board's administrator",
+    "pkg install": "a phone",
+    "python3 -c": "a phone",
+    "adb forward": "a phone; tests/profilers/test_transports.py has a program that stands for adb",
+    "ssh-copy-id": "a phone",
+    "hwnas devices check pi5": "a board",
+    "hwnas profile --device pi5": "a board",
+    "hwnas search --device pi5": "a board, CIFAR-10 and hours",
+    "hwnas devices check phone": "a phone",
+    "hwnas profile --device phone": "a phone",
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
@@ -191,8 +203,8 @@ def test_the_command_line_takes_it(command: Command) -> None:
         assert rest and rest[0] in current.commands, f"{' '.join(command.words)}: no command {rest[:1]}"
         context = current.context_class(current, info_name=rest[0], parent=context)
         current, rest = current.commands[rest[0]], rest[1:]
-        if getattr(current, "invoke_without_command", False) and not rest:
-            return
+        if getattr(current, "invoke_without_command", False) and (not rest or rest[0].startswith("-")):
+            break
     current.make_context(command.words[-1], rest, parent=context)
 
 
@@ -214,6 +226,17 @@ def test_settings_in_yaml_are_settings(tmp_path: Path) -> None:
                 load_config(tmp_path / "c.yaml", {"max_latency": "60%"})
                 num_read += 1
     assert num_read >= 2
+
+
+def test_devices_in_yaml_are_devices(tmp_path: Path) -> None:
+    num_read = 0
+    for page in PAGES:
+        for block in _blocks(page, "yaml"):
+            content = yaml.safe_load(block)
+            if isinstance(content, dict) and all(isinstance(v, dict) and "runtime" in v for v in content.values()):
+                (tmp_path / "d.yaml").write_text(block)
+                num_read += len(load_devices(tmp_path / "d.yaml"))
+    assert num_read >= 6
 
 
 def _prepare(folder: Path) -> None:

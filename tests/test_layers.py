@@ -22,7 +22,7 @@ ALLOWED = {
     "hwnas": {"hwnas", "lut", "search_spaces", "profilers", "onnx_models", "safe_files"},
 }
 LAYERS = (
-    "__main__ cli scaffold",
+    "__main__ cli scaffold device_file documentation",
     "pipeline",
     "report export.bundle",
     "stages front",

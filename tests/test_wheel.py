@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,9 +54,22 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     sources = {str(p.relative_to(ROOT)) for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
     templates = {str(p.relative_to(ROOT)) for p in (ROOT / "hwnas" / "templates").iterdir()}
     typed = {f"{package}/py.typed" for package in PACKAGES}
-    assert sources | templates | typed | {"profilers/devices.yaml"} == {
+    pages = {f"hwnas/{p.relative_to(ROOT)}" for p in (ROOT / "docs").rglob("*") if p.is_file()}
+    assert sources | templates | typed | pages | {"profilers/devices.yaml"} == {
         n for n in names if not n.split("/")[0].endswith(".dist-info")
     }
+
+
+def test_the_pages_that_messages_name_are_in_the_wheel(wheel: Path) -> None:
+    """Whatever the packages say: `hwnas docs PAGE`, or a file of docs."""
+    archive = zipfile.ZipFile(wheel)
+    named = set()
+    for name in archive.namelist():
+        if name.split("/")[0] in PACKAGES and not name.startswith("hwnas/docs/"):
+            text = archive.read(name).decode("utf-8")
+            named |= {f"hwnas/docs/{page}.md" for page in re.findall(r"hwnas docs ([a-z][\w-]*)", text)}
+            named |= {f"hwnas/docs/{page}" for page in re.findall(r"\bdocs/([\w./-]+\.\w+)", text)}
+    assert {"hwnas/docs/boards.md", "hwnas/docs/devices.md"} <= named <= {*archive.namelist()}
 
 
 def test_what_is_installed_works_without_the_checkout(site: Path, tmp_path: Path) -> None:
@@ -66,6 +80,9 @@ def test_what_is_installed_works_without_the_checkout(site: Path, tmp_path: Path
     assert "Usage: hwnas" in _run(command, "--help", cwd=tmp_path, environment=alone)
     assert "nasbench-macro" in _run(command, "spaces", "--input-size", 32, cwd=tmp_path, environment=alone)
     assert "rpi4" in _run(command, "devices", cwd=tmp_path, environment=alone)
+    assert f"{site}/profilers/devices.yaml" in _run(command, "devices", "--show", cwd=tmp_path, environment=alone)
+    assert f"{site}/hwnas/docs" in _run(command, "docs", cwd=tmp_path, environment=alone).replace("\n", "")
+    assert "# Boards and phones" in _run(command, "docs", "boards", cwd=tmp_path, environment=alone)
 
 
 def test_tests_and_the_processes_that_they_start_use_the_checkout(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hwnas.cli import (
     components,
     convert,
     device,
+    documentation,
     emit,
     front,
     listing,
@@ -68,6 +69,7 @@ app.command("emit")(emit.emit)
 app.command("report")(report.report)
 app.command("watch")(report.watch)
 app.command("tune")(tune.tune)
+app.command("docs")(documentation.docs)
 app.command("settings")(settings.settings)
 app.command("spaces")(listing.spaces)
 app.command("list")(components.list_components)
@@ -77,7 +79,7 @@ app.add_typer(device.devices_app, name="devices")
 app.add_typer(device.device_app, name="device")
 
 NEVER_RUN_CODE = {
-    *("program", "list_components", "new", "settings", "spaces"),
+    *("program", "list_components", "new", "docs", "settings", "spaces"),
     *("diff", "import_"),
     *("devices", "emulate", "serve", "track"),
 }

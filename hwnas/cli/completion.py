@@ -47,6 +47,18 @@ def kinds(_context: typer.Context, incomplete: str) -> list[str]:
     return [kind for kind in KINDS if kind.startswith(incomplete)]
 
 
+def kinds_and_device(context: typer.Context, incomplete: str) -> list[str]:
+    """Return what `hwnas new` writes, as far as it begins with a text."""
+    return [*kinds(context, incomplete), *(name for name in (DEVICE,) if name.startswith(incomplete))]
+
+
+def pages(_context: typer.Context, incomplete: str) -> list[str]:
+    """Return the pages of the documentation that begin with a text."""
+    from hwnas.documentation import pages as all_pages
+
+    return [name for name in all_pages() if name.startswith(incomplete)]
+
+
 def _built_ins(kind: str) -> list[str]:
     from hwnas.components import built_ins
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.arguments import Json
-from hwnas.cli.completion import kinds
+from hwnas.cli.completion import kinds, kinds_and_device
 from hwnas.cli.printing import print_json, print_table
 
 Kind = Annotated[
@@ -20,21 +20,46 @@ Kind = Annotated[
     ),
 ]
 
+NewKind = Annotated[
+    str,
+    typer.Argument(
+        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker; "
+        "or, as its flag is called, data, strategy or agent; or device.",
+        autocompletion=kinds_and_device,
+    ),
+]
+
 NAMED_BY_FLAGS = {"agent": "search-agent", "data": "dataflow", "strategy": "training-strategy"}
 """Kinds of components by the flags that take them, where these are called otherwise."""
 
 
 def new(
-    kind: Kind,
+    kind: NewKind,
     name: Annotated[str, typer.Argument(help="What to call it.")],
     folder: Annotated[Path, typer.Option(help="Where to.")] = Path(),
 ) -> None:
-    """Write a component of your own that runs as it stands, with a test."""
+    """Write a component of your own that runs as it stands, with a test; or a devices file for a device of yours."""
     from hwnas.scaffold import generate
 
+    if kind == "device":
+        _new_device(name, folder)
+        return
     path, test = generate(NAMED_BY_FLAGS.get(kind, kind), name, folder)
     typer.echo(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}")
     typer.echo(f"{test}: run it with python -m pytest {test}")
+
+
+def _new_device(name: str, folder: Path) -> None:
+    import shlex
+
+    from hwnas.device_file import write_device
+
+    path = write_device(name, folder)
+    file = shlex.quote(str(path))
+    typer.echo(f"{path}: the device {name}, so far this machine; say in it what it is, every field is there")
+    typer.echo(f"then: hwnas devices check {name} --devices {file}")
+    typer.echo(f"then: hwnas profile --device {name} --devices {file} --space fbnet-s -o {name}.lut.json")
+    typer.echo("boards and phones, from unpacking to a table: hwnas docs boards")
 
 
 def list_components(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,11 +23,18 @@ device_app = typer.Typer(cls=Group, help="Serve this board to others, or emulate
 def devices(
     context: typer.Context,
     file: DevicesFile = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the file itself, and what its fields mean.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the devices that can be profiled."""
+    from hwnas.cli.idle_flags import refuse_beside
+
     context.obj = (file, as_json)
     if context.invoked_subcommand is not None:
+        refuse_beside(context.invoked_subcommand, show=show)
+        return
+    if show:
+        _show(file, as_json=as_json)
         return
     from dataclasses import asdict
 
@@ -40,6 +48,28 @@ def devices(
         "devices",
         ["device", "runtime", "threads", "batch", "description"],
         [[d.name, d.runtime, str(d.threads), str(d.batch), d.description] for d in found],
+    )
+
+
+def _show(file: Path | None, *, as_json: bool) -> None:
+    """Print the devices file in use, where it is, and the fields of its entries."""
+    from hwnas.device_file import device_fields
+    from profilers.device import load_devices, shipped_file
+    from safe_files import read_text
+
+    path = file or shipped_file()
+    load_devices(path)  # what is no YAML may have characters that steer a terminal
+    text = read_text(path)
+    fields = list(device_fields())
+    if as_json:
+        print_json({"path": str(path.resolve()), "text": text, "fields": [field.as_row() for field in fields]})
+        return
+    print(f"{path.resolve()}\n\n{text.strip()}\n")
+    print_table(
+        "fields of a device; [in brackets] what null stands for",
+        ["field", "default", "takes", "runtimes", "meaning"],
+        [[*map(str, field.as_row().values())] for field in fields],
+        is_prose=True,
     )
 
 

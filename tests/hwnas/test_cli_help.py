@@ -196,6 +196,8 @@ def test_a_flag_without_a_panel_is_refused() -> None:
         ("devices check rp", {n for n in load_devices() if n.startswith("rp")}),
         ("list ta", {"task"}),
         ("new cr", {"criterion"}),
+        ("new d", {"dataflow", "device"}),
+        ("docs b", {"boards"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # the order of a set changes from process to process
 )

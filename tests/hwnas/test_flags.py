@@ -101,6 +101,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "spaces": (),
     "list": ("criterion",),
     "new": ("criterion", "mine"),
+    "docs": (),
     "devices": (),
     "devices check": ("cpu",),
     "device serve": (),
@@ -279,7 +280,8 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "list": {"--json": Case(None, '"description"')},
     "new": {"--folder": Case("there", "there/mine.py")},
-    "devices": {"--devices": Case("d.yaml", "threads of mine"), "--json": Case(None, '"runtime"')},
+    "devices": {"--devices": Case("d.yaml", "threads of mine"), "--show": Case(None, "visit_timeout_s")}
+    | {"--json": Case(None, '"runtime"')},
     "devices check": {"--devices": Case("absent.yaml", "absent.yaml"), "--json": Case(None, '"is_good"')},
     "device serve": {
         "--host": Case("127.0.0.2", "127.0.0.2"),

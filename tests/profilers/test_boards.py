@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from boards_here import free_port
 from command_line import run_cli
 from kept_files import forge
-from small_models import save_chain
 
 from lut import load_table
 from profilers import Device, MeasurementError, Model, Profiler
-from profilers.check import check_device
-from profilers.device import Rpc, Ssh, find_device
+from profilers.device import find_device
 from profilers.emulator import set_up_rpi4
+from profilers.ways import Rpc, Ssh
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.onnx_export import export_block
@@ -34,104 +32,6 @@ def _models(folder: Path, num: int = 4) -> list[Model]:
         ConvBnAct(in_channels=4, out_channels=8, input_size=8, kernel=3)
     ]
     return [Model(key=b.key, path=export_block(b, folder)) for b in blocks]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def ssh_device(tmp_path: Path) -> Iterator[Device]:
-    """A device behind an OpenSSH server on loopback, whose python is another than this one."""
-    sshd, keygen = shutil.which("sshd") or "/usr/sbin/sshd", shutil.which("ssh-keygen")
-    if not Path(sshd).exists() or keygen is None or shutil.which("scp") is None:
-        pytest.skip("needs openssh-server and openssh-client")
-    folder = tmp_path / "ssh"
-    folder.mkdir(mode=0o700)
-    for name in ("host", "user"):
-        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    shutil.copy(folder / "user.pub", folder / "authorized")
-    (folder / "authorized").chmod(0o600)
-    Path("/run/sshd").mkdir(exist_ok=True)
-    port = _free_port()
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
-        f"PidFile {folder}/pid\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-        f"Subsystem sftp internal-sftp\n"
-    )
-    board = tmp_path / "board"
-    environment = tmp_path / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(environment)], check=True)
-    _share_packages(environment)
-    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(folder / "config")], stderr=subprocess.DEVNULL)
-    options = (
-        *("-o", f"Port={port}", "-o", f"IdentityFile={folder}/user", "-o", "IdentitiesOnly=yes"),
-        *("-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={folder}/known", "-o", "LogLevel=ERROR"),
-        *("-o", f"User={getpass.getuser()}"),
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield Device(
-            name="board",
-            runtime="onnxruntime",
-            ssh=Ssh(host="127.0.0.1", python=str(environment / "bin/python"), folder=str(board), options=options),
-            start_timeout_s=15.0,
-        )
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _share_packages(environment: Path) -> None:
-    """Let an environment see numpy and onnxruntime of this one, and nothing else of it."""
-    import numpy
-    import onnxruntime
-
-    (site,) = environment.glob("lib/python*/site-packages")
-    for package in (numpy, onnxruntime):
-        source = Path(package.__file__).parent
-        (site / source.name).symlink_to(source)
-    libraries = Path(numpy.__file__).parent.parent / "numpy.libs"
-    if libraries.exists():
-        (site / "numpy.libs").symlink_to(libraries)
-
-
-def test_a_board_over_ssh_is_measured_with_its_own_python(ssh_device: Device, tmp_path: Path) -> None:
-    models = _models(tmp_path)
-    result = Profiler(device=ssh_device, rounds=3).measure(models, tmp_path / "t.journal")
-    assert [m.num_samples for m in result.measurements] == [3] * len(models)
-    assert ssh_device.ssh is not None
-    there = {p.suffix for p in Path(ssh_device.ssh.folder).iterdir() if p.is_file()}
-    assert there == {".py", ".onnx"}
-    (tmp_path / "model").mkdir()
-    path = save_chain(tmp_path / "model" / "m.onnx", (1, 8), location="weights of m.bin")
-    result = Profiler(device=ssh_device, rounds=2).measure([Model(key="m", path=path)], tmp_path / "m.journal")
-    assert [m.num_samples for m in result.measurements] == [2]
-    findings = list(check_device(ssh_device, models[0].path))
-    assert all(f.is_good for f in findings)
-    assert findings[-1].step == "run one block"
-
-
-def test_a_dropped_connection_resumes_and_ends_with_the_same_keys(ssh_device: Device, tmp_path: Path) -> None:
-    models, dropped = _models(tmp_path), []
-
-    def drop_once(phase: str, done: int, _total: int) -> None:
-        if phase == "round" and done == 4 and not dropped:
-            found = subprocess.run(["pgrep", "-f", f"ssh .*{tmp_path}"], capture_output=True, text=True, check=True)
-            dropped.extend(int(pid) for pid in found.stdout.split())
-            for pid in dropped:
-                os.kill(pid, 9)
-
-    result = Profiler(device=ssh_device, rounds=8, on_progress=drop_once).measure(models, tmp_path / "t.journal")
-    assert dropped
-    assert [(m.key, m.num_samples) for m in result.measurements] == [(m.key, 8) for m in models]
 
 
 def test_what_a_board_lacks_is_named(ssh_device: Device, tmp_path: Path) -> None:
@@ -148,23 +48,10 @@ def test_what_a_board_lacks_is_named(ssh_device: Device, tmp_path: Path) -> None
     assert time.monotonic() - started < 20
 
 
-def test_a_device_behind_a_command_gets_files_copied(tmp_path: Path) -> None:
-    copies = tmp_path / "copies"
-    copies.mkdir()
-    device = Device(
-        name="phone",
-        runtime="onnxruntime",
-        command=("env", "BOARD=1", sys.executable),
-        copy=("cp", "{local}", "{remote}"),
-        folder=str(copies),
-    )
-    models = _models(tmp_path)
-    result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
-    assert [m.num_samples for m in result.measurements] == [2] * len(models)
-    assert sorted(p.suffix for p in copies.iterdir()) == [".onnx"] * len(models) + [".py"]
-    absent = replace(device, command=("no-such-program",))
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    absent = Device(name="phone", runtime="onnxruntime", command=("no-such-program",))
     with pytest.raises(MeasurementError, match="cannot run no-such-program"):
-        Profiler(device=absent, rounds=2).measure(models, tmp_path / "u.journal")
+        Profiler(device=absent, rounds=2).measure(_models(tmp_path), tmp_path / "u.journal")
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +98,7 @@ def test_emulated_board_with_onnxruntime_computes_what_this_machine_computes(
 def test_emulated_board_runs_cross_compiled_code(emulated_python: str, tmp_path: Path) -> None:
     from profilers import rpc_supervisor
 
-    port = _free_port()
+    port = free_port()
     device = replace(find_device("rpi4-qemu"), rpc=Rpc(host="127.0.0.1", port=port))
     models = _models(tmp_path)
     arguments = (emulated_python, "-u", rpc_supervisor.__file__, "--port", str(port))
@@ -236,7 +123,7 @@ def test_two_emulated_boards_share_a_space(emulated_python: str, tmp_path: Path)
     from profilers import rpc_supervisor
 
     pytest.importorskip("tornado", reason="TVM's tracker needs tornado")
-    port, boards = _free_port(), [_free_port(), _free_port()]
+    port, boards = free_port(), [free_port(), free_port()]
     tracker = (sys.executable, "-m", "tvm.exec.rpc_tracker", "--host", "127.0.0.1")
     tracker += ("--port", str(port), "--port-end", str(port + 1))
     board = (emulated_python, "-u", rpc_supervisor.__file__, "--tracker", f"127.0.0.1:{port}", "--key", "rpi4")
@@ -265,7 +152,7 @@ def test_the_profile_command_makes_a_table_of_an_emulated_board(
     """End to end: cross-compiled or copied, run as aarch64 code, equal to this machine's, marked, refused by search."""
     from profilers import rpc_supervisor
 
-    port = _free_port()
+    port = free_port()
     way = f"command: [{emulated_python}]"
     if runtime == "tvm":
         way = f"rpc: {{host: 127.0.0.1, port: {port}}}, target: raspberry-pi/4b-aarch64"

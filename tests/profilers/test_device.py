@@ -31,6 +31,25 @@ def test_unknown_device_names_the_known_ones() -> None:
         ("cpu: {runtime: onnxruntime, threads: 2, cores: [1]}", "2 distinct numbers, one per thread"),
         ('"a\\e[2Jb": {runtime: onnxruntime}', r"expected printable characters, found 'a\\x1b\[2Jb'"),
         ('cpu: {runtime: tvm, target: "a\\nb"}', r"target: .*expected printable characters, found 'a\\nb'"),
+        (
+            "p: {runtime: onnxruntime, adb: {serial: -x}}",
+            r"adb\.serial: .*expected a serial number as `adb devices` prints",
+        ),
+        ('p: {runtime: onnxruntime, adb: {serial: "a\\nb"}}', r"adb\.serial: .*expected a serial number"),
+        (
+            "p: {runtime: onnxruntime, adb: {folder: hwnas}}",
+            r"adb\.folder: .*expected a folder .* from the root on, .*'hwnas'",
+        ),
+        ("p: {runtime: onnxruntime, adb: {folder: /}}", r"adb\.folder: .*expected a folder there"),
+        ('p: {runtime: onnxruntime, adb: {folder: "/a\\0b"}}', r"adb\.folder: .*expected printable characters"),
+        (
+            "p: {runtime: onnxruntime, adb: {python: ~/python3}}",
+            r"adb\.python: .*expected a program there, by its name or",
+        ),
+        ("p: {runtime: onnxruntime, adb: {python: -c}}", r"adb\.python: .*expected a program there"),
+        ("p: {runtime: onnxruntime, adb: {host: x}}", r"adb\.host: Unexpected keyword"),
+        ("p: {runtime: onnxruntime, adb: {}, ssh: {host: b}}", "one of ssh, adb and a command, not behind ssh and adb"),
+        ("p: {runtime: tvm, target: native, adb: {}}", "ssh, adb, command and provider are onnxruntime's"),
         ("cpu: 3", "must be a mapping of settings, got 3"),
         ("[1, 2]", "must map device names"),
         ("", "must map device names"),
@@ -73,6 +92,12 @@ def test_paths_of_this_machine_expand_and_those_of_boards_are_from_the_home_ther
     assert one.runtime == "/home/me/w.py" and one.command == ("/home/me/run", "~/there")
     assert one.copy == ("/home/me/cp", "{local}", "~/x")
     assert two.ssh is not None and (two.ssh.python, two.ssh.folder) == ("env/bin/python", "models")
+
+
+def test_a_folder_on_a_phone_ends_without_a_slash(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("p: {runtime: onnxruntime, adb: {folder: /data/local/tmp/x/}}\n")
+    (phone,) = load_devices(tmp_path / "d.yaml").values()
+    assert phone.adb is not None and phone.adb.folder == "/data/local/tmp/x" and not phone.is_here
 
 
 def test_a_worker_in_a_file_of_code_may_be_used_where_that_is_allowed(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from profilers import Device, Model, Profiler
-from profilers.device import UNKNOWN, Rpc, Ssh
+from profilers.device import UNKNOWN
 from profilers.errors import DeviceError, MeasurementError
 from profilers.host_names import require_resolved, ssh_host
+from profilers.ways import Rpc, Ssh
 
 
 def test_names_that_are_not_known_are_said() -> None:

@@ -54,7 +54,7 @@ def test_workers_are_told_what_their_runtime_takes() -> None:
             "rpc, cross_compiler and tuning are tvm's; set runtime: tvm",
         ),
         ("{runtime: ./own.py, tuning: meta_schedule}", "and tuning are tvm's"),
-        ("{runtime: tvm, target: native, provider: cuda}", "ssh, command and provider are onnxruntime's"),
+        ("{runtime: tvm, target: native, provider: cuda}", "ssh, adb, command and provider are onnxruntime's"),
     ],
 )
 def test_a_field_of_another_runtime_is_refused(settings: str, message: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from general_blocks import GENERAL_BLOCKS
 from kept_files import DAMAGES, exchange, forge
 
 from profilers import Device, MeasurementError, Model, Profiler, rpc_supervisor
-from profilers.device import Rpc
+from profilers.ways import Rpc
 from profilers.worker_tvm import require_parity
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.mbconv import MBConv

@@ -1,0 +1,29 @@
+"""Boards that this machine plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from boards_here import make_environment, ssh_of, ssh_server
+
+from profilers import Device
+
+
+@pytest.fixture(scope="session")
+def board_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A python that is another than this one, and has numpy and onnxruntime."""
+    return make_environment(tmp_path_factory.mktemp("board") / "python")
+
+
+@pytest.fixture
+def ssh_device(board_python: Path, tmp_path: Path) -> Iterator[Device]:
+    """A device behind an OpenSSH server on loopback."""
+    with ssh_server(tmp_path / "ssh") as options:
+        yield Device(
+            name="board",
+            runtime="onnxruntime",
+            ssh=ssh_of(options, board_python, tmp_path / "board"),
+            start_timeout_s=15.0,
+        )
