@@ -25,6 +25,9 @@ app = typer.Typer(cls=Group, help="Look into latency tables.", no_args_is_help=T
 NUM_LISTED = 10
 """Blocks that are listed unless another number is given."""
 
+NUM_NETWORKS = 5
+"""Whole networks whose percentiles are listed."""
+
 
 @app.command()
 def show(
@@ -68,6 +71,7 @@ def show(
         ["block", "ms", "spread", "samples"],
         [row(key, ms) for key, ms in ranked],
     )
+    _print_networks(table)
     if table.failures:
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
 
@@ -75,9 +79,10 @@ def show(
 def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
     """Print what a table is, and how fast the networks of its space are where the space is given."""
     from hwnas.quantities import format_ms
-    from hwnas.trust import contradictions, describe_certificate
+    from hwnas.trust import contradictions, describe_certificate, describe_tail
     from lut.machine import describe_machine
     from lut.overview import describe_energy, extreme_networks
+    from lut.tails import tails_of
 
     made = table.provenance
     worker, device, num = made.worker, made.device, len(table.entries) + len(table.reported)
@@ -114,8 +119,35 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
         print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
     print(f"  {describe_certificate(table)}")
+    for tail in [] if space is None else tails_of(table, space).values():
+        print(f"  {describe_tail(tail)}")
     for line in [] if space is None else contradictions(table, space):
         print(f"  warning: {line}")
+
+
+def _print_networks(table: LatencyTable) -> None:
+    """Print percentiles of some whole networks, from the fastest to the slowest."""
+    import numpy as np
+
+    from lut.networks import DUPLICATE
+    from lut.tails import network_tails_ms
+
+    networks = [n for n in table.networks if n.role != DUPLICATE and n.measurement.error is None]
+    ranked = sorted(networks, key=lambda n: table.estimates_ms[n.measurement.key])
+    places = sorted({int(p) for p in np.linspace(0, len(ranked) - 1, NUM_NETWORKS).round()}) if ranked else []
+    rows = [
+        [
+            "-".join(map(str, network.architecture)),
+            network.role.replace("_", " "),
+            f"{table.estimates_ms[network.measurement.key]:.4g}",
+            *("" if ms is None else f"{ms:.4g}" for ms in network_tails_ms(network.measurement).values()),
+            str(network.measurement.num_samples),
+        ]
+        for network in (ranked[place] for place in places)
+    ]
+    if rows:
+        title = f"{len(rows)} of {len(ranked)} whole networks (--json has all)"
+        print_table(title, ["architecture", "for", "p50 ms", "p95 ms", "p99 ms", "runs"], rows)
 
 
 def _disturbances(table: LatencyTable) -> Iterator[str]:
