@@ -12,7 +12,7 @@ import typer
 from hwnas.cli.arguments import Batch, DeviceFlags, DevicesFile, Json, Quiet, TableFile, Threads, device_named
 from hwnas.cli.commands import Group
 from hwnas.cli.completion import precisions
-from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.printing import print_json, print_networks, print_table
 from hwnas.cli.ranges import ranged
 from hwnas.cli.table_space import TableSpace, space_of
 
@@ -24,9 +24,6 @@ app = typer.Typer(cls=Group, help="Look into latency tables.", no_args_is_help=T
 
 NUM_LISTED = 10
 """Blocks that are listed unless another number is given."""
-
-NUM_NETWORKS = 5
-"""Whole networks whose percentiles are listed."""
 
 
 @app.command()
@@ -71,7 +68,7 @@ def show(
         ["block", "ms", "spread", "samples"],
         [row(key, ms) for key, ms in ranked],
     )
-    _print_networks(table)
+    print_networks(table)
     if table.failures:
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
 
@@ -123,31 +120,6 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         print(f"  {describe_tail(tail)}")
     for line in [] if space is None else contradictions(table, space):
         print(f"  warning: {line}")
-
-
-def _print_networks(table: LatencyTable) -> None:
-    """Print percentiles of some whole networks, from the fastest to the slowest."""
-    import numpy as np
-
-    from lut.networks import DUPLICATE
-    from lut.tails import network_tails_ms
-
-    networks = [n for n in table.networks if n.role != DUPLICATE and n.measurement.error is None]
-    ranked = sorted(networks, key=lambda n: table.estimates_ms[n.measurement.key])
-    places = sorted({int(p) for p in np.linspace(0, len(ranked) - 1, NUM_NETWORKS).round()}) if ranked else []
-    rows = [
-        [
-            "-".join(map(str, network.architecture)),
-            network.role.replace("_", " "),
-            f"{table.estimates_ms[network.measurement.key]:.4g}",
-            *("" if ms is None else f"{ms:.4g}" for ms in network_tails_ms(network.measurement).values()),
-            str(network.measurement.num_samples),
-        ]
-        for network in (ranked[place] for place in places)
-    ]
-    if rows:
-        title = f"{len(rows)} of {len(ranked)} whole networks (--json has all)"
-        print_table(title, ["architecture", "for", "p50 ms", "p95 ms", "p99 ms", "runs"], rows)
 
 
 def _disturbances(table: LatencyTable) -> Iterator[str]:

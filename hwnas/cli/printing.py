@@ -13,9 +13,13 @@ from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
     from hwnas.artifacts import DeployedModel, Deployment, NetworkSummary, Summary
+    from lut import LatencyTable
 
 WORTH_A_ROW = 0.01
 """Measured latencies are told at the table's speed too where the machine has become faster or slower by more."""
+
+NUM_LISTED_NETWORKS = 5
+"""Whole networks of a table whose percentiles are listed."""
 
 
 def print_json(content: object) -> None:
@@ -39,6 +43,31 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+
+
+def print_networks(table: LatencyTable) -> None:
+    """Print percentiles of some whole networks, from the fastest to the slowest."""
+    import numpy as np
+
+    from lut.networks import DUPLICATE
+    from lut.tails import network_tails_ms
+
+    networks = [n for n in table.networks if n.role != DUPLICATE and n.measurement.error is None]
+    ranked = sorted(networks, key=lambda n: table.estimates_ms[n.measurement.key])
+    places = sorted({int(p) for p in np.linspace(0, len(ranked) - 1, NUM_LISTED_NETWORKS).round()}) if ranked else []
+    rows = [
+        [
+            "-".join(map(str, network.architecture)),
+            network.role.replace("_", " "),
+            f"{table.estimates_ms[network.measurement.key]:.4g}",
+            *("" if ms is None else f"{ms:.4g}" for ms in network_tails_ms(network.measurement).values()),
+            str(network.measurement.num_samples),
+        ]
+        for network in (ranked[place] for place in places)
+    ]
+    if rows:
+        title = f"{len(rows)} of {len(ranked)} whole networks (--json has all)"
+        print_table(title, ["architecture", "for", "p50 ms", "p95 ms", "p99 ms", "runs"], rows)
 
 
 def print_summary(summary: Summary, model: Path, *, offer: str | None = None) -> None:
