@@ -192,8 +192,9 @@ def describe_tail(tail: Tail) -> str:
         if tail.certificate is None
         else describe(tail.certificate)
     )
+    extra = f"{tail.extra_ms:.3g} ms" if tail.extra_ms >= 1 else f"{1e3 * tail.extra_ms:.3g} us"
     return (
-        f"{tail.name} of networks: {tail.scale:.3f} times the median + {1e3 * tail.extra_ms:.3g} us, which "
+        f"{tail.name} of networks: {tail.scale:.3f} times the median + {extra}, which "
         f"{tail.covered:.1%} of the held-out networks' runs keep; {figures}"
     )
 
