@@ -2,8 +2,10 @@
 
 Calibrates and certifies every table of a folder anew from its samples, measuring nothing, and prints a line for each:
 errors on the held-out networks, and the floor, the larger of what odd and even restarts and what duplicates differ by.
+With a percentile: how that follows from medians, its errors, and those that one factor of the median for all has.
 
     python benchmarks/recorded_tables.py tables/
+    python benchmarks/recorded_tables.py tables/ --percentile 95
 """
 
 from __future__ import annotations
@@ -12,9 +14,15 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
+from hwnas.trust import describe_tail
 from lut import load_table
 from lut.build import finished
 from lut.certificate import Certificate
+from lut.model import predict_ms
+from lut.tails import tail_of
+from profilers.tails import tail_ms
 from search_spaces import make_space
 
 
@@ -23,10 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--percentile", type=int, choices=(95, 99), help="print figures of a tail instead")
     options = parser.parse_args()
     paths = sorted(options.folder.glob("**/*.json"))
     if not paths:
         parser.error(f"expected latency tables (*.json) in {options.folder}, found none")
+    if options.percentile:
+        for path in paths:
+            print(f"{path.relative_to(options.folder)}: {tail_figures(path, options.percentile)}")
+        return
     found = {str(path.relative_to(options.folder)): refitted(path) for path in paths}
     rows = {name: figures(certificate) for name, certificate in found.items() if certificate is not None}
     if options.json:
@@ -45,6 +58,23 @@ def refitted(path: Path) -> Certificate | None:
     """Return the table's certificate by the installed version; None where it has too few networks."""
     table = load_table(path)
     return finished(table, make_space(table.space)).certificate
+
+
+def tail_figures(path: Path, percentile: int) -> str:
+    """Return what a table's samples tell of a tail percentile, in a line."""
+    table = load_table(path)
+    space = make_space(table.space)
+    table = finished(table, space)
+    tail = tail_of(table, space, percentile)
+    if tail is None:
+        return "too little was measured to tell"
+    networks = {role: [n for n in table.networks if n.role == role] for role in ("calibration", "held_out")}
+    medians_ms = {n.measurement.key: table.estimates_ms[n.measurement.key] for n in table.networks}
+    ratios = [np.array(n.measurement.wall_ns) / 1e6 / medians_ms[n.measurement.key] for n in networks["calibration"]]
+    factor = np.percentile(np.concatenate(ratios), percentile)
+    predicted = predict_ms(table, space, np.array([n.architecture for n in networks["held_out"]]))
+    measured = np.array([tail_ms(n.measurement, percentile) for n in networks["held_out"]])
+    return f"{describe_tail(tail)}; one factor {np.abs(factor * predicted / measured - 1).mean():.1%}"
 
 
 def figures(certificate: Certificate) -> dict[str, float]:

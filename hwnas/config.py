@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.augmentation import Augmentation
 from hwnas.errors import RequestError
 from hwnas.fine_tuning import fill_in_fine_tuning
-from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj, parse_percentile
 from hwnas.records import STRICT
 from hwnas.settings import About, explain
 from onnx_models.image_size import size_text
@@ -329,6 +329,14 @@ class RunConfig:
         tuple[Annotated[str, _checked(Budget.parse)], ...],
         About("Further budgets, each with a winner of its own: 5ms,10ms,20ms.", flag="--budgets", panel="Budget"),
     ] = ()
+    percentile: Annotated[
+        Annotated[int, Field(ge=50, le=99), AfterValidator(parse_percentile)],
+        About(
+            "Percentile of single runs that budgets are held on: 50 for the median, 95 or 99.",
+            flag="--percentile",
+            panel="Budget",
+        ),
+    ] = 50
     max_params: Annotated[
         Annotated[str, _checked(parse_count)] | None,
         About("Parameters at most: 3M.", flag="--max-params", panel="Budget"),

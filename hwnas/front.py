@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hwnas.quantities import MEDIAN, ms_column
 from hwnas.search import Evaluation, pareto_front
 from lut.plot import save_picture
 
@@ -19,8 +20,18 @@ def latency_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     )
 
 
-def plot_front(title: str, evaluations: Sequence[Evaluation], front: Sequence[Evaluation], path: Path) -> None:
+def plot_front(
+    title: str,
+    evaluations: Sequence[Evaluation],
+    front: Sequence[Evaluation],
+    path: Path,
+    *,
+    percentile: int = MEDIAN,
+) -> None:
     """Write a picture of every evaluation, with the front drawn through.
+
+    Args:
+        percentile: that latencies are.
 
     Raises:
         TableError: the picture cannot be of that kind, or its folder is not there.
@@ -45,7 +56,7 @@ def plot_front(title: str, evaluations: Sequence[Evaluation], front: Sequence[Ev
         color="#1f6feb",
         label="front",
     )
-    axes.set(xlabel="predicted latency, ms", ylabel="supernet score, %", title=title)
+    axes.set(xlabel=f"predicted latency, {ms_column(percentile)}", ylabel="supernet score, %", title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     save_picture(figure, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,10 @@ from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
 from lut.references import References
 from onnx_models.precision import Precision
-from profilers import Device, Model, Profiler
+from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
 from profilers.runtime import runtime_of
+from profilers.tails import LEAST_RUNS, MEDIAN, PERCENTILES, known_tails_ms, percentile_name, split_half_tail_error
 from safe_files import explaining, forget_drafts
 from search_spaces import SearchSpace
 
@@ -143,29 +144,64 @@ def measure_networks(
     seed: int,
     reporter: Reporter,
     references: References = NO_REFERENCES,
+    percentile: int = MEDIAN,
 ) -> dict[str, Measured]:
     """Measure whole networks interleaved with each other, and with a table's references where there are any.
 
     Says where the machine is faster or slower than when the table was made.
 
+    Args:
+        rounds: more are measured where the percentile takes more.
+        percentile: that their latency is.
+
     Raises:
-        RunError: one of them cannot be measured.
+        RunError: one of them cannot be measured, or not often enough for the percentile.
     """
     models = [Model(key=name, path=path) for name, path in networks.items()]
-    with shown(reporter, "measure", rounds) as on_progress:
+    rounds = max(rounds, LEAST_RUNS[percentile])
+    what = "measure" if percentile == MEDIAN else f"measure {percentile_name(percentile)}"
+    with shown(reporter, what, rounds) as on_progress:
         profiler = Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress)
         measurements = profiler.measure([*models, *references.models], journal).measurements
     if failed := [m for m in measurements if m.error is not None and m.key in networks]:
         raise RunError(f"cannot measure {failed[0].key} on {device.name}: {failed[0].error}")
-    latencies_ms, halves = estimate_ms(measurements), split_half_errors(measurements)
-    typical = float(np.median(list(halves.values()))) if halves else 0.0
-    drift = references.drift(latencies_ms)
-    if drift is not None and abs(drift - 1) > max(NOTABLE_DRIFT, typical):
+    medians_ms = estimate_ms(measurements)
+    drift = references.drift(medians_ms)
+    if drift is not None and abs(drift - 1) > max(NOTABLE_DRIFT, _typical(split_half_errors(measurements))):
         reporter.line(f"the machine is {describe_drift(drift)} than when the table was made")
-    return {
-        name: Measured(latency_ms=latencies_ms[name], repeatability=max(halves.get(name, 0.0), typical), drift=drift)
-        for name in networks
-    }
+    halves = _differences_of_halves(measurements, percentile)
+    found = {}
+    for measurement in (m for m in measurements if m.key in networks):
+        known_ms = _percentiles_ms(measurement, medians_ms[measurement.key], device, percentile)
+        found[measurement.key] = Measured(
+            latency_ms=known_ms[percentile],
+            repeatability=max(halves.get(measurement.key, 0.0), _typical(halves)),
+            drift=drift,
+            **{f"{percentile_name(p)}_ms": known_ms.get(p) for p in PERCENTILES},
+        )
+    return found
+
+
+def _differences_of_halves(measurements: Sequence[Measurement], percentile: int) -> dict[str, float]:
+    """Return by key what a percentile of odd and of even restarts differs by, relative."""
+    if percentile == MEDIAN:
+        return split_half_errors(measurements)
+    return {m.key: split_half_tail_error(m, percentile) for m in measurements if m.num_samples >= 2}
+
+
+def _typical(errors: Mapping[str, float]) -> float:
+    return float(np.median(list(errors.values()))) if errors else 0.0
+
+
+def _percentiles_ms(measurement: Measurement, median_ms: float, device: Device, needed: int) -> dict[int, float]:
+    """Return a network's median, and the tail percentiles that its samples are enough for."""
+    found = {MEDIAN: median_ms, **known_tails_ms(measurement)}
+    if needed not in found:
+        raise RunError(
+            f"{percentile_name(needed)} of {measurement.key} takes {LEAST_RUNS[needed]} runs on {device.name}, "
+            f"{measurement.num_samples} were made in the time there is; hold the budget on a lower percentile"
+        )
+    return found
 
 
 def describe_drift(drift: float) -> str:

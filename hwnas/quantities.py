@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, image_size
 
+MEDIAN = 50
+"""The percentile of which nothing is said, as `profilers.tails` has it: that is slow to import for a command's help."""
+
 
 def parse_ms(text: str | float) -> float:
     """Return the milliseconds in "20ms", "0.5 s" or "800us".
@@ -141,11 +144,34 @@ def budget_text(max_ms: float | None, unit: str = "") -> str:
     return "none" if max_ms is None or math.isinf(max_ms) else f"{max_ms:.4g}{unit}"
 
 
-def format_ms(milliseconds: float) -> str:
-    """Return milliseconds with three significant digits, as a text."""
+def format_ms(milliseconds: float, percentile: int = MEDIAN) -> str:
+    """Return milliseconds with three significant digits, as a text that says of which percentile they are.
+
+    Args:
+        percentile: of the latency; nothing is said of the median.
+    """
     if math.isinf(milliseconds):
         return "any latency"
-    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+    text = f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+    return text if percentile == MEDIAN else f"{text} (p{percentile})"
+
+
+def ms_column(percentile: int) -> str:
+    """Return the heading of milliseconds of a percentile; nothing is said of the median."""
+    return "ms" if percentile == MEDIAN else f"p{percentile} ms"
+
+
+def parse_percentile(value: int) -> int:
+    """Return the percentile where it is one that budgets can be held on.
+
+    Raises:
+        RequestError: it is another.
+    """
+    from profilers.tails import PERCENTILES
+
+    if value not in PERCENTILES:
+        raise RequestError(f"expected one of the percentiles {', '.join(map(str, PERCENTILES))}, got {value!r}")
+    return value
 
 
 def ceil_ms(milliseconds: float) -> float:

@@ -7,6 +7,8 @@ from hwnas.errors import RequestError
 from lut import LatencyModel, LatencyTable, TableError
 from lut.build import FEWEST_NETWORKS, certificate_of
 from lut.certificate import Certificate
+from lut.tails import LEAST_RUNS_IN_TABLES, Tail, tail_of
+from profilers.tails import LEAST_RUNS
 from search_spaces import SearchSpace, SpaceError
 
 OVERRIDE = "give --accept-table to take it all the same"
@@ -143,6 +145,58 @@ def describe_certificate(table: LatencyTable) -> str:
     if not table.slowdown.is_believed:
         return f"latency table: not certified: {table.slowdown.sentence()} (among themselves: {figures})"
     return f"latency table: {figures}"
+
+
+def required_tail(table: LatencyTable, space: SearchSpace, percentile: int, trust: TrustConfig, *, name: str) -> Tail:
+    """Return how a percentile of networks follows from a table.
+
+    Raises:
+        RequestError: it does not tell that, or nobody knows how well and not any table is accepted.
+    """
+    tail = tail_of(table, space, percentile)
+    if tail is not None and (tail.certificate is not None or trust.accept_any):
+        return tail
+    found = f"p{percentile} of networks"
+    if table.is_imported:
+        raise RequestError(
+            f"{name} tells no {found}: expected samples of whole networks, found those of none; hwnas lut adapt makes "
+            "a table with some from it, for a device that is here"
+        )
+    remedy = f"profile again with --percentile {percentile} and --fresh, or hold the budget on a lower percentile"
+    if tail is None:
+        raise RequestError(
+            f"{name} tells no {found}: expected a certificate, and {LEAST_RUNS[percentile]} runs of networks for "
+            f"calibration and as many of held-out ones; {remedy}"
+        )
+    raise RequestError(
+        f"{name} has no certificate of {found}: expected {LEAST_RUNS_IN_TABLES[percentile]} runs of each network, "
+        f"found {table.provenance.rounds} rounds; {remedy}, or {OVERRIDE}"
+    )
+
+
+def tail_doubt(tail: Tail, trust: TrustConfig) -> str | None:
+    """Return why a table is poor at predicting a percentile, as what follows its name; None where it is not."""
+    certificate = tail.certificate
+    if trust.accept_any or certificate is None or certificate.within_10pct >= trust.min_within_10pct:
+        return None
+    return (
+        f"predicts {tail.name} of {certificate.within_10pct:.0%} of held-out networks within 10 %, expected at least "
+        f"{trust.min_within_10pct:.0%}, as far as measured ones repeat ({certificate.repeatability_mape:.1%})"
+    )
+
+
+def describe_tail(tail: Tail) -> str:
+    """Return one line on how a tail percentile of networks follows from their medians, and how well."""
+    figures = (
+        f"no certificate, which takes {LEAST_RUNS_IN_TABLES[tail.percentile]} runs of each network"
+        if tail.certificate is None
+        else describe(tail.certificate)
+    )
+    extra = f"{tail.extra_ms:.3g} ms" if tail.extra_ms >= 1 else f"{1e3 * tail.extra_ms:.3g} us"
+    return (
+        f"{tail.name} of networks: {tail.scale:.3f} times the median + {extra}, which "
+        f"{tail.covered:.1%} of the held-out networks' runs keep; {figures}"
+    )
 
 
 def describe(certificate: Certificate) -> str:

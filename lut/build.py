@@ -155,12 +155,14 @@ def require_extent(
     networks: int | None = None,
     seed: int | None = None,
     rounds: int | None = None,
+    least_rounds: int = 0,
     name: str = "the table",
 ) -> None:
     """Raise TableError where a whole table holds less than what is asked for, or by another seed.
 
     Args:
         networks, seed, rounds: as they would be planned for; None for any.
+        least_rounds: whatever ended the measuring.
     """
     found = table.provenance
     remedy = "--fresh measures it again, another --output keeps it"
@@ -168,6 +170,8 @@ def require_extent(
         raise TableError(f"{name} is complete, by seed {found.seed}; seed {seed} was asked for: {remedy}")
     if rounds is not None and found.stopped_by == "rounds" and found.rounds < rounds:
         raise TableError(f"{name} is complete with {found.rounds} rounds; {rounds} were asked for: {remedy}")
+    if found.rounds < least_rounds:
+        raise TableError(f"{name} is complete with {found.rounds} rounds; {least_rounds} at least are needed: {remedy}")
     wanted = set() if networks is None else {n.key for n in draw_networks(space, networks, seed=found.seed)}
     if wanted - {n.measurement.key for n in table.networks}:
         raise TableError(

@@ -10,7 +10,10 @@ import numpy as np
 from lut.calibration import Calibration
 from lut.errors import TableError
 from lut.model import LatencyModel
+from lut.networks import NetworkMeasurement
 from lut.table import LatencyTable
+from lut.tails import Tail, network_tails_ms, tails_of
+from profilers.tails import percentile_name
 from search_spaces import SearchSpace
 
 
@@ -43,6 +46,8 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
         "repeatability": repeatability(table),
         "unsettled": table.unsettled,
         "num_networks": len(table.networks),
+        "networks": [_network(table, n) for n in table.networks],
+        "tails": None if space is None else {t.name: _tail(t) for t in tails_of(table, space).values()},
         "extremes": None if space is None else extreme_networks(table, space),
         "offset_ms": table.offset_ms,
         "calibration": None if table.calibration is None else _calibration(table.calibration),
@@ -88,6 +93,20 @@ def extreme_networks(table: LatencyTable, space: SearchSpace) -> dict[str, Extre
         return None
     found = {"fastest": model.extreme(), "slowest": model.extreme(slowest=True)}
     return {name: ExtremeNetwork(architecture=list(a), predicted_ms=ms) for name, (a, ms) in found.items()}
+
+
+def _network(table: LatencyTable, network: NetworkMeasurement) -> dict[str, object]:
+    found: dict[str, object] = {"architecture": list(network.architecture), "role": network.role}
+    measurement = network.measurement
+    if measurement.error is not None:
+        return {**found, "error": measurement.error}
+    tails = {f"{percentile_name(p)}_ms": ms for p, ms in network_tails_ms(measurement).items()}
+    median_ms = table.estimates_ms[measurement.key]
+    return {**found, "p50_ms": median_ms, **tails, "num_samples": measurement.num_samples}
+
+
+def _tail(tail: Tail) -> dict[str, object]:
+    return {name: value for name, value in asdict(tail).items() if name != "percentile"}
 
 
 def _calibration(calibration: Calibration) -> dict[str, object]:

@@ -84,11 +84,18 @@ def split_half_errors(measurements: Sequence[Measurement]) -> dict[str, float]:
     measured = [m for m in measurements if m.num_samples >= 2]
     errors = {}
     for measurement, samples in zip(measured, remove_common_mode(measured), strict=True):
-        _, restart = np.unique(measurement.restarts, return_inverse=True)
-        is_odd = (restart if restart.any() else np.arange(len(samples))) % 2 == 1
-        odd, even = np.median(samples[is_odd]), np.median(samples[~is_odd])
+        is_in_odd = is_odd(measurement)
+        odd, even = np.median(samples[is_in_odd]), np.median(samples[~is_in_odd])
         errors[measurement.key] = float(abs(odd - even) / (0.5 * (odd + even)))
     return errors
+
+
+def is_odd(measurement: Measurement) -> NDArray[np.bool_]:
+    """Return for each sample whether it is of an odd restart; of one restart, whether it is an odd sample."""
+    _, restart = np.unique(measurement.restarts, return_inverse=True)
+    numbers = restart if restart.any() else np.arange(measurement.num_samples)
+    odd: NDArray[np.bool_] = numbers % 2 == 1
+    return odd
 
 
 class Pool:

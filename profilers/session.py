@@ -126,7 +126,8 @@ class Session:
         if len(set(done)) == 1 and min(done) >= 2 * ROUNDS_PER_RESTART and min(done) % ROUNDS_PER_RESTART == 0:
             if monotonic() > deadline:
                 return "minutes"
-            if self.settings.is_settled(collect(self.models, journal)):
+            is_enough = min(done) >= self.settings.least_rounds
+            if is_enough and self.settings.is_settled(collect(self.models, journal)):
                 return "settled"
         return None
 

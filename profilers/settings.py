@@ -17,6 +17,7 @@ class ProfilerSettings:
     Attributes:
         device: threads, cores and deadlines.
         rounds: how many rounds to measure at most.
+        least_rounds: rounds before it is asked whether the measurements are enough.
         max_minutes: stop measuring after that long, with the rounds there are.
         seed: order of visits.
         memory_mb: what opened models may take together; None for half of what is available.
@@ -27,6 +28,7 @@ class ProfilerSettings:
 
     device: Device
     rounds: int = 60
+    least_rounds: int = 0
     max_minutes: float = 60.0
     seed: int = 0
     memory_mb: float | None = None

@@ -24,7 +24,7 @@ ALLOWED = {
 LAYERS = (
     "__main__ cli scaffold device_file documentation",
     "pipeline",
-    "report export.bundle",
+    "report export.bundle export.readme export.recommend",
     "stages front",
     "run_folder",
     "stage_files",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
-from hwnas.artifacts.deployment import DeployedModel, Deployment
+from hwnas.artifacts.deployment import DeployedModel, Deployment, PairedChange, Recommendation
 from hwnas.artifacts.exported import Exported, ExportedNetwork
 from hwnas.artifacts.found import (
     ORIGINAL,
@@ -34,7 +34,9 @@ __all__ = [
     "MissedWinner",
     "NearestNetwork",
     "NetworkSummary",
+    "PairedChange",
     "ProxyValues",
+    "Recommendation",
     "RetrainedNetwork",
     "SearchOutcome",
     "Summary",

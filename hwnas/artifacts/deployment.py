@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 from pydantic.dataclasses import dataclass
 
+from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
 from onnx_models.best_int8 import Quantization
@@ -15,6 +16,34 @@ from onnx_models.ending import Ending
 from onnx_models.parity import Parity
 from search_spaces import Architecture
 from search_spaces.space import SpecValue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class PairedChange:
+    """The change of accuracy from one model to another on the same images, and how well those tell it.
+
+    Attributes:
+        difference: of the shares of images that the two are right about; below zero where the other is worse.
+        margin: half of the 95 % confidence interval around it.
+        num_lost, num_won: images that only the first, and only the other, is right about.
+    """
+
+    difference: Annotated[float, Field(ge=-1, le=1)]
+    margin: Annotated[float, Field(ge=0)]
+    num_lost: Count
+    num_won: Count
+    num_images: Count
+
+    def __str__(self) -> str:
+        return f"{100 * self.difference:+.1f} points +- {100 * self.margin:.1f} on {self.num_images} images"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class Recommendation:
+    """The file of a bundle to deploy, and why that one."""
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
@@ -27,7 +56,9 @@ class DeployedModel:
         batch: None for any.
         normalises: whether it takes pixels as they are.
         mean, std: of each channel, for those that do not.
-        measured_ms: None where nothing can be measured, or the model has no fixed shape.
+        measured_ms: of the percentile that the budget is held on; None where nothing can be measured, or the model has
+            no fixed shape.
+        p50_ms, p95_ms, p99_ms: percentiles of single runs; None where there are too few runs to tell, too.
         operations: how often each is in the graph that the runtime makes of it.
     """
 
@@ -48,6 +79,9 @@ class DeployedModel:
     test_metrics: Annotated[dict[str, float], Field(min_length=1)]
     measured_ms: float | None
     measured_table_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
     operations: dict[str, int] = Field(default_factory=dict)
 
     @property
@@ -65,8 +99,12 @@ class Deployment:
         models: by the names of their files.
         parity_with_tvm: the comparison, or the error that kept it from being made; None without TVM.
         int8: how the model was quantized; None where it was not.
+        int8_change: of accuracy, from `model.onnx` to `model.int8.onnx`; None where the task has no right answer for
+            each image.
+        recommended: the model to deploy on the device; None in bundles of earlier versions.
+        percentile: of single runs, that latencies and the budget are; 50 for the median.
         measured_ms_in_run: the winner's latency when the run exported it.
-        certificate: of the latency table.
+        certificate: of the latency table's predictions of that percentile.
         network: its name in the run; None for the winner.
         version: called `schema_version` in the bundles of earlier versions.
     """
@@ -83,7 +121,10 @@ class Deployment:
     parity_with_torch: Parity | None = None
     parity_with_tvm: dict[str, JsonValue] | None = None
     int8: Quantization | None = None
+    int8_change: PairedChange | None = None
+    recommended: Recommendation | None = None
     device: dict[str, object] = Field(default_factory=dict)
+    percentile: int = MEDIAN
     max_latency_ms: float | None = None
     predicted_ms: float | None = None
     measured_ms_in_run: float | None = None

@@ -19,14 +19,17 @@ class ExportedNetwork(Measured):
 
     Attributes:
         first_ms: the measurement that contradicted the budget, where there was one; the latency repeats it.
+        float_ms: of the same network in float, measured interleaved; None where it is what is measured, or a reference.
     """
 
     architecture: Architecture
     first_ms: float | None
+    float_ms: float | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files."""
-        return {"architecture": list(self.architecture), "first_ms": self.first_ms, **Measured.as_dict(self)}
+        own = {"architecture": list(self.architecture), "first_ms": self.first_ms, "float_ms": self.float_ms}
+        return {**own, **Measured.as_dict(self)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)

@@ -10,13 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.artifacts.found import ORIGINAL, WINNER
+from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from onnx_models.parity import Parity
 from search_spaces import Architecture
 from search_spaces.space import SpecValue
 
 _NotNegative = Annotated[float, Field(ge=0)]
-_OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift")
+_OF_MEASUREMENTS = ("measured_table_ms", "repeatability", "drift", "p50_ms", "p95_ms", "p99_ms", "float_ms")
 
 
 def duplicate_names(architectures: Mapping[str, Architecture]) -> dict[str, str]:
@@ -37,8 +38,12 @@ class NetworkSummary:
     Attributes:
         epoch: whose weights it has, counted from one.
         validation_score: by which the epoch was chosen, if it was.
-        measured_ms: None where nothing can be measured; so are the three that follow then.
+        predicted_ms: of the percentile that the budget is held on, as `measured_ms` and `max_latency_ms` are.
+        measured_ms: None where nothing can be measured; so are the others of the measurement then.
         measured_table_ms: at the speed that the machine had when the table was made; None where that is unknown.
+        p50_ms, p95_ms, p99_ms: percentiles of single runs; None where there are too few runs to tell.
+        percentile: that the budget is held on: 50 for the median.
+        float_ms: what the network takes in float, where budgets are held in int8; None for references.
         budget_kept: as measured; None where nothing can be.
         max_latency_ms: None where the budget rules nothing out.
         advice: what to do about a budget that is not kept.
@@ -58,6 +63,11 @@ class NetworkSummary:
     measured_table_ms: float | None = None
     repeatability: float | None = None
     drift: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    percentile: int = MEDIAN
+    float_ms: float | None = None
     budget_kept: bool | None
     max_latency_ms: _NotNegative | None
     advice: str | None = None
@@ -126,6 +136,17 @@ class Summary(NetworkSummary):
             f"{name} is more accurate than the winner ({accuracies}) and keeps the budget as measured; "
             f"hwnas export {folder} --network {name} -o DIR ships it"
         )
+
+    @property
+    def slower_in_int8(self) -> list[str]:
+        """A line for each winner that takes longer in int8, in which it keeps its budget, than in float."""
+        rows = {WINNER: self, **self.winners}
+        return [
+            f"{name} is slower in int8 than in float on {self.device}, {row.measured_ms:.4g} against "
+            f"{row.float_ms:.4g} ms: deploy it in float; hwnas export tells what int8 does to its accuracy"
+            for name, row in rows.items()
+            if row.float_ms is not None and row.measured_ms is not None and row.measured_ms > row.float_ms
+        ]
 
     @property
     def missed_budgets(self) -> list[str]:

@@ -55,7 +55,7 @@ def compare(
     *,
     on: MeasuringDevice,
     test: AccuracyFlags,
-    rounds: Annotated[int, ranged("rounds", "Rounds of measurement.")] = 80,
+    rounds: Annotated[int, ranged("rounds", "Rounds of measurement; 100 tell p95, 300 p99.")] = 100,
     seed: Annotated[int, ranged("seed", "For the order of measurement.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -93,18 +93,29 @@ def compare(
         print_json([row.as_dict(with_accuracy=dataset is not None) for row in rows])
         return
     _print(rows, chosen.name)
+    _print_what_rounds_tell(rounds)
+
+
+def _print_what_rounds_tell(rounds: int) -> None:
+    """Print which tail percentiles are not told, since they take more rounds."""
+    from profilers.tails import LEAST_RUNS, TAILS, percentile_name
+
+    for percentile in TAILS:
+        if rounds < (least := LEAST_RUNS[percentile]):
+            print(f"no {percentile_name(percentile)} from {rounds} runs of each model: --rounds {least} tells it")
 
 
 def _print(rows: Sequence[ComparedModel], device: str) -> None:
     fastest = min(row.latency_ms for row in rows)
     print_table(
         f"{counted(len(rows), 'model')} on {device}",
-        ["model", "input", "ms", "times the fastest", "accuracy", "size KiB", "memory KiB"],
+        ["model", "input", "p50 ms", "p95 ms", "p99 ms", "times the fastest", "accuracy", "size KiB", "memory KiB"],
         [
             [
                 row.model,
                 row.input,
                 f"{row.latency_ms:.4g}",
+                *("" if tail is None else f"{tail:.4g}" for tail in (row.p95_ms, row.p99_ms)),
                 f"{row.latency_ms / fastest:.2f}",
                 "" if row.accuracy is None else f"{row.accuracy:.2%}",
                 f"{row.size_bytes / 1024:.0f}",

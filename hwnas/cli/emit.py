@@ -28,14 +28,14 @@ def emit(
     from hwnas.pipeline.networks import hard_limits_of
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.quantities import Budget, budget_text, format_ms
+    from hwnas.quantities import Budget, budget_text, format_ms, ms_column
     from hwnas.search import GeneratorAgent
     from hwnas.stages.latency import reachable_ms
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"lut": lut, "space.name": space})
     history = run.files.read_evaluations()
     run.space.as_array([e.architecture for e in history])
-    latency = read_latency(run)
+    latency, percentile = read_latency(run), run.config.percentile
     largest_ms = max([latency.max_ms, *latency.more_ms.values()])
     limits = hard_limits_of(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
     agent = GeneratorAgent(run.space, limits, run.rng("emit"))
@@ -46,8 +46,9 @@ def emit(
         max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter)
         if max_ms > largest_ms:
             raise RequestError(
-                f"the search looked at networks of at most {format_ms(largest_ms)}; it cannot tell which is best under "
-                f"{format_ms(max_ms)}: give a smaller budget, or search again with a larger one"
+                f"the search looked at networks of at most {format_ms(largest_ms, percentile)}; it cannot tell which "
+                f"is best under {format_ms(max_ms, percentile)}: give a smaller budget, or search again with a larger "
+                "one"
             )
         architecture = agent.emit(limits.with_maximum("latency_ms", max_ms * latency.margin))
         predicted_ms = latency.model.predict_one_ms(architecture)
@@ -62,4 +63,6 @@ def emit(
     if as_json:
         print_json(found)
         return
-    print_table(f"{run.spec}: by {len(history)} evaluations", ["budget ms", "predicted ms", "architecture"], rows)
+    ms = ms_column(percentile)
+    title = f"{run.spec}: by {len(history)} evaluations"
+    print_table(title, [f"budget {ms}", f"predicted {ms}", "architecture"], rows)

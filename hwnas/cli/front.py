@@ -9,7 +9,7 @@ import typer
 
 from hwnas.cli.arguments import Json, RunFolder
 from hwnas.cli.printing import print_json, print_table
-from hwnas.quantities import counted
+from hwnas.quantities import counted, ms_column
 
 
 def front(
@@ -26,12 +26,12 @@ def front(
     evaluations = run.files.read_evaluations()
     found = latency_front(evaluations)
     if plot is not None:
-        plot_front(str(run.spec), evaluations, found, plot)
+        plot_front(str(run.spec), evaluations, found, plot, percentile=run.config.percentile)
     if as_json:
         print_json([e.as_dict() for e in found])
         return
     print_table(
         f"{run.spec}: {counted(len(found), 'network')} on the front, by score",
-        ["predicted ms", "score", "architecture"],
+        [f"predicted {ms_column(run.config.percentile)}", "score", "architecture"],
         [[f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", "-".join(map(str, e.architecture))] for e in found],
     )

@@ -12,7 +12,7 @@ import typer
 from hwnas.cli.arguments import Batch, DeviceFlags, DevicesFile, Json, Quiet, TableFile, Threads, device_named
 from hwnas.cli.commands import Group
 from hwnas.cli.completion import precisions
-from hwnas.cli.printing import print_json, print_table
+from hwnas.cli.printing import print_json, print_networks, print_table
 from hwnas.cli.ranges import ranged
 from hwnas.cli.table_space import TableSpace, space_of
 
@@ -68,6 +68,7 @@ def show(
         ["block", "ms", "spread", "samples"],
         [row(key, ms) for key, ms in ranked],
     )
+    print_networks(table)
     if table.failures:
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
 
@@ -75,9 +76,10 @@ def show(
 def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
     """Print what a table is, and how fast the networks of its space are where the space is given."""
     from hwnas.quantities import format_ms
-    from hwnas.trust import contradictions, describe_certificate
+    from hwnas.trust import contradictions, describe_certificate, describe_tail
     from lut.machine import describe_machine
     from lut.overview import describe_energy, extreme_networks
+    from lut.tails import tails_of
 
     made = table.provenance
     worker, device, num = made.worker, made.device, len(table.entries) + len(table.reported)
@@ -114,6 +116,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
         fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
         print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
     print(f"  {describe_certificate(table)}")
+    for tail in [] if space is None else tails_of(table, space).values():
+        print(f"  {describe_tail(tail)}")
     for line in [] if space is None else contradictions(table, space):
         print(f"  warning: {line}")
 

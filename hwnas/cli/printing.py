@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.quantities import BUDGET_KEPT, budget_text
+from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
-    from hwnas.artifacts import Deployment, NetworkSummary, Summary
+    from hwnas.artifacts import DeployedModel, Deployment, NetworkSummary, Summary
+    from lut import LatencyTable
 
 WORTH_A_ROW = 0.01
 """Measured latencies are told at the table's speed too where the machine has become faster or slower by more."""
+
+NUM_LISTED_NETWORKS = 5
+"""Whole networks of a table whose percentiles are listed."""
 
 
 def print_json(content: object) -> None:
@@ -41,6 +45,31 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
+def print_networks(table: LatencyTable) -> None:
+    """Print percentiles of some whole networks, from the fastest to the slowest."""
+    import numpy as np
+
+    from lut.networks import DUPLICATE
+    from lut.tails import network_tails_ms
+
+    networks = [n for n in table.networks if n.role != DUPLICATE and n.measurement.error is None]
+    ranked = sorted(networks, key=lambda n: table.estimates_ms[n.measurement.key])
+    places = sorted({int(p) for p in np.linspace(0, len(ranked) - 1, NUM_LISTED_NETWORKS).round()}) if ranked else []
+    rows = [
+        [
+            "-".join(map(str, network.architecture)),
+            network.role.replace("_", " "),
+            f"{table.estimates_ms[network.measurement.key]:.4g}",
+            *("" if ms is None else f"{ms:.4g}" for ms in network_tails_ms(network.measurement).values()),
+            str(network.measurement.num_samples),
+        ]
+        for network in (ranked[place] for place in places)
+    ]
+    if rows:
+        title = f"{len(rows)} of {len(ranked)} whole networks (--json has all)"
+        print_table(title, ["architecture", "for", "p50 ms", "p95 ms", "p99 ms", "runs"], rows)
+
+
 def print_summary(summary: Summary, model: Path, *, offer: str | None = None) -> None:
     """Print the winner beside its references, where its model is, and what may be shipped in its place.
 
@@ -48,7 +77,7 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
     """
     from hwnas.artifacts import ORIGINAL
 
-    networks, same = summary.networks, summary.duplicates
+    networks, same, ms = summary.networks, summary.duplicates, ms_column(summary.percentile)
     columns = ["", *(f"{name} = {same[name]}" if name in same else name for name in networks)]
     rows = [
         ["architecture", *("-".join(map(str, n.architecture)) for n in networks.values())],
@@ -56,10 +85,12 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         ["MACs", *(f"{n.macs:,}" for n in networks.values())],
         ["supernet score", *(f"{n.supernet_score:.2%}" for n in networks.values())],
         ["test accuracy", *(f"{n.test_accuracy:.2%}" for n in networks.values())],
-        ["predicted ms", *(f"{n.predicted_ms:.4g}" for n in networks.values())],
-        ["measured ms", *("" if n.measured_ms is None else f"{n.measured_ms:.4g}" for n in networks.values())],
+        [f"predicted {ms}", *(f"{n.predicted_ms:.4g}" for n in networks.values())],
+        [f"measured {ms}", *("" if n.measured_ms is None else f"{n.measured_ms:.4g}" for n in networks.values())],
+        *_other_percentiles(networks.values(), summary.percentile),
+        *_in_float(networks.values(), ms),
         *_at_the_tables_speed(networks.values()),
-        ["budget ms", *("" if name == ORIGINAL else budget_text(n.max_latency_ms) for name, n in networks.items())],
+        [f"budget {ms}", *("" if name == ORIGINAL else budget_text(n.max_latency_ms) for name, n in networks.items())],
         ["kept", *("" if name == ORIGINAL else BUDGET_KEPT[n.budget_kept] for name, n in networks.items())],
     ]
     space, size = summary.space, summary.space["input_size"]
@@ -68,8 +99,26 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")
-    if offer is not None:
-        print(offer)
+    for line in (*summary.slower_in_int8, *([] if offer is None else [offer])):
+        print(line)
+
+
+def _in_float(networks: Collection[NetworkSummary], ms: str) -> list[list[str]]:
+    """Return a row of latencies in float, where others are in int8."""
+    if all(n.float_ms is None for n in networks):
+        return []
+    return [[f"{ms} in float", *("" if n.float_ms is None else f"{n.float_ms:.4g}" for n in networks)]]
+
+
+def _other_percentiles(networks: Collection[NetworkSummary | DeployedModel], percentile: int) -> list[list[str]]:
+    """Return a row for each percentile of single runs that is known of a network, besides the one of its budget."""
+    known = {"p50 ms": [n.p50_ms for n in networks]} if percentile != MEDIAN else {}
+    known |= {"p95 ms": [n.p95_ms for n in networks], "p99 ms": [n.p99_ms for n in networks]}
+    return [
+        [name, *("" if ms is None else f"{ms:.4g}" for ms in row)]
+        for name, row in known.items()
+        if any(row) and name != ms_column(percentile)
+    ]
 
 
 def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Mapping[str, str]) -> None:
@@ -78,9 +127,13 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
     Args:
         same: the names of networks that are the same as others, and the names of those.
     """
+    ms = ms_column(next((n.percentile for n in networks.values()), MEDIAN))
     print_table(
         title,
-        ["network", "architecture", "params", "test accuracy", "predicted ms", "measured ms", "budget ms", "kept"],
+        [
+            *("network", "architecture", "params", "test accuracy"),
+            *(f"predicted {ms}", f"measured {ms}", f"budget {ms}", "kept"),
+        ],
         [
             [
                 f"{name} = {same[name]}" if name in same else name,
@@ -110,21 +163,27 @@ def _at_the_tables_speed(networks: Iterable[NetworkSummary]) -> list[list[str]]:
 
 def print_models(folder: object, deployment: Deployment) -> None:
     """Print the models of a bundle side by side, and what int8 cost."""
+    models, percentile = deployment.models.values(), deployment.percentile
+    others = {row[0]: row[1:] for row in _other_percentiles(models, percentile)}
     print_table(
         str(folder),
-        ["model", "score", "measured ms", "KiB", "what for"],
+        ["model", "score", f"measured {ms_column(percentile)}", *others, "KiB", "what for"],
         [
             [
                 name,
                 f"{model.score:.2%}",
                 "" if model.measured_ms is None else f"{model.measured_ms:.4g}",
+                *(column[number] for column in others.values()),
                 f"{model.size_bytes / 1024:.0f}",
                 model.purpose,
             ]
-            for name, model in deployment.models.items()
+            for number, (name, model) in enumerate(deployment.models.items())
         ],
     )
     if (int8 := deployment.int8) is not None:
         kept = f"{len(int8.float_nodes)} layers in float" if int8.float_nodes else "every layer in int8"
         words = "" if int8.kept else "; its accuracy drops by more than was allowed, whatever stays in float"
-        print(f"int8: {int8.method} calibration, {kept}{words}")
+        change = "" if deployment.int8_change is None else f"; accuracy {deployment.int8_change}"
+        print(f"int8: {int8.method} calibration, {kept}{words}{change}")
+    if (recommended := deployment.recommended) is not None:
+        print(f"deploy {recommended.file}: {recommended.reason}")

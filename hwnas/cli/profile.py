@@ -49,6 +49,9 @@ class ProfileFlags:
     memory_mb: Annotated[float | None, ranged("memory_mb", "Memory for opened models [half of what is available].")] = (
         None
     )
+    percentile: Annotated[
+        int | None, ranged("percentile", "Measure often enough to certify this percentile too: 95 or 99.")
+    ] = None
     seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None
 
 
@@ -80,11 +83,18 @@ def profile(
     device = find_device(on.device, on.devices)
     chosen = adjusted(device, threads=work.threads, batch=work.batch, tuning=work.tuning)
     made = make_space(shape.spec(space))
-    most, first = ROUNDS if work.rounds is None else work.rounds, work.seed or 0
+    (least, most), first = _rounds(work), work.seed or 0
     count = NUM_NETWORKS if work.networks is None else work.networks
     kind = known_precision(work.precision)
     plan = plan_table(made, rounds=most, num_networks=count, batch=chosen.batch, precision=kind, seed=first)
-    profiler = Profiler(device=chosen, rounds=most, max_minutes=work.max_minutes, memory_mb=work.memory_mb, seed=first)
+    profiler = Profiler(
+        device=chosen,
+        rounds=most,
+        least_rounds=least,
+        max_minutes=work.max_minutes,
+        memory_mb=work.memory_mb,
+        seed=first,
+    )
     if dry_run:
         _say_what_would_happen(made, plan, profiler, output, resume=resume)
         return
@@ -94,6 +104,22 @@ def profile(
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=work.networks == 0)) is not None:
         print(problem)
         raise typer.Exit(1)
+
+
+def _rounds(work: ProfileFlags) -> tuple[int, int]:
+    """Return the rounds to measure at least and at most.
+
+    Raises:
+        RequestError: fewer rounds are asked for than the percentile takes, or there is no such percentile.
+    """
+    from hwnas.errors import RequestError
+    from hwnas.quantities import parse_percentile
+    from lut.tails import least_rounds
+
+    least = 0 if work.percentile is None else least_rounds(parse_percentile(work.percentile))
+    if work.rounds is not None and work.rounds < least:
+        raise RequestError(f"--percentile {work.percentile} takes {least} rounds, got --rounds {work.rounds}")
+    return least, max(ROUNDS, least) if work.rounds is None else work.rounds
 
 
 def _table(
@@ -121,7 +147,7 @@ def _table(
             return profile_space(space, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
         table = load_table(output)
         table.require_origin(space.spec, profiler.device, precision=plan.precision, name=str(output))
-        require_extent(table, space, **asked, name=str(output))
+        require_extent(table, space, **asked, least_rounds=profiler.least_rounds, name=str(output))
         journal_beside(output).unlink(missing_ok=True)  # of a process that was killed before it could
         reporter.line(f"{output} is complete; --fresh measures it again")
         return table

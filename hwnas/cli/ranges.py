@@ -20,6 +20,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "networks": (0, 2000),
     "networks_to_adapt": (10, 2000),
     "networks_to_verify": (2, 2000),
+    "percentile": (50, 99),
     "port": (1, 65535),
     "port_or_any": (0, 65535),
     "port_with_next": (1, 65534),

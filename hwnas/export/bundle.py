@@ -8,25 +8,31 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from hwnas.artifacts import DeployedModel, Deployment, Summary
+from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Summary
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
+from hwnas.export.readme import bundle_readme
+from hwnas.export.recommend import paired_change, recommend
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
-from hwnas.quantities import budget_text
+from hwnas.quantities import MEDIAN
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed, references_of
 from hwnas.training.task import LearningTask
 from lut import LatencyTable
+from lut.certificate import Certificate
+from lut.tails import tail_of
 from onnx_models.best_int8 import Quantization, quantize_network
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
@@ -49,15 +55,6 @@ PURPOSES = {
     "model.int8.onnx": "static int8",
     "model.fp16.onnx": "half precision inside, for processors that compute in it",
 }
-
-
-GIVEN: Mapping[Ending | None, str] = {
-    None: "logits",
-    "log_softmax": "logarithms of probabilities",
-    "sigmoid": "a probability for each class by itself",
-    "softmax": "probabilities",
-}
-"""What models give, by what they end in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -157,6 +154,20 @@ def _there_already(folder: Path) -> RequestError:
     return RequestError(f"{folder} is there already; give another folder with -o")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Scored:
+    """A model's metrics on the test images, and which it is right about; None for tasks other than classification."""
+
+    metrics: Mapping[str, float]
+    is_right: NDArray[np.bool_] | None
+
+
+def _int8_change(scored: Mapping[str, _Scored]) -> PairedChange | None:
+    answers = [scored[name].is_right for name in ("model.onnx", "model.int8.onnx") if name in scored]
+    known = [is_right for is_right in answers if is_right is not None]
+    return paired_change(known[0], known[1]) if len(known) == 2 else None
+
+
 class _Bundle:
     def __init__(self, inputs: BundleInputs, folder: Path) -> None:
         self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
@@ -170,17 +181,27 @@ class _Bundle:
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
         quantization = self._quantize(options.max_drop) if options.int8 else None
         names = [name for name in PURPOSES if (folder / name).is_file()]
-        metrics = {name: self._metrics(name) for name in names}
+        scored = {name: self._scored(name) for name in names}
+        metrics = {name: found.metrics for name, found in scored.items()}
         self._require_equal(metrics, names)
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
-        deployment = self._describe(models, quantization, with_tvm)
+        change = _int8_change(scored)
+        recommended = recommend(
+            models,
+            latencies,
+            device=self._setup.device.name,
+            int8_is_kept=quantization is not None and quantization.kept,
+            int8_change=change,
+        )
+        described = self._describe(models, quantization, with_tvm)
+        deployment = replace(described, int8_change=change, recommended=recommended)
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
         if self._is_classifier:
             template = files("hwnas") / "templates"
             write_text(folder / "predict.py", (template / "predict.py.txt").read_text(encoding="utf-8"))
-        write_text(folder / "README.md", _readme(deployment))
+        write_text(folder / "README.md", bundle_readme(deployment))
         return deployment
 
     @property
@@ -219,13 +240,19 @@ class _Bundle:
             self._folder / "model.onnx", self._folder / "model.int8.onnx", whole, score, max_drop=max_drop
         )
 
-    def _metrics(self, name: str) -> Mapping[str, float]:
+    def _scored(self, name: str) -> _Scored:
         network = OnnxNetwork(self._folder / name)
+        classes: list[torch.Tensor] = []
 
         def outputs(x_NCHW: torch.Tensor) -> torch.Tensor:
-            return scores_of(network(x_NCHW), self._ending(network))
+            found = network(x_NCHW)
+            if self._is_classifier:
+                classes.append(found.argmax(dim=1))
+            return scores_of(found, self._ending(network))
 
-        return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+        metrics = self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+        is_right = (torch.cat(classes) == self._task.dataset.test.targets_N).numpy() if self._is_classifier else None
+        return _Scored(metrics=metrics, is_right=is_right)
 
     def _ending(self, network: OnnxNetwork) -> Ending | None:
         """Return what a model ends in: those of pixels give probabilities in any case."""
@@ -265,7 +292,16 @@ class _Bundle:
         paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
         references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
-            return self._setup.measured(paths, Path(scratch) / "journal", references=references)
+            return self._setup.measured(paths, Path(scratch) / "journal", references=references, is_final=True)
+
+    @property
+    def _certificate(self) -> Certificate | None:
+        """The errors of predictions of the percentile that the budget is held on."""
+        table, percentile = self._inputs.table, self._summary.percentile
+        if percentile == MEDIAN:
+            return table.certificate
+        tail = tail_of(table, self._setup.space, percentile)
+        return None if tail is None else tail.certificate
 
     @property
     def _near_ms(self) -> float:
@@ -293,6 +329,9 @@ class _Bundle:
             test_metrics=dict(metrics),
             measured_ms=None if latency is None else latency.latency_ms,
             measured_table_ms=None if latency is None else latency.table_ms,
+            p50_ms=None if latency is None else latency.p50_ms,
+            p95_ms=None if latency is None else latency.p95_ms,
+            p99_ms=None if latency is None else latency.p99_ms,
             operations=operations(path),
         )
 
@@ -316,10 +355,11 @@ class _Bundle:
             parity_with_tvm=with_tvm,
             int8=quantization,
             device=dict(self._setup.device.settings()),
+            percentile=summary.percentile,
             max_latency_ms=summary.max_latency_ms,
             predicted_ms=summary.predicted_ms,
             measured_ms_in_run=summary.measured_ms,
-            certificate=self._inputs.table.certificate,
+            certificate=self._certificate,
             seed=summary.seed,
             git=_git_state(),
             versions=_versions(),
@@ -331,32 +371,6 @@ def _input(dataset: Dataset) -> dict[str, int]:
     size = dataset.input_size
     sides = {"size": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True))
     return {"channels": dataset.in_channels, **sides}
-
-
-def _readme(deployment: Deployment) -> str:
-    rows = [
-        f"| `{name}` | {model.input_type.removeprefix('tensor(').rstrip(')')} "
-        f"{'x'.join(map(str, model.input_shape))} | {model.score:.2%} | "
-        f"{'not measured' if model.measured_ms is None else format(model.measured_ms, '.4g') + ' ms'} | "
-        f"{model.purpose} |"
-        for name, model in deployment.models.items()
-    ]
-    space, device, given = deployment.space, deployment.device, deployment.input
-    of = "" if deployment.network is None else f" ({deployment.network})"
-    words = {
-        "$TITLE": f"{space['name']} for {device['name']}{of}",
-        "$ROWS": "\n".join(rows),
-        "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
-        "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
-        "$GIVEN": GIVEN[deployment.models["model.onnx"].ending],
-        "$CHANNELS": str(given["channels"]),
-        "$HEIGHT": str(given.get("height", given.get("size"))),
-        "$WIDTH": str(given.get("width", given.get("size"))),
-    }
-    text = (files("hwnas") / "templates" / "bundle.md.txt").read_text(encoding="utf-8")
-    for word, value in words.items():
-        text = text.replace(word, value)
-    return text
 
 
 def _computes_in_fp16(device: Device) -> bool:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from hwnas.export.accuracy import NoAccuracyError, accuracy
+from hwnas.measured import Measured
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
 from onnx_models.binding import BoundModel, Sizes, bind
@@ -67,6 +68,8 @@ class ComparedModel:
         input: element types and sizes in words.
         bound: what free dimensions were given, by their names.
         accuracy: None without test data, too.
+        latency_ms: the median, without what disturbed all models alike.
+        p95_ms, p99_ms: of single runs; None where there are too few.
         missing: why figures cannot be had, by name.
     """
 
@@ -76,6 +79,8 @@ class ComparedModel:
     size_bytes: int
     peak_memory_bytes: int | None
     latency_ms: float
+    p95_ms: float | None
+    p99_ms: float | None
     accuracy: float | None
     missing: Mapping[str, str]
 
@@ -110,7 +115,7 @@ def compare_models(
             seed=profiler.seed,
             reporter=reporter,
         )
-        return [_row(model, latencies[str(model.path)].latency_ms, question) for model in models]
+        return [_row(model, latencies[str(model.path)], question) for model in models]
 
 
 def _require_output(models: Sequence[BoundModel], output: str | None) -> None:
@@ -119,7 +124,7 @@ def _require_output(models: Sequence[BoundModel], output: str | None) -> None:
         raise RequestError(f"no model has an output {output!r}; there are: {known}")
 
 
-def _row(model: BoundModel, latency_ms: float, question: Question) -> ComparedModel:
+def _row(model: BoundModel, measured: Measured, question: Question) -> ComparedModel:
     missing: dict[str, str] = {}
     return ComparedModel(
         model=str(model.path),
@@ -127,7 +132,9 @@ def _row(model: BoundModel, latency_ms: float, question: Question) -> ComparedMo
         bound=dict(model.sizes),
         size_bytes=size_bytes(model.path),
         peak_memory_bytes=_memory(model.fixed, missing),
-        latency_ms=latency_ms,
+        latency_ms=measured.latency_ms,
+        p95_ms=measured.p95_ms,
+        p99_ms=measured.p99_ms,
         accuracy=None if question.dataset is None else _accuracy(model, question.output, question.dataset, missing),
         missing=missing,
     )

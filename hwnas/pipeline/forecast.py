@@ -18,8 +18,7 @@ from hwnas.dataflow import Batches, Split
 from hwnas.errors import RequestError, RunError
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from hwnas.stages.setup import ROUNDS
-from hwnas.stages.table import NUM_NETWORKS
+from hwnas.stages.table import NUM_NETWORKS, table_rounds
 from hwnas.training import Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch
 from hwnas.training.strategy import TaskLoss, steps_of
@@ -99,7 +98,7 @@ def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
 def _profiling_s(run: Run) -> float:
     return plan_table(
         run.space,
-        rounds=ROUNDS,
+        rounds=table_rounds(run.config.percentile),
         num_networks=NUM_NETWORKS,
         batch=run.device.batch,
         precision=run.config.precision,

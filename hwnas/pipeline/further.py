@@ -209,17 +209,17 @@ def _limit_ms(
         RequestError: it is above what the search looked at, or no network that it evaluated keeps it.
     """
     latency = selection.latency
-    leeway = max(1.0, latency.search_margin)
+    leeway, percentile = max(1.0, latency.search_margin), run.config.percentile
     max_ms = reachable_ms(latency.model, Budget.parse(text), reporter, leeway=leeway)
     most_ms, limits = max([latency.max_ms, *latency.more_ms.values()]), selection.limits(max_ms)
     if max_ms > most_ms:
         raise RequestError(
-            f"the search looked at networks of at most {format_ms(most_ms)}; it cannot tell which is best under "
-            f"{format_ms(max_ms)}: give a smaller budget, or {_anew(run, text)}"
+            f"the search looked at networks of at most {format_ms(most_ms, percentile)}; it cannot tell which is best "
+            f"under {format_ms(max_ms, percentile)}: give a smaller budget, or {_anew(run, text)}"
         )
     if evaluations is not None and not any(limits.is_met(e.architecture) for e in evaluations):
         raise RequestError(
-            f"none of the {len(evaluations)} networks that the search evaluated keeps {format_ms(max_ms)}; "
+            f"none of the {len(evaluations)} networks that the search evaluated keeps {format_ms(max_ms, percentile)}; "
             f"{_anew(run, text)}"
         )
     return max_ms
@@ -246,7 +246,8 @@ def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequ
     if (finalist := finalists.best()) is None:
         nearest = min((f.measured for f in finalists.measured), key=lambda measured: measured.latency_ms)
         raise RunError(
-            f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; give a budget of "
+            f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms, run.config.percentile)} as measured; "
+            "give a budget of "
             f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {_anew(run, text)}"
         )
     return searched.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)

@@ -18,7 +18,10 @@ from hwnas.stages.table import (
     require_acceptable,
     timed_now,
 )
+from hwnas.trust import required_tail, tail_doubt
 from lut import LatencyModel, LatencyTable, load_table
+from lut.tails import Tail
+from profilers.tails import MEDIAN
 
 
 def prepare_latency(run: Run) -> Latency:
@@ -37,12 +40,13 @@ def prepare_latency(run: Run) -> Latency:
     speed = known_speed(run, table)
     if speed is None and run.given_table is None and run.origin is None:
         table = improved_table(setup, table, path, config.trust)
-    doubt = _doubt(run, table)
-    describe_table(setup, table, doubt, given=config.lut, finalists=config.search.finalists)
+    tail = _tail(run, table)
+    doubt = _doubt(run, table, tail)
+    describe_table(setup, table, doubt, tail=tail, given=config.lut, finalists=config.search.finalists)
     then = LatencyModel(run.space, table, name=run.table_name)
     if speed is None:
         speed = _timed(run, then)
-    return latency_of(then, speed, _request(run), doubt=doubt, reporter=run.reporter)
+    return latency_of(then, speed, _request(run), tail=tail, doubt=doubt, reporter=run.reporter)
 
 
 def read_latency(run: Run) -> Latency:
@@ -54,7 +58,8 @@ def read_latency(run: Run) -> Latency:
     table = kept_table(run)
     then = LatencyModel(run.space, table, name=run.table_name)
     speed = known_speed(run, table) or Speed()
-    return latency_of(then, speed, _request(run), doubt=_doubt(run, table), reporter=run.reporter)
+    tail = _tail(run, table)
+    return latency_of(then, speed, _request(run), tail=tail, doubt=_doubt(run, table, tail), reporter=run.reporter)
 
 
 def kept_table(run: Run) -> LatencyTable:
@@ -99,9 +104,23 @@ def _request(run: Run) -> LatencyRequest:
     return LatencyRequest(max_latency=config.max_latency, more=config.budgets, confidence=config.search.confidence)
 
 
-def _doubt(run: Run, table: LatencyTable) -> str | None:
-    """Return why a table of the run's own is poor; None for one that was given."""
-    return None if run.given_table is not None else doubts_of_own(table, run.config.trust)
+def _tail(run: Run, table: LatencyTable) -> Tail | None:
+    """Return how the percentile that budgets are held on follows from the table; None for the median.
+
+    Raises:
+        RequestError: the table does not tell it.
+    """
+    config = run.config
+    if config.percentile == MEDIAN:
+        return None
+    return required_tail(table, run.space, config.percentile, config.trust, name=run.table_name)
+
+
+def _doubt(run: Run, table: LatencyTable, tail: Tail | None) -> str | None:
+    """Return why a table is poor: that of the run itself, or any at predicting the percentile of budgets."""
+    trust = run.config.trust
+    own = None if run.given_table is not None else doubts_of_own(table, trust)
+    return own if own is not None or tail is None else tail_doubt(tail, trust)
 
 
 def _identity(table: LatencyTable) -> str:

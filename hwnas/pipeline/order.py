@@ -165,7 +165,16 @@ def _summary(
     missed = missed_winners(found, exported)
     decision = run.files.export.read_decision() if missed else None
     nearest = {} if decision is None else decision.nearest
-    texts = {name: advice(name, found[name].max_ms, exported.networks[name], nearest.get(name)) for name in missed}
+    texts = {
+        name: advice(
+            name,
+            found[name].max_ms,
+            exported.networks[name],
+            nearest.get(name),
+            percentile=run.config.percentile,
+        )
+        for name in missed
+    }
     return summarise(run.setup, run.dataset, found, retrained, exported, advice=texts, files=run.files.export)
 
 

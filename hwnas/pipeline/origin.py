@@ -14,7 +14,7 @@ from hwnas.run_folder import RunFolder
 from hwnas.training.trainer import epochs_of
 from safe_files import copy_whole, sha256_of
 
-FREE = ("max_latency", "budgets", "max_params", "max_macs", "max_memory", "max_energy", "seed")
+FREE = ("max_latency", "budgets", "percentile", "max_params", "max_macs", "max_memory", "max_energy", "seed")
 FREE_GROUPS = ("search.", "retrain.", "trust.")
 """Settings that neither the supernet nor the table depends on, and beginnings of the names of further ones."""
 

@@ -53,6 +53,7 @@ def gather(run: Run) -> Facts:
             strategy=config.supernet.strategy,
             search_agent=config.search.agent,
             num_evaluations=config.search.evaluations,
+            percentile=config.percentile,
         ),
         summary=summary,
         further=further_rows(run),
@@ -83,7 +84,9 @@ def further_rows(run: Run) -> dict[str, NetworkSummary]:
         for first in same[:1]:
             metrics, epoch = files.retrain.read_metrics(first), best_epoch(trained[first])
             assert epoch is not None
-            found[name] = figures(run.space, network, metrics, latency_of(files, network), epoch=epoch)
+            found[name] = figures(
+                run.space, network, metrics, latency_of(files, network), epoch=epoch, percentile=run.config.percentile
+            )
     return found
 
 

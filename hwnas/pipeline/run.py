@@ -340,6 +340,7 @@ class Run:
             precision=self.config.precision,
             seed=self.config.seed,
             reporter=self.reporter,
+            percentile=self.config.percentile,
         )
 
     def evaluator_inputs(self, supernet: Supernet) -> EvaluatorInputs:

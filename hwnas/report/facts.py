@@ -23,6 +23,7 @@ class Subject:
         device: its name.
         data: the name of the data set.
         num_evaluations: architectures that the search is to evaluate.
+        percentile: that latencies are, of single runs.
     """
 
     space: SearchSpace
@@ -32,6 +33,7 @@ class Subject:
     strategy: str
     search_agent: str
     num_evaluations: int
+    percentile: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.artifacts import WINNER, Summary
+from hwnas.quantities import ms_column
 from hwnas.report.along import SlicedLayer
 from hwnas.report.facts import Facts
 from hwnas.search import Evaluation
@@ -140,7 +141,8 @@ def _front(facts: Facts) -> Picture | None:
             space, facts.front, mode="lines+markers", name="front", line=_STEPS, marker={"color": BLUE, "size": 10}
         ),
     ]
-    layout = _axes("predicted latency, ms", "supernet score, %")
+    ms = ms_column(facts.subject.percentile)
+    layout = _axes(f"predicted latency, {ms}", "supernet score, %")
     if facts.summary is not None:
         data.append(_winner(facts.summary))
         if (max_ms := facts.summary.max_latency_ms) is not None:
@@ -151,7 +153,7 @@ def _front(facts: Facts) -> Picture | None:
         text="Every network that was evaluated, and those that no other beats in both. Click one to see its layers.",
         data=data,
         layout=layout,
-        columns=("predicted ms", "score", "architecture"),
+        columns=(f"predicted {ms}", "score", "architecture"),
         rows=[(f"{e.costs['latency_ms']:.4g}", f"{e.score:.2%}", _name(e.architecture)) for e in facts.front],
     )
 

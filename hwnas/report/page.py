@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 
 from hwnas.artifacts import ORIGINAL, WINNER, Deployment, Summary, duplicate_names
-from hwnas.quantities import BUDGET_KEPT, budget_text
+from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
 
@@ -53,21 +53,21 @@ def _answer(facts: Facts) -> str:
             )
         )
         return f'<p class="lead">Still running: {escape(done)}.</p>'
-    is_kept = summary.budget_kept
+    is_kept, of = summary.budget_kept, "" if summary.percentile == MEDIAN else f" (p{summary.percentile})"
     metric = next(iter(summary.test_metrics), "accuracy").replace("_", " ")
     cards = [
         (f"{summary.test_accuracy:.2%}", f"test {metric}", "card"),
         (
             "not measured" if summary.measured_ms is None else f"{summary.measured_ms:.4g} ms",
-            f"measured on {summary.device}",
+            f"measured on {summary.device}{of}",
             "card",
         ),
         (
             budget_text(summary.max_latency_ms, " ms"),
-            f"budget, which it {KEEPS[is_kept]}",
+            f"budget{of}, which it {KEEPS[is_kept]}",
             "card warning" if is_kept is False else "card",
         ),
-        (f"{summary.predicted_ms:.4g} ms", "predicted", "card"),
+        (f"{summary.predicted_ms:.4g} ms", f"predicted{of}", "card"),
         (f"{summary.params / 1e6:.3g} M", "parameters", "card"),
         (f"{summary.macs / 1e6:.3g} M", "multiply-accumulates", "card"),
     ]
@@ -85,7 +85,7 @@ def _answer(facts: Facts) -> str:
 def _remarks(summary: Summary) -> list[str]:
     """Return the sentences on what to do."""
     offer = summary.offer("RUN")
-    return [*summary.missed_budgets, *([] if offer is None else [offer])]
+    return [*summary.missed_budgets, *summary.slower_in_int8, *([] if offer is None else [offer])]
 
 
 def _strip(facts: Facts) -> str:
@@ -112,7 +112,7 @@ def _section(picture: Picture) -> str:
 def _networks(facts: Facts) -> str:
     if facts.summary is None:
         return ""
-    networks = {**facts.summary.networks, **facts.further}
+    networks, ms = {**facts.summary.networks, **facts.further}, ms_column(facts.summary.percentile)
     same = duplicate_names({name: n.architecture for name, n in networks.items()})
     rows = [
         (
@@ -120,6 +120,7 @@ def _networks(facts: Facts) -> str:
             f"{n.test_accuracy:.2%}",
             "not measured" if n.measured_ms is None else f"{n.measured_ms:.4g}",
             "" if n.measured_table_ms is None else f"{n.measured_table_ms:.4g}",
+            *("" if tail is None else f"{tail:.4g}" for tail in (n.p50_ms, n.p95_ms, n.p99_ms)),
             f"{n.predicted_ms:.4g}",
             "" if name == ORIGINAL else budget_text(n.max_latency_ms),
             "" if name == ORIGINAL else BUDGET_KEPT[n.budget_kept],
@@ -131,10 +132,13 @@ def _networks(facts: Facts) -> str:
     columns = (
         "network",
         "test",
-        "measured ms",
+        f"measured {ms}",
         "at the table's speed",
-        "predicted ms",
-        "budget ms",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        f"predicted {ms}",
+        f"budget {ms}",
         "kept",
         "params",
         "MACs",
@@ -149,15 +153,19 @@ def _bundle(deployment: Deployment) -> str:
             name,
             f"{model.score:.2%}",
             "not measured" if model.measured_ms is None else f"{model.measured_ms:.4g}",
+            *("" if tail is None else f"{tail:.4g}" for tail in (model.p50_ms, model.p95_ms, model.p99_ms)),
             f"{model.size_bytes / 1024:,.0f}",
             model.purpose,
             model.sha256[:12],
         )
         for name, model in deployment.models.items()
     ]
-    columns = ("model", "test", "measured ms", "KiB", "what for", "sha256")
+    measured = f"measured {ms_column(deployment.percentile)}"
+    columns = ("model", "test", measured, "p50 ms", "p95 ms", "p99 ms", "KiB", "what for", "sha256")
+    recommended = deployment.recommended
+    advice = "" if recommended is None else f"<p>{escape(f'Deploy {recommended.file}: {recommended.reason}.')}</p>"
     of = "" if deployment.network is None else f" of {escape(deployment.network)}"
-    return f"<section><h2>Bundle{of}</h2>{_table(columns, rows)}</section>"
+    return f"<section><h2>Bundle{of}</h2>{advice}{_table(columns, rows)}</section>"
 
 
 def _environment(facts: Facts) -> str:

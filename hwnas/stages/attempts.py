@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hwnas.artifacts import WINNER, Decision, Exported, FoundNetwork, MissedWinner, NearestNetwork
 from hwnas.measured import Measured
-from hwnas.quantities import ceil_ms, format_ms
+from hwnas.quantities import MEDIAN, ceil_ms, format_ms
 from hwnas.search import RandomAgent
 from hwnas.stages.finalists import Finalist, Selection
 from hwnas.stages.search import described
@@ -48,7 +48,7 @@ def replace_missed(
             nearest[name] = _nearest(selection, found[name].max_ms, slow_down)
             continue
         instead = "-".join(map(str, chosen.architecture))
-        over = _over(name, found[name].max_ms, winner.exported)
+        over = _over(name, found[name].max_ms, winner.exported, selection.setup.percentile)
         selection.setup.reporter.line(f"{over}: the next finalist, {instead}, is retrained")
         networks[name] = described(
             chosen.architecture,
@@ -61,10 +61,13 @@ def replace_missed(
     return Decision(missed=missed, networks=networks, nearest=nearest)
 
 
-def advice(name: str, max_ms: float, measured: Measured, nearest: NearestNetwork | None) -> str:
+def advice(
+    name: str, max_ms: float, measured: Measured, nearest: NearestNetwork | None, *, percentile: int = MEDIAN
+) -> str:
     """Return one line on a winner that missed its budget when nothing was left to be tried.
 
     Args:
+        percentile: that the budget is held on.
         nearest: the network that should keep the budget; None where none does.
     """
     wanted = f"{ceil_ms(measured.at_worst_ms):g}ms"
@@ -72,19 +75,20 @@ def advice(name: str, max_ms: float, measured: Measured, nearest: NearestNetwork
     known = (
         "no network of this space keeps it on a machine as slow as it is now"
         if nearest is None
-        else f"the nearest network that should keep it takes about {format_ms(nearest.now_ms)}: "
+        else f"the nearest network that should keep it takes about {format_ms(nearest.now_ms, percentile)}: "
         + "-".join(map(str, nearest.architecture))
     )
-    return f"{_over(name, max_ms, measured)}, and no other finalist is left; {known}; give {flag}"
+    return f"{_over(name, max_ms, measured, percentile)}, and no other finalist is left; {known}; give {flag}"
 
 
 def _plain(measured: Measured) -> Measured:
     """Return a measurement without what else is known of the network."""
-    return Measured(latency_ms=measured.latency_ms, repeatability=measured.repeatability, drift=measured.drift)
+    return Measured(**measured.figures)
 
 
-def _over(name: str, max_ms: float, measured: Measured) -> str:
-    return f"{name} takes {format_ms(measured.latency_ms)} as exported, more than its budget of {format_ms(max_ms)}"
+def _over(name: str, max_ms: float, measured: Measured, percentile: int) -> str:
+    takes, most = format_ms(measured.latency_ms, percentile), format_ms(max_ms, percentile)
+    return f"{name} takes {takes} as exported, more than its budget of {most}"
 
 
 def _next(selection: Selection, name: str, max_ms: float, missed: Sequence[MissedWinner]) -> Finalist | None:

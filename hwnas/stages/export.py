@@ -108,7 +108,7 @@ def _measured(
         names.setdefault(architecture, name)
     new = {a: name for a, name in names.items() if a not in known}
     found = _latencies(exporter, new.values(), exporter.files.journal) if new else {}
-    return {a: known[a] if a in known else _exported(a, found[name]) for a, name in names.items()}
+    return {a: known[a] if a in known else _exported(a, name, found) for a, name in names.items()}
 
 
 def _measured_again(
@@ -117,24 +117,35 @@ def _measured_again(
     exporter.setup.reporter.line(f"{', '.join(late)}: over budget as exported; measured once more")
     names = {architecture: name for name, architecture in late.items()}
     found = _latencies(exporter, names.values(), exporter.files.second_journal)
-    return {a: _exported(a, found[name], first_ms=first[a].latency_ms) for a, name in names.items()}
+    return {a: _exported(a, name, found, first_ms=first[a].latency_ms) for a, name in names.items()}
 
 
-def _exported(architecture: Architecture, measured: Measured, *, first_ms: float | None = None) -> ExportedNetwork:
+def _exported(
+    architecture: Architecture, name: str, found: Mapping[str, Measured], *, first_ms: float | None = None
+) -> ExportedNetwork:
+    in_float = found.get(_in_float(name))
     return ExportedNetwork(
         architecture=architecture,
         first_ms=first_ms,
-        latency_ms=measured.latency_ms,
-        repeatability=measured.repeatability,
-        drift=measured.drift,
+        float_ms=None if in_float is None else in_float.latency_ms,
+        **found[name].figures,
     )
 
 
+def _in_float(name: str) -> str:
+    """Return what a winner in float is called beside the same in int8."""
+    return f"{name} in float"
+
+
 def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[str, Measured]:
+    """Return the latencies of models in the precision of the table; of winners in int8, those in float too."""
     setup, latency = exporter.setup, exporter.latency
-    paths = {name: in_precision(exporter.files.model(name), setup.precision, is_part=False) for name in names}
+    floats = {name: exporter.files.model(name) for name in names}
+    paths = {name: in_precision(path, setup.precision, is_part=False) for name, path in floats.items()}
+    if setup.precision == "int8":
+        paths |= {_in_float(name): path for name, path in floats.items() if name not in REFERENCES}
     references = references_of(setup, latency.model.table, latency.near_ms, latency.speed)
-    return setup.measured(paths, journal, references=references)
+    return setup.measured(paths, journal, references=references, is_final=True)
 
 
 def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:

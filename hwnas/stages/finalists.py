@@ -122,9 +122,7 @@ class Finalists:
                 architecture=f.architecture,
                 score=f.evaluation.score,
                 costs=dict(f.evaluation.costs),
-                latency_ms=f.measured.latency_ms,
-                repeatability=f.measured.repeatability,
-                drift=f.measured.drift,
+                **f.measured.figures,
                 probability_within_budget=self._latency.probability(f.evaluation.costs["latency_ms"], self._max_ms),
             )
             for f in self.measured

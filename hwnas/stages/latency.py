@@ -15,6 +15,9 @@ from hwnas.progress import Reporter
 from hwnas.quantities import Budget, format_ms
 from hwnas.stages.speed import Speed
 from lut import LatencyModel, LatencyTable
+from lut.certificate import Certificate
+from lut.tails import Tail
+from profilers.tails import MEDIAN
 from search_spaces import Architecture
 
 LONG_SHOT = 0.25
@@ -33,28 +36,48 @@ class CurrentModel:
 
     Attributes:
         slow_down: how many times as long everything takes as when the table was made.
+        tail: the percentile that latencies are, from the table's medians; None for the medians themselves.
     """
 
     then: LatencyModel
     slow_down: float = 1.0
+    tail: Tail | None = None
 
     @property
     def table(self) -> LatencyTable:
         """The latency table that the predictions come from."""
         return self.then.table
 
+    @property
+    def percentile(self) -> int:
+        """The percentile that latencies are."""
+        return MEDIAN if self.tail is None else self.tail.percentile
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The errors of predictions of that percentile on held-out networks; None where nobody knows."""
+        return self.table.certificate if self.tail is None else self.tail.certificate
+
     def predict_ms(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return [num_architectures] milliseconds per forward pass."""
-        return self.slow_down * self.then.predict_ms(architectures)
+        then_ms = self.then.predict_ms(architectures)
+        return self.slow_down * (then_ms if self.tail is None else self.tail.of_medians(then_ms))
 
     def predict_one_ms(self, architecture: Architecture) -> float:
         """Milliseconds per forward pass of one architecture."""
-        return self.slow_down * self.then.predict_one_ms(architecture)
+        return float(self.predict_ms(np.array([architecture]))[0])
 
     def extreme(self, *, slowest: bool = False) -> tuple[Architecture, float]:
-        """Return the fastest (or slowest) architecture and its predicted milliseconds."""
-        architecture, then_ms = self.then.extreme(slowest=slowest)
-        return architecture, self.slow_down * then_ms
+        """Return the fastest (or slowest) architecture and its predicted milliseconds.
+
+        The network of the longest median has the longest tail too, since tails grow with medians.
+        """
+        architecture, _ = self.then.extreme(slowest=slowest)
+        return architecture, self.predict_one_ms(architecture)
+
+    def median_of(self, ms: float) -> float:
+        """Return the median of a network that takes so many milliseconds."""
+        return ms if self.tail is None else self.slow_down * self.tail.median_of(ms / self.slow_down)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +103,13 @@ class Latency:
 
     @property
     def near_ms(self) -> float:
-        """About what networks take that are worth measuring."""
-        return min(self.max_ms, self.model.extreme(slowest=True)[1])
+        """About what networks take that are worth measuring, as a median."""
+        return self.model.median_of(min(self.max_ms, self.model.extreme(slowest=True)[1]))
 
     @property
     def error(self) -> float:
         """Standard deviation of predictions around what is measured, relative."""
-        certificate = self.model.table.certificate
+        certificate = self.model.certificate
         return 0.0 if certificate is None else certificate.error_std
 
     @property
@@ -102,7 +125,7 @@ class Latency:
 
     def probability(self, predicted_ms: float, max_ms: float) -> float | None:
         """Return the probability that a network predicted so keeps the budget, by the certificate; None without one."""
-        certificate = self.model.table.certificate
+        certificate = self.model.certificate
         if certificate is None:
             return None
         std = max(certificate.error_std, 1e-6)
@@ -124,21 +147,28 @@ class LatencyRequest:
 
 
 def latency_of(
-    then: LatencyModel, speed: Speed, request: LatencyRequest, *, doubt: str | None, reporter: Reporter
+    then: LatencyModel,
+    speed: Speed,
+    request: LatencyRequest,
+    *,
+    tail: Tail | None = None,
+    doubt: str | None,
+    reporter: Reporter,
 ) -> Latency:
     """Return the predictions for the machine as it is now, and the budgets in milliseconds.
 
     Args:
         then: the table's predictions.
+        tail: the percentile that budgets are held on; None for the median.
         doubt: why the table is poor, if it is.
 
     Raises:
         RequestError: a budget is below the fastest architecture, or a confidence is asked of a table without a
             certificate.
     """
-    model = CurrentModel(then=then, slow_down=speed.slow_down)
-    margin = confident_margin(then.table, request.confidence)
-    widened = searching_margin(then.table) if doubt and request.confidence is None else margin
+    model = CurrentModel(then=then, slow_down=speed.slow_down, tail=tail)
+    margin = confident_margin(model.certificate, request.confidence)
+    widened = searching_margin(model.certificate) if doubt and request.confidence is None else margin
 
     def reachable(text: str) -> float:
         return reachable_ms(model, Budget.parse(text), reporter, leeway=max(1.0, widened))
@@ -154,7 +184,7 @@ def latency_of(
     )
 
 
-def confident_margin(table: LatencyTable, confidence: float | None) -> float:
+def confident_margin(certificate: Certificate | None, confidence: float | None) -> float:
     """Return the share of a budget that predictions may take.
 
     Raises:
@@ -162,20 +192,18 @@ def confident_margin(table: LatencyTable, confidence: float | None) -> float:
     """
     if confidence is None:
         return 1.0
-    if table.certificate is None:
+    if certificate is None:
         raise RequestError("a confidence needs a table with a certificate; profile with --networks 50")
-    return min(1.0, _share(table, confidence))
+    return min(1.0, _share(certificate, confidence))
 
 
-def searching_margin(table: LatencyTable) -> float:
+def searching_margin(certificate: Certificate | None) -> float:
     """Return the share of a budget up to which networks are worth measuring by a poor table."""
-    return 1.0 if table.certificate is None else float(np.clip(_share(table, LONG_SHOT), 1.0, WIDEST))
+    return 1.0 if certificate is None else float(np.clip(_share(certificate, LONG_SHOT), 1.0, WIDEST))
 
 
-def _share(table: LatencyTable, probability: float) -> float:
+def _share(certificate: Certificate, probability: float) -> float:
     """Predicted / measured - 1 is taken to be normal, with the certificate's bias and deviation."""
-    certificate = table.certificate
-    assert certificate is not None
     return float(1.0 + certificate.bias - ndtri(probability) * certificate.error_std)
 
 
@@ -199,11 +227,12 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
     max_ms = budget.resolve_ms(slowest_ms if original is None else model.predict_one_ms(original))
     if leeway * max_ms < fastest_ms:
         raise RequestError(
-            f"no architecture under {format_ms(max_ms)}; the fastest of this space is {format_ms(fastest_ms)}"
+            f"no architecture under {format_ms(max_ms, model.percentile)}; the fastest of this space is "
+            f"{format_ms(fastest_ms, model.percentile)}"
         )
     if max_ms > slowest_ms:
         reporter.line(
-            f"a budget of {format_ms(max_ms)} rules nothing out: the slowest network of this space takes "
-            f"{format_ms(slowest_ms)}, the fastest {format_ms(fastest_ms)}"
+            f"a budget of {format_ms(max_ms, model.percentile)} rules nothing out: the slowest network of this space "
+            f"takes {format_ms(slowest_ms, model.percentile)}, the fastest {format_ms(fastest_ms, model.percentile)}"
         )
     return max_ms

@@ -147,10 +147,11 @@ def _winner(
         finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
         if winner := finalists.best():
             return winner.architecture, winner.measured
-    nearest = min(finalists.measured, key=lambda f: f.measured.latency_ms)
+    nearest, percentile = min(finalists.measured, key=lambda f: f.measured.latency_ms), selection.setup.percentile
     raise RunError(
-        f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms)} as measured; the fastest takes "
-        f"{format_ms(nearest.measured.latency_ms)}: {'-'.join(map(str, nearest.architecture))}; give a budget of "
+        f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms, percentile)} as measured; the fastest "
+        f"takes {format_ms(nearest.measured.latency_ms, percentile)}: "
+        f"{'-'.join(map(str, nearest.architecture))}; give a budget of "
         f"{format_ms(ceil_ms(nearest.measured.at_worst_ms))} or more"
     )
 

@@ -17,6 +17,7 @@ from hwnas.artifacts import (
 )
 from hwnas.dataflow import Dataset
 from hwnas.measured import Measured
+from hwnas.quantities import MEDIAN
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.setup import Setup
 from hwnas.training.trainer import EpochRecord
@@ -45,8 +46,10 @@ def summarise(
             found[name],
             network.test_metrics,
             exported.networks.get(name),
+            float_ms=exported.networks[name].float_ms if name in exported.networks else None,
             epoch=network.epoch,
             advice=advice.get(name),
+            percentile=setup.percentile,
         )
         for name, network in retrained.items()
     }
@@ -71,14 +74,18 @@ def figures(
     test_metrics: Mapping[str, float],
     measured: Measured | None,
     *,
+    float_ms: float | None = None,
     epoch: EpochRecord | None,
     advice: str | None = None,
+    percentile: int = MEDIAN,
 ) -> NetworkSummary:
     """Return a trained network's figures.
 
     Args:
         measured: None where nothing is, as on the device of an imported table.
         epoch: whose weights the network has; None where it was not trained.
+        float_ms: what it takes in float, where it is measured in int8.
+        percentile: that latencies are.
     """
     return NetworkSummary(
         architecture=found.architecture,
@@ -95,6 +102,11 @@ def figures(
         measured_table_ms=None if measured is None else measured.table_ms,
         repeatability=None if measured is None else measured.repeatability,
         drift=None if measured is None else measured.drift,
+        p50_ms=None if measured is None else measured.p50_ms,
+        p95_ms=None if measured is None else measured.p95_ms,
+        p99_ms=None if measured is None else measured.p99_ms,
+        percentile=percentile,
+        float_ms=float_ms,
         budget_kept=None if measured is None else measured.latency_ms <= found.max_ms,
         max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
         advice=advice,

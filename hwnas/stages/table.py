@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 
 from hwnas.config import TrustConfig
@@ -13,10 +12,18 @@ from hwnas.quantities import Budget, format_ms
 from hwnas.stages.latency import LatencyRequest
 from hwnas.stages.setup import ROUNDS, Setup
 from hwnas.stages.speed import Speed, time_references
-from hwnas.trust import OVERRIDE, describe_certificate, doubts, require_own_certificate, require_trust
+from hwnas.trust import (
+    OVERRIDE,
+    describe_certificate,
+    describe_tail,
+    doubts,
+    require_own_certificate,
+    require_trust,
+)
 from lut import LatencyTable, LaterTableError, TableError, load_table, plan_table
-from lut.build import TablePlan, journal_beside
+from lut.build import TablePlan, journal_beside, require_extent
 from lut.extend import extend_table, extension_plan, forget_extensions
+from lut.tails import Tail, least_rounds
 from profilers import MeasurementError, Profiler
 from profilers.session import ROUNDS_PER_RESTART
 from search_spaces.cost import GraphCosts
@@ -41,14 +48,25 @@ def require_acceptable(setup: Setup, table: LatencyTable, trust: TrustConfig, *,
         raise RequestError(f"{name} holds {table.provenance.precision} latencies, but --precision is {setup.precision}")
 
 
-def describe_table(setup: Setup, table: LatencyTable, doubt: str | None, *, given: Path | None, finalists: int) -> None:
+def describe_table(
+    setup: Setup,
+    table: LatencyTable,
+    doubt: str | None,
+    *,
+    tail: Tail | None = None,
+    given: Path | None,
+    finalists: int,
+) -> None:
     """Say how good a table is, and what follows where it is poor or imported.
 
     Args:
+        tail: the percentile that budgets are held on, from the table; None for the median.
         given: its file, where it was given.
         finalists: networks that are to be measured at a time before one is chosen.
     """
     setup.reporter.line(describe_certificate(table))
+    if tail is not None:
+        setup.reporter.line(describe_tail(tail))
     if not setup.device.is_measurable:
         setup.reporter.warn(
             f"nothing is measured: {given} was published for {setup.device.name}, networks are chosen by its "
@@ -59,6 +77,11 @@ def describe_table(setup: Setup, table: LatencyTable, doubt: str | None, *, give
             f"the table {doubt}. So {num_finalists(finalists, doubt)} networks instead of {finalists} are "
             "measured at a time before one is chosen: the budget is kept as measured, whatever is predicted"
         )
+
+
+def table_rounds(percentile: int) -> int:
+    """Return the rounds that a run's own table is measured for at most."""
+    return max(ROUNDS, least_rounds(percentile))
 
 
 def num_finalists(asked: int, doubt: str | None) -> int:
@@ -90,6 +113,7 @@ def own_table(
             table = load_table(path)
             table.require_origin(setup.space.spec, setup.device, precision=setup.precision, name=str(path))
             require_own_certificate(table, setup.space, name=str(path))
+            require_extent(table, setup.space, least_rounds=least_rounds(setup.percentile), name=str(path))
             return table
         except LaterTableError:
             raise
@@ -100,13 +124,18 @@ def own_table(
     _require_in_reach(setup, request)
     plan = plan_table(
         setup.space,
-        rounds=ROUNDS,
+        rounds=table_rounds(setup.percentile),
         num_networks=NUM_NETWORKS,
         batch=setup.device.batch,
         precision=setup.precision,
         seed=setup.seed,
     )
-    profiler = Profiler(device=setup.device, rounds=ROUNDS, seed=setup.seed)
+    profiler = Profiler(
+        device=setup.device,
+        rounds=table_rounds(setup.percentile),
+        least_rounds=least_rounds(setup.percentile),
+        seed=setup.seed,
+    )
     return profile_space(setup.space, path, plan, profiler=profiler, reporter=setup.reporter)
 
 
@@ -124,10 +153,7 @@ def _require_in_reach(setup: Setup, request: LatencyRequest) -> None:
     smallest = setup.space.canonical(extreme_architecture(setup.space, GraphCosts(setup.space).macs, largest=False))
     if not setup.space.depends_on_input(smallest):
         return
-    with TemporaryDirectory() as scratch:
-        takes_ms = setup.measured(
-            {"smallest": setup.model_of(smallest)}, Path(scratch) / "smallest.journal", rounds=ROUNDS_PER_RESTART
-        )["smallest"].latency_ms
+    takes_ms = setup.roughly_ms(setup.model_of(smallest), rounds=ROUNDS_PER_RESTART)
     if takes_ms > OUT_OF_REACH * min(given):
         raise RequestError(
             f"no architecture under {format_ms(min(given))}: the network of fewest multiply-accumulates takes about "
@@ -155,14 +181,20 @@ def improved_table(setup: Setup, table: LatencyTable, path: Path, trust: TrustCo
 
 
 def _extended(setup: Setup, table: LatencyTable, path: Path, plan: TablePlan, minutes: float) -> LatencyTable:
-    with shown(setup.reporter, "profile", ROUNDS) as on_progress:
+    rounds = table_rounds(setup.percentile)
+    with shown(setup.reporter, "profile", rounds) as on_progress:
         return extend_table(
             table,
             setup.space,
             path,
             plan,
             profiler=Profiler(
-                device=setup.device, rounds=ROUNDS, seed=plan.seed, max_minutes=minutes, on_progress=on_progress
+                device=setup.device,
+                rounds=rounds,
+                least_rounds=least_rounds(setup.percentile),
+                seed=plan.seed,
+                max_minutes=minutes,
+                on_progress=on_progress,
             ),
             onnx_folder=onnx_cache(),
             on_export=lambda done, total: on_progress("export", done, total),

@@ -92,6 +92,17 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
         parity = deployment["parity_with_tvm"]
         assert parity["equal_predictions"] == 1.0 and 0.0 < parity["max_abs_difference"] < 1e-4
         assert parity["num_images"] == 360
+    float_ms, int8_ms = (deployment["models"][f"model{name}.onnx"]["measured_ms"] for name in ("", ".int8"))
+    recommended, change = deployment["recommended"], deployment["int8_change"]
+    assert (
+        recommended["file"] in deployment["models"]
+        and f"{int8_ms:.4g} against {float_ms:.4g} ms" in recommended["reason"]
+    )
+    assert change["num_images"] == 360 and 0 < change["margin"] < 0.05
+    scores = [deployment["models"][f"model{name}.onnx"]["test_metrics"]["accuracy"] for name in ("", ".int8")]
+    assert change["difference"] == pytest.approx(scores[1] - scores[0])
+    assert f"Deploy `{recommended['file']}`" in (bundle / "README.md").read_text()
+    assert escape(recommended["reason"]) in (run_folder / "report.html").read_text()
     assert {p.name for p in bundle.iterdir()} == {*deployment["models"], "deployment.json", "predict.py", "README.md"}
     page = (run_folder / "report.html").read_text()
     assert all(model["sha256"][:12] in page for model in deployment["models"].values())

@@ -58,6 +58,7 @@ SUMMARY = Summary(
 )
 ROW = ComparedModel(
     **{"model": "m.onnx", "input": "1x3", "latency_ms": 1.0, "size_bytes": 9, "peak_memory_bytes": None},
+    **{"p95_ms": 1.1, "p99_ms": None},
     **{"bound": {}, "missing": {}, "accuracy": None},
 )
 
@@ -138,6 +139,7 @@ SETTINGS = {
     "--max-latency": Case("60%", "max_latency: 60%"),
     "--budgets": Case("3ms,4ms", "- 3ms\n- 4ms"),
     "--confidence": Case(0.9, "confidence: 0.9"),
+    "--percentile": Case(95, "percentile: 95"),
     "--max-params": Case("3M", "max_params: 3M"),
     "--max-macs": Case("3M", "max_macs: 3M"),
     "--max-memory": Case("3MB", "max_memory: 3MB"),
@@ -246,6 +248,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--networks": Case(30, f"{NUM_OF_30} networks"),
         "--rounds": Case(7, "rounds=7"),
         "--max-minutes": Case(7, "max_minutes=7"),
+        "--percentile": Case(99, "least_rounds=100"),
         "--memory-mb": Case(77, "memory_mb=77"),
         "--seed": Case(7, "seed=7"),
         "--dry-run": Case(None, "whole networks, up to 80 rounds"),

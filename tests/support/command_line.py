@@ -60,6 +60,7 @@ def run_cli(*arguments: object) -> Outcome:
 def shorten_runs(monkeypatch: pytest.MonkeyPatch, *, rounds: int = 10) -> None:
     """Have runs of this process measure few rounds and look at few networks for the largest."""
     monkeypatch.setattr("hwnas.stages.setup.ROUNDS", rounds)
+    monkeypatch.setattr("hwnas.stages.setup.FINAL_ROUNDS", rounds)
     monkeypatch.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
 
 
