@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 from onnx_models.export import export_once
+from onnx_models.image_size import height_width
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import SearchSpace
@@ -39,7 +40,7 @@ def export_network(
     is_fresh: bool = False,
 ) -> Path:
     """Export a network into `folder`, with random weights; once, like blocks."""
-    shapes = [(batch, *space.spec.input_shape)]
+    shapes = [(batch, space.spec.in_channels, *height_width(space.input_size(architecture)))]
     text = "+".join(block.key for block in space.blocks(architecture))
     build = functools.partial(space.build, architecture)
     return export_once(text, "network", folder, build, input_shapes=shapes, opset=opset, is_fresh=is_fresh)
