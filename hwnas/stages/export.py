@@ -14,7 +14,9 @@ from hwnas.run_folder import ExportFiles
 from hwnas.stages.latency import Latency
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import references_of
+from hwnas.training.task import LearningTask
 from onnx_models.export import export_module
+from onnx_models.image_size import height_width
 from onnx_models.parity import Parity
 from onnx_models.precision import in_precision
 from onnx_models.torch_parity import compare_with_onnx
@@ -26,13 +28,15 @@ class Exporter:
     """The means by which networks are exported, checked and measured.
 
     Attributes:
-        test: the images that models are compared on with the trained networks.
+        task: with the images that models are compared on with the trained networks.
+        batch_size: of those images.
         files: where models and samples are written.
     """
 
     setup: Setup
     latency: Latency
-    test: Batches
+    task: LearningTask
+    batch_size: int
     files: ExportFiles
 
 
@@ -83,7 +87,8 @@ def write_model(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is
         RunError: ONNX Runtime computes something else than torch; the file is left for inspection.
     """
     _write(exporter.setup, network, path, is_dynamic=is_dynamic)
-    return _proof(network, path, exporter.test)
+    task = exporter.task.at(network.input_size)
+    return _proof(network, path, task.batches(task.dataset.test, exporter.batch_size))
 
 
 def _written(exporter: Exporter, name: str, network: RetrainedNetwork) -> dict[str, Parity]:
@@ -138,7 +143,7 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
 
 
 def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
-    shapes = [(setup.device.batch, *setup.space.spec.input_shape)]
+    shapes = [(setup.device.batch, setup.space.spec.in_channels, *height_width(network.input_size))]
     export_module(network.module, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
 
 

@@ -80,8 +80,10 @@ def figures(
         measured: None where nothing is, as on the device of an imported table.
         epoch: whose weights the network has; None where it was not trained.
     """
+    size = space.input_size(found.architecture)
     return NetworkSummary(
         architecture=found.architecture,
+        input_size=None if size == space.spec.input_size else size,
         choices=tuple(space.describe(found.architecture)),
         params=found.params,
         macs=found.macs,
