@@ -77,6 +77,14 @@ class SpaceConfig:
             panel="What",
         ),
     ] = ()
+    resolutions: Annotated[
+        tuple[Annotated[str | int, BeforeValidator(_as_written)], ...],
+        About(
+            "Sizes of images to choose from, its own first: 96,80,64; where it runs at them [its own].",
+            flag="--resolutions",
+            panel="What",
+        ),
+    ] = ()
     shares: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
         About("Shares of its channels that are offered [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]."),

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from onnx_models.export import export_once
+from onnx_models.image_size import height_width
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import SearchSpace
@@ -40,7 +41,7 @@ def export_network(
     is_fresh: bool = False,
 ) -> Path:
     """Export a network into `folder`, with random weights; once, like blocks."""
-    shapes = [(batch, *space.spec.input_shape)]
+    shapes = [(batch, space.spec.in_channels, *height_width(space.input_size(architecture)))]
     text = "+".join(block.key for block in space.blocks(architecture))
 
     def build() -> nn.Module:

@@ -203,6 +203,10 @@ class SearchSpace(ABC):
     def supernet(self) -> Supernet:
         """Return a weight-sharing network of every architecture, freshly initialised."""
 
+    def input_size(self, _architecture: Architecture) -> ImageSize:
+        """Return the size of the images that a network takes: that of the space, unless resolutions are chosen."""
+        return self.spec.input_size
+
     def depends_on_input(self, _architecture: Architecture) -> bool:
         """Return whether the network's output depends on its input; runtimes make a constant of one that does not."""
         return True

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.artifacts.found import ORIGINAL, WINNER
 from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
+from onnx_models.image_size import ImageSize
 from onnx_models.parity import Parity
 from search_spaces import Architecture
 from search_spaces.space import SpecValue
@@ -36,6 +37,7 @@ class NetworkSummary:
     """A network's figures.
 
     Attributes:
+        input_size: of the images that it takes; None where it is the space's.
         epoch: whose weights it has, counted from one.
         validation_score: by which the epoch was chosen, if it was.
         predicted_ms: of the percentile that the budget is held on, as `measured_ms` and `max_latency_ms` are.
@@ -51,6 +53,7 @@ class NetworkSummary:
 
     architecture: Architecture
     choices: tuple[str, ...]
+    input_size: ImageSize | None = None
     params: Count
     macs: Count
     supernet_score: Annotated[float, Field(allow_inf_nan=True)]
@@ -76,6 +79,8 @@ class NetworkSummary:
         """Return the fields as they are written to files: what belongs to a measurement only where there is one."""
         fields = asdict(self)
         left_out = _OF_MEASUREMENTS if self.measured_ms is None else ()
+        if self.input_size is None:
+            left_out = ("input_size", *left_out)
         return {name: value for name, value in fields.items() if name not in left_out}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from hwnas.training.trainer import EpochRecord
+from onnx_models.image_size import ImageSize
 from search_spaces.supernet import Supernet
 
 
@@ -30,9 +31,11 @@ class RetrainedNetwork:
     Attributes:
         epoch: the one whose weights it has; None where it was not trained.
         test_metrics: by name; the first is the score.
+        input_size: of the images that it is deployed for.
     """
 
     module: nn.Sequential
+    input_size: ImageSize
     epoch: EpochRecord | None
     test_metrics: Mapping[str, float]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,8 @@ class AccuracyFlags:
     input_size: Annotated[
         str | None,
         typer.Option(
-            help="Pixels a side, or height and width as 128x256, of the data and of models that take any [the data's]."
+            help="Pixels a side, or height and width as 128x256, of the data and of models that take any "
+            "[each model's own, or the data's]."
         ),
     ] = None
     output: Annotated[str | None, typer.Option(help="What tells the class, of models with several outputs.")] = None
@@ -64,7 +66,7 @@ def compare(
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
     from hwnas.export.compare import Question, compare_models
-    from hwnas.pipeline.named import models_named
+    from hwnas.pipeline.named import models_named, normalisations
     from hwnas.progress import Reporter
     from hwnas.quantities import parse_image_size
     from onnx_models.image_size import height_width
@@ -77,15 +79,23 @@ def compare(
     reporter = Reporter(is_quiet=quiet)
     chosen = adjusted(find_device(on.device, on.devices), threads=on.threads)
     require_cores(chosen)
-    dataset = None
+    dataset = load = None
     if test.data is not None:
         root = test.data_root or Path("data")
-        dataset = load_dataset(test.data, root, input_size=size, skip_broken_images=test.skip_broken)
+        load = partial(load_dataset, test.data, root, skip_broken_images=test.skip_broken)
+        dataset = load(input_size=size)
     for remark in dataset.remarks if dataset else ():
         reporter.line(remark)
     profiler = Profiler(device=chosen, rounds=rounds, seed=seed)
-    question = Question(dataset=dataset, output=test.output, input_size=size)
-    rows = compare_models(models_named(models, reporter), profiler, question, reporter=reporter)
+    paths = models_named(models, reporter)
+    question = Question(
+        dataset=dataset,
+        output=test.output,
+        input_size=size,
+        at_size=None if load is None or size is not None else lambda other: load(input_size=other),
+        normalisation=normalisations(models),
+    )
+    rows = compare_models(paths, profiler, question, reporter=reporter)
     for row in rows:
         if size is not None and not {*height_width(size)} <= {*row.bound.values()}:
             reporter.warn(f"{row.model} takes {row.input} whatever --input-size says")

@@ -15,6 +15,7 @@ from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from onnx_models.image_size import ImageSize
     from search_spaces.traced.ladder import Pins
     from search_spaces.traced.source import SourceNetwork
     from search_spaces.traced.space import TracedSpace
@@ -28,6 +29,16 @@ class ImageFlags:
         str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [the network's own].")
     ] = None
     channels: Annotated[int | None, ranged("channels", "Colour planes of the input [the network's own, or 3].")] = None
+    resolutions: Annotated[
+        str | None, typer.Option(help="Sizes of images to choose from, its own first: 96,80,64 [its own].")
+    ] = None
+
+    @property
+    def sizes(self) -> list[ImageSize]:
+        """The sizes of images to choose from, where they are given."""
+        from hwnas.quantities import parse_image_size
+
+        return [parse_image_size(size) for size in _parts(self.resolutions)]
 
     @property
     def asked(self) -> tuple[int | None, int, int] | None:
@@ -35,10 +46,8 @@ class ImageFlags:
         from hwnas.quantities import parse_image_size
         from onnx_models.image_size import height_width
 
-        if self.input_size is None:
-            return None
-        height, width = height_width(parse_image_size(self.input_size))
-        return (self.channels, height, width)
+        size = parse_image_size(self.input_size) if self.input_size is not None else next(iter(self.sizes), None)
+        return None if size is None else (self.channels, *height_width(size))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +89,7 @@ def convert(
     """Tell what of a network can be made smaller, and what stays as it is and why; nothing is trained or measured."""
     from hwnas.errors import RequestError
     from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
+    from hwnas.pipeline.resolutions import networks_at
     from search_spaces.registry import NETWORK_SUFFIX
     from search_spaces.traced.file import save_space
     from search_spaces.traced.source import load_network
@@ -88,7 +98,9 @@ def convert(
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
     with redirect_stdout(sys.stderr):  # code of one's own may print
         source = load_network(model, weights=weights, input_shape=images.asked)
-        space = space_of(source, images_of(_shape(source, images), NUM_COMPARED), ladder.pins)
+        shape = _shape(source, images)
+        others = networks_at(model, weights, shape, images.sizes)
+        space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins, others)
     if output is not None:
         save_space(space, output)
     if as_json:

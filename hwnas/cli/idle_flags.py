@@ -66,6 +66,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "space.name": _NO_MODEL,
     "space.weights": _MODEL,
     "space.freeze": _MODEL,
+    "space.resolutions": _MODEL,
     "space.shares": _MODEL,
     "space.step": _MODEL,
     "space.width": _NO_NETWORK,

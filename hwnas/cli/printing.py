@@ -81,6 +81,7 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
     columns = ["", *(f"{name} = {same[name]}" if name in same else name for name in networks)]
     rows = [
         ["architecture", *("-".join(map(str, n.architecture)) for n in networks.values())],
+        *_resolutions(summary),
         ["params", *(f"{n.params:,}" for n in networks.values())],
         ["MACs", *(f"{n.macs:,}" for n in networks.values())],
         ["supernet score", *(f"{n.supernet_score:.2%}" for n in networks.values())],
@@ -94,8 +95,7 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         ["kept", *("" if name == ORIGINAL else BUDGET_KEPT[n.budget_kept] for name, n in networks.items())],
     ]
     space, size = summary.space, summary.space["input_size"]
-    pixels = size_text(size) if isinstance(size, int | tuple) else size
-    print_table(f"{space['name']} at {pixels} px on {summary.device}", columns, rows)
+    print_table(f"{space['name']} at {_pixels(size)} px on {summary.device}", columns, rows)
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")
@@ -119,6 +119,19 @@ def _other_percentiles(networks: Collection[NetworkSummary | DeployedModel], per
         for name, row in known.items()
         if any(row) and name != ms_column(percentile)
     ]
+
+
+def _resolutions(summary: Summary) -> list[list[str]]:
+    """Return a row of the sizes of images that networks take; there is none where all take the space's."""
+    sizes = [n.input_size for n in summary.networks.values()]
+    if not any(sizes):
+        return []
+    own = summary.space["input_size"]
+    return [["pixels", *(_pixels(own if size is None else size) for size in sizes)]]
+
+
+def _pixels(size: object) -> str:
+    return size_text(size) if isinstance(size, int | tuple) else str(size)
 
 
 def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.dataflow import Batches, Dataset
 from hwnas.quantities import share
+from onnx_models.image_size import ImageSize, image_size
 from onnx_models.session import OnnxNetwork
 
 TEST_BATCH = 256
@@ -21,7 +22,9 @@ class NoAccuracyError(Exception):
     """Why a model's accuracy on the data cannot be told."""
 
 
-def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
+def accuracy(
+    path: Path, output: str | None, dataset: Dataset, at_size: Callable[[ImageSize], Dataset] | None = None
+) -> float:
     """Return the share of test images whose class the model tells; a fixed batch size is filled up.
 
     Models of pixels (uint8) are given the images as they are, those of floats normalised ones.
@@ -29,11 +32,14 @@ def accuracy(path: Path, output: str | None, dataset: Dataset) -> float:
     Args:
         path: a model whose dimensions are fixed.
         output: which of its outputs tells the class; None where it has one.
+        at_size: gives the data at the size that the model takes; None where they have to be of that size.
 
     Raises:
         NoAccuracyError: the model takes or gives something else than images and classes of these data.
     """
     network = _network(path, output)
+    if at_size is not None and (size := _other_size(network, dataset)) is not None:
+        dataset = at_size(size)
     _require_images(network, dataset)
     correct = 0
     for images, targets_N in test_batches(network, dataset):
@@ -88,6 +94,15 @@ def _network(path: Path, output: str | None) -> OnnxNetwork:
         return OnnxNetwork(path, output)
     except ValueError as error:
         raise NoAccuracyError(str(error)) from error
+
+
+def _other_size(network: OnnxNetwork, dataset: Dataset) -> ImageSize | None:
+    """Return the size of images that a model takes; None where it is that of the data, or they would not do anyway."""
+    node: Any = network.input
+    if len(node.shape) != 4 or node.shape[1] != dataset.in_channels:
+        return None
+    size = image_size(*node.shape[2:])
+    return None if size == dataset.input_size else size
 
 
 def _require_images(network: OnnxNetwork, dataset: Dataset) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -25,6 +25,9 @@ from profilers.device import require_cores
 from profilers.worker_onnxruntime import DTYPES
 from search_spaces import ExportError, SpaceError
 
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
@@ -34,6 +37,9 @@ class Question:
         dataset: what accuracy is told on; None for no accuracy.
         output: the output that tells the class, of models with several.
         input_size: what free dimensions of inputs are bound to; None for the data's.
+        at_size: gives the data at another size, that of a model; None where all are to be of one.
+        normalisation: mean and deviation of each channel that models were trained with, by their files; of others the
+            data's.
 
     Raises:
         RequestError: an output without data.
@@ -42,6 +48,8 @@ class Question:
     dataset: Dataset | None = None
     output: str | None = None
     input_size: ImageSize | None = None
+    at_size: Callable[[ImageSize], Dataset] | None = None
+    normalisation: Mapping[Path, Normalisation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.output is not None and self.dataset is None:
@@ -135,7 +143,7 @@ def _row(model: BoundModel, measured: Measured, question: Question) -> ComparedM
         latency_ms=measured.latency_ms,
         p95_ms=measured.p95_ms,
         p99_ms=measured.p99_ms,
-        accuracy=None if question.dataset is None else _accuracy(model, question.output, question.dataset, missing),
+        accuracy=None if question.dataset is None else _accuracy(model, question, question.dataset, missing),
         missing=missing,
     )
 
@@ -161,10 +169,17 @@ def _require_sizes(model: onnx.ModelProto) -> None:
             raise ValueError(f"how large {value.name!r} is depends on what goes in")
 
 
-def _accuracy(model: BoundModel, output: str | None, dataset: Dataset, missing: dict[str, str]) -> float | None:
+def _accuracy(model: BoundModel, question: Question, dataset: Dataset, missing: dict[str, str]) -> float | None:
+    at_size, normalisation = question.at_size, question.normalisation.get(model.path)
+
+    def normalised(data: Dataset) -> Dataset:
+        return data if normalisation is None else replace(data, normalisation=normalisation)
+
+    sized = None if at_size is None else lambda size: normalised(at_size(size))
     # A model with one output is scored by it, whatever those of the others are called.
+    output = None if len(model.outputs) == 1 else question.output
     try:
-        return accuracy(model.fixed, None if len(model.outputs) == 1 else output, dataset)
+        return accuracy(model.fixed, output, normalised(dataset), sized)
     except NoAccuracyError as error:
         missing["accuracy"] = str(error)
         return None

@@ -44,7 +44,7 @@ def _deployed(
     inputs = BundleInputs(
         setup=run.setup,
         summary=summary,
-        task=run.learning,
+        task=run.learning.at(run.space.input_size(summary.architecture)),
         task_name=run.config.task,
         table=table,
         speed=known_speed(run, table) or Speed(),

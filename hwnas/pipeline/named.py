@@ -57,6 +57,21 @@ def model_named(reference: Path) -> Path:
     return reference
 
 
+def normalisations(references: Sequence[Path]) -> dict[Path, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return mean and deviation that runs normalised images by, by the files of the models that references stand for.
+
+    Files that no run is named for have none.
+    """
+    found = {}
+    for reference in references:
+        folders = [reference, Path(str(reference).rpartition(":")[0])]
+        files = next((files for files in map(RunFolder, folders) if files.has_begun), None)
+        summary = None if files is None or reference.is_file() else files.read_summary()
+        if summary is not None and summary.mean:
+            found[model_named(reference)] = (summary.mean, summary.std)
+    return found
+
+
 def models_named(references: Sequence[Path], reporter: Reporter) -> list[Path]:
     """Return the models that references stand for, each once; says which are left out.
 

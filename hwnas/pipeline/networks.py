@@ -167,7 +167,8 @@ def exporter_of(run: Run, latency: Latency) -> Exporter:
     return Exporter(
         setup=run.setup,
         latency=latency,
-        test=run.learning.batches(run.dataset.test, run.config.retrain.batch_size),
+        task=run.learning,
+        batch_size=run.config.retrain.batch_size,
         files=run.files.export,
     )
 

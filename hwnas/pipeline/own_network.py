@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from hwnas.config import SpaceConfig
 from hwnas.dataflow import Batches, Dataset
 from hwnas.errors import RequestError
+from hwnas.pipeline.resolutions import networks_at, traced_at
 from hwnas.quantities import parse_image_size
 from hwnas.training.task import LearningTask
 from onnx_models.image_size import ImageSize, height_width, image_size
@@ -25,6 +27,7 @@ from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
+from search_spaces.traced.resolutions import Resized, Resolution
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace
@@ -55,8 +58,8 @@ class OwnNetwork:
         """The size of the images that it takes; None where neither it nor the settings say."""
         if (file := self._file) is not None:
             return spec_in(file).input_size
-        if self.config.input_size is not None:
-            return parse_image_size(self.config.input_size)
+        if (asked := self._asked_size) is not None:
+            return asked
         shape = self._source.input_shape
         return None if shape is None else image_size(*shape[1:])
 
@@ -66,7 +69,7 @@ class OwnNetwork:
         if (file := self._file) is not None:
             return spec_in(file).in_channels == 1
         try:
-            source = self._source if self.config.input_size is None else self._source_of_size()
+            source = self._source if (size := self._asked_size) is None else self._source_of(size)
         except SourceError:  # of a file that leaves the channels free
             return False
         if source.input_shape is not None:
@@ -74,11 +77,19 @@ class OwnNetwork:
         first = next((layer for layer in source.module.modules() if isinstance(layer, nn.Conv2d)), None)
         return first is not None and first.in_channels == 1
 
-    def _source_of_size(self) -> SourceNetwork:
-        """Return the network for images of the size that was asked for, in its own channels."""
-        assert self.config.model is not None and self.config.input_size is not None
-        shape = (None, *height_width(parse_image_size(self.config.input_size)))
+    def _source_of(self, size: ImageSize) -> SourceNetwork:
+        """Return the network for images of a size, in its own channels."""
+        assert self.config.model is not None
+        shape = (None, *height_width(size))
         return load_network(self.config.model, weights=self.config.weights, input_shape=shape)
+
+    @property
+    def _asked_size(self) -> ImageSize | None:
+        """The size that the settings say: by itself, or as the first of the resolutions."""
+        size = self.config.input_size
+        if size is None and self.config.resolutions:
+            size = self.config.resolutions[0]
+        return None if size is None else parse_image_size(size)
 
     @property
     def _file(self) -> Path | None:
@@ -94,7 +105,7 @@ class OwnNetwork:
 
     def _source_for(self, shape: torch.Size) -> SourceNetwork:
         """Return the network for images of a shape, which is what it leaves free where a size was asked for."""
-        if self.config.input_size is None:
+        if self._asked_size is None:
             return self._source
         assert self.config.model is not None
         return load_network(self.config.model, weights=self.config.weights, input_shape=tuple(shape))
@@ -119,7 +130,10 @@ class OwnNetwork:
             )
         images, _ = next(iter(Batches.of(dataset, dataset.test, NUM_COMPARED).in_order()))
         pins = Pins(freeze=self.config.freeze, shares=self.config.shares or SHARES, step=self.config.step)
-        return space_of(source, images, pins)
+        channels, height, width = shape
+        asked = [parse_image_size(size) for size in self.config.resolutions]
+        others = networks_at(self.config.model, self.config.weights, (channels, height, width), asked)
+        return space_of(source, images, pins, others)
 
 
 def _for_data(path: Path, dataset: Dataset) -> TracedSpace:
@@ -133,27 +147,39 @@ def _for_data(path: Path, dataset: Dataset) -> TracedSpace:
     return read_space(path)
 
 
-def space_of(source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins) -> TracedSpace:
+def space_of(
+    source: SourceNetwork, images_NCHW: torch.Tensor, pins: Pins, others: Sequence[SourceNetwork] = ()
+) -> TracedSpace:
     """Return the search space of a network, once what was traced computes what the network computes.
 
     Args:
         images_NCHW: of the shape that the network is for; it is compared on them.
+        others: the same for other resolutions.
 
     Raises:
-        SpaceError: it cannot be traced.
+        SpaceError: it cannot be traced, or is another at another resolution.
         RequestError: what was traced computes something else, or gives no number for each class.
     """
     channels, height, width = images_NCHW.shape[1:]
     traced = trace(source.module, (channels, height, width))
     _require_matching(pins, traced)
     _require_same(source, traced, images_NCHW)
+    resolutions = tuple(_resolution(other, traced, images_NCHW) for other in others)
     spec = SpaceSpec(
-        name=f"{source.name}-{_digest(traced, pins)}",
+        name=f"{source.name}-{_digest(traced, pins, resolutions)}",
         input_size=image_size(height, width),
         in_channels=channels,
         num_classes=_num_outputs(source.name, traced),
     )
-    return TracedSpace(spec, traced, pins)
+    return TracedSpace(spec, traced, pins, resolutions=resolutions)
+
+
+def _resolution(other: SourceNetwork, own: TracedNetwork, images_NCHW: torch.Tensor) -> Resolution:
+    """Return a network's graph for another resolution, once it computes what the network computes there."""
+    assert other.input_shape is not None
+    size, traced = image_size(*other.input_shape[1:]), traced_at(other, own)
+    _require_same(other, traced, Resized(size)(images_NCHW))
+    return Resolution(size=size, graph=traced.graph)
 
 
 def images_of(shape: tuple[int, int, int], num: int) -> torch.Tensor:
@@ -204,9 +230,10 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
     )
 
 
-def _digest(traced: TracedNetwork, pins: Pins) -> str:
+def _digest(traced: TracedNetwork, pins: Pins, resolutions: Sequence[Resolution]) -> str:
     """Return what differs where the networks of a space do."""
     text = graph_text(canonical_graph(traced.graph)) + repr(pins)
+    text += "".join(graph_text(canonical_graph(resolution.graph)) for resolution in resolutions)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -30,7 +30,7 @@ from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
 from hwnas.run_folder import RunFolder
 from hwnas.search import SearchAgent
-from hwnas.stages.data import prepare_data, require_no_portions
+from hwnas.stages.data import ResizedData, prepare_data, require_no_portions
 from hwnas.stages.setup import Setup
 from hwnas.training.randomness import numpy_rng
 from hwnas.training.task import LearningTask
@@ -198,10 +198,15 @@ class Run:
         """Return the generator of that name."""
         return numpy_rng(self.config.seed, name)
 
+    @property
+    def _images_seed(self) -> int:
+        """The seed of what divides the images."""
+        origin = self.origin
+        return self.config.seed if origin is None else origin.images_seed
+
     def _images_rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name for what divides the images."""
-        origin = self.origin
-        return self.rng(name) if origin is None else numpy_rng(origin.images_seed, name)
+        return numpy_rng(self._images_seed, name)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -329,6 +334,13 @@ class Run:
             dataset=self.dataset,
             num_outputs=self.space.spec.num_classes,
             seed=self.config.seed,
+            at_size=ResizedData(
+                dataset=self.dataset,
+                config=self.config.data,
+                task=self.task,
+                task_name=self.config.task,
+                seed=self._images_seed,
+            ),
         )
 
     @cached_property

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from hwnas.agents import TrainingAgent
 from hwnas.config import DataConfig
-from hwnas.dataflow import Dataset
+from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Splits
 from hwnas.errors import RequestError
+from hwnas.training.randomness import numpy_rng
+from onnx_models.image_size import ImageSize
 
 HELD_OUT_CLASSES = 0.2
 """Share of the classes that the test is on, where a task is scored on classes not trained on."""
@@ -46,6 +49,36 @@ def prepare_data(
     if (normalisation := _normalisation(dataset, config)) is not None:
         dataset = replace(dataset, normalisation=normalisation)
     return replace(dataset, train=dataset.train.limited(config.train_images, rng_of("train_images")))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ResizedData:
+    """Gives the data of a run as they are read at another size: the same images, divided and normalised alike.
+
+    Attributes:
+        dataset: at its own size.
+        seed: that the images are divided by.
+    """
+
+    dataset: Dataset
+    config: DataConfig
+    task: type[TrainingAgent]
+    task_name: str
+    seed: int
+    _known: dict[ImageSize, Dataset] = field(default_factory=dict)
+
+    def __call__(self, size: ImageSize) -> Dataset:
+        """Return the data at that size."""
+        if size not in self._known:
+            config = self.config
+            whole = load_dataset(
+                config.name, config.root, input_size=size, skip_broken_images=config.skip_broken_images
+            )
+            rng_of = partial(numpy_rng, self.seed)
+            dataset = prepare_data(whole, config, self.task, rng_of, task_name=self.task_name)
+            mean, std = (tuple(values.tolist()) for values in self.dataset.channel_statistics())
+            self._known[size] = replace(dataset, normalisation=(mean, std))
+        return self._known[size]
 
 
 def _normalisation(dataset: Dataset, config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

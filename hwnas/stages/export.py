@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.artifacts import ORIGINAL, REFERENCES, WINNER, Exported, ExportedNetwork, FoundNetwork, RetrainedNetwork
-from hwnas.dataflow import Batches
 from hwnas.errors import RunError
 from hwnas.measured import Measured
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.latency import Latency
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import references_of
+from hwnas.training.task import LearningTask
 from onnx_models.export import export_module
+from onnx_models.image_size import height_width
 from onnx_models.parity import Parity
 from onnx_models.precision import in_precision
 from onnx_models.torch_parity import compare_with_onnx
@@ -26,13 +27,15 @@ class Exporter:
     """The means by which networks are exported, checked and measured.
 
     Attributes:
-        test: the images that models are compared on with the trained networks.
+        task: with the images that models are compared on with the trained networks.
+        batch_size: of those images.
         files: where models and samples are written.
     """
 
     setup: Setup
     latency: Latency
-    test: Batches
+    task: LearningTask
+    batch_size: int
     files: ExportFiles
 
 
@@ -149,7 +152,7 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
 
 
 def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
-    shapes = [(setup.device.batch, *setup.space.spec.input_shape)]
+    shapes = [(setup.device.batch, setup.space.spec.in_channels, *height_width(network.input_size))]
     deployed = setup.space.deployed(network.module)
     export_module(deployed, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
 
@@ -160,8 +163,8 @@ def _proof(exporter: Exporter, network: RetrainedNetwork, path: Path) -> Parity:
     Raises:
         RunError: they compute different things.
     """
-    deployed = exporter.setup.space.deployed(network.module)
-    parity = compare_with_onnx(deployed, path, exporter.test.in_order())
+    deployed, task = exporter.setup.space.deployed(network.module), exporter.task.at(network.input_size)
+    parity = compare_with_onnx(deployed, path, task.batches(task.dataset.test, exporter.batch_size).in_order())
     if not parity.holds:
         raise RunError(
             f"{path} does not compute what the trained network computes: outputs differ by up to "

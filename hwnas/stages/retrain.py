@@ -22,6 +22,7 @@ from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.strategy import TaskLoss, distillation_of
 from hwnas.training.task import LearningTask, TrainingInputs
 from hwnas.training.trainer import Accumulate, best_epoch, training_device, with_criterion
+from onnx_models.image_size import ImageSize
 from search_spaces import Architecture
 from search_spaces.cost import GraphCosts
 from search_spaces.overview import extreme_architecture
@@ -70,10 +71,17 @@ def _as_brought(
     setup: Setup, name: str, architecture: Architecture, inputs: RetrainInputs, files: RetrainFiles
 ) -> RetrainedNetwork:
     """Return the network that somebody brought, as it was, with its score on the test images."""
-    module, task = setup.space.supernet().subnet(architecture).eval(), inputs.task
+    module = setup.space.supernet().subnet(architecture).eval()
+    size = setup.space.input_size(architecture)
+    metrics = files.kept_metrics(name, lambda: _test_metrics(module, size, inputs))
+    return RetrainedNetwork(module=module, input_size=size, epoch=None, test_metrics=metrics)
+
+
+def _test_metrics(module: nn.Module, size: ImageSize, inputs: RetrainInputs) -> Mapping[str, float]:
+    """Return a network's scores on the test images of a size."""
+    task = inputs.task.at(size)
     test = task.batches(task.dataset.test, inputs.config.batch_size)
-    metrics = files.kept_metrics(name, lambda: task.test_agent.metrics(module, test.in_order()))
-    return RetrainedNetwork(module=module, epoch=None, test_metrics=metrics)
+    return task.test_agent.metrics(module, test.in_order())
 
 
 def _retrain(
@@ -102,9 +110,9 @@ def _retrain(
     ).fit()
     epoch = best_epoch(records)
     module.eval()
-    test = task.batches(task.dataset.test, config.batch_size)
-    metrics = files.kept_metrics(name, lambda: task.test_agent.metrics(module, test.in_order()))
-    return RetrainedNetwork(module=module, epoch=epoch, test_metrics=metrics)
+    size = setup.space.input_size(architecture)
+    metrics = files.kept_metrics(name, lambda: _test_metrics(module, size, inputs))
+    return RetrainedNetwork(module=module, input_size=size, epoch=epoch, test_metrics=metrics)
 
 
 def _recalibrate(setup: Setup, module: nn.Module, inputs: RetrainInputs) -> None:

@@ -87,8 +87,10 @@ def figures(
         float_ms: what it takes in float, where it is measured in int8.
         percentile: that latencies are.
     """
+    size = space.input_size(found.architecture)
     return NetworkSummary(
         architecture=found.architecture,
+        input_size=None if size == space.spec.input_size else size,
         choices=tuple(space.describe(found.architecture)),
         params=found.params,
         macs=found.macs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,6 +13,7 @@ from hwnas.config import TrainingConfig
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split
 from hwnas.training.randomness import seed_torch
+from onnx_models.image_size import ImageSize
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,12 +34,21 @@ class LearningTask:
         dataset: the data, limited and divided as the task wants them.
         num_outputs: of the networks.
         seed: criteria with weights of their own begin with weights by it.
+        at_size: gives the same images, divided alike, as they are read at another size; None where there are none.
     """
 
     agent_class: type[TrainingAgent]
     dataset: Dataset
     num_outputs: int
     seed: int
+    at_size: Callable[[ImageSize], Dataset] | None = None
+
+    def at(self, size: ImageSize) -> LearningTask:
+        """Return the task with its images at another size, as networks that are deployed for that are given them."""
+        if size == self.dataset.input_size:
+            return self
+        assert self.at_size is not None, size
+        return replace(self, dataset=self.at_size(size))
 
     @property
     def agent(self) -> TrainingAgent:

@@ -12,16 +12,20 @@ import safetensors
 import torch
 from safetensors.torch import save
 
+from onnx_models.image_size import image_size
 from safe_files import expanded, parse_json, replacing
 from search_spaces.errors import SpaceError
 from search_spaces.space import SpaceSpec
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, TracedNetwork
 from search_spaces.traced.ladder import Pins
 from search_spaces.traced.network_check import require_fitting
+from search_spaces.traced.resolutions import Resolution
 from search_spaces.traced.space import TracedSpace
 
 FORMAT = "hwnas-network"
 VERSION = 1
+WITH_RESOLUTIONS = 2
+"""The version of files of networks for several resolutions; of one they are as they always were."""
 
 DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
 """What is raised where a record is not as `save_space` writes it, by torch too."""
@@ -33,8 +37,9 @@ def save_space(space: TracedSpace, path: Path) -> None:
     Raises:
         WriteError: there is no room for it, or nothing may be written there.
     """
+    others = space.resolutions.others
     record = {
-        "version": VERSION,
+        "version": WITH_RESOLUTIONS if others else VERSION,
         "spec": space.spec.as_dict(),
         "graph": _written(space.network.graph),
         "freeze": space.pins.freeze,
@@ -42,6 +47,8 @@ def save_space(space: TracedSpace, path: Path) -> None:
         "step": space.pins.step,
         "ranks": space.elastic.ranks,
     }
+    if others:
+        record["resolutions"] = [{"size": r.size, "graph": _written(r.graph)} for r in others]
     tensors = {name: value.contiguous().clone() for name, value in space.network.values.items()}
     with replacing(path) as draft:
         draft.write_bytes(save(tensors, {FORMAT: json.dumps(record, allow_nan=False)}))
@@ -63,7 +70,7 @@ def traced_space(spec: SpaceSpec) -> TracedSpace:
         network = TracedNetwork(graph=_graph(record["graph"]), values=values)
         require_fitting(network)
         ranks = tuple(tuple(int(unit) for unit in group) for group in record["ranks"])
-        space = TracedSpace(own, network, pins, ranks)
+        space = TracedSpace(own, network, pins, ranks, _resolutions(record, values))
     except DAMAGE as error:
         raise SpaceError(f"{path} is damaged: {_in_words(error)}; make it again with hwnas convert") from error
     if replace(spec, name=own.name) != own:
@@ -101,9 +108,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         if isinstance(error, SpaceError):
             raise
         raise SpaceError(f"{path} cannot be read: {error}; make it again with hwnas convert") from error
-    if not isinstance(record, dict) or record.get("version") != VERSION:
+    if not isinstance(record, dict) or record.get("version") not in (VERSION, WITH_RESOLUTIONS):
         raise SpaceError(f"{path} is of another version; make it again with hwnas convert")
     return record, values
+
+
+def _resolutions(record: dict[str, Any], values: dict[str, torch.Tensor]) -> tuple[Resolution, ...]:
+    """Return the network at other resolutions, once it proves to be one that can be run."""
+    found = []
+    for entry in record.get("resolutions", ()):
+        size, graph = entry["size"], _graph(entry["graph"])
+        require_fitting(TracedNetwork(graph=graph, values=values))
+        found.append(Resolution(size=size if isinstance(size, int) else image_size(*map(int, size)), graph=graph))
+    return tuple(found)
 
 
 def _in_words(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from search_spaces.errors import SpaceError
 from search_spaces.traced.groups import Group
@@ -63,3 +65,16 @@ def widths(group: Group, pins: Pins, *, least: int = 1) -> tuple[int, ...]:
         if (units < whole and (units * size) % pins.step == 0) or (size >= pins.step and units < whole):
             found.add(units)
     return tuple(sorted((units for units in found if units >= min(least, whole)), reverse=True))
+
+
+def steps_alike(offered: Mapping[int, Sequence[int]]) -> list[int]:
+    """Return which group takes its next width, step by step, so that all are as near to one share as what is offered.
+
+    At a share midway between two of its widths a group is as near to both. Of groups that are midway at the same share
+    the last takes the smaller first, so that networks lie as closely as the widths let them.
+
+    Args:
+        offered: the widths of each group, all of its channels first, by its place in the network.
+    """
+    steps = [((wider + other) / own[0], group) for group, own in offered.items() for wider, other in pairwise(own)]
+    return [group for _, group in sorted(steps, reverse=True)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onnx_models.ending import Ending
+from onnx_models.image_size import ImageSize
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import Decision, SearchSpace, Segment, SpaceSpec
@@ -24,6 +25,7 @@ from search_spaces.traced.importance import num_required, ranked_units
 from search_spaces.traced.ladder import Pins, widths
 from search_spaces.traced.network import GraphNetwork, fill
 from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
+from search_spaces.traced.resolutions import Resolution, Resolutions
 from search_spaces.traced.subnet import Kept, Slice, slice_of, subgraph
 from search_spaces.traced.supernet import TracedSupernet
 
@@ -59,6 +61,10 @@ class TracedSpace(SearchSpace):
         network: as it was traced.
         pins: what stays as it is.
         ranks: of each group of channels, its units, those that matter most first; by their weights where not given.
+        resolutions: that can be chosen besides its own, the first choice.
+
+    Raises:
+        SpaceError: at a resolution the network is another.
     """
 
     is_elastic = True
@@ -70,11 +76,13 @@ class TracedSpace(SearchSpace):
         network: TracedNetwork,
         pins: Pins | None = None,
         ranks: tuple[tuple[int, ...], ...] | None = None,
+        resolutions: tuple[Resolution, ...] = (),
     ) -> None:
         self.spec = spec
         self.network = network
         self.pins = pins = pins or Pins()
         sliced = find_groups(network.graph)
+        self.resolutions = Resolutions(spec.input_size, sliced, resolutions)
         self.reasons = dict(sliced.reasons)
         branches = tuple(b for b in find_branches(network.graph) if not _is_held(network.graph, b, pins))
         for group in sliced.groups:
@@ -174,6 +182,8 @@ class TracedSpace(SearchSpace):
         elastic, graph = self.elastic, self.network.graph
         place = {name: i for i, node in reversed(list(enumerate(graph.nodes))) for name in (node.name, *node.inputs)}
         found: list[tuple[int, str, int, tuple[str, ...]]] = []
+        if self.resolutions.columns:
+            found.append((-1, "resolution", 0, self.resolutions.choices))
         for i, group in enumerate(elastic.sliced.groups):
             if len(elastic.widths[i]) > 1:
                 choices = tuple(str(num * group.unit_size) for num in elastic.widths[i])
@@ -226,17 +236,19 @@ class TracedSpace(SearchSpace):
         self._tables: list[tuple[list[int], NDArray[np.int64]]] = []
         original = np.zeros(len(self.decisions), dtype=np.int64)
         for part in self._parts:
-            columns = self._columns_of(part)
+            columns = [*self.resolutions.columns, *self._columns_of(part)]
             sizes = [len(self.decisions[c].choices) for c in columns]
             table = np.empty(sizes, dtype=np.int64)
             seen: dict[tuple[int, ...], int] = {}
-            sliced = self._sliced_part(part)
+            of_all = self.resolutions.parts(part)
             for choices in product(*map(range, sizes)):
                 row = original.copy()
                 row[columns] = choices
                 form = tuple(self._canonical_row(row)[columns].tolist())
                 if form not in seen:
-                    block = self._variant(sliced, part, self.kept(tuple(row.tolist())))
+                    architecture = tuple(row.tolist())
+                    sliced = of_all[self.resolutions.chosen(architecture)]
+                    block = self._variant(sliced, Part(graph=sliced.graph), self.kept(architecture))
                     seen[form] = index_of.setdefault(block, len(index_of))
                 table[choices] = seen[form]
             self._tables.append((columns, table))
@@ -261,9 +273,6 @@ class TracedSpace(SearchSpace):
         alone = Part(graph=Graph(inputs=inputs, tensors=tensors, nodes=(node,), output=name))
         branches = [b for b, own in enumerate(self.elastic.branches) if name in own.nodes]
         return self._columns(self._found_groups(alone), branches, self._kernels_in(alone))
-
-    def _sliced_part(self, part: Part) -> SlicedGraph:
-        return replace(self.elastic.sliced, graph=part.graph)
 
     def _variant(self, sliced: SlicedGraph, part: Part, kept: Kept) -> TracedBlock:
         out = [b for b in self.elastic.branches if b.addition in kept.left_out and part.nodes <= b.nodes]
@@ -300,8 +309,13 @@ class TracedSpace(SearchSpace):
 
     def slice_of(self, architecture: Architecture) -> Slice:
         """Return a network, up to its scores, as a slice of the one that was brought."""
-        found = slice_of(self.elastic.sliced, self.kept(self.validated(architecture)))
+        chosen = self.validated(architecture)
+        found = slice_of(self.resolutions.sliced(chosen), self.kept(chosen))
         return replace(found, graph=scoring(found.graph))
+
+    def input_size(self, architecture: Architecture) -> ImageSize:
+        """Return the architecture's resolution."""
+        return self.resolutions.size(architecture)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]: a slot for each part."""
@@ -366,13 +380,13 @@ class TracedSpace(SearchSpace):
         return found
 
     def build(self, architecture: Architecture) -> nn.Sequential:
-        """Return the network on its own, freshly initialised, as the only child."""
+        """Return the network on its own, freshly initialised, as the last child."""
         slice_ = self.slice_of(architecture)
         values = slice_.values(self.network.values)
         untrained = {tensor.name: values[tensor.name] for tensor in slice_.graph.tensors if not tensor.is_trained}
         network = GraphNetwork(slice_.graph, untrained)
         fill(network)
-        return nn.Sequential(network)
+        return nn.Sequential(*self.resolutions.before(architecture), network)
 
     def supernet(self) -> TracedSupernet:
         """Return the network as it was brought, of which every architecture is a slice."""

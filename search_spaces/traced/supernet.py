@@ -13,6 +13,7 @@ from search_spaces.supernet import Supernet
 from search_spaces.traced.ending import scoring
 from search_spaces.traced.graph import TracedNetwork
 from search_spaces.traced.network import GraphNetwork, run
+from search_spaces.traced.resolutions import Resolutions
 from search_spaces.traced.subnet import Slice
 
 MOST_SLICES = 64
@@ -23,6 +24,7 @@ class Slicing(Protocol):
     """A space whose networks are slices of one."""
 
     network: TracedNetwork
+    resolutions: Resolutions
 
     def slice_of(self, architecture: Architecture) -> Slice:
         """Return a network as a slice."""
@@ -34,14 +36,15 @@ class TracedSupernet(Supernet):
     def __init__(self, space: Slicing) -> None:
         super().__init__()
         self.network = GraphNetwork(scoring(space.network.graph), space.network.values)
+        self._resolutions = space.resolutions
         self._slice_of = lru_cache(maxsize=MOST_SLICES)(space.slice_of)
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
-        """Return the subnet as one module, with copies of its slices."""
+        """Return the subnet as one module, with copies of its slices, behind what brings images to its resolution."""
         slice_ = self._slice_of(architecture)
         with torch.no_grad():
             values = slice_.values(self.network.values())
-        return [GraphNetwork(slice_.graph, values).train(self.training)]
+        return [*self._resolutions.before(architecture), GraphNetwork(slice_.graph, values).train(self.training)]
 
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         if not any(architecture):
@@ -53,4 +56,7 @@ class TracedSupernet(Supernet):
             tensors = {n: v if graph.tensor[n].is_trained else v.clone() for n, v in tensors.items()}
         slice_ = self._slice_of(architecture)
         values = slice_.values(tensors)
-        return run(slice_.graph, (x_NCHW,), values.__getitem__, is_training=self.training)
+        x = x_NCHW
+        for module in self._resolutions.before(architecture):
+            x = module(x)
+        return run(slice_.graph, (x,), values.__getitem__, is_training=self.training)

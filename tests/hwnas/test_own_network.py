@@ -30,6 +30,7 @@ from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
 from profilers import MeasurementError
+from search_spaces.traced.resolutions import Resized
 from search_spaces.traced.source import load_network
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -309,6 +310,110 @@ def test_layers_of_branches_that_are_left_out_are_marked(own: Own) -> None:
     assert layers["layer1.conv1"].macs_after == 0 and layers["stem"].macs_after == layers["stem"].macs_before
 
 
+# Networks that run at several resolutions.
+
+SIX = "1-0-0-0-0-0"
+"""The network as it was brought, at the second of its resolutions."""
+
+
+@pytest.fixture(scope="module")
+def sized(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Own:
+    """A run of the same network that chooses its resolution too."""
+    folder = tmp_path_factory.mktemp("sized")
+    model = ("--weights", own.weights, "--resolutions", "8,6")
+    told = run_cli("convert", own.model, *model, "--channels", 1, "--step", 4, "-o", folder / "n.safetensors")
+    assert told.code == 0 and "resolution" in told.out, told.err
+    save_table(synthetic_table(read_space(folder / "n.safetensors"), scale_ns=1e8), folder / "t.json")
+    flags = ("--model", own.model, *model, "--lut", folder / "t.json", *QUICK)
+    training = ("--epochs", 1, "--retrain-epochs", 1, "--max-latency", "80%", "--out", folder / "run")
+    outcome = run_cli("search", *flags, *training)
+    assert outcome.code == 0, outcome.err
+    further = run_cli("retrain", folder / "run", "--architecture", SIX, "--quiet")
+    assert further.code == 0, further.err
+    return Own(model=own.model, weights=own.weights, flags=flags, run=folder / "run", summary=json.loads(outcome.out))
+
+
+def test_the_resolution_is_chosen_with_the_rest(sized: Own) -> None:
+    space = read_space(sized.file)
+    assert space.decisions[0].name == "resolution" and space.decisions[0].choices == ("8", "6")
+    rows = {"winner": sized.summary, **sized.summary["references"]}
+    for name, row in rows.items():
+        assert row.get("input_size") == (None, 6)[row["architecture"][0]], name
+        model = onnx.load(sized.run / "export" / f"{'model' if name == 'winner' else name}.onnx")
+        side = 6 if row["architecture"][0] else 8
+        assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [1, 1, side, side], name
+    assert sized.summary["references"]["original"]["test_accuracy"] > 0.9
+    assert not any(sized.summary["references"][name]["architecture"][0] for name in ("original", "scaled"))
+    again = run_cli("search", "--out", sized.run, "--resume", "--json", "--trust-code")
+    assert json.loads(again.out) == sized.summary
+
+
+def test_a_network_of_another_resolution_ships_as_it_was_tested(sized: Own, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    flags = ("--network", f"network-{SIX}", "-o", bundle, "--trust-code", "--quiet", "--json", "--max-drop", 50)
+    outcome = run_cli("export", sized.run, *flags)
+    assert outcome.code == 0, outcome.err
+    deployment = json.loads(outcome.out)
+    assert deployment["input"] == {"channels": 1, "size": 6} and "1 x 6 x 6" in (bundle / "README.md").read_text()
+    shapes = {name: model["input_shape"][1:] for name, model in deployment["models"].items()}
+    assert {"model.onnx", "model.int8.onnx", "model.pixels.onnx"} <= shapes.keys()
+    assert all(shape == [1, 6, 6] for name, shape in shapes.items() if name != "model.image.onnx")
+    told = deployment["models"]["model.onnx"]["test_metrics"]["accuracy"]
+    digits = load_dataset("digits", Path("data"), input_size=6)
+    usual = replace(digits, normalisation=(tuple(sized.summary["mean"]), tuple(sized.summary["std"])))
+    session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
+    name, batches = session.get_inputs()[0].name, Batches.of(usual, usual.test, 1).in_order()
+    predicted = np.array([session.run(None, {name: x.numpy()})[0].argmax() for x, _ in batches])
+    assert (predicted == usual.test.targets_N.numpy()).mean() == pytest.approx(told, abs=1e-9)
+    image = digits.test.images(slice(0, 1))[0, 0].numpy()
+    Image.fromarray(image).save(tmp_path / "digit.png")
+    shown = subprocess.run(
+        [sys.executable, bundle / "predict.py", tmp_path / "digit.png"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith(f"{tmp_path / 'digit.png'}: {digits.classes[predicted[0]]} ")
+
+
+def test_models_of_several_resolutions_are_compared_each_at_its_own(sized: Own) -> None:
+    names = (f"network-{SIX}", "original")
+    quick = ("--data", "digits", "--rounds", 3, "--json", "--quiet")
+    outcome = run_cli("compare", *(f"{sized.run}:{name}" for name in names), *quick)
+    assert outcome.code == 0, outcome.err
+    six, original = json.loads(outcome.out)
+    assert original["accuracy"] == pytest.approx(sized.summary["references"]["original"]["test_accuracy"])
+    metrics = json.loads((sized.run / "retrain" / f"network-{SIX}.json").read_text())
+    assert six["accuracy"] == pytest.approx(metrics["accuracy"]) and "1x6x6" in six["input"]
+
+
+def test_a_file_of_several_resolutions_is_searched_and_begun_from(sized: Own, tmp_path: Path) -> None:
+    quick = (*QUICK[2:], *AS_IT_IS, "--lut", sized.table, "--max-latency", "70%", "--out", tmp_path / "run")
+    outcome = run_cli("search", "--space", sized.file, *quick)
+    assert outcome.code == 0, outcome.err
+    begun = ("search", "--from", sized.run, "--max-latency", "60%", "--retrain-epochs", 0, "--trust-code", "--quiet")
+    outcome = run_cli(*begun, "--out", tmp_path / "other")
+    assert outcome.code == 0, outcome.err
+    _refused(run_cli(*begun, "--resolutions", "8,5", "--out", tmp_path / "third"), "space.resolutions")
+
+
+def test_onnx_files_run_at_several_resolutions_where_they_leave_them_free(own: Own, tmp_path: Path) -> None:
+    module, path = load_network(own.model, weights=own.weights).module, tmp_path / "mine.onnx"
+    export_module(module, path, input_shapes=[(2, 1, 8, 8)], dynamic_batch=True)
+    _refused(run_cli("convert", path, "--resolutions", "8,6"), "1x8x8", "1x6x6", "a free one")
+    model = onnx.load(path)
+    for axis, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+    told = run_cli("convert", path, "--channels", 1, "--step", 4, "--resolutions", "8,6", "--json")
+    assert told.code == 0 and json.loads(told.out)["decisions"]["resolution"] == ["8", "6"], told.err
+
+
+def test_images_are_resized_for_training_as_they_are_read_at_that_size() -> None:
+    digits = load_dataset("digits", Path("data"))
+    expected = load_dataset("digits", Path("data"), input_size=6).test.images(slice(0, 50)).float()
+    found = Resized(6)(digits.test.images(slice(0, 50)).float())
+    assert float((found - expected).abs().max()) <= 0.5
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
 def test_the_report_works_in_a_browser(own: Own, width: int, scheme: str) -> None:
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -369,6 +474,11 @@ FEW_CHANNELS = SEVEN.replace("8, 7", "8, 10")
 
 WIDE = SEVEN.replace("nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7)", "nn.Flatten(), nn.Linear(800, 10)")
 
+FLAT = SEVEN.replace("nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7)", "nn.Flatten(), nn.Linear(288, 10)")
+
+COUNTING = BRANCHING.replace("x.sum() > 0", "x.shape[3] < 5")
+"""Negates what small images give."""
+
 
 @pytest.mark.parametrize(
     ("code", "words"),
@@ -389,6 +499,18 @@ def test_networks_that_cannot_begin_a_run(code: str, words: tuple[str, ...], tmp
     flags = ("--max-latency", "60%", "--out", tmp_path / "run", "--quiet")
     _refused(run_cli("search", "--model", write_code(tmp_path, code), *flags), *words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (FLAT, ("images of 1x6x6", "mat1 and mat2", "take one size", "--resolutions")),
+        (COUNTING, ("at 6 the network is another", "operators")),
+    ],
+)
+def test_networks_that_take_one_size_are_refused_for_others(code: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    flags = ("--max-latency", "60%", "--out", tmp_path / "run", "--quiet", "--resolutions", "8,6")
+    _refused(run_cli("search", "--model", write_code(tmp_path, code), *flags), *words)
 
 
 def test_nothing_to_choose(tmp_path: Path) -> None:
@@ -435,6 +557,11 @@ def test_files_that_are_no_networks(own: Own, tmp_path: Path) -> None:
         (("--space", "FILE", "--width", 0.5), ("space.width", "of your own")),
         (("--model", "MODEL", "--set", "space.outputs=20"), ("space.outputs", "of your own")),
         (("--space", "FILE", "--input-size", 16), ("space.input_size", "images it is for")),
+        (("--space", "FILE", "--resolutions", "8,6"), ("space.resolutions", "--model")),
+        (("--resolutions", "8,6"), ("space.resolutions", "--model")),
+        (("--model", "MODEL", "--resolutions", "8,9"), ("each smaller", "got 8, 9")),
+        (("--model", "MODEL", "--input-size", 16, "--resolutions", "8,6"), ("the network's own, 16",)),
+        (("--model", "MODEL", "--resolutions", "8,large"), ("resolutions", "large")),
         (("--model", "MODEL", "--task", "verification"), ("--task classification",)),
         (("--model", "MODEL", "--set", "data.mean=[0.5,0.5]", "--set", "data.std=[1.0,1.0]"), ("data.mean", "channel")),
         (("--model", "MODEL", "--max-latency", "0.00001us"), ("no architecture under",)),

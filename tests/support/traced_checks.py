@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from onnx_models.export import export_module, input_names
+from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import Architecture, SpaceSpec
 from search_spaces.cost import block_cost, module_cost
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.graph import Graph, PerImage
 from search_spaces.traced.ladder import Pins
+from search_spaces.traced.resolutions import Resized, Resolution
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.supernet import TracedSupernet
 from search_spaces.traced.trace import trace
@@ -35,6 +37,14 @@ def lively(module: nn.Module, input_shape: tuple[int, ...], seed: int = 0) -> nn
     return module.eval()
 
 
+def space_with_resolutions(module: nn.Module, input_shape: tuple[int, int, int], *sizes: ImageSize) -> TracedSpace:
+    """Return the search space of a module that runs at other sizes of images too."""
+    channels, height, width = input_shape
+    spec = SpaceSpec(name="own", input_size=image_size(height, width), in_channels=channels, num_classes=5)
+    resolutions = [Resolution(size=s, graph=trace(module, (channels, *height_width(s))).graph) for s in sizes]
+    return TracedSpace(spec, trace(module, input_shape), resolutions=tuple(resolutions))
+
+
 def space_of(module: nn.Module, input_shape: tuple[int, ...], pins: Pins | None = None) -> TracedSpace:
     """Return the search space of a module."""
     spec = SpaceSpec(name="own", input_size=16, num_classes=5)
@@ -45,6 +55,12 @@ def images_of(space: TracedSpace, num: int = 3, seed: int = 1) -> torch.Tensor:
     """Return random images."""
     shape = [size for size in space.network.graph.inputs[0][1] if not isinstance(size, PerImage)]
     return torch.randn(num, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def images_for(space: TracedSpace, architecture: Architecture, num: int = 3) -> torch.Tensor:
+    """Return random images at an architecture's resolution."""
+    images = images_of(space, num)
+    return Resized(space.input_size(architecture))(images) if space.resolutions.others else images
 
 
 def difference(expected: torch.Tensor, found: torch.Tensor) -> float:
@@ -75,7 +91,7 @@ def require_same_forms(
     space: TracedSpace, supernet: TracedSupernet, architecture: Architecture, folder: Path | None
 ) -> None:
     """Slice, subnet, built network with the slice's values, and the ONNX file in a folder compute the same."""
-    images = images_of(space)
+    images = images_for(space, architecture)
     expected = supernet(images, architecture)
     network = built(space, supernet, architecture)
     assert difference(expected, network(images)) <= 1e-4
@@ -88,7 +104,7 @@ def require_same_forms(
 def built(space: TracedSpace, supernet: TracedSupernet, architecture: Architecture) -> nn.Sequential:
     """Return the network on its own with the supernet's values, in evaluation mode."""
     network = space.build(architecture)
-    network[0].load_values(space.slice_of(architecture).values(supernet.network.values()))  # type: ignore[operator]
+    network[-1].load_values(space.slice_of(architecture).values(supernet.network.values()))  # type: ignore[operator]
     return network.eval()
 
 
@@ -103,7 +119,7 @@ def onnx_outputs(network: nn.Module, folder: Path, *inputs: torch.Tensor) -> lis
 
 def require_equal_costs(space: TracedSpace, architecture: Architecture) -> None:
     """Costs summed over blocks are those counted on the network."""
-    counted = module_cost(space.build(architecture), images_of(space, 1))
+    counted = module_cost(space.build(architecture), images_for(space, architecture, 1))
     costs = [block_cost(block) for block in space.blocks(architecture)]
     assert sum(cost.macs for cost in costs) == counted.macs
     assert sum(cost.params for cost in costs) == counted.params
