@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from search_spaces.traced.ending import ending_of, scoring
 from search_spaces.traced.graph import Graph, TracedNetwork
 from search_spaces.traced.groups import SlicedGraph, find_groups
 from search_spaces.traced.importance import num_required, ranked_units
-from search_spaces.traced.ladder import Pins, widths
+from search_spaces.traced.ladder import Pins, steps_alike, widths
 from search_spaces.traced.network import GraphNetwork, fill
 from search_spaces.traced.parts import Part, canonical_graph, fine_parts, narrow_parts, with_owners
 from search_spaces.traced.resolutions import Resolution, Resolutions
@@ -363,18 +363,10 @@ class TracedSpace(SearchSpace):
         return (0,) * len(self.decisions)
 
     def scaled_alike(self) -> list[Architecture]:
-        """Return the networks whose every width is as near to one share of the original's as it gets, widest first.
-
-        At a share midway between two offered widths both are as near. Of groups that are midway at the same share the
-        last in the network takes the smaller first, so that networks lie as closely as the widths let them.
-        """
-        steps = []
-        for (kind, position), column in self._column.items():
-            if kind == "width":
-                own = self.elastic.widths[position]
-                steps += [((wider + other) / own[0], column) for wider, other in pairwise(own)]
+        """Return the networks whose every width is as near to one share of the original's as it gets, widest first."""
+        columns = {column: self.elastic.widths[n] for (kind, n), column in self._column.items() if kind == "width"}
         row, found = list(self.original), [self.original]
-        for _, column in sorted(steps, reverse=True):
+        for column in steps_alike(columns):
             row[column] += 1
             found.append(tuple(row))
         return found
