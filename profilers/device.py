@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
 from profilers.quoting import require_printable
-from profilers.runtime import RUNTIMES, owner_of, runtime_of
+from profilers.runtime import RUNTIMES, owners_of, runtime_of
 from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
 
@@ -56,6 +56,9 @@ _There = Annotated[str, Field(min_length=1), AfterValidator(_in_login_folder)]
 _Threads = Annotated[int, Field(ge=1, le=1024)]
 _Core = Annotated[int, Field(ge=0)]
 _Batch = Annotated[int, Field(ge=1, le=4096)]
+_Provider = Annotated[str, Field(pattern=r"^(cpu|cuda|[A-Za-z0-9]{1,60}ExecutionProvider)$")]
+_ProviderOptions = dict[_Line, _Line | int | float | bool]
+_Arithmetic = Literal["fp32", "fp16", "bf16"]
 _Opset = Annotated[int, Field(ge=13, le=20)]
 
 
@@ -99,7 +102,9 @@ class DeviceSettings(TypedDict):
     batch: _Batch
     target: NotRequired[str]
     tuning: NotRequired[Literal["none", "meta_schedule"]]
-    provider: NotRequired[Literal["cpu", "cuda"]]
+    provider: NotRequired[_Provider]
+    provider_options: NotRequired[_ProviderOptions]
+    arithmetic: NotRequired[_Arithmetic]
     emulated: NotRequired[bool]
     opset: NotRequired[_Opset]
 
@@ -111,7 +116,9 @@ class Device:
     name: _Line
     description: str = ""
     runtime: Annotated[_Line, AfterValidator(expanded), Field(pattern=_RUNTIME)]
-    provider: Literal["cpu", "cuda"] = "cpu"
+    provider: _Provider = "cpu"
+    provider_options: _ProviderOptions | None = None
+    arithmetic: _Arithmetic = "fp32"
     target: _Line | None = None
     cross_compiler: _Here | None = None
     rpc: Rpc | None = None
@@ -144,8 +151,12 @@ class Device:
         foreign = {name for other in RUNTIMES.values() for name in other.device_fields} - {*runtime.device_fields}
         for name in sorted(foreign):
             if getattr(self, name) != _DEFAULTS[name]:
-                owner, names = owner_of(name)
-                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} are {owner}'s; set runtime: {owner}")
+                owners = " or ".join(owners_of(name))
+                raise ValueError(f"{name} belongs to devices of runtime {owners}; set that runtime, or leave it out")
+        if self.arithmetic not in runtime.arithmetics:
+            raise ValueError(
+                f"runtime {self.runtime} computes in {' or '.join(runtime.arithmetics)}, not in {self.arithmetic}"
+            )
         if self.ssh and self.command:
             raise ValueError("a device is behind ssh or behind a command, not both")
         if self.copy and not self.command:
@@ -177,6 +188,10 @@ class Device:
             settings["tuning"] = self.tuning
         if self.provider != "cpu":
             settings["provider"] = self.provider
+        if self.provider_options:
+            settings["provider_options"] = dict(self.provider_options)
+        if self.arithmetic != "fp32":
+            settings["arithmetic"] = self.arithmetic
         if self.emulated:
             settings["emulated"] = True
         if self.opset is not None:
@@ -294,8 +309,9 @@ def remedy(device: Device) -> str:
     if device.rpc is not None:
         return f"on the board run: hwnas device serve --host 0.0.0.0 --port {device.rpc.port}; see docs/devices.md"
     if device.ssh is not None:
+        packages = runtime_of(device.runtime).packages
         return (
-            f"try: ssh {device.ssh.host} {device.ssh.python} -c 'import numpy, onnxruntime'; on the board: "
-            "python3 -m pip install numpy onnxruntime; see docs/devices.md"
+            f"try: ssh {device.ssh.host} {device.ssh.python} -c 'import {', '.join(['numpy', *packages])}'; on the "
+            f"board: python3 -m pip install {' '.join(['numpy', *packages.values()])}; see docs/devices.md"
         )
     return "see docs/devices.md"

@@ -8,7 +8,7 @@ from onnx_models.parity import Outputs, difference
 from profilers.errors import WorkerLostError
 from profilers.events import Failed, Opened
 from profilers.quoting import printable
-from profilers.runtime import WORKERS
+from profilers.runtime import RUNTIMES
 from profilers.transport import LocalTransport
 from profilers.worker_client import WorkerClient
 
@@ -20,6 +20,7 @@ class Reference:
         self._start_timeout_s = start_timeout_s
         self._open_timeout_s = open_timeout_s
         self._client: WorkerClient | None = None
+        self._runtime = next(runtime for runtime in RUNTIMES.values() if runtime.is_reference)
 
     def difference(self, path: Path, outputs: Outputs) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""
@@ -41,7 +42,7 @@ class Reference:
 
     def _opened(self, path: Path) -> Opened | Failed:
         if self._client is None:
-            self._client = WorkerClient(LocalTransport().start(WORKERS["onnxruntime"]))
+            self._client = WorkerClient(LocalTransport().start(self._runtime.program))
             options = {"provider": "cpu"}
             started = self._client.start(threads=1, cores=None, options=options, timeout_s=self._start_timeout_s)
             if isinstance(started, Failed):

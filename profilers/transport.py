@@ -20,8 +20,8 @@ from profilers.errors import WorkerLostError
 class Transport(Protocol):
     """Starts worker processes somewhere."""
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file.
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files: a program, and what it is given as arguments.
 
         Raises:
             WorkerLostError: the place cannot be reached.
@@ -49,9 +49,9 @@ def transport_for(device: Device) -> Transport:
 class LocalTransport:
     """Workers as subprocesses of this one, with the same Python."""
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        return Connection([sys.executable, "-u", str(worker)])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        return Connection([sys.executable, "-u", *map(str, program)])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Return the paths as they are: files are here already."""
@@ -74,10 +74,9 @@ class CommandTransport:
         self._timeout_s = timeout_s
         self._placed: dict[Path, str] = {}
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
-        return Connection([*self._command, "-u", remote])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        return Connection([*self._command, "-u", *self.place(program)])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy each file once, and what holds its weights with it."""
@@ -101,7 +100,7 @@ class CommandTransport:
 class SshTransport:
     """Workers on a board, by the system's ssh and scp: the user's own configuration, keys and jump hosts.
 
-    Nothing is installed there; python, numpy and onnxruntime must be. Files are named by their content, so that an
+    Nothing is installed there; python, numpy and the runtime must be. Files are named by their content, so that an
     interrupted sweep finds those that are there already.
     """
 
@@ -117,12 +116,10 @@ class SshTransport:
         ]
         self._there: set[str] | None = None
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
-        return Connection(
-            ["ssh", *self._options, self._ssh.host, f"exec {shlex.quote(self._ssh.python)} -u {shlex.quote(remote)}"]
-        )
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        command = shlex.join([self._ssh.python, "-u", *self.place(program)])
+        return Connection(["ssh", *self._options, self._ssh.host, f"exec {command}"])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy what is not there yet, all at once; a file under its name is whole."""

@@ -161,7 +161,7 @@ def test_a_device_behind_a_command_gets_files_copied(tmp_path: Path) -> None:
     models = _models(tmp_path)
     result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
     assert [m.num_samples for m in result.measurements] == [2] * len(models)
-    assert sorted(p.suffix for p in copies.iterdir()) == [".onnx"] * len(models) + [".py"]
+    assert sorted(p.suffix for p in copies.iterdir()) == [".onnx"] * len(models) + [".py"] * 3
     absent = replace(device, command=("no-such-program",))
     with pytest.raises(MeasurementError, match="cannot run no-such-program"):
         Profiler(device=absent, rounds=2).measure(models, tmp_path / "u.journal")

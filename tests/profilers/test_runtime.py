@@ -36,11 +36,16 @@ def test_an_entry_names_what_there_is(runtime: Runtime) -> None:
     assert {*runtime.device_fields} <= {field.name for field in fields(Device)}
     assert runtime.required_fields.keys() <= {*runtime.device_fields}
     assert {*runtime.options} <= OPTIONS.keys()
+    assert all(file.is_file() for file in (*runtime.program, *filter(None, [runtime.converter])))
+    assert runtime.reads_onnx or runtime.converter
     assert runtime.precisions and {*runtime.precisions} <= {*get_args(Precision)}
 
 
 def test_workers_are_told_what_their_runtime_takes() -> None:
-    assert worker_options(Device(name="a", runtime="onnxruntime", provider="cuda")) == {"provider": "cuda"}
+    assert worker_options(Device(name="a", runtime="onnxruntime", provider="cuda")) == {
+        "provider": "cuda",
+        "provider_options": None,
+    }
     told = worker_options(Device(name="b", runtime="tvm", target="native"))
     assert (told["target"], told["rpc"], told["tuning"]) == ("native", None, None) and "provider" not in told
 
@@ -51,10 +56,10 @@ def test_workers_are_told_what_their_runtime_takes() -> None:
         ("runtime: tvm", "runtime tvm needs a target, such as native"),
         (
             "{runtime: onnxruntime, target: native}",
-            "rpc, cross_compiler and tuning are tvm's; set runtime: tvm",
+            "target belongs to devices of runtime tvm or openvino; set that runtime, or leave it out",
         ),
-        ("{runtime: ./own.py, tuning: meta_schedule}", "and tuning are tvm's"),
-        ("{runtime: tvm, target: native, provider: cuda}", "ssh, command and provider are onnxruntime's"),
+        ("{runtime: ./own.py, tuning: meta_schedule}", "tuning belongs to devices of runtime tvm; set"),
+        ("{runtime: tvm, target: native, provider: cuda}", "provider belongs to devices of runtime onnxruntime;"),
     ],
 )
 def test_a_field_of_another_runtime_is_refused(settings: str, message: str, tmp_path: Path) -> None:
