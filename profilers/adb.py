@@ -43,9 +43,9 @@ class AdbTransport:
         self._timeout_s = timeout_s
         self._folder = RemoteFolder(adb.folder, run=self._run, copy=self._push)
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        command = shlex.join([self._python, "-u", *self.place([worker])])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        command = shlex.join([self._python, "-u", *self.place(program)])
         # In place of the shell: adb's daemon signals the process that it started and no other.
         return Connection(self._shell(f"exec {command}"))
 

@@ -25,7 +25,7 @@ from typing_extensions import TypedDict
 
 from profilers.errors import DeviceError
 from profilers.quoting import require_printable
-from profilers.runtime import RUNTIMES, owner_of, runtime_of
+from profilers.runtime import RUNTIMES, owners_of, runtime_of
 from profilers.ways import STRICT, Adb, Rpc, Ssh
 from safe_files import FileError, expanded, first_fault, read_yaml
 from safe_files.code_trust import UntrustedCodeError, is_file, require_trusted
@@ -49,6 +49,9 @@ _Command = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_begin
 _Threads = Annotated[int, Field(ge=1, le=1024)]
 _Core = Annotated[int, Field(ge=0)]
 _Batch = Annotated[int, Field(ge=1, le=4096)]
+_Provider = Annotated[str, Field(pattern=r"^(cpu|cuda|[A-Za-z0-9]{1,60}ExecutionProvider)$")]
+_ProviderOptions = dict[_Line, _Line | int | float | bool]
+_Arithmetic = Literal["fp32", "fp16", "bf16"]
 _Opset = Annotated[int, Field(ge=13, le=20)]
 
 
@@ -63,7 +66,9 @@ class DeviceSettings(TypedDict):
     batch: _Batch
     target: NotRequired[str]
     tuning: NotRequired[Literal["none", "meta_schedule"]]
-    provider: NotRequired[Literal["cpu", "cuda"]]
+    provider: NotRequired[_Provider]
+    provider_options: NotRequired[_ProviderOptions]
+    arithmetic: NotRequired[_Arithmetic]
     emulated: NotRequired[bool]
     opset: NotRequired[_Opset]
 
@@ -110,8 +115,17 @@ class Device:
         bool, Field(description="Whether times are not the device's: its tables are marked, and search refuses them.")
     ] = False
     provider: Annotated[
-        Literal["cpu", "cuda"], Field(description="ONNX Runtime's execution provider; cuda needs onnxruntime-gpu.")
+        _Provider,
+        Field(
+            description="cpu, cuda, or the name of any execution provider that the installed onnxruntime has, such as "
+            "OpenVINOExecutionProvider; what it leaves to the CPU is told in the table."
+        ),
     ] = "cpu"
+    provider_options: Annotated[
+        _ProviderOptions | None,
+        Field(description="Options of ONNX Runtime's provider, by name.", examples=[{"device_type": "CPU"}]),
+    ] = None
+    arithmetic: Annotated[_Arithmetic, Field(description="What the runtime computes float models in.")] = "fp32"
     ssh: Annotated[Ssh | None, Field(description="The worker runs on a board that the system's ssh reaches.")] = None
     adb: Annotated[Adb | None, Field(description="The worker runs on a phone that the system's adb reaches.")] = None
     command: Annotated[
@@ -133,7 +147,8 @@ class Device:
     target: Annotated[
         _Line | None,
         Field(
-            description="What code is compiled for: native, a TVM tag such as raspberry-pi/4b-aarch64, or TVM's JSON.",
+            description="What TVM compiles for: native, a tag such as raspberry-pi/4b-aarch64, or its JSON; which of its "
+            "devices OpenVINO takes: CPU, GPU, GPU.1 or NPU.",
             examples=["native"],
         ),
     ] = None
@@ -163,8 +178,12 @@ class Device:
         foreign = {name for other in RUNTIMES.values() for name in other.device_fields} - {*runtime.device_fields}
         for name in sorted(foreign):
             if getattr(self, name) != _DEFAULTS[name]:
-                owner, names = owner_of(name)
-                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} are {owner}'s; set runtime: {owner}")
+                owners = " or ".join(owners_of(name))
+                raise ValueError(f"{name} belongs to devices of runtime {owners}; set that runtime, or leave it out")
+        if self.arithmetic not in runtime.arithmetics:
+            raise ValueError(
+                f"runtime {self.runtime} computes in {' or '.join(runtime.arithmetics)}, not in {self.arithmetic}"
+            )
         ways = [name for name in ("ssh", "adb", "command") if getattr(self, name)]
         if len(ways) > 1:
             raise ValueError(f"a device is behind one of ssh, adb and a command, not behind {' and '.join(ways)}")
@@ -197,6 +216,10 @@ class Device:
             settings["tuning"] = self.tuning
         if self.provider != "cpu":
             settings["provider"] = self.provider
+        if self.provider_options:
+            settings["provider_options"] = dict(self.provider_options)
+        if self.arithmetic != "fp32":
+            settings["arithmetic"] = self.arithmetic
         if self.emulated:
             settings["emulated"] = True
         if self.opset is not None:
@@ -235,24 +258,37 @@ def find_device(name: str, path: Path | None = None) -> Device:
     if name not in devices:
         own = "" if path else "; one of your own is in a file for --devices FILE: hwnas new device NAME writes it"
         raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {', '.join(sorted(devices))}{own}")
-    runtime = devices[name].runtime
-    try:
-        if is_file(runtime):
-            require_trusted(f"device {name!r}", runtime)
-    except UntrustedCodeError as error:
-        raise DeviceError(str(error)) from error
+    require_trusted_runtime(devices[name])
     return devices[name]
 
 
+def require_trusted_runtime(device: Device) -> None:
+    """Find out whether a device's worker is one of ours, or a file of code that may be run.
+
+    Raises:
+        DeviceError: it may not.
+    """
+    try:
+        if is_file(device.runtime):
+            require_trusted(f"device {device.name!r}", device.runtime)
+    except UntrustedCodeError as error:
+        raise DeviceError(str(error)) from error
+
+
 def adjusted(
-    device: Device, *, threads: int | None = None, batch: int | None = None, tuning: str | None = None
+    device: Device,
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    tuning: str | None = None,
+    runtime: str | None = None,
 ) -> Device:
     """Return the device with other settings; fixed cores are given up where their number does not fit.
 
     Raises:
         DeviceError: a setting is out of range.
     """
-    wanted = {"threads": threads, "batch": batch, "tuning": tuning}
+    wanted = {"threads": threads, "batch": batch, "tuning": tuning, "runtime": runtime}
     changes = {name: value for name, value in wanted.items() if value is not None}
     settings = {**asdict(device), **changes}
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:

@@ -13,6 +13,10 @@ class JournalError(ValueError):
     """A journal is there that belongs to other models, another device or other versions."""
 
 
+class ConversionError(Exception):
+    """A model cannot be written in a runtime's own format."""
+
+
 class WorkerLostError(Exception):
     """The worker died, hung past its deadline, or said something that was not asked or is no event."""
 

@@ -30,6 +30,9 @@ Text = Annotated[str, Field(max_length=10_000), AfterValidator(printable)]
 Output = Annotated[tuple[float | None, ...], Field(max_length=1024)]
 """Some values of an output; None for what is not finite."""
 
+Operations = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=100_000)]
+"""Operations by what the runtime calls them."""
+
 _Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
 _Fact = Text | bool | _Number | float | None
 _Facts = _Fact | Annotated[list[_Fact], Field(max_length=4096)]
@@ -84,11 +87,20 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Inspected:
-    """The result of inspecting a model: what the runtime makes of it."""
+    """The result of inspecting a model: what the runtime makes of it, and what it leaves to the CPU."""
 
     event: Literal["inspected"]
-    operations: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=100_000)]
+    operations: Operations
+    fallbacks: Operations = ()
     energy_mj: Annotated[float, Field(gt=0, le=1e9)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Computed:
+    """A model was run on all that was asked for."""
+
+    event: Literal["computed"]
+    index: Index
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -141,8 +153,8 @@ class Tuned:
     error: Text | None = None
 
 
-Event = Started | Failed | Opened | Inspected | Visiting | Round | Paced | Tuned
-EventT = TypeVar("EventT", Started, Opened, Inspected, Round, Paced, Tuned)
+Event = Started | Failed | Opened | Inspected | Computed | Visiting | Round | Paced | Tuned
+EventT = TypeVar("EventT", Started, Opened, Inspected, Computed, Round, Paced, Tuned)
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

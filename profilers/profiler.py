@@ -97,7 +97,7 @@ class Profiler(ProfilerSettings):
                 raise MeasurementError(f"cannot reach {device.name} at {where}: {error}; {remedy(device)}") from error
         if not device.is_here:
             try:
-                (self.transport or transport_for(device)).place([runtime_of(device.runtime).worker])
+                (self.transport or transport_for(device)).place(runtime_of(device.runtime).program)
             except WorkerLostError as error:
                 raise MeasurementError(f"cannot reach {device.name}: {error}; {remedy(device)}") from error
 
@@ -142,7 +142,9 @@ class Profiler(ProfilerSettings):
                     continue
                 losses = 0
                 if isinstance(answer, Inspected):
-                    found[model.key] = Inspection(operations=answer.operations, energy_mj=answer.energy_mj)
+                    found[model.key] = Inspection(
+                        operations=answer.operations, fallbacks=answer.fallbacks, energy_mj=answer.energy_mj
+                    )
         finally:
             session.end()
         return found

@@ -15,11 +15,13 @@ class Inspection:
 
     Attributes:
         operations: of the optimised graph, in the order they run.
+        fallbacks: those of them that the device's accelerator leaves to the CPU.
         energy_mj: of one run, in millijoules, everything included that the processor does; None where the device has no
             counter that may be read.
     """
 
     operations: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
     energy_mj: float | None = None
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from time import monotonic, sleep
 
 import numpy as np
 
 from onnx_models.external_data import size_bytes
 from profilers.collection import collect
-from profilers.errors import MeasurementError, NoAnswerError, WorkerLostError
+from profilers.conversion import converted
+from profilers.errors import ConversionError, MeasurementError, NoAnswerError, WorkerLostError
 from profilers.events import Failed, Opened, Round
 from profilers.grouping import split_into_groups
 from profilers.journal import Journal
@@ -72,6 +74,7 @@ class Session:
         self.opened: set[int] = set()
         self.ever_opened: set[int] = set()
         self.verified: set[int] = set()
+        self.files: dict[int, Path] = {}
         self.open_group: int | None = None
         self.is_fresh = True
         self.restart = 0
@@ -184,7 +187,7 @@ class Session:
         device = self.device
         hint = "" if device.is_here else f"; {remedy(device)}"
         try:
-            client = self.client = WorkerClient(self.transport.start(self.runtime.worker))
+            client = self.client = WorkerClient(self.transport.start(self.runtime.program))
             answer = client.start(
                 threads=device.threads,
                 cores=device.cores,
@@ -225,7 +228,8 @@ class Session:
         assert self.client is not None and self.open_group is not None
         members = self.groups[self.open_group]
         missing = [i for i in members if i not in journal.failures and i not in self.opened]
-        places = dict(zip(missing, self.transport.place([self.models[i].path for i in missing]), strict=True))
+        missing = [i for i in missing if self._is_converted(i, journal)]
+        places = dict(zip(missing, self.transport.place([self.files[i] for i in missing]), strict=True))
         for number, index in enumerate(members, start=1):
             if index not in places:
                 continue
@@ -241,12 +245,27 @@ class Session:
                 journal.add_failure(index, wrong)
             self.settings.on_progress("open", number, len(members))
 
+    def _is_converted(self, index: int, journal: Journal) -> bool:
+        """Have a model's file converted where the runtime needs that; return whether there is one to open."""
+        path = self.models[index].path
+        if index not in self.files and not self.runtime.reads_onnx:
+            timeout_s, arithmetic = self.device.open_timeout_s, self.device.arithmetic
+            try:
+                path = converted(path, self.runtime, arithmetic=arithmetic, timeout_s=timeout_s)
+            except ConversionError as error:
+                journal.add_failure(index, str(error))
+                return False
+        self.files.setdefault(index, path)
+        return True
+
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""
-        is_elsewhere = not self.device.is_here or self.device.provider != "cpu"
-        if self.runtime.comparison != "here" or not is_elsewhere or index in self.verified:
+        is_same_program = self.runtime.is_reference and self.device.provider == "cpu"
+        is_reference = is_same_program and self.device.is_here
+        if self.runtime.comparison != "here" or is_reference or index in self.verified:
             return None
-        difference = self.reference.difference(self.models[index].path, answer.outputs)
+        arithmetic = None if is_same_program else self.device.arithmetic
+        difference = self.reference.difference(self.models[index].path, answer.outputs, arithmetic)
         if difference is None:
             self.verified.add(index)
         return difference

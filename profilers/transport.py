@@ -22,8 +22,8 @@ from profilers.ways import Ssh
 class Transport(Protocol):
     """Starts worker processes somewhere."""
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file.
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files: a program, and what it is given as arguments.
 
         Raises:
             WorkerLostError: the place cannot be reached.
@@ -53,9 +53,9 @@ def transport_for(device: Device) -> Transport:
 class LocalTransport:
     """Workers as subprocesses of this one, with the same Python."""
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        return Connection([sys.executable, "-u", str(worker)])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        return Connection([sys.executable, "-u", *map(str, program)])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Return the paths as they are: files are here already."""
@@ -78,10 +78,9 @@ class CommandTransport:
         self._timeout_s = timeout_s
         self._placed: dict[Path, str] = {}
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        (remote,) = self.place([worker])
-        return Connection([*self._command, "-u", remote])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        return Connection([*self._command, "-u", *self.place(program)])
 
     def place(self, paths: Sequence[Path]) -> list[str]:
         """Copy each file once, and what holds its weights with it."""
@@ -120,9 +119,9 @@ class SshTransport:
         ]
         self._folder = RemoteFolder(ssh.folder, run=self._run, copy=self._copy)
 
-    def start(self, worker: Path) -> Connection:
-        """Start a fresh worker process of that file."""
-        command = shlex.join([self._ssh.python, "-u", *self.place([worker])])
+    def start(self, program: Sequence[Path]) -> Connection:
+        """Start a fresh worker process of those files."""
+        command = shlex.join([self._ssh.python, "-u", *self.place(program)])
         return Connection(["ssh", *self._options, self._ssh.host, f"exec {command}"])
 
     def place(self, paths: Sequence[Path]) -> list[str]:

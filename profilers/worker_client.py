@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from profilers.connection import MAX_LINE_BYTES, Connection, Message
 from profilers.errors import WorkerLostError
-from profilers.events import Event, EventT, Failed, Inspected, Opened, Paced, Round, Started, Visiting, parse_event
+from profilers.events import (
+    Computed,
+    Event,
+    EventT,
+    Failed,
+    Inspected,
+    Opened,
+    Paced,
+    Round,
+    Started,
+    Visiting,
+    parse_event,
+)
 from profilers.quoting import printable
 
 ROUND_BYTES = 1 << 16
@@ -52,6 +64,11 @@ class WorkerClient:
     def inspect(self, path: str, *, threads: int, timeout_s: float) -> Inspected | Failed:
         """Have a model optimised and told what it came to."""
         return self._ask({"command": "inspect", "path": path, "threads": threads}, timeout_s, Inspected)
+
+    def compute(self, index: int, inputs: str, outputs: str, *, timeout_s: float) -> Computed | Failed:
+        """Have an open model run on all that one file holds, and its first output written to another."""
+        command = {"command": "compute", "index": index, "inputs": inputs, "outputs": outputs}
+        return self._ask(command, timeout_s, Computed)
 
     def pace(self, *, repeats: int, pause_s: float, timeout_s: float) -> Paced:
         """Have the fixed piece of work timed so many times."""

@@ -16,6 +16,8 @@ SESSION_TIMEOUT_S = 24 * 3600
 
 OPTIONS: Mapping[str, Callable[[Device], object]] = {
     "provider": lambda device: device.provider,
+    "provider_options": lambda device: device.provider_options,
+    "arithmetic": lambda device: device.arithmetic,
     "target": lambda device: device.target,
     "cross_compiler": lambda device: device.cross_compiler,
     "rpc": lambda device: None if device.rpc is None else asdict(device.rpc),

@@ -45,7 +45,13 @@ KNOW_THE_RUN = {"cli", "pipeline", "config", "run_folder"}
 MAX_PARAMETERS = 8
 """Of a function. Flags are made from the fields of records, and so no command has more either."""
 
-STANDALONE = {"worker_onnxruntime.py": {"numpy", "onnxruntime"}}
+STANDALONE = {
+    "worker_loop.py": {"numpy"},
+    "worker_machine.py": {"numpy"},
+    "worker_onnxruntime.py": {"numpy", "onnxruntime"},
+    "worker_openvino.py": {"numpy", "openvino"},
+    "converter_openvino.py": {"openvino"},
+}
 
 
 def _modules(package: str) -> list[Path]:

@@ -57,9 +57,10 @@ class DeployedModel:
         normalises: whether it takes pixels as they are.
         mean, std: of each channel, for those that do not.
         measured_ms: of the percentile that the budget is held on; None where nothing can be measured, or the model has
-            no fixed shape.
+            no fixed shape; that of its ONNX file, by the same runtime, where it is in the runtime's own format.
         p50_ms, p95_ms, p99_ms: percentiles of single runs; None where there are too few runs to tell, too.
-        operations: how often each is in the graph that the runtime makes of it.
+        operations: how often each is in the graph that ONNX Runtime makes of it.
+        weights: hashes of files that belong to it, by name.
     """
 
     purpose: str
@@ -83,6 +84,7 @@ class DeployedModel:
     p95_ms: float | None = None
     p99_ms: float | None = None
     operations: dict[str, int] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
 
     @property
     def score(self) -> float:

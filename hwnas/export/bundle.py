@@ -22,6 +22,7 @@ from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Summary
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
+from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
 from hwnas.export.recommend import paired_change, recommend
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
@@ -39,6 +40,7 @@ from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
 from profilers import Device
+from profilers.runtime import runtime_of
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
 NUM_CALIBRATION, NUM_SELECTION = 128, 1000
@@ -46,6 +48,8 @@ NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 
 HALF_PRECISION_TOLERANCE = 0.005
 """The largest difference of a half-precision model's score from the trained network's."""
+
+CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 PURPOSES = {
     "model.onnx": "the network as it was trained",
@@ -195,6 +199,7 @@ class _Bundle:
             int8_is_kept=quantization is not None and quantization.kept,
             int8_change=change,
         )
+        models |= self._in_own_format(models)
         described = self._describe(models, quantization, with_tvm)
         deployment = replace(described, int8_change=change, recommended=recommended)
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
@@ -261,12 +266,14 @@ class _Bundle:
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
-        expected = self._summary.test_accuracy
         for name in names:
-            found = next(iter(metrics[name].values()))
-            tolerance = HALF_PRECISION_TOLERANCE if "fp16" in name else 0.001
-            if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
-                raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
+            self._require_equal_score(name, metrics[name], is_rounded="fp16" in name)
+
+    def _require_equal_score(self, name: str, metrics: Mapping[str, float], *, is_rounded: bool) -> None:
+        expected, found = self._summary.test_accuracy, next(iter(metrics.values()))
+        tolerance = HALF_PRECISION_TOLERANCE if is_rounded else 0.001
+        if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
+            raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
     def _compare_with_tvm(self) -> dict[str, JsonValue]:
         """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
@@ -289,7 +296,8 @@ class _Bundle:
         if not self._setup.device.is_measurable:
             return {}
         inputs = self._inputs
-        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
+        taken = taken_by(runtime_of(self._setup.device.runtime), names)
+        paths = {name: self._folder / name for name in taken if OnnxNetwork(self._folder / name).has_fixed_shape}
         references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
             return self._setup.measured(paths, Path(scratch) / "journal", references=references, is_final=True)
@@ -335,6 +343,20 @@ class _Bundle:
             operations=operations(path),
         )
 
+    def _in_own_format(self, models: Mapping[str, DeployedModel]) -> dict[str, DeployedModel]:
+        """Return what is written in the own format of the device's runtime too, where it has one and is here."""
+        device, network = self._setup.device, OnnxNetwork(self._folder / "model.onnx")
+
+        def score(outputs: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, float]:
+            return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+
+        found = {}
+        for name, own in write_own_formats(self._folder, models, device, score, self._setup.reporter.line).items():
+            self._require_equal_score(own.name, own.test_metrics, is_rounded=device.arithmetic != "fp32")
+            purpose = f"{models[name].purpose}, in {device.runtime}'s own format"
+            found[own.name] = replace(models[name], purpose=purpose, operations={}, **own.as_dict())
+        return found
+
     def _describe(
         self,
         models: dict[str, DeployedModel],
@@ -374,7 +396,7 @@ def _input(dataset: Dataset) -> dict[str, int]:
 
 
 def _computes_in_fp16(device: Device) -> bool:
-    return device.provider == "cuda" or (device.target or "").startswith(("nvidia/", "cuda"))
+    return device.provider in CUDA_PROVIDERS or (device.target or "").startswith(("nvidia/", "cuda"))
 
 
 def _git_state() -> dict[str, JsonValue] | None:

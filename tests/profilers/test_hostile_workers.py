@@ -172,7 +172,7 @@ class HostileTransport:
     def __init__(self, at: str, code: str, index: int = 2) -> None:
         self._arguments = [hostile_worker.__file__, at, str(index), code]
 
-    def start(self, worker: Path) -> Connection:
+    def start(self, program: Sequence[Path]) -> Connection:
         return Connection([sys.executable, "-S", "-E", "-u", *self._arguments])
 
     def place(self, paths: Sequence[Path]) -> list[str]:

@@ -19,7 +19,7 @@ from general_blocks import GENERAL_BLOCKS, Join
 from profilers import Device, Measurement, MeasurementError, Model, Profiler
 from profilers.connection import Connection
 from profilers.errors import JournalError, WorkerLostError
-from profilers.runtime import WORKERS
+from profilers.runtime import RUNTIMES
 from profilers.visits import VISITS_PER_RESTART
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
@@ -67,7 +67,7 @@ class FakeTransport:
         self._behaviour = json.dumps(behaviour)
         self.num_started = 0
 
-    def start(self, worker: Path) -> Connection:
+    def start(self, program: Sequence[Path]) -> Connection:
         self.num_started += 1
         return Connection([sys.executable, "-u", str(self._script), self._behaviour])
 
@@ -204,11 +204,11 @@ def test_an_unreadable_journal_is_refused(tmp_path: Path, fake_models: list[Mode
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-@pytest.mark.parametrize("runtime", sorted(WORKERS))
+@pytest.mark.parametrize("runtime", sorted(RUNTIMES))
 def test_a_hanging_worker_does_not_outlive_a_killed_parent(runtime: str) -> None:
     code = (
-        "from profilers.runtime import WORKERS\nfrom profilers.transport import LocalTransport\n"
-        f"connection = LocalTransport().start(WORKERS[{runtime!r}])\n"
+        "from profilers.runtime import RUNTIMES\nfrom profilers.transport import LocalTransport\n"
+        f"connection = LocalTransport().start(RUNTIMES[{runtime!r}].program)\n"
         "connection.send({'command': 'none'})\n"
         "connection.receive(60)\n"
         "print(connection.pid, flush=True)\n"
@@ -347,7 +347,7 @@ def _counters(root: Path, uj: int, limit: int = 10**6) -> None:
 
 
 def test_energy_is_absent_without_a_counter_and_never_zero(tmp_path: Path) -> None:
-    from profilers.worker_onnxruntime import energy_of
+    from profilers.worker_machine import energy_of
 
     assert energy_of(lambda: None, tmp_path, 0.01) is None
     _counters(tmp_path, 5)
@@ -355,7 +355,7 @@ def test_energy_is_absent_without_a_counter_and_never_zero(tmp_path: Path) -> No
 
 
 def test_energy_is_shared_among_the_runs_and_survives_the_counters_start_over(tmp_path: Path) -> None:
-    from profilers.worker_onnxruntime import energy_of
+    from profilers.worker_machine import energy_of
 
     _counters(tmp_path, 999_900)
     num = 0
@@ -370,7 +370,7 @@ def test_energy_is_shared_among_the_runs_and_survives_the_counters_start_over(tm
 
 
 def test_throttling_is_told_by_counters_and_by_a_raspberrys_flags(tmp_path: Path) -> None:
-    from profilers.worker_onnxruntime import Throttling
+    from profilers.worker_machine import Throttling
 
     assert not Throttling(tmp_path).has_happened()  # nothing that tells
     counter = tmp_path / "system/cpu/cpu0/thermal_throttle/core_throttle_count"

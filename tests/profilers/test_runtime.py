@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from onnx_models.parity import SAME_PROGRAM, Tolerance, difference
 from onnx_models.precision import Precision
 from profilers import Device, DeviceError, Model, Profiler
 from profilers.device import load_devices
@@ -36,11 +37,16 @@ def test_an_entry_names_what_there_is(runtime: Runtime) -> None:
     assert {*runtime.device_fields} <= {field.name for field in fields(Device)}
     assert runtime.required_fields.keys() <= {*runtime.device_fields}
     assert {*runtime.options} <= OPTIONS.keys()
+    assert all(file.is_file() for file in (*runtime.program, *filter(None, [runtime.converter])))
+    assert runtime.reads_onnx or runtime.converter
     assert runtime.precisions and {*runtime.precisions} <= {*get_args(Precision)}
 
 
 def test_workers_are_told_what_their_runtime_takes() -> None:
-    assert worker_options(Device(name="a", runtime="onnxruntime", provider="cuda")) == {"provider": "cuda"}
+    assert worker_options(Device(name="a", runtime="onnxruntime", provider="cuda")) == {
+        "provider": "cuda",
+        "provider_options": None,
+    }
     told = worker_options(Device(name="b", runtime="tvm", target="native"))
     assert (told["target"], told["rpc"], told["tuning"]) == ("native", None, None) and "provider" not in told
 
@@ -51,10 +57,13 @@ def test_workers_are_told_what_their_runtime_takes() -> None:
         ("runtime: tvm", "runtime tvm needs a target, such as native"),
         (
             "{runtime: onnxruntime, target: native}",
-            "rpc, cross_compiler and tuning are tvm's; set runtime: tvm",
+            "target belongs to devices of runtime tvm or openvino; set that runtime, or leave it out",
         ),
-        ("{runtime: ./own.py, tuning: meta_schedule}", "and tuning are tvm's"),
-        ("{runtime: tvm, target: native, provider: cuda}", "ssh, adb, command and provider are onnxruntime's"),
+        ("{runtime: ./own.py, tuning: meta_schedule}", "tuning belongs to devices of runtime tvm; set"),
+        ("{runtime: onnxruntime, arithmetic: bf16}", "arithmetic belongs to devices of runtime openvino;"),
+        ("{runtime: openvino, arithmetic: fp8}", "arithmetic"),
+        ("{runtime: onnxruntime, provider: tpu}", "provider"),
+        ("{runtime: tvm, target: native, provider: cuda}", "provider belongs to devices of runtime onnxruntime;"),
     ],
 )
 def test_a_field_of_another_runtime_is_refused(settings: str, message: str, tmp_path: Path) -> None:
@@ -76,3 +85,31 @@ def test_measurements_of_a_worker_that_was_changed_do_not_mix(tmp_path: Path) ->
     worker.write_text(WORKER.replace("1000", "2000"))
     with pytest.raises(JournalError, match=r"begun with another worker_sha256; .* --fresh"):
         profiler.measure([Model(key="m", path=model)], tmp_path / "journal")
+
+
+def test_what_measurements_depend_on_is_among_a_devices_settings() -> None:
+    device = Device(name="a", runtime="openvino", target="GPU", arithmetic="bf16")
+    assert device.settings()["target"] == "GPU" and device.settings()["arithmetic"] == "bf16"
+    assert "arithmetic" not in Device(name="a", runtime="openvino").settings()
+    options: dict[str, str | int | float | bool] = {"device_type": "NPU"}
+    device = Device(name="a", runtime="onnxruntime", provider="OpenVINOExecutionProvider", provider_options=options)
+    assert device.settings()["provider_options"] == options
+    assert worker_options(device) == {"provider": "OpenVINOExecutionProvider", "provider_options": options}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "found", "expected", "agrees"),
+    [
+        (Tolerance(share=1e-4, smallest=1e-9), 0.0, 3e-7, False),
+        (Tolerance(share=1e-4, smallest=1e-9), 3.00001e-7, 3e-7, True),
+        (Tolerance(share=0.05, smallest=1e-9), 2.9e-7, 3e-7, True),
+        (SAME_PROGRAM, 0.0, 3e-7, True),
+        (SAME_PROGRAM, 9.98, 10.0, False),
+        (Tolerance(share=0.0, at_least=1.0), 254.0, 255.0, True),
+        (Tolerance(share=0.0, at_least=1.0), 253.0, 255.0, False),
+    ],
+)
+def test_outputs_may_differ_by_what_two_programs_do(
+    tolerance: Tolerance, found: float, expected: float, agrees: bool
+) -> None:
+    assert (difference([[found]], [[expected]], tolerance) is None) == agrees

@@ -152,7 +152,7 @@ def test_models_are_measured_and_compared(place: Place, tmp_path: Path, monkeypa
 
 @_ways(*WAYS)
 def test_every_byte_goes_through(place: Place, tmp_path: Path) -> None:
-    with transport_for(place.device).start(_talker(tmp_path)) as connection:
+    with transport_for(place.device).start([_talker(tmp_path)]) as connection:
         connection.send({"say": "bytes"})
         assert connection.receive(15.0) == bytes(byte for byte in range(256) if byte != 10)
         long = {"say": "back", "text": "é\r\x03\x04" * 100_000}
@@ -162,7 +162,7 @@ def test_every_byte_goes_through(place: Place, tmp_path: Path) -> None:
 
 @_ways(*WAYS)
 def test_killing_a_connection_ends_the_worker_there_even_while_it_hangs(place: Place, tmp_path: Path) -> None:
-    with transport_for(place.device).start(_talker(tmp_path)) as connection:
+    with transport_for(place.device).start([_talker(tmp_path)]) as connection:
         connection.send({"say": "nothing more"})
         pid = int(connection.receive(15.0))
         assert _is_alive(pid)
@@ -171,7 +171,7 @@ def test_killing_a_connection_ends_the_worker_there_even_while_it_hangs(place: P
 
 @_ways(*WAYS)
 def test_a_worker_ends_with_its_input(place: Place, tmp_path: Path) -> None:
-    with transport_for(place.device).start(_talker(tmp_path)) as connection:
+    with transport_for(place.device).start([_talker(tmp_path)]) as connection:
         connection.send({"say": "pid"})
         pid = int(connection.receive(15.0))
         connection._input.close()
@@ -197,8 +197,8 @@ class _Watched:
         self._transport = transport
         self.connections: list[Connection] = []
 
-    def start(self, worker: Path) -> Connection:
-        self.connections.append(self._transport.start(worker))
+    def start(self, program: Sequence[Path]) -> Connection:
+        self.connections.append(self._transport.start(program))
         return self.connections[-1]
 
     def place(self, paths: Sequence[Path]) -> list[str]:
@@ -298,7 +298,7 @@ def test_an_adb_that_the_phone_does_not_trust_says_what_to_do(tmp_path: Path) ->
 
 def test_the_only_phone_needs_no_serial_number(phone: FakePhone, tmp_path: Path) -> None:
     transport = transport_for(_device(adb=Adb(python=sys.executable, folder=phone.folder)))
-    with transport.start(_talker(tmp_path)) as connection:
+    with transport.start([_talker(tmp_path)]) as connection:
         connection.send({"say": "bytes"})
         assert len(connection.receive(15.0)) == 255
     assert {words[0] for words in phone.calls()} == {"get-state", "push", "shell"}

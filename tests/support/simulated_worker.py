@@ -10,8 +10,8 @@ A test writes the devices file and may change what the machine does, between two
     sim.slow_down(1.0)                     # as it was
     sim.num_rounds                         # asked for so far, by all commands together
 
-Started as a program by what the devices file says, it loads the real worker's file, its last argument, and serves
-commands with it: models are opened and checked as ever. But the worker's clock is replaced by one that stands still
+Started as a program by what the devices file says, it loads the real worker's files, its last arguments, and serves
+commands with them: models are opened and checked as ever. But the worker's clock is replaced by one that stands still
 except while a model runs, and then moves on by what the run takes on the machine, found from the ONNX file. So the
 samples do not depend on the machine that the test runs on.
 """
@@ -154,20 +154,29 @@ class _Unthrottled:
 
 
 def serve(arguments: Sequence[str]) -> None:
-    """Serve commands as the worker in the file named last, with a simulated machine's clock."""
-    machine_json, state, *_, worker_file = arguments
+    """Serve commands as the worker in the files named last, with a simulated machine's clock."""
+    machine_json, state, *_, worker_file, machine_file, _runtime_file = arguments
     machine = from_json(machine_json)
     clock = SimulatedClock(machine, SimulatedDevice(state=Path(state)))
     spec = importlib.util.spec_from_file_location("worker", worker_file)
     assert spec is not None and spec.loader is not None
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
-    open_model, visit_all = worker.open_model, worker.visit_all
+    load, open_model, visit_all = worker.load, worker.Worker.open, worker.visit_all
 
-    def open_simulated(index: int, path: str, options: object, provider: str, runs: dict[int, Any]) -> object:
-        answer = open_model(index, path, options, provider, runs)
-        if index in runs:
-            runs[index] = clock.runner(index, path)
+    def load_simulated(path: Path) -> Any:
+        module = load(path)
+        if path == Path(machine_file):
+            module.time = clock
+            module.fastest_pace = clock.fastest_pace
+            module.cpu_model = lambda: f"simulated {machine.name}"
+            module.Throttling = _Unthrottled
+        return module
+
+    def open_simulated(self: Any, index: int, path: str) -> object:
+        answer = open_model(self, index, path)
+        if index in self.runs:
+            self.runs[index] = clock.runner(index, path)
         return answer
 
     def visit_simulated(order: list[int], runs: dict[int, Any], **settings: Any) -> object:
@@ -175,11 +184,9 @@ def serve(arguments: Sequence[str]) -> None:
         return visit_all(order, runs, **settings)
 
     worker.time = clock
-    worker.open_model, worker.visit_all = open_simulated, visit_simulated
-    worker.fastest_pace = clock.fastest_pace
-    worker.inspect = lambda *_: {"event": "inspected", "operations": [], "energy_mj": None}
-    worker.cpu_model = lambda: f"simulated {machine.name}"
-    worker.Throttling = _Unthrottled
+    worker.load, worker.visit_all = load_simulated, visit_simulated
+    worker.Worker.open = open_simulated
+    worker.Worker.inspect = lambda *_: {"event": "inspected", "operations": [], "energy_mj": None}
     worker.main()
 
 
