@@ -147,8 +147,8 @@ class Device:
     target: Annotated[
         _Line | None,
         Field(
-            description="What TVM compiles for: native, a tag such as raspberry-pi/4b-aarch64, or its JSON; which of its "
-            "devices OpenVINO takes: CPU, GPU, GPU.1 or NPU.",
+            description="What TVM compiles for: native, a tag such as raspberry-pi/4b-aarch64, or its JSON; which of "
+            "its devices OpenVINO takes: CPU, GPU, GPU.1 or NPU.",
             examples=["native"],
         ),
     ] = None
