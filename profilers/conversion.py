@@ -47,7 +47,7 @@ def convert(model: Path, folder: Path, runtime: Runtime, *, arithmetic: str, tim
         ConversionError: it cannot take the model, in its own words.
     """
     require_packages(runtime, runtime.converter_packages)
-    command = [sys.executable, str(runtime.converter), str(model), str(folder), arithmetic]
+    command = [sys.executable, str(runtime.converter), str(model.resolve()), str(folder), arithmetic]
     code, said = _run(command, folder, timeout_s)
     if code != 0:
         lines = said.decode(errors="replace").strip().splitlines()

@@ -86,6 +86,7 @@ TYPES = (
 def main() -> None:
     """Serve commands until standard input ends."""
     die_with_parent()
+    keep_events_apart()
     gc.disable()
     worker: Worker | None = None
     for line in sys.stdin:
@@ -103,6 +104,12 @@ def die_with_parent() -> None:
     """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def keep_events_apart() -> None:
+    """Have what runtimes print by themselves go to standard error, where it is taken for no event."""
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
 
 
 def say(answer: dict[str, object]) -> None:
