@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import split_half_error
 from profilers.grouping import estimate_bytes
 from profilers.quoting import printable
-from profilers.result import ProfileResult
+from profilers.result import Inspection, ProfileResult
 from profilers.runtime import runtime_of
 from profilers.session import ROUNDS_PER_RESTART
 from safe_files import raise_if_full
@@ -203,7 +204,7 @@ def measure_plan(
     failed = tuple(Measurement(key=key, error=message) for key, message in unexportable.items())
     return LatencyTable(
         space=space.spec,
-        provenance=_provenance(plan, profiler.device, models, result),
+        provenance=replace(_provenance(plan, profiler.device, models, result), fallbacks=_fallbacks(inspected)),
         entries=tuple(m for m in result.measurements if m.key not in network_keys) + failed,
         networks=tuple(
             NetworkMeasurement(
@@ -229,6 +230,10 @@ def _require_precision(precision: Precision, device: Device) -> None:
             f"{device.name} runs {device.runtime}, which takes models in {' and '.join(taken)}, not in {precision}: "
             "give --precision"
         )
+
+
+def _fallbacks(inspected: Mapping[str, Inspection]) -> dict[str, dict[str, int]]:
+    return {key: dict(Counter(found.fallbacks)) for key, found in inspected.items() if found.fallbacks}
 
 
 def _provenance(plan: TablePlan, device: Device, models: Sequence[Model], result: ProfileResult) -> Provenance:

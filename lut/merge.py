@@ -59,6 +59,7 @@ def _joined_provenance(one: Provenance, other: Provenance) -> Provenance:
         rounds=one.rounds + other.rounds,
         throttled_rounds=one.throttled_rounds + other.throttled_rounds,
         onnx_sha256={**one.onnx_sha256, **other.onnx_sha256},
+        fallbacks={**one.fallbacks, **other.fallbacks},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TypedDict
 
@@ -26,6 +27,7 @@ def describe_table(table: LatencyTable, space: SearchSpace | None = None) -> dic
         "rounds": provenance.rounds,
         "throttled_rounds": provenance.throttled_rounds,
         "is_emulated": provenance.is_emulated,
+        "fallbacks": {key: dict(operations) for key, operations in provenance.fallbacks.items()},
         "num_entries": len(table.entries) + len(table.reported),
         "energy": describe_energy(table),
         "num_failed": len(table.failures),
@@ -66,6 +68,15 @@ def median_spread(table: LatencyTable) -> float | None:
 def repeatability(table: LatencyTable) -> float | None:
     """Return by what share odd restarts differ from even ones; None where that is not known."""
     return float(np.mean(list(table.split_half_errors.values()))) if table.split_half_errors else None
+
+
+def describe_fallbacks(table: LatencyTable) -> str:
+    """Return how many operations the device's accelerator left to the CPU, of which kinds and in how many blocks."""
+    counts: Counter[str] = Counter()
+    for operations in table.provenance.fallbacks.values():
+        counts.update(operations)
+    kinds = ", ".join(f"{name} ({num})" for name, num in counts.most_common())
+    return f"left to the CPU: {counts.total()} operations in {len(table.provenance.fallbacks)} blocks: {kinds}"
 
 
 def describe_energy(table: LatencyTable) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -57,6 +58,8 @@ class Provenance:
         num_groups: groups that models were split into to fit in memory.
         seed: of the order of visits and of the networks.
         onnx_sha256: hash of each block's ONNX file, by key.
+        fallbacks: how often each operation of each block was left to the CPU by the device's accelerator, by block and
+            operation.
         is_emulated: timed under an emulator, so that no number is a latency of the device.
     """
 
@@ -70,6 +73,7 @@ class Provenance:
     throttled_rounds: Count = 0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     onnx_sha256: Mapping[str, Sha256]
+    fallbacks: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
     is_emulated: bool = False
 
     @model_validator(mode="after")

@@ -11,6 +11,30 @@ from numpy.typing import NDArray
 TOLERANCE = 1e-4
 """Largest difference between outputs, relative to the largest of them where that is above 1."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerance:
+    """The differences that may be between outputs of one model, computed by two programs.
+
+    Attributes:
+        share: of the largest value of an output.
+        smallest: what that value is taken for at least.
+        at_least: what may be in any case: one step of integers, which round elsewhere.
+    """
+
+    share: float = TOLERANCE
+    smallest: float = 1.0
+    at_least: float = 0.0
+
+    def limit(self, expected: Sequence[float | None]) -> float:
+        """Return the largest difference that an output's values may have."""
+        scale = max([self.smallest, *(abs(value) for value in expected if value is not None)])
+        return max(self.at_least, self.share * scale)
+
+
+SAME_PROGRAM = Tolerance()
+"""For one program on two machines."""
+
 Outputs = Sequence[Sequence[float | None]]
 """Some values of every output of a model; None for what is not finite."""
 
@@ -55,17 +79,17 @@ def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]
     )
 
 
-def difference(found: Outputs, expected: Outputs) -> str | None:
+def difference(found: Outputs, expected: Outputs, tolerance: Tolerance = SAME_PROGRAM) -> str | None:
     """Return by how much outputs differ from those expected, in words; None where they agree."""
     sizes, expected_sizes = [len(values) for values in found], [len(values) for values in expected]
     if sizes != expected_sizes:
         return f"expected outputs of {expected_sizes} values, found {sizes}"
     for found_values, values in zip(found, expected, strict=True):
-        limit = TOLERANCE * max([1.0, *(abs(v) for v in values if v is not None)])
+        limit = tolerance.limit(values)
         for a, b in zip(found_values, values, strict=True):
             if a is None or b is None:
                 if a is not b:
                     return "infinity or no number in only one of the two"
             elif abs(a - b) > limit:
-                return f"outputs differ by {abs(a - b):.3g}"
+                return f"outputs differ by {abs(a - b):.3g}, at most {limit:.3g} is expected"
     return None

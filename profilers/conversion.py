@@ -11,14 +11,13 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from onnx_models.external_data import content_hash
 from profilers.errors import ConversionError
+from profilers.installed import install_command, installed_version, missing_packages
 from profilers.quoting import printable
 from profilers.runtime import Runtime
 from safe_files import cached, sha256_of
@@ -83,21 +82,13 @@ def require_packages(runtime: Runtime, packages: Mapping[str, str]) -> None:
     Raises:
         ConversionError: one of them is not.
     """
-    if missing := [package for module, package in packages.items() if find_spec(module) is None]:
-        raise ConversionError(f"{missing[0]} is not installed here: pip install 'hwnas[{runtime.extra}]'")
+    if missing := missing_packages(packages):
+        raise ConversionError(f"{missing[0]} is not installed here: {install_command(runtime)}")
 
 
 def versions(packages: Mapping[str, str]) -> list[str]:
     """Return names and versions of packages, for what is made with them."""
     return [f"{package}={installed_version(package)}" for package in packages.values()]
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of a package that is installed here; None where it is not."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _archive(model: Path, runtime: Runtime, arithmetic: str, timeout_s: float, draft: Path) -> None:

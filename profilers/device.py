@@ -230,24 +230,37 @@ def find_device(name: str, path: Path | None = None) -> Device:
     if name not in devices:
         own = "" if path else "; one of your own is in a file that --devices FILE names"
         raise DeviceError(f"unknown device {name!r}; {path or 'devices.yaml'} has: {', '.join(sorted(devices))}{own}")
-    runtime = devices[name].runtime
-    try:
-        if is_file(runtime):
-            require_trusted(f"device {name!r}", runtime)
-    except UntrustedCodeError as error:
-        raise DeviceError(str(error)) from error
+    require_trusted_runtime(devices[name])
     return devices[name]
 
 
+def require_trusted_runtime(device: Device) -> None:
+    """Find out whether a device's worker is one of ours, or a file of code that may be run.
+
+    Raises:
+        DeviceError: it may not.
+    """
+    try:
+        if is_file(device.runtime):
+            require_trusted(f"device {device.name!r}", device.runtime)
+    except UntrustedCodeError as error:
+        raise DeviceError(str(error)) from error
+
+
 def adjusted(
-    device: Device, *, threads: int | None = None, batch: int | None = None, tuning: str | None = None
+    device: Device,
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    tuning: str | None = None,
+    runtime: str | None = None,
 ) -> Device:
     """Return the device with other settings; fixed cores are given up where their number does not fit.
 
     Raises:
         DeviceError: a setting is out of range.
     """
-    wanted = {"threads": threads, "batch": batch, "tuning": tuning}
+    wanted = {"threads": threads, "batch": batch, "tuning": tuning, "runtime": runtime}
     changes = {name: value for name, value in wanted.items() if value is not None}
     settings = {**asdict(device), **changes}
     if settings["cores"] is not None and len(settings["cores"]) != settings["threads"]:

@@ -24,6 +24,7 @@ class Runtime:
         packages: the modules that a worker imports, and what each is called on PyPI.
         extra: the extra of hwnas that installs them, and what the converter needs; None where hwnas needs them itself.
         converter: the program that writes the runtime's own format here: `python CONVERTER MODEL FOLDER ARITHMETIC`.
+        own_suffixes: of that format's files, the model's own first.
         converter_packages: the modules that it imports, and what each is called on PyPI.
         reads_onnx: whether its worker opens ONNX files, not only what the converter made of them.
         is_reference: whether it is the one that others are compared with.
@@ -47,6 +48,7 @@ class Runtime:
     packages: Mapping[str, str] = field(default_factory=dict)
     extra: str | None = None
     converter: Path | None = None
+    own_suffixes: tuple[str, ...] = ()
     converter_packages: Mapping[str, str] = field(default_factory=dict)
     reads_onnx: bool = True
     is_reference: bool = False
@@ -98,6 +100,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         packages={"openvino": "openvino"},
         extra="openvino",
         converter=_file("converter_openvino"),
+        own_suffixes=(".xml", ".bin"),
         converter_packages={"openvino": "openvino"},
         reopens_quickly=True,
         comparison="here",
@@ -112,6 +115,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         packages={"ncnn": "ncnn"},
         extra="ncnn",
         converter=_file("converter_ncnn"),
+        own_suffixes=(".param", ".bin"),
         converter_packages={"pnnx": "pnnx"},
         reads_onnx=False,
         reopens_quickly=True,
@@ -127,7 +131,8 @@ RUNTIMES: Mapping[str, Runtime] = {
         packages={"MNN": "mnn"},
         extra="mnn",
         converter=_file("converter_mnn"),
-        converter_packages={"MNN": "mnn"},
+        own_suffixes=(".mnn",),
+        converter_packages={"MNN": "mnn", "onnxruntime": "onnxruntime"},
         reads_onnx=False,
         reopens_quickly=True,
         comparison="here",

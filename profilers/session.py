@@ -259,10 +259,12 @@ class Session:
 
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""
-        is_reference = self.runtime.is_reference and self.device.is_here and self.device.provider == "cpu"
+        is_same_program = self.runtime.is_reference and self.device.provider == "cpu"
+        is_reference = is_same_program and self.device.is_here
         if self.runtime.comparison != "here" or is_reference or index in self.verified:
             return None
-        difference = self.reference.difference(self.models[index].path, answer.outputs)
+        arithmetic = None if is_same_program else self.device.arithmetic
+        difference = self.reference.difference(self.models[index].path, answer.outputs, arithmetic)
         if difference is None:
             self.verified.add(index)
         return difference

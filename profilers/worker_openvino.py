@@ -7,6 +7,7 @@ bfloat16 wherever the processor can.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ PRECISIONS = {
     "bf16": ("bf16", openvino.Type.bf16),
 }
 """What OpenVINO calls the arithmetics of hwnas, as a setting and as a type."""
+
+Bound = tuple[openvino.InferRequest, list[np.ndarray]]
+"""A request, and the values that it reads."""
 
 PRECISION = "INFERENCE_PRECISION_HINT"
 
@@ -58,12 +62,13 @@ class Runtime:
         }
 
     def open(self, path: str) -> Model:
-        """Compile a model for the device.
+        """Compile a model for the device: an ONNX file, or a folder with OpenVINO's own format.
 
         Raises:
             RuntimeError: the device computes in another precision than it was told.
         """
-        compiled = self._core.compile_model(path, self._device, self._settings)
+        file = Path(path) / "model.xml" if Path(path).is_dir() else Path(path)
+        compiled = self._core.compile_model(str(file), self._device, self._settings)
         found = compiled.get_property(PRECISION)
         if found != self._type:
             raise RuntimeError(
@@ -86,19 +91,19 @@ class Model:
             (port.any_name, list(port.shape), np.dtype(port.element_type.to_dtype()).name) for port in compiled.inputs
         ]
 
-    def bind(self, values: list[np.ndarray]) -> openvino.InferRequest:
+    def bind(self, values: list[np.ndarray]) -> Bound:
         """Make a request that reads these values where they are; its outputs' places are those of all requests."""
         request = self._compiled.create_infer_request()
         for index, value in enumerate(values):
             request.set_input_tensor(index, openvino.Tensor(value, shared_memory=True))
         for index, place in enumerate(self._places):
             request.set_output_tensor(index, place)
-        return request
+        return request, values  # which OpenVINO does not keep from being freed
 
-    def run(self, bound: openvino.InferRequest) -> None:
+    def run(self, bound: Bound) -> None:
         """Run in this very thread."""
-        bound.infer(share_outputs=True)
+        bound[0].infer(share_outputs=True)
 
-    def outputs(self, bound: openvino.InferRequest) -> list[np.ndarray]:
+    def outputs(self, bound: Bound) -> list[np.ndarray]:
         """Return the results of the last run."""
-        return [np.array(bound.get_output_tensor(index).data) for index in range(len(self._places))]
+        return [np.array(bound[0].get_output_tensor(index).data) for index in range(len(self._places))]

@@ -25,8 +25,10 @@ class DeployedModel:
         batch: None for any.
         normalises: whether it takes pixels as they are.
         mean, std: of each channel, for those that do not.
-        measured_ms: None where nothing can be measured, or the model has no fixed shape.
-        operations: how often each is in the graph that the runtime makes of it.
+        measured_ms: None where nothing can be measured, or the model has no fixed shape; that of its ONNX file, by the
+            same runtime, where it is in the runtime's own format.
+        operations: how often each is in the graph that ONNX Runtime makes of it.
+        weights: hashes of files that belong to it, by name.
     """
 
     purpose: str
@@ -46,6 +48,7 @@ class DeployedModel:
     measured_ms: float | None
     measured_table_ms: float | None = None
     operations: dict[str, int] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
 
     @property
     def score(self) -> float:

@@ -30,6 +30,9 @@ class MeasuringDevice(DeviceFlags):
 
     device: Annotated[str, device_named("Where to measure; see hwnas devices.")] = "cpu"
     threads: Annotated[int | None, ranged("threads", "Threads [the device's].")] = None
+    runtime: Annotated[
+        str | None, typer.Option(help="Another runtime, such as openvino; see hwnas devices [the device's].")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +72,14 @@ def compare(
     from hwnas.quantities import parse_image_size
     from onnx_models.image_size import height_width
     from profilers import Profiler
-    from profilers.device import adjusted, find_device, require_cores
+    from profilers.device import adjusted, find_device, require_cores, require_trusted_runtime
 
     size = None if test.input_size is None else parse_image_size(test.input_size)
     if test.data is None:
         refuse_without("--data", data_root=test.data_root, output=test.output, skip_broken_images=test.skip_broken)
     reporter = Reporter(is_quiet=quiet)
-    chosen = adjusted(find_device(on.device, on.devices), threads=on.threads)
+    chosen = adjusted(find_device(on.device, on.devices), threads=on.threads, runtime=on.runtime)
+    require_trusted_runtime(chosen)
     require_cores(chosen)
     dataset = None
     if test.data is not None:
@@ -92,7 +96,7 @@ def compare(
     if as_json:
         print_json([row.as_dict(with_accuracy=dataset is not None) for row in rows])
         return
-    _print(rows, chosen.name)
+    _print(rows, f"{chosen.name}, by {chosen.runtime}" if on.runtime else chosen.name)
 
 
 def _print(rows: Sequence[ComparedModel], device: str) -> None:

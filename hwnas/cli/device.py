@@ -24,22 +24,30 @@ def devices(
     file: DevicesFile = None,
     as_json: Json = False,
 ) -> None:
-    """List the devices that can be profiled."""
+    """List the devices that can be profiled, and the runtimes that are installed here."""
     context.obj = (file, as_json)
     if context.invoked_subcommand is not None:
         return
     from dataclasses import asdict
 
     from profilers.device import load_devices
+    from profilers.installed import installed_runtimes
 
     found = load_devices(file).values()
+    runtimes = installed_runtimes()
     if as_json:
-        print_json([asdict(device) for device in found])
+        versions = {runtime.name: runtime.version for runtime in runtimes}
+        print_json([{**asdict(d), "installed_runtime": versions.get(d.runtime)} for d in found])
         return
     print_table(
         "devices",
         ["device", "runtime", "threads", "batch", "description"],
         [[d.name, d.runtime, str(d.threads), str(d.batch), d.description] for d in found],
+    )
+    print_table(
+        "runtimes on this machine",
+        ["runtime", "installed", "models in", "computes floats in", "to install it"],
+        [[r.name, r.version or "no", ", ".join(r.precisions), ", ".join(r.arithmetics), r.remedy] for r in runtimes],
     )
 
 

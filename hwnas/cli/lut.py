@@ -77,7 +77,7 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     from hwnas.quantities import format_ms
     from hwnas.trust import contradictions, describe_certificate
     from lut.machine import describe_machine
-    from lut.overview import describe_energy, extreme_networks
+    from lut.overview import describe_energy, describe_fallbacks, extreme_networks
 
     made = table.provenance
     worker, device, num = made.worker, made.device, len(table.entries) + len(table.reported)
@@ -90,8 +90,9 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
             f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
         )
         version = worker.get(device["runtime"], "")
+        variant = "".join(f", {device[name]}" for name in ("provider", "target", "arithmetic") if name in device)
         print(
-            f"  {device['runtime']}{version and f' {version}'}, {made.precision}, {made.rounds} rounds "
+            f"  {device['runtime']}{version and f' {version}'}{variant}, {made.precision}, {made.rounds} rounds "
             f"(ended by {made.stopped_by}), {made.date}"
         )
     if table.is_adapted:
@@ -99,6 +100,8 @@ def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | No
     print(f"  energy: {describe_energy(table)}")
     if made.is_emulated:
         print("  made under an emulator: its numbers are no latencies of a device")
+    if made.fallbacks:
+        print(f"  {describe_fallbacks(table)}")
     for line in _disturbances(table):
         print(f"  {line}")
     for key, error in table.unsettled.items():

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from hwnas.artifacts import DeployedModel, Deployment, Summary
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
+from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
 from hwnas.quantities import budget_text
@@ -32,6 +33,7 @@ from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
 from profilers import Device
+from profilers.runtime import runtime_of
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
 NUM_CALIBRATION, NUM_SELECTION = 128, 1000
@@ -165,6 +167,7 @@ class _Bundle:
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
+        models |= self._in_own_format(models)
         deployment = self._describe(models, quantization, with_tvm)
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
         if self._is_classifier:
@@ -220,12 +223,14 @@ class _Bundle:
 
     def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
-        expected = self._summary.test_accuracy
         for name in names:
-            found = next(iter(metrics[name].values()))
-            tolerance = HALF_PRECISION_TOLERANCE if "fp16" in name else 0.001
-            if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
-                raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
+            self._require_equal_score(name, metrics[name], is_rounded="fp16" in name)
+
+    def _require_equal_score(self, name: str, metrics: Mapping[str, float], *, is_rounded: bool) -> None:
+        expected, found = self._summary.test_accuracy, next(iter(metrics.values()))
+        tolerance = HALF_PRECISION_TOLERANCE if is_rounded else 0.001
+        if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
+            raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
     def _compare_with_tvm(self) -> dict[str, JsonValue]:
         """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
@@ -248,7 +253,8 @@ class _Bundle:
         if not self._setup.device.is_measurable:
             return {}
         inputs = self._inputs
-        paths = {name: self._folder / name for name in names if OnnxNetwork(self._folder / name).has_fixed_shape}
+        taken = taken_by(runtime_of(self._setup.device.runtime), names)
+        paths = {name: self._folder / name for name in taken if OnnxNetwork(self._folder / name).has_fixed_shape}
         references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         with tempfile.TemporaryDirectory() as scratch:
             return self._setup.measured(paths, Path(scratch) / "journal", references=references)
@@ -280,6 +286,20 @@ class _Bundle:
             measured_table_ms=None if latency is None else latency.table_ms,
             operations=operations(path),
         )
+
+    def _in_own_format(self, models: Mapping[str, DeployedModel]) -> dict[str, DeployedModel]:
+        """Return what is written in the own format of the device's runtime too, where it has one and is here."""
+        device, network = self._setup.device, OnnxNetwork(self._folder / "model.onnx")
+
+        def score(outputs: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, float]:
+            return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+
+        found = {}
+        for name, own in write_own_formats(self._folder, models, device, score, self._setup.reporter.line).items():
+            self._require_equal_score(own.name, own.test_metrics, is_rounded=device.arithmetic != "fp32")
+            purpose = f"{models[name].purpose}, in {device.runtime}'s own format"
+            found[own.name] = replace(models[name], purpose=purpose, operations={}, **own.as_dict())
+        return found
 
     def _describe(
         self,

@@ -219,6 +219,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
         "--devices": Case("absent.yaml", "absent.yaml"),
         "--threads": Case(1, "threads=1", beside=("--device", "two", "--devices", "d.yaml")),
+        "--runtime": Case("openvino", "runtime='openvino'"),
         "--data": Case("digits", "dataset=Dataset"),
         "--data-root": Case("there", "no cifar10 in there", beside=("--data", "cifar10")),
         "--input-size": Case(16, "input_size=16"),

@@ -22,10 +22,10 @@ from profilers.conversion import convert
 from profilers.runtime import RUNTIMES
 from profilers.worker_loop import load, random_inputs
 from search_spaces import Block
-from search_spaces.blocks.cell_operations import Addition
+from search_spaces.blocks.cell_operations import NodeAddition
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.mixconv import MixConv
-from search_spaces.blocks.shuffle import ShuffleBlock
+from search_spaces.blocks.shuffle import ShuffleUnit
 from search_spaces.onnx_export import export_block
 
 pytestmark = pytest.mark.timeout(120)
@@ -33,18 +33,11 @@ pytestmark = pytest.mark.timeout(120)
 BLOCKS: tuple[Block, ...] = (
     *GENERAL_BLOCKS,
     MBConv(
-        in_channels=16,
-        out_channels=24,
-        input_size=8,
-        kernel=5,
-        stride=2,
-        expansion=3,
-        activation="hswish",
-        squeeze_ratio=0.25,
+        in_channels=16, out_channels=24, input_size=8, stride=2, kernel=5, expansion=3, act="hswish", se_ratio=0.25
     ),
     MixConv(in_channels=16, out_channels=16, input_size=8, kernels=(3, 5)),
-    ShuffleBlock(in_channels=16, out_channels=16, input_size=8, kernel=3),
-    Addition(in_channels=16, out_channels=16, input_size=8),
+    ShuffleUnit(in_channels=16, out_channels=16, input_size=8, kernel=3),
+    NodeAddition(in_channels=16, out_channels=16, input_size=8),
 )
 
 
