@@ -19,11 +19,26 @@ from typing import Any
 
 import onnx
 
-END = re.compile(r'(?:ncnn\.Mat\(|from_numpy\()(in|out)(\d+)\.numpy\((?:\), )?batch_index=(\d+)\)')
+END = re.compile(r"(?:ncnn\.Mat\(|from_numpy\()(in|out)(\d+)\.numpy\((?:\), )?batch_index=(\d+)\)")
 """How the example that pnnx writes makes an input and reads an output."""
 
 NO_BATCH = 233
 """What pnnx says where no axis is the batch."""
+
+BY_ELEMENT = {
+    "Input",
+    "Split",
+    "BinaryOp",
+    "ReLU",
+    "Clip",
+    "GELU",
+    "Swish",
+    "HardSwish",
+    "Sigmoid",
+    "HardSigmoid",
+    "TanH",
+}
+"""ncnn's layers that work on elements, of those that activations and additions are made of."""
 
 
 def main() -> None:
@@ -39,7 +54,10 @@ def main() -> None:
     if free := [end for end in ends["inputs"] if not all(end["shape"])]:
         sys.exit(f"input {free[0]['name']!r} has the shape {free[0]['shape']}; every dimension must be fixed")
     batch_axes = convert(whole, Path(folder), arithmetic)
-    for end in (*ends["inputs"], *ends["outputs"]):
+    every = [*ends["inputs"], *ends["outputs"]]
+    if is_by_element(Path(folder)) and all(e["shape"] == every[0]["shape"] and e["shape"][:1] == [1] for e in every):
+        batch_axes = {end["blob"]: 0 for end in every}  # pnnx cannot tell; in networks, it is the first
+    for end in every:
         end["batch_axis"] = batch_axes.get(end["blob"])
     Path(folder, "ends.json").write_text(json.dumps(ends), encoding="utf-8")
 
@@ -54,6 +72,12 @@ def convert(model: onnx.ModelProto, folder: Path, arithmetic: str) -> dict[str, 
         example = (Path(scratch) / "model_ncnn.py").read_text(encoding="utf-8")
     found = ((kind + number, int(axis)) for kind, number, axis in END.findall(example))
     return {blob: None if axis == NO_BATCH else axis for blob, axis in found}
+
+
+def is_by_element(folder: Path) -> bool:
+    """Return whether the model in a folder computes each element from those at its place, whatever the axes are."""
+    lines = (folder / "model.param").read_text(encoding="utf-8").splitlines()[2:]
+    return {line.split()[0] for line in lines} <= BY_ELEMENT
 
 
 def run_pnnx(scratch: Path, arithmetic: str) -> None:

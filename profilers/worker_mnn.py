@@ -122,9 +122,7 @@ class Model:
 
     def bind(self, values: list[np.ndarray]) -> list[tuple[MNN.Tensor, MNN.Tensor]]:
         """Return the places of the inputs with tensors of these values."""
-        return [
-            (place, tensor(value, place.getShape())) for place, value in zip(self._inputs, values, strict=True)
-        ]
+        return [(place, tensor(value, place.getShape())) for place, value in zip(self._inputs, values, strict=True)]
 
     def run(self, bound: list[tuple[MNN.Tensor, MNN.Tensor]]) -> None:
         """Copy the inputs into their places and run in this thread.

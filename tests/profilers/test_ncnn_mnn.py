@@ -6,7 +6,6 @@ The suite over all workers is in test_workers.py.
 from __future__ import annotations
 
 import platform
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,9 +31,7 @@ pytestmark = pytest.mark.timeout(120)
 
 BLOCKS: tuple[Block, ...] = (
     *GENERAL_BLOCKS,
-    MBConv(
-        in_channels=16, out_channels=24, input_size=8, stride=2, kernel=5, expansion=3, act="hswish", se_ratio=0.25
-    ),
+    MBConv(in_channels=16, out_channels=24, input_size=8, stride=2, kernel=5, expansion=3, act="hswish", se_ratio=0.25),
     MixConv(in_channels=16, out_channels=16, input_size=8, kernels=(3, 5)),
     ShuffleUnit(in_channels=16, out_channels=16, input_size=8, kernel=3),
     NodeAddition(in_channels=16, out_channels=16, input_size=8),
@@ -93,17 +90,17 @@ def test_batches_words_and_two_inputs_come_out_as_in_onnx_runtime(name: str, tmp
 
 
 UNKNOWN = {
-    "ncnn": ("ThresholdedRelu", "ncnn cannot load it: layer ThresholdedRelu not exists or registered"),
-    "mnn": ("StringNormalizer", "StringNormalizer"),
+    "ncnn": "ncnn cannot load it: layer Hardmax not exists or registered",
+    "mnn": "Op Not Support: ONNX::Hardmax",
 }
 
 
 @BOTH
 def test_what_a_runtime_does_not_know_is_told_in_its_own_words(name: str, tmp_path: Path) -> None:
-    operator, words = UNKNOWN[name]
-    path = _save(tmp_path / "m.onnx", [helper.make_node(operator, ["x"], ["y"])], {"x": [1, 4]}, 1, [1, 4])
-    with pytest.raises(MeasurementError, match=words):
-        Profiler(device=Device(name="test", runtime=name), rounds=2).measure([Model(key="m", path=path)], tmp_path / "j")
+    path = _save(tmp_path / "m.onnx", [helper.make_node("Hardmax", ["x"], ["y"])], {"x": [1, 4]}, 1, [1, 4])
+    device, models = Device(name="test", runtime=name), [Model(key="m", path=path)]
+    with pytest.raises(MeasurementError, match=UNKNOWN[name]):
+        Profiler(device=device, rounds=2).measure(models, tmp_path / "j")
 
 
 @BOTH
@@ -115,10 +112,14 @@ def test_half_precision_is_refused_where_the_processor_has_none(name: str, tmp_p
         Profiler(device=device, rounds=2).measure(models, tmp_path / "j")
 
 
-@BOTH
-def test_importing_a_part_switches_spinning_off_and_installs_nothing(name: str) -> None:
-    load(RUNTIMES[name].worker)
-    assert "MNN.tools" not in sys.modules  # which runs pip, and reports what is converted
+@pytest.mark.parametrize("name", [_row("ncnn")])
+def test_bfloat16_is_computed_in_where_a_device_asks_for_it(name: str, tmp_path: Path) -> None:
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in BLOCKS[3:5]]
+    result = Profiler(device=Device(name="test", runtime=name, arithmetic="bf16"), rounds=2).measure(
+        models, tmp_path / "j"
+    )
+    assert [m.error for m in result.measurements] == [None, None]
+    assert result.worker["inference_precision"] == "bf16"
 
 
 def test_an_arithmetic_that_a_runtime_has_not_is_refused(tmp_path: Path) -> None:
