@@ -57,22 +57,21 @@ def convert(model: Path, folder: Path, runtime: Runtime, *, arithmetic: str, tim
 
 def _run(command: list[str], folder: Path, timeout_s: float) -> tuple[int, bytes]:
     """Return how a program ended, and what it said on standard error; whatever it started ends with it."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=folder,
         start_new_session=True,
-    )
-    try:
-        _, said = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise ConversionError(f"the converter did not end within {timeout_s:g} s") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ConversionError(f"the converter did not end within {timeout_s:g} s") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, said
 
 

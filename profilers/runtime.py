@@ -103,6 +103,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         own_suffixes=(".xml", ".bin"),
         converter_packages={"openvino": "openvino"},
         reopens_quickly=True,
+        tells_operations=True,
         comparison="here",
     ),
     "ncnn": Runtime(

@@ -99,9 +99,9 @@ class Runtime:
         return options
 
     def _session(self, path: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        """Return a session; where a provider cannot be loaded, onnxruntime would go on with the CPU without a word."""
+        """Return a session; where a provider cannot be loaded, onnxruntime would go on with the CPU."""
         providers = [(self.provider, self._provider_options)]
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        session = onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
         if self.provider not in session.get_providers():
             raise RuntimeError(f"{self.provider} could not be loaded; what it needs is missing on this machine")
         return session

@@ -27,6 +27,9 @@ PRECISIONS = {
 Bound = tuple[openvino.InferRequest, list[np.ndarray]]
 """A request, and the values that it reads."""
 
+NO_OPERATIONS = ("Input", "Output", "Const", "Parameter", "Result")
+"""What a compiled model has besides operations."""
+
 PRECISION = "INFERENCE_PRECISION_HINT"
 
 
@@ -67,8 +70,7 @@ class Runtime:
         Raises:
             RuntimeError: the device computes in another precision than it was told.
         """
-        file = Path(path) / "model.xml" if Path(path).is_dir() else Path(path)
-        compiled = self._core.compile_model(str(file), self._device, self._settings)
+        compiled = self._compiled(path)
         found = compiled.get_property(PRECISION)
         if found != self._type:
             raise RuntimeError(
@@ -77,8 +79,33 @@ class Runtime:
             )
         return Model(compiled)
 
+    def inspect(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the operations of a compiled model, in the order they run; it leaves none to another device.
+
+        Conversions of layouts are called as ONNX Runtime calls its own: convolutions are computed channels last, or in
+        blocks of channels.
+        """
+        facts = [node.get_rt_info() for node in self._compiled(path).get_runtime_model().get_ops()]
+        ran = sorted((int(fact["execOrder"].value), *_kind_and_layout(fact)) for fact in facts)
+        return [_named(kind, layout) for _, kind, layout in ran if kind not in NO_OPERATIONS], []
+
+    def _compiled(self, path: str) -> openvino.CompiledModel:
+        file = Path(path) / "model.xml" if Path(path).is_dir() else Path(path)
+        return self._core.compile_model(str(file), self._device, self._settings)
+
     def _families(self) -> set[str]:
         return {name.split(".")[0] for name in self._core.available_devices}
+
+
+def _kind_and_layout(fact: Any) -> tuple[str, str]:
+    return str(fact["layerType"].value), str(fact["outputLayouts"].value)
+
+
+def _named(kind: str, layout: str) -> str:
+    """Return what an operation is called; axes in alphabetical order, such as abcd, are the layout of ONNX."""
+    if kind != "Reorder":
+        return kind
+    return "ReorderOutput" if layout.isalpha() and list(layout) == sorted(layout.lower()) else "ReorderInput"
 
 
 class Model:

@@ -42,6 +42,8 @@ NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 HALF_PRECISION_TOLERANCE = 0.005
 """The largest difference of a half-precision model's score from the trained network's."""
 
+CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
+
 PURPOSES = {
     "model.onnx": "the network as it was trained",
     "model.dynamic.onnx": "any batch size",
@@ -364,7 +366,7 @@ def _readme(deployment: Deployment) -> str:
 
 
 def _computes_in_fp16(device: Device) -> bool:
-    return device.provider == "cuda" or (device.target or "").startswith(("nvidia/", "cuda"))
+    return device.provider in CUDA_PROVIDERS or (device.target or "").startswith(("nvidia/", "cuda"))
 
 
 def _git_state() -> dict[str, JsonValue] | None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -129,8 +130,12 @@ def test_listings_name_everything() -> None:
     spaces = json.loads(run_cli("spaces", "--json").out)
     assert [row["name"] for row in spaces] == sorted(SPACES)
     assert "nasbench-macro" in run_cli("spaces").out
-    assert {d["name"] for d in json.loads(run_cli("devices", "--json").out)} >= {"cpu"}
-    assert "onnxruntime" in run_cli("devices").out
+    devices = {d["name"]: d for d in json.loads(run_cli("devices", "--json").out)}
+    assert devices["cpu"]["installed_runtime"] == version("onnxruntime")
+    shown = run_cli("devices").out
+    assert "cpu-2threads" in shown and "runtimes on this machine" in shown
+    is_installed = devices["cpu-openvino"]["installed_runtime"] is not None
+    assert is_installed == ("pip install 'hwnas[openvino]'" not in shown)
 
 
 @pytest.mark.parametrize(

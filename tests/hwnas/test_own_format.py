@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +30,7 @@ OWN = [
 def folder(tmp_path: Path) -> Path:
     """A bundle's folder with a float and a quantized network of batches of two."""
     space = make_space(SpaceSpec(name="nasbench-macro", input_size=8, width=0.25, num_classes=10))
-    exported = export_network(space, (0,) * space.num_decisions, tmp_path / "made", batch=2)
+    exported = export_network(space, space.sample(np.random.default_rng(0)), tmp_path / "made", batch=2)
     quantized = in_precision(exported, "int8", is_part=False)
     (tmp_path / "model.onnx").write_bytes(exported.read_bytes())
     (tmp_path / "model.int8.onnx").write_bytes(quantized.read_bytes())

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from onnx_models.parity import SAME_PROGRAM, Tolerance, difference
 from onnx_models.precision import Precision
 from profilers import Device, DeviceError, Model, Profiler
 from profilers.device import load_devices
@@ -59,6 +60,9 @@ def test_workers_are_told_what_their_runtime_takes() -> None:
             "target belongs to devices of runtime tvm or openvino; set that runtime, or leave it out",
         ),
         ("{runtime: ./own.py, tuning: meta_schedule}", "tuning belongs to devices of runtime tvm; set"),
+        ("{runtime: onnxruntime, arithmetic: bf16}", "arithmetic belongs to devices of runtime openvino;"),
+        ("{runtime: openvino, arithmetic: fp8}", "arithmetic"),
+        ("{runtime: onnxruntime, provider: tpu}", "provider"),
         ("{runtime: tvm, target: native, provider: cuda}", "provider belongs to devices of runtime onnxruntime;"),
     ],
 )
@@ -81,3 +85,31 @@ def test_measurements_of_a_worker_that_was_changed_do_not_mix(tmp_path: Path) ->
     worker.write_text(WORKER.replace("1000", "2000"))
     with pytest.raises(JournalError, match=r"begun with another worker_sha256; .* --fresh"):
         profiler.measure([Model(key="m", path=model)], tmp_path / "journal")
+
+
+def test_what_measurements_depend_on_is_among_a_devices_settings() -> None:
+    device = Device(name="a", runtime="openvino", target="GPU", arithmetic="bf16")
+    assert device.settings()["target"] == "GPU" and device.settings()["arithmetic"] == "bf16"
+    assert "arithmetic" not in Device(name="a", runtime="openvino").settings()
+    options: dict[str, str | int | float | bool] = {"device_type": "NPU"}
+    device = Device(name="a", runtime="onnxruntime", provider="OpenVINOExecutionProvider", provider_options=options)
+    assert device.settings()["provider_options"] == options
+    assert worker_options(device) == {"provider": "OpenVINOExecutionProvider", "provider_options": options}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "found", "expected", "agrees"),
+    [
+        (Tolerance(share=1e-4, smallest=1e-9), 0.0, 3e-7, False),
+        (Tolerance(share=1e-4, smallest=1e-9), 3.00001e-7, 3e-7, True),
+        (Tolerance(share=0.05, smallest=1e-9), 2.9e-7, 3e-7, True),
+        (SAME_PROGRAM, 0.0, 3e-7, True),
+        (SAME_PROGRAM, 9.98, 10.0, False),
+        (Tolerance(share=0.0, at_least=1.0), 254.0, 255.0, True),
+        (Tolerance(share=0.0, at_least=1.0), 253.0, 255.0, False),
+    ],
+)
+def test_outputs_may_differ_by_what_two_programs_do(
+    tolerance: Tolerance, found: float, expected: float, agrees: bool
+) -> None:
+    assert (difference([[found]], [[expected]], tolerance) is None) == agrees

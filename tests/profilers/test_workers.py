@@ -143,6 +143,17 @@ def test_it_computes_from_a_file_what_onnx_runtime_computes(name: str, tmp_path:
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", _rows([name for name in PARTS if RUNTIMES[name].tells_operations]))
+def test_it_tells_the_operations_that_it_makes_of_a_block(name: str, tmp_path: Path) -> None:
+    models = [Model(key="block", path=export_block(BLOCK, tmp_path)), Model(key="bad", path=_nothing(tmp_path / "m"))]
+    found = Profiler(device=_device(name)).inspect(models)
+    assert [*found] == ["block"] and found["block"].fallbacks == ()
+    operations = found["block"].operations
+    assert any("Conv" in operation for operation in operations) and not {"Input", "Const"} & {*operations}
+    # Whatever layout it computes in, the output is as ONNX has it.
+    assert ("ReorderInput" in operations) == (operations[-1] == "ReorderOutput")
+
+
 WRONG = """
 import numpy as np
 class Runtime:
