@@ -136,6 +136,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         converter_packages={"MNN": "mnn", "onnxruntime": "onnxruntime"},
         reads_onnx=False,
         reopens_quickly=True,
+        tells_operations=True,
         comparison="here",
     ),
 }

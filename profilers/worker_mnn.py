@@ -67,6 +67,15 @@ class Runtime:
             raise RuntimeError(f"MNN cannot prepare it: {'; '.join(words) or 'without a word'}")
         return model
 
+    def inspect(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the operations of a model in the order they run; none is left to another device.
+
+        Conversions of layouts are called as ONNX Runtime calls its own: MNN computes convolutions in blocks of
+        channels, and its "rasters" at a model's ends, where feature maps come and go, do nothing else.
+        """
+        model = self.open(path)
+        return model.operations(), []
+
 
 def computes_half() -> bool:
     """Return whether this processor computes in half precision; elsewhere MNN takes fp32 in silence."""
@@ -76,6 +85,18 @@ def computes_half() -> bool:
         return "asimdhp" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.system() == "Darwin"
+
+
+def named(ran: list[str], *, gives_map: bool) -> list[str]:
+    """Return operations under ONNX Runtime's names where those are known: additions, and conversions of layouts."""
+    names = ["Add" if kind == "BinaryOp" else kind for kind in ran]
+    if names[:1] == ["Raster"]:
+        names[0] = "ReorderInput"
+    if gives_map:
+        last = len(names) - 1 - (names[-1:] == ["Add"])  # of what is added to, where that ends the model
+        if last > 0 and names[last] == "Raster":
+            names[last] = "ReorderOutput"
+    return names
 
 
 @contextlib.contextmanager
@@ -119,6 +140,18 @@ class Model:
             place is not None and (0 in end["shape"] or np.prod(place.getShape()) == np.prod(end["shape"]))
             for place, end in zip(places, ends, strict=True)
         )
+
+    def operations(self) -> list[str]:
+        """Run on zeros, and return the kinds of the operations that ran."""
+        self.run(self.bind([np.zeros(shape, dtype=dtype) for _, shape, dtype in self.inputs]))
+        ran: list[str] = []
+
+        def note(_: Any, operation: MNN.OpInfo) -> bool:
+            ran.append(operation.getType())
+            return True
+
+        self._interpreter.runSessionWithCallBackInfo(self._session, note, lambda *_: True)
+        return named(ran, gives_map=len(self._ends["outputs"][0]["shape"]) == 4)
 
     def bind(self, values: list[np.ndarray]) -> list[tuple[MNN.Tensor, MNN.Tensor]]:
         """Return the places of the inputs with tensors of these values."""

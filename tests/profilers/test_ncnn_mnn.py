@@ -112,6 +112,16 @@ def test_half_precision_is_refused_where_the_processor_has_none(name: str, tmp_p
         Profiler(device=device, rounds=2).measure(models, tmp_path / "j")
 
 
+@pytest.mark.parametrize("name", [_row("mnn")])
+def test_conversions_of_layouts_are_told_by_the_names_that_tables_know(name: str, tmp_path: Path) -> None:
+    residual = MBConv(in_channels=16, out_channels=16, input_size=8, kernel=3, expansion=3)
+    models = [Model(key=b.family, path=export_block(b, tmp_path)) for b in (residual, BLOCKS[-1])]
+    found = Profiler(device=Device(name="test", runtime=name)).inspect(models)
+    first, *_, last, addition = found["mbconv"].operations
+    assert (first, last, addition) == ("ReorderInput", "ReorderOutput", "Add")
+    assert found["addition"].operations == ("Add",)
+
+
 @pytest.mark.parametrize("name", [_row("ncnn")])
 def test_bfloat16_is_computed_in_where_a_device_asks_for_it(name: str, tmp_path: Path) -> None:
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in BLOCKS[3:5]]
