@@ -10,7 +10,7 @@ from pathlib import Path
 from profilers.boards import measure_on_boards
 from profilers.collection import collect, collect_pace
 from profilers.device import require_measurable
-from profilers.errors import MeasurementError, WorkerLostError
+from profilers.errors import ConversionError, MeasurementError, WorkerLostError
 from profilers.events import Inspected
 from profilers.host_names import require_resolved, ssh_host
 from profilers.journal import Journal
@@ -132,8 +132,10 @@ class Profiler(ProfilerSettings):
             for model in models:
                 client = session.client or session.start_worker()
                 try:
-                    (path,) = session.transport.place([model.path])
+                    (path,) = session.transport.place([session.file_of(model.path)])
                     answer = client.inspect(path, threads=self.device.threads, timeout_s=self.device.open_timeout_s)
+                except ConversionError:
+                    continue
                 except WorkerLostError:
                     session.end()
                     losses += 1

@@ -247,16 +247,24 @@ class Session:
 
     def _is_converted(self, index: int, journal: Journal) -> bool:
         """Have a model's file converted where the runtime needs that; return whether there is one to open."""
-        path = self.models[index].path
-        if index not in self.files and not self.runtime.reads_onnx:
-            timeout_s, arithmetic = self.device.open_timeout_s, self.device.arithmetic
+        if index not in self.files:
             try:
-                path = converted(path, self.runtime, arithmetic=arithmetic, timeout_s=timeout_s)
+                self.files[index] = self.file_of(self.models[index].path)
             except ConversionError as error:
                 journal.add_failure(index, str(error))
                 return False
-        self.files.setdefault(index, path)
         return True
+
+    def file_of(self, model: Path) -> Path:
+        """Return what the runtime opens for an ONNX file: the file, or what its converter makes of it.
+
+        Raises:
+            ConversionError: the converter cannot take it.
+        """
+        if self.runtime.reads_onnx:
+            return model
+        device = self.device
+        return converted(model, self.runtime, arithmetic=device.arithmetic, timeout_s=device.open_timeout_s)
 
     def _difference_to_here(self, index: int, answer: Opened) -> str | None:
         """Return what is wrong with what another machine computed; None where it computed what this one does."""

@@ -86,6 +86,7 @@ TYPES = (
 def main() -> None:
     """Serve commands until standard input ends."""
     die_with_parent()
+    keep_events_apart()
     gc.disable()
     worker: Worker | None = None
     for line in sys.stdin:
@@ -103,6 +104,12 @@ def die_with_parent() -> None:
     """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
     if sys.platform in ("linux", "android"):  # Termux's python is one or the other, by its version
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def keep_events_apart() -> None:
+    """Have what runtimes print by themselves go to standard error, where it is taken for no event."""
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
 
 
 def say(answer: dict[str, object]) -> None:
@@ -181,7 +188,7 @@ class Worker:
     def open(self, index: int, path: str) -> dict[str, object]:
         """Load a model, bind random inputs, and run it once."""
         try:
-            model = opened(self.runtime, path)
+            model = unpacked(self.runtime.open, path)
             rng = np.random.default_rng(0)
             bindings = [model.bind(random_inputs(rng, model.inputs)) for _ in range(NUM_INPUTS)]
             model.run(bindings[0])
@@ -195,8 +202,8 @@ class Worker:
     def inspect(self, path: str) -> dict[str, object]:
         """Return what the runtime makes of a model, and what energy a run takes."""
         try:
-            operations, fallbacks = self.runtime.inspect(path)
-            model = opened(self.runtime, path)
+            operations, fallbacks = unpacked(self.runtime.inspect, path)
+            model = unpacked(self.runtime.open, path)
             bound = model.bind([np.zeros(shape, dtype=dtype) for _, shape, dtype in model.inputs])
             energy_mj = self.machine.energy_of(lambda: model.run(bound))
         except Exception as error:  # as above
@@ -226,14 +233,14 @@ class Worker:
         return answer | {"throttled": self.throttling.has_happened(), "pace": pace}
 
 
-def opened(runtime: Any, path: str) -> Any:
-    """Return the runtime's model of a file: an ONNX file, or an archive of what was converted for it."""
+def unpacked(use: Callable[[str], Any], path: str) -> Any:
+    """Return what comes of using a file: an ONNX file, or the folder that an archive of what was converted holds."""
     if not path.endswith(".zip"):
-        return runtime.open(path)
+        return use(path)
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
-        return runtime.open(folder)
+        return use(folder)
 
 
 def random_inputs(rng: np.random.Generator, inputs: list[tuple[str, list[int], str]]) -> list[np.ndarray]:

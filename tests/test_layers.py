@@ -51,6 +51,10 @@ STANDALONE = {
     "worker_onnxruntime.py": {"numpy", "onnxruntime"},
     "worker_openvino.py": {"numpy", "openvino"},
     "converter_openvino.py": {"openvino"},
+    "worker_ncnn.py": {"numpy", "ncnn"},
+    "converter_ncnn.py": {"onnx"},
+    "worker_mnn.py": {"numpy", "MNN"},
+    "converter_mnn.py": {"onnx", "onnxruntime", "_tools"},
 }
 
 
