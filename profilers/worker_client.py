@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from profilers.connection import MAX_LINE_BYTES, Connection, Message
 from profilers.errors import WorkerLostError
-from profilers.events import Event, EventT, Failed, Inspected, Opened, Paced, Round, Started, Visiting, parse_event
+from profilers.events import (
+    Dissected,
+    Event,
+    EventT,
+    Failed,
+    Inspected,
+    Opened,
+    Paced,
+    Round,
+    Started,
+    Visiting,
+    parse_event,
+)
 from profilers.quoting import printable
 
 ROUND_BYTES = 1 << 16
@@ -52,6 +64,10 @@ class WorkerClient:
     def inspect(self, path: str, *, threads: int, timeout_s: float) -> Inspected | Failed:
         """Have a model optimised and told what it came to."""
         return self._ask({"command": "inspect", "path": path, "threads": threads}, timeout_s, Inspected)
+
+    def dissect(self, path: str, *, visits: int, timeout_s: float) -> Dissected | Failed:
+        """Have a model taken apart: its optimised graph, and its nodes as they ran at so many visits."""
+        return self._ask({"command": "dissect", "path": path, "visits": visits}, timeout_s, Dissected)
 
     def pace(self, *, repeats: int, pause_s: float, timeout_s: float) -> Paced:
         """Have the fixed piece of work timed so many times."""

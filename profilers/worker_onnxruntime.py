@@ -11,6 +11,14 @@ Reads one JSON command a line from standard input and answers on standard output
     {"command": "inspect", "path": "block.onnx", "threads": 1}
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "energy_mj": 1.2 or null}
            or {"event": "failed", "message": ...}
+    {"command": "dissect", "path": "model.onnx", "visits": 10}
+        -> {"event": "dissected", "graph": "...", "nodes": [{"name": ..., "operation": "Conv", "provider": ...,
+           "inputs": [{"float": [1, 3, 32, 32]}, ...], "outputs": [...], "us": [12, ...]}, ...],
+           "plain": {"wall_ns": [...], "cpu_ns": [...]}, "profiled": {"wall_ns": [...], "cpu_ns": [...]}}
+           or {"event": "failed", "message": ...}: the optimised graph, without its larger weights, as an ONNX file in
+           zlib in base64, null where the runtime cannot write it; its nodes as they ran, with what they were given and
+           gave, and the microseconds of each at every visit by the runtime's own profiler; and what the whole took
+           without the profiler and with it, at visits that alternate
     {"command": "round", "order": [2, 0, 1], "announce": false}
         -> {"event": "round", "order": [...], "wall_ns": [...], "cpu_ns": [...], "first_ns": [...]}
            and "throttled": whether the processor was slowed down meanwhile;
@@ -24,6 +32,7 @@ standard input, and on Linux with whoever started it even while a model hangs.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import gc
 import itertools
@@ -35,6 +44,7 @@ import signal
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +80,9 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 POWERCAP = Path("/sys/class/powercap")
 """The folder where Linux shows the energy counters of Intel's and AMD's processors (RAPL)."""
 
+LARGE_BYTES = 1024
+"""Weights of more than this are no part of the graph that is told: latency depends on their shapes alone."""
+
 ENERGY_S = 0.05
 """The seconds that a model is repeated for to tell its energy."""
 
@@ -88,16 +101,19 @@ def main() -> None:
     gc.disable()
     runs: dict[int, Callable[[], None]] = {}
     throttling = Throttling()
-    options, provider = onnxruntime.SessionOptions(), PROVIDERS["cpu"]
+    options, provider, threads = onnxruntime.SessionOptions(), PROVIDERS["cpu"], 1
     for line in sys.stdin:
         command = json.loads(line)
         if command["command"] == "start":
             provider = PROVIDERS[command.get("options", {}).get("provider", "cpu")]
-            options, answer = start(command["threads"], command["cores"], provider)
+            threads = command["threads"]
+            options, answer = start(threads, command["cores"], provider)
         elif command["command"] == "open":
             answer = open_model(command["index"], command["path"], options, provider, runs)
         elif command["command"] == "inspect":
             answer = inspect(command["path"], command["threads"], provider)
+        elif command["command"] == "dissect":
+            answer = dissect(command["path"], command["visits"], options, threads, provider)
         elif command["command"] == "round":
             pace = fastest_pace() if provider == PROVIDERS["cpu"] else None
             answer = visit_all(command["order"], runs, announce=command["announce"])
@@ -317,6 +333,98 @@ def inspect(path: str, threads: int, provider: str) -> dict[str, object]:
         "operations": [e["args"]["op_name"] for e in events if e["name"].endswith("_kernel_time")],
         "energy_mj": energy_mj,
     }
+
+
+def dissect(
+    path: str, visits: int, options: onnxruntime.SessionOptions, threads: int, provider: str
+) -> dict[str, object]:
+    """Return the optimised graph of a model, and its nodes in the order that they run, with what each took.
+
+    A run under the runtime's profiler takes longer, so visits alternate between it and a session without.
+    """
+    try:
+        plain = runner(onnxruntime.InferenceSession(path, options, providers=[provider]))
+        with tempfile.TemporaryDirectory() as folder:
+            profiled, graph = profiled_session(path, Path(folder), threads, provider)
+            run = runner(profiled)
+            alternating = [(visit(plain), visit(run)) for _ in range(visits)]
+            events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
+        nodes = ran_nodes([e for e in events if e["name"].endswith("_kernel_time")], visits, provider)
+    except Exception as error:  # the runtime raises many kinds of its own, and any of them is this model's result
+        return {"event": "failed", "message": f"{type(error).__name__}: {error}"[:500]}
+    return {
+        "event": "dissected",
+        "graph": None if graph is None else base64.b64encode(zlib.compress(graph)).decode("ascii"),
+        "nodes": nodes,
+        "plain": {"wall_ns": [p[0] for p, _ in alternating], "cpu_ns": [p[1] for p, _ in alternating]},
+        "profiled": {"wall_ns": [p[0] for _, p in alternating], "cpu_ns": [p[1] for _, p in alternating]},
+    }
+
+
+def profiled_session(
+    path: str, folder: Path, threads: int, provider: str
+) -> tuple[onnxruntime.InferenceSession, bytes | None]:
+    """Return a session under the runtime's profiler, and its graph; None where the provider's parts are no ONNX."""
+    for with_graph in (True, False):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if threads > 1:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
+        if with_graph:
+            entry = "session.optimized_model_external_initializers_"
+            options.optimized_model_filepath = str(folder / "graph.onnx")
+            options.add_session_config_entry(f"{entry}file_name", "weights.bin")
+            options.add_session_config_entry(f"{entry}min_size_in_bytes", str(LARGE_BYTES))
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        except Exception:  # the runtime's kinds of errors vary
+            if not with_graph:
+                raise
+            continue
+        return session, (folder / "graph.onnx").read_bytes() if with_graph else None
+    raise AssertionError("one of the two is returned or raised")
+
+
+def runner(session: onnxruntime.InferenceSession) -> Callable[[], None]:
+    """Return what runs a model, on another of its inputs each time."""
+    rng = np.random.default_rng(0)
+    outputs = [(n.name, place_for(n)) for n in session.get_outputs()]
+    turns = itertools.cycle([bound(session, outputs, rng) for _ in range(NUM_INPUTS)])
+    return lambda: session.run_with_iobinding(next(turns))
+
+
+def visit(run: Callable[[], None]) -> tuple[int, int]:
+    """Run a model as often as a visit does; return wall-clock and CPU nanoseconds of the last run."""
+    for _ in range(WARM_UPS):
+        run()
+    cpu_start, wall_start = time.thread_time_ns(), time.perf_counter_ns()
+    run()
+    wall_end, cpu_end = time.perf_counter_ns(), time.thread_time_ns()
+    return wall_end - wall_start, cpu_end - cpu_start
+
+
+def ran_nodes(events: list[dict], visits: int, provider: str) -> list[dict[str, object]]:
+    """Return the nodes in the order that they ran, with what each took in the last run of every visit."""
+    num, rest = divmod(len(events), visits * (WARM_UPS + 1))
+    if rest or not num:
+        raise ValueError("expected as many nodes in every run of the model, found that they differ")
+    runs = [events[start : start + num] for start in range(0, len(events), num)]
+    last = runs[WARM_UPS :: WARM_UPS + 1]
+    return [
+        {
+            "name": event["name"].removesuffix("_kernel_time"),
+            "operation": event["args"]["op_name"],
+            "provider": event["args"].get("provider", provider),
+            "inputs": event["args"].get("input_type_shape", []),
+            "outputs": event["args"].get("output_type_shape", []),
+            "us": [run[place]["dur"] for run in last],
+        }
+        for place, event in enumerate(last[0])
+    ]
 
 
 def energy_of(run: Callable[[], object], root: Path = POWERCAP, min_s: float = ENERGY_S) -> float | None:

@@ -12,9 +12,11 @@ from hwnas.cli import (
     convert,
     device,
     emit,
+    explain,
     front,
     listing,
     lut,
+    predict,
     profile,
     report,
     run,
@@ -63,6 +65,8 @@ app.command("convert")(convert.convert)
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.command("predict")(predict.predict)
 app.command("front")(front.front)
 app.command("emit")(emit.emit)
 app.command("report")(report.report)

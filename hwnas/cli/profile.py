@@ -52,10 +52,25 @@ class ProfileFlags:
     seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What is measured: the blocks of a search space, or the kernels of models.
+
+    Attributes:
+        models: None where none is given.
+    """
+
+    models: Annotated[list[Path] | None, typer.Argument(help="ONNX files, with --kernels.")] = None
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Measure the fused operators of the models that are named.")
+    ] = False
+    space: SpaceName = "fbnet-s"
+
+
 def profile(
     output: TableFile,
     *,
-    space: SpaceName = "fbnet-s",
+    what: Measured,
     on: DeviceFlags,
     shape: ShapeFlags,
     work: ProfileFlags,
@@ -67,9 +82,11 @@ def profile(
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table.
 
-    Ends with exit code 1 where search could not use the table; it is kept all the same.
+    Ends with exit code 1 where search could not use the table; it is kept all the same. With --kernels it measures the
+    fused operators of ONNX models, for hwnas predict.
     """
     from hwnas.cli.lut import print_table_summary
+    from hwnas.cli.profile_kernels import profile_kernels
     from hwnas.profiling import known_precision
     from hwnas.trust import shortfall
     from lut import plan_table
@@ -77,9 +94,12 @@ def profile(
     from profilers.device import adjusted, find_device
     from search_spaces import make_space
 
+    if what.kernels or what.models:
+        profile_kernels(what, output, on, shape, work, is_dry=dry_run, is_fresh=not resume, is_quiet=quiet)
+        return
     device = find_device(on.device, on.devices)
     chosen = adjusted(device, threads=work.threads, batch=work.batch, tuning=work.tuning)
-    made = make_space(shape.spec(space))
+    made = make_space(shape.spec(what.space))
     most, first = ROUNDS if work.rounds is None else work.rounds, work.seed or 0
     count = NUM_NETWORKS if work.networks is None else work.networks
     kind = known_precision(work.precision)
