@@ -19,7 +19,7 @@ from lut.provenance import STRICT, Count, Sha256
 from onnx_models.kernels import Kernel
 from profilers import Device
 from profilers.device import DeviceSettings
-from profilers.dissection import own_share, trimmed_mean
+from profilers.dissection import own_share, typical_times
 from profilers.events import RunTimes
 from profilers.session import ROUNDS_PER_RESTART
 
@@ -163,7 +163,7 @@ def _whole(model: ProfiledModel, levels: Mapping[int, float]) -> Whole:
     times_us = np.array([node.us for node in model.nodes], dtype=np.float64) * own_share(model.profiled) / level
     return Whole(
         plain_ms=float(np.median(_plain_ns(model) / level)) / 1e6,
-        profiled_ms=trimmed_mean(times_us) / 1e3,
+        profiled_ms=typical_times(times_us) / 1e3,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +49,7 @@ class Dissection:
     def node_ms(self) -> NDArray[np.float64]:
         """Return what the profiler says that each node takes, [num_nodes]."""
         times_us = np.array([node.us for node in self.nodes], dtype=np.float64)
-        return trimmed_mean(times_us * own_share(self.profiled)) / 1e3
+        return typical_times(times_us * own_share(self.profiled)) / 1e3
 
     def joined(self, other: Dissection) -> Dissection:
         """Return the visits of both.
@@ -57,15 +57,47 @@ class Dissection:
         Raises:
             ValueError: the other has other nodes.
         """
-        pairs = zip(self.nodes, other.nodes, strict=True)
-        if any(one.name != another.name for one, another in pairs):
-            raise ValueError("expected the same nodes in the same order")
+        others = aligned(self.nodes, other.nodes)
         return replace(
             self,
-            nodes=tuple(replace(a, us=a.us + b.us) for a, b in zip(self.nodes, other.nodes, strict=True)),
+            nodes=tuple(replace(a, us=a.us + b.us) for a, b in zip(self.nodes, others, strict=True)),
             plain=_joined(self.plain, other.plain),
             profiled=_joined(self.profiled, other.profiled),
         )
+
+
+def aligned(nodes: Sequence[RunNode], others: Sequence[RunNode]) -> list[RunNode]:
+    """Return the nodes of another session in the order of these.
+
+    Two sessions of a model may call conversions of layout by other names and run them in another order. Nodes that are
+    called alike belong together; of the others, those that do the same with tensors of the same shapes.
+
+    Raises:
+        ValueError: the other session has other nodes.
+    """
+    known = {(*_doing(node), node.name) for node in others}
+    named = {(*_doing(node), node.name) for node in nodes} & known
+    waiting: dict[tuple[object, ...], list[RunNode]] = {}
+    for node in others:
+        waiting.setdefault(_identity(node, named), []).append(node)
+    try:
+        found = [waiting[_identity(node, named)].pop(0) for node in nodes]
+    except (KeyError, IndexError):
+        raise ValueError("expected the same nodes each time, found others") from None
+    if len(found) != len(others):
+        raise ValueError(f"expected {len(found)} nodes each time, found {len(others)}")
+    return found
+
+
+def _identity(node: RunNode, named: Collection[tuple[object, ...]]) -> tuple[object, ...]:
+    """Return what a node is called and does, without its name where the other session has none of that name."""
+    whole = (*_doing(node), node.name)
+    return whole if whole in named else _doing(node)
+
+
+def _doing(node: RunNode) -> tuple[object, ...]:
+    shapes = tuple(tuple(*tensor.items()) for tensor in (*node.inputs, *node.outputs))
+    return (node.operation, shapes)
 
 
 def own_share(times: RunTimes) -> NDArray[np.float64]:
@@ -81,15 +113,18 @@ def own_share(times: RunTimes) -> NDArray[np.float64]:
     return np.where(is_preempted, cpu_ns / wall_ns, 1.0)
 
 
-def trimmed_mean(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of the middle half of every row, [num_rows].
+def typical_times(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what nodes take, [num_nodes], of [num_nodes, num_visits]; they sum to the median of the visits' sums.
 
-    The profiler's clock ticks in microseconds: the median of a node of three would be off by up to a sixth.
+    Each by the mean of its middle half of visits: the profiler's clock ticks in microseconds, and the median of a node
+    of three would be off by up to a sixth. All of them then times one factor: what disturbs a visit hits a few nodes
+    of it, no node in most visits, and yet the whole in all of them.
     """
     ordered = np.sort(times, axis=1)
     num = ordered.shape[1]
-    mean: NDArray[np.float64] = ordered[:, num // 4 : num - num // 4].mean(axis=1)
-    return mean
+    means: NDArray[np.float64] = ordered[:, num // 4 : num - num // 4].mean(axis=1)
+    total = float(means.sum())
+    return means * float(np.median(times.sum(axis=0))) / total if total > 0 else means
 
 
 def _joined(one: RunTimes, other: RunTimes) -> RunTimes:
