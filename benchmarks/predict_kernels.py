@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="file that keeps the table")
     options = parser.parse_args()
 
-    sys.path[:0] = map(str, options.site)
+    sys.path.extend(map(str, options.site))
     if options.keep is not None and options.keep.exists():
         table = load_kernels(options.keep)
     else:
