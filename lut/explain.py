@@ -74,6 +74,7 @@ class Explanation:
         overhead: what the profiler adds, learnt from parts of the model.
         part_errors: by how much nodes sum to more than each of these parts took, relative to it.
         roofline: what operators of this model cost by bytes and multiply-accumulates; None where no graph is told.
+        provider: what the device asks for.
         worker: what the worker said of itself and its machine.
     """
 
@@ -82,6 +83,7 @@ class Explanation:
     overhead: Overhead
     part_errors: tuple[float, ...]
     roofline: Roofline | None
+    provider: str
     worker: Mapping[str, object]
 
     @property
@@ -91,9 +93,9 @@ class Explanation:
 
     @property
     def fallen_back(self) -> tuple[Operator, ...]:
-        """The operators that ran on the CPU though another provider ran others."""
-        providers = {operator.provider for operator in self.operators}
-        return tuple(o for o in self.operators if o.provider == CPU) if providers - {CPU} else ()
+        """The operators that ran on the CPU though another provider was asked for."""
+        is_asked = self.provider in ("cpu", CPU)
+        return () if is_asked else tuple(o for o in self.operators if o.provider == CPU)
 
     def share(self, operators: Sequence[Operator]) -> float:
         """Return the share of the whole run that operators take."""
@@ -135,6 +137,7 @@ def explain_model(path: Path, profiler: Profiler, scratch: Path) -> Explanation:
         overhead=overhead,
         part_errors=tuple(part.error(overhead) for part in parts),
         roofline=None if graph is None else fit_roofline([k for k in kernels if k is not None], times_ms),
+        provider=profiler.device.provider,
         worker=result.worker,
     )
 
@@ -161,7 +164,7 @@ def _parts(path: Path, profiler: Profiler, scratch: Path) -> list[Model]:
         return []
     _require_flat(graph)
     models = []
-    for first, end in _ranges(whole.node_ms()):
+    for first, end in part_ranges(whole.node_ms()):
         target = scratch / f"nodes-{first}-{end}.onnx"
         onnx.save(graph.cut(first, end), target)
         models.append(Model(key=f"nodes {first} to {end - 1}", path=target))
@@ -174,7 +177,7 @@ def _found(found: Mapping[str, Dissection], failures: Mapping[str, str], profile
     return found[WHOLE]
 
 
-def _ranges(node_ms: np.ndarray) -> list[tuple[int, int]]:
+def part_ranges(node_ms: np.ndarray) -> list[tuple[int, int]]:
     """Return the first node and the one after the last of every part, each part of about the same time."""
     reached = np.cumsum(node_ms) / node_ms.sum() if node_ms.sum() > 0 else np.linspace(0, 1, len(node_ms))
     ranges: dict[tuple[int, int], None] = {}

@@ -483,7 +483,9 @@ def _explained(_path: Path, profiler: object, _scratch: Path) -> Explanation:
         for name in ("a", "b")
     )
     overhead = Overhead()
-    return Explanation(operators=operators, whole_ms=2.0, overhead=overhead, part_errors=(), roofline=None, worker={})
+    return Explanation(
+        operators=operators, whole_ms=2.0, overhead=overhead, part_errors=(), roofline=None, provider="cpu", worker={}
+    )
 
 
 def _fused(*_: object, **__: object) -> list[Kernel]:
