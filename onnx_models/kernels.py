@@ -86,10 +86,11 @@ def kernel_of(graph: FusedGraph, node: NodeProto) -> Kernel:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     weight = next((w for w in weights if len(w.shape) >= 3), None) if node.op_type in CONVOLUTIONS else None
     first, given = _first(inputs or weights), _first(outputs)
+    left = graph.tensor(node.input[0]) if node.op_type in PRODUCTS else first
     out_channels = _channels(given)
     return Kernel(
         key=_key(node, attributes, inputs, weights, outputs),
-        macs=_macs(node.op_type, attributes, first, weight, given),
+        macs=_macs(node.op_type, attributes, left, weight, given),
         weight_bytes=sum(w.num_bytes for w in weights),
         input_bytes=sum(t.num_bytes for t in inputs),
         output_bytes=sum(t.num_bytes for t in outputs),
@@ -109,11 +110,12 @@ def kernels_of(graph: FusedGraph) -> list[Kernel]:
     return [kernel_of(graph, node) for node in graph.nodes]
 
 
-def _macs(operation: str, attributes: dict[str, Any], first: Tensor, weight: Tensor | None, given: Tensor) -> int:
+def _macs(operation: str, attributes: dict[str, Any], left: Tensor, weight: Tensor | None, given: Tensor) -> int:
+    """Return the multiply-accumulates of a convolution of that weight, or of a product whose left factor is given."""
     if weight is not None:
         return prod(given.shape) * prod(weight.shape[1:])
-    if operation in PRODUCTS and first.shape:
-        depth = first.shape[-2] if attributes.get("transA") and len(first.shape) > 1 else first.shape[-1]
+    if operation in PRODUCTS and left.shape:
+        depth = left.shape[-2] if attributes.get("transA") and len(left.shape) > 1 else left.shape[-1]
         return prod(given.shape) * depth
     return 0
 

@@ -110,7 +110,8 @@ def own_share(times: RunTimes) -> NDArray[np.float64]:
     if np.quantile(cpu_ns / wall_ns, UNDISTURBED) <= BUSY_SHARE:
         return np.ones(len(wall_ns))
     is_preempted = (wall_ns > PREEMPTED_RATIO * cpu_ns) & (wall_ns > cpu_ns + PREEMPTED_NS)
-    return np.where(is_preempted, cpu_ns / wall_ns, 1.0)
+    share: NDArray[np.float64] = np.where(is_preempted, cpu_ns / wall_ns, 1.0)
+    return share
 
 
 def typical_times(times: NDArray[np.float64]) -> NDArray[np.float64]:
