@@ -20,6 +20,7 @@ from hwnas.progress import Reporter
 from lut import LatencyTable, build_table
 from lut.build import TablePlan, require_writable
 from lut.references import References
+from onnx_models.image_size import ImageSize, height_width
 from onnx_models.precision import Precision
 from profilers import Device, Measurement, Model, Profiler
 from profilers.estimate import estimate_ms, split_half_errors
@@ -202,6 +203,32 @@ def _percentiles_ms(measurement: Measurement, median_ms: float, device: Device, 
             f"{measurement.num_samples} were made in the time there is; hold the budget on a lower percentile"
         )
     return found
+
+
+def fixed_models(paths: Sequence[Path], folder: Path, size: ImageSize | None) -> list[Model]:
+    """Return ONNX models with every dimension fixed, by the names of their files as they were given.
+
+    Args:
+        folder: for copies of those that leave a dimension free.
+        size: what free dimensions of images are bound to; None where nobody said.
+
+    Raises:
+        RequestError: a file is there twice.
+        ModelError: a file is no ONNX model, or leaves a size free that nobody said.
+    """
+    from onnx_models.binding import Sizes, bind
+    from profilers.worker_onnxruntime import DTYPES
+
+    if twice := [path for path in paths if list(paths).count(path) > 1]:
+        raise RequestError(f"{twice[0]} was given twice; leave one of the two out")
+    height, width = (None, None) if size is None else height_width(size)
+    sizes = Sizes(side=height, width=width)
+    models = []
+    for number, path in enumerate(paths):
+        scratch = folder / str(number)
+        scratch.mkdir()
+        models.append(Model(key=str(path), path=bind(path, scratch, sizes, types=DTYPES).fixed))
+    return models
 
 
 def describe_drift(drift: float) -> str:

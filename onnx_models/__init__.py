@@ -11,6 +11,7 @@
 | `binding` | fixes the dimensions that a model leaves free |
 | `image_size` | tells squares from other images |
 | `to_torch` | torch modules that compute what ONNX classifiers compute, to be trained further |
+| `fused_graph`, `kernels` | graphs as runtimes optimise them, cut into operators, and what their time depends on |
 | `external_data` | weights that lie in files beside the model |
 
 It knows neither search spaces nor devices. Whoever needs those, such as the export of a block, calls it from above.

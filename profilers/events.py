@@ -95,6 +95,61 @@ class Inspected:
     energy_mj: Annotated[float, Field(gt=0, le=1e9)] | None = None
 
 
+TensorShape = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[tuple[Annotated[int, Field(ge=0, lt=2**40)], ...], Field(max_length=32)],
+    ],
+    Field(min_length=1, max_length=1),
+]
+"""The sizes of a tensor by its element type, such as {"float": [1, 3, 32, 32]}."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class RunNode:
+    """A node of an optimised graph as it ran: what executed it, the tensors that it was given and gave, and the
+    microseconds that it took at each visit by the runtime's profiler."""
+
+    name: Annotated[Text, Field(max_length=2000)]
+    operation: Annotated[Text, Field(min_length=1, max_length=200)]
+    provider: Annotated[Text, Field(max_length=200)]
+    inputs: Annotated[tuple[TensorShape, ...], Field(max_length=4096)]
+    outputs: Annotated[tuple[TensorShape, ...], Field(max_length=4096)]
+    us: Annotated[tuple[Annotated[int, Field(ge=0, lt=DAY_NS // 1000)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class RunTimes:
+    """Wall-clock nanoseconds of a whole model's run at each visit, and CPU nanoseconds of the thread."""
+
+    wall_ns: Annotated[tuple[WallNs, ...], Field(min_length=1)]
+    cpu_ns: tuple[CpuNs, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Dissected:
+    """A model taken apart: its optimised graph, and the nodes in the order that they ran.
+
+    Attributes:
+        graph: an ONNX file without its larger weights, compressed by zlib, in base64; None where the runtime cannot
+            write the graph.
+        plain, profiled: what the whole took without the profiler and with it, at visits that alternate.
+    """
+
+    event: Literal["dissected"]
+    graph: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/=]+$")] | None
+    nodes: Annotated[tuple[RunNode, ...], Field(min_length=1, max_length=100_000)]
+    plain: RunTimes
+    profiled: RunTimes
+
+    @model_validator(mode="after")
+    def _visits_agree(self) -> Dissected:
+        columns = [t for times in (self.plain, self.profiled) for t in (times.wall_ns, times.cpu_ns)]
+        if len({len(column) for column in (*columns, *(node.us for node in self.nodes))}) != 1:
+            raise ValueError("expected as many times of each node and of the whole, one for each visit")
+        return self
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Computed:
     """A model was run on all that was asked for."""
@@ -153,8 +208,8 @@ class Tuned:
     error: Text | None = None
 
 
-Event = Started | Failed | Opened | Inspected | Computed | Visiting | Round | Paced | Tuned
-EventT = TypeVar("EventT", Started, Opened, Inspected, Computed, Round, Paced, Tuned)
+Event = Started | Failed | Opened | Inspected | Dissected | Computed | Visiting | Round | Paced | Tuned
+EventT = TypeVar("EventT", Started, Opened, Inspected, Dissected, Computed, Round, Paced, Tuned)
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -31,6 +31,7 @@ class Runtime:
         reopens_quickly: whether its worker can be started anew every ten rounds, with all models; latency depends on
             where in memory a model lies, so the more restarts the better.
         tells_operations: whether its worker answers `inspect` with the operations that it makes of a model.
+        dissects: whether its worker answers `dissect` with the graph that it makes of a model, and how that ran.
         comparison: how models are compared with ONNX Runtime on this machine before they are timed. "here": the worker
             tells what they compute, and this side compares, unless it is ONNX Runtime on this machine that told it;
             "worker": the worker does; "none": nobody does.
@@ -54,6 +55,7 @@ class Runtime:
     is_reference: bool = False
     reopens_quickly: bool = False
     tells_operations: bool = False
+    dissects: bool = False
     comparison: Literal["here", "worker", "none"] = "none"
     starts_slowly: bool = False
     is_tunable: bool = False
@@ -78,6 +80,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         is_reference=True,
         reopens_quickly=True,
         tells_operations=True,
+        dissects=True,
         comparison="here",
     ),
     "tvm": Runtime(

@@ -8,6 +8,7 @@ from profilers.connection import MAX_LINE_BYTES, Connection, Message
 from profilers.errors import WorkerLostError
 from profilers.events import (
     Computed,
+    Dissected,
     Event,
     EventT,
     Failed,
@@ -69,6 +70,10 @@ class WorkerClient:
         """Have an open model run on all that one file holds, and its first output written to another."""
         command = {"command": "compute", "index": index, "inputs": inputs, "outputs": outputs}
         return self._ask(command, timeout_s, Computed)
+
+    def dissect(self, path: str, *, visits: int, timeout_s: float) -> Dissected | Failed:
+        """Have a model taken apart: its optimised graph, and its nodes as they ran at so many visits."""
+        return self._ask({"command": "dissect", "path": path, "visits": visits}, timeout_s, Dissected)
 
     def pace(self, *, repeats: int, pause_s: float, timeout_s: float) -> Paced:
         """Have the fixed piece of work timed so many times."""

@@ -14,6 +14,14 @@ one JSON command a line from standard input and answers on standard output, one 
     {"command": "inspect", "path": "block.onnx", "threads": 1}
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "fallbacks": ["Resize", ...],
             "energy_mj": 1.2 or null} or {"event": "failed", "message": ...}
+    {"command": "dissect", "path": "model.onnx", "visits": 10}
+        -> {"event": "dissected", "graph": "...", "nodes": [{"name": ..., "operation": "Conv", "provider": ...,
+           "inputs": [{"float": [1, 3, 32, 32]}, ...], "outputs": [...], "us": [12, ...]}, ...],
+           "plain": {"wall_ns": [...], "cpu_ns": [...]}, "profiled": {"wall_ns": [...], "cpu_ns": [...]}}
+           or {"event": "failed", "message": ...}: the optimised graph, without its larger weights, as an ONNX file in
+           zlib in base64, null where the runtime cannot write it; its nodes as they ran, with what they were given and
+           gave, and the microseconds of each at every visit by the runtime's own profiler; and what the whole took
+           without the profiler and with it, at visits that alternate
     {"command": "compute", "index": 0, "inputs": "x.npy", "outputs": "y.npy"}
         -> {"event": "computed", "index": 0}: y holds the first output of every batch of x; or "failed"
     {"command": "round", "order": [2, 0, 1], "announce": false}
@@ -33,14 +41,19 @@ The runtime's part is a file with a class `Runtime`, which raises whatever says 
         .is_cpu                            whether models run on the processor
         .open(path) -> model               loads a model. What was converted for the runtime comes as a folder
         .inspect(path) -> (operations, fallbacks)    only where `profilers/runtime.py` says that it tells operations
+        .profiled(path, folder) -> (model, graph)    only where it says that it dissects: the model under the runtime's
+                                           profiler, which may write into the folder; the optimised graph or None
     model.inputs                           name, shape and numpy type of each input, in the order of the ONNX model
     model.bind(values) -> bound            makes ready what a run on these values needs
     model.run(bound)                       is what is timed: the results are there when it returns
     model.outputs(bound) -> arrays         the results of the last run of `bound`, in the order of the ONNX model
+    model.ran() -> nodes                   of one under the profiler: the nodes of all runs, one run after the other,
+                                           as "dissected" has them, but each with the microseconds of that run
 """
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import gc
 import importlib.util
@@ -54,6 +67,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +191,8 @@ class Worker:
             return self.open(command["index"], command["path"])
         if kind == "inspect":
             return self.inspect(command["path"])
+        if kind == "dissect":
+            return self.dissect(command["path"], command["visits"])
         if kind == "compute":
             return self.compute(command["index"], command["inputs"], command["outputs"])
         if kind == "round":
@@ -189,14 +205,12 @@ class Worker:
         """Load a model, bind random inputs, and run it once."""
         try:
             model = unpacked(self.runtime.open, path)
-            rng = np.random.default_rng(0)
-            bindings = [model.bind(random_inputs(rng, model.inputs)) for _ in range(NUM_INPUTS)]
+            bindings = bound_at_random(model)
             model.run(bindings[0])
             computed = model.outputs(bindings[0])
         except Exception as error:  # runtimes raise many kinds of their own, and any of them is this model's result
             return {"event": "failed", "index": index, "message": in_words(error)}
-        run, turns = model.run, itertools.cycle(bindings)
-        self.models[index], self.runs[index] = model, lambda: run(next(turns))
+        self.models[index], self.runs[index] = model, in_turns(model, bindings)
         return {"event": "opened", "index": index, "outputs": [sampled(v) for v in computed if v.size]}
 
     def inspect(self, path: str) -> dict[str, object]:
@@ -209,6 +223,28 @@ class Worker:
         except Exception as error:  # as above
             return {"event": "failed", "message": in_words(error)}
         return {"event": "inspected", "operations": operations, "fallbacks": fallbacks, "energy_mj": energy_mj}
+
+    def dissect(self, path: str, visits: int) -> dict[str, object]:
+        """Return the optimised graph of a model, and its nodes in the order that they run, with what each took.
+
+        A run under the runtime's profiler takes longer, so visits alternate between it and a model without.
+        """
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                plain = self.runtime.open(path)
+                profiled, graph = self.runtime.profiled(path, folder)
+                runs = [in_turns(model, bound_at_random(model)) for model in (plain, profiled)]
+                times = [[visit(run) for run in runs] for _ in range(visits)]
+                nodes = by_visit(profiled.ran(), visits)
+        except Exception as error:  # as above
+            return {"event": "failed", "message": in_words(error)}
+        return {
+            "event": "dissected",
+            "graph": None if graph is None else base64.b64encode(zlib.compress(graph)).decode("ascii"),
+            "nodes": nodes,
+            "plain": {"wall_ns": [pair[0][1] for pair in times], "cpu_ns": [pair[0][2] for pair in times]},
+            "profiled": {"wall_ns": [pair[1][1] for pair in times], "cpu_ns": [pair[1][2] for pair in times]},
+        }
 
     def compute(self, index: int, inputs: str, outputs: str) -> dict[str, object]:
         """Run an open model of one input on all batches of a file, and write its first output to another."""
@@ -241,6 +277,18 @@ def unpacked(use: Callable[[str], Any], path: str) -> Any:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         return use(folder)
+
+
+def bound_at_random(model: Any) -> list[Any]:
+    """Return as many sets of random inputs as a model is given in turn, bound to it."""
+    rng = np.random.default_rng(0)
+    return [model.bind(random_inputs(rng, model.inputs)) for _ in range(NUM_INPUTS)]
+
+
+def in_turns(model: Any, bindings: list[Any]) -> Callable[[], object]:
+    """Return what runs a model, on another of its inputs each time."""
+    run, turns = model.run, itertools.cycle(bindings)
+    return lambda: run(next(turns))
 
 
 def random_inputs(rng: np.random.Generator, inputs: list[tuple[str, list[int], str]]) -> list[np.ndarray]:
@@ -282,18 +330,34 @@ def visit_all(order: list[int], runs: dict[int, Callable[[], object]], *, announ
     for index in order:
         if announce:
             say({"event": "visiting", "index": index})
-        run = runs[index]
-        first_start = time.perf_counter_ns()
-        run()
-        first_ns.append(time.perf_counter_ns() - first_start)
-        for _ in range(WARM_UPS - 1):
-            run()
-        cpu_start, wall_start = time.thread_time_ns(), time.perf_counter_ns()
-        run()
-        wall_end, cpu_end = time.perf_counter_ns(), time.thread_time_ns()
-        wall_ns.append(wall_end - wall_start)
-        cpu_ns.append(cpu_end - cpu_start)
+        first, wall, cpu = visit(runs[index])
+        first_ns.append(first)
+        wall_ns.append(wall)
+        cpu_ns.append(cpu)
     return {"event": "round", "order": order, "wall_ns": wall_ns, "cpu_ns": cpu_ns, "first_ns": first_ns}
+
+
+def visit(run: Callable[[], object]) -> tuple[int, int, int]:
+    """Run a model as often as a visit does; return nanoseconds of the first run, of the last one, and its CPU time."""
+    first_start = time.perf_counter_ns()
+    run()
+    first_ns = time.perf_counter_ns() - first_start
+    for _ in range(WARM_UPS - 1):
+        run()
+    cpu_start, wall_start = time.thread_time_ns(), time.perf_counter_ns()
+    run()
+    wall_end, cpu_end = time.perf_counter_ns(), time.thread_time_ns()
+    return first_ns, wall_end - wall_start, cpu_end - cpu_start
+
+
+def by_visit(nodes: list[dict[str, Any]], visits: int) -> list[dict[str, Any]]:
+    """Return the nodes of one run, of the nodes of all runs, with what each took in the last run of every visit."""
+    num, rest = divmod(len(nodes), visits * (WARM_UPS + 1))
+    if rest or not num:
+        raise ValueError("expected as many nodes in every run of the model, found that they differ")
+    runs = [nodes[start : start + num] for start in range(0, len(nodes), num)]
+    last = runs[WARM_UPS :: WARM_UPS + 1]
+    return [{**node, "us": [run[place]["us"] for run in last]} for place, node in enumerate(last[0])]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ DTYPES = {
 
 CPU = "CPUExecutionProvider"
 
+NODE_EVENT = "_kernel_time"
+"""What the names of the profiler's events of nodes that ran end with, after the node's."""
+
+LARGE_BYTES = 1024
+"""Weights of more than this are no part of the graph that is told: latency depends on their shapes alone."""
+
 SHORT_NAMES = {"cpu": CPU, "cuda": "CUDAExecutionProvider"}
 
 PACKAGES = {
@@ -71,15 +77,11 @@ class Runtime:
         Raises:
             RuntimeError: the provider runs none of them.
         """
-        options = self._options()
-        options.enable_profiling = True
         with tempfile.TemporaryDirectory() as folder:
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._session(path, options)
+            session = self._session(path, self._profiling(folder))
             inputs = {n.name: np.zeros(n.shape, dtype=DTYPES[n.type]) for n in session.get_inputs()}
             session.run(None, inputs)
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        ran = [event["args"] for event in events if event["name"].endswith("_kernel_time")]
+            ran = [event["args"] for event in node_events(session)]
         fallbacks = [] if self.is_cpu else [args["op_name"] for args in ran if args.get("provider") == CPU]
         if ran and len(fallbacks) == len(ran):
             raise RuntimeError(
@@ -87,6 +89,27 @@ class Runtime:
                 "latency"
             )
         return [args["op_name"] for args in ran], fallbacks
+
+    def profiled(self, path: str, folder: str) -> tuple[ProfiledModel, bytes | None]:
+        """Return a model under the runtime's profiler, which writes into the folder, and its optimised graph.
+
+        The graph is an ONNX file without its larger weights; None where the provider's parts are no ONNX.
+        """
+        options, graph = self._profiling(folder), Path(folder) / "graph.onnx"
+        entry = "session.optimized_model_external_initializers_"
+        options.optimized_model_filepath = str(graph)
+        options.add_session_config_entry(f"{entry}file_name", "weights.bin")
+        options.add_session_config_entry(f"{entry}min_size_in_bytes", str(LARGE_BYTES))
+        try:
+            return ProfiledModel(self._session(path, options), self.provider), graph.read_bytes()
+        except Exception:  # the runtime's kinds of errors vary; without the graph it raises again what is not of it
+            return ProfiledModel(self._session(path, self._profiling(folder)), self.provider), None
+
+    def _profiling(self, folder: str) -> onnxruntime.SessionOptions:
+        options = self._options()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        return options
 
     def _options(self) -> onnxruntime.SessionOptions:
         options = onnxruntime.SessionOptions()
@@ -136,6 +159,34 @@ class Model:
         """Return the results of the last run, but for those of types that numpy has not."""
         values = zip(self._session.get_outputs(), bound.get_outputs(), strict=True)
         return [value.numpy() for node, value in values if node.type in DTYPES]
+
+
+class ProfiledModel(Model):
+    """A session under the runtime's profiler."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, provider: str) -> None:
+        super().__init__(session)
+        self._provider = provider
+
+    def ran(self) -> list[dict[str, Any]]:
+        """End profiling; return the nodes of all runs, each as it ran, one run after the other."""
+        return [
+            {
+                "name": event["name"].removesuffix(NODE_EVENT),
+                "operation": event["args"]["op_name"],
+                "provider": event["args"].get("provider", self._provider),
+                "inputs": event["args"].get("input_type_shape", []),
+                "outputs": event["args"].get("output_type_shape", []),
+                "us": event["dur"],
+            }
+            for event in node_events(self._session)
+        ]
+
+
+def node_events(session: onnxruntime.InferenceSession) -> list[dict[str, Any]]:
+    """End profiling; return the events of nodes that ran."""
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return [event for event in events if event["name"].endswith(NODE_EVENT)]
 
 
 def place_for(node: onnxruntime.NodeArg) -> onnxruntime.OrtValue | None:

@@ -1,6 +1,6 @@
 """Times ONNX models compiled by TVM, here or on a board behind TVM's RPC.
 
-Speaks the protocol of `worker_onnxruntime`. Runs beside the compiler, in a process of its own: whoever started it kills
+Speaks the protocol of `worker_loop`. Runs beside the compiler, in a process of its own: whoever started it kills
 it when it does not answer, since a frozen or dead RPC server leaves a client waiting forever. Compiled libraries are
 kept by hash of model, target, versions and tuning, and compiled again where they are not as they were compiled.
 
@@ -37,7 +37,7 @@ FFI_VERSION = "0.1.14"
 """0.1.15 of apache-tvm-ffi ends in segmentation faults with this TVM."""
 
 RUNS = 4
-"""Calls of a visit; the last one counts (see `worker_onnxruntime`)."""
+"""Calls of a visit; the last one counts (see `worker_loop`)."""
 
 NONSENSE_S = 86_400.0
 """TVM reports times of 1e9 s where a measurement failed."""

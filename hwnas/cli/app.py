@@ -13,9 +13,11 @@ from hwnas.cli import (
     device,
     documentation,
     emit,
+    explain,
     front,
     listing,
     lut,
+    predict,
     profile,
     report,
     run,
@@ -64,6 +66,8 @@ app.command("convert")(convert.convert)
 app.command("retrain")(run.retrain)
 app.command("export")(run.export)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
+app.command("predict")(predict.predict)
 app.command("front")(front.front)
 app.command("emit")(emit.emit)
 app.command("report")(report.report)

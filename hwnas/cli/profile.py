@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +16,18 @@ from hwnas.cli.ranges import ranged
 if TYPE_CHECKING:
     from lut import LatencyTable
     from lut.build import TablePlan
+    from onnx_models.image_size import ImageSize
     from profilers import Profiler
     from search_spaces import SearchSpace
 
 NUM_NETWORKS, ROUNDS = 50, 80
 """Numbers of networks and of rounds that are measured unless others are given."""
+
+KERNEL_VISITS = 40
+"""Visits of each model with the runtime's profiler, and as many without, unless others are given."""
+
+OF_KERNELS = {"models", "kernels", "input_size", "threads", "rounds", "seed"}
+"""Fields of the records of flags that act with --kernels; the others belong to search spaces."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +62,25 @@ class ProfileFlags:
     seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What is measured: the blocks of a search space, or the kernels of models.
+
+    Attributes:
+        models: None where none is given.
+    """
+
+    models: Annotated[list[Path] | None, typer.Argument(help="ONNX files, with --kernels.")] = None
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Measure the fused operators of the models that are named.")
+    ] = False
+    space: SpaceName = "fbnet-s"
+
+
 def profile(
     output: TableFile,
     *,
-    space: SpaceName = "fbnet-s",
+    what: Subject,
     on: DeviceFlags,
     shape: ShapeFlags,
     work: ProfileFlags,
@@ -70,9 +92,11 @@ def profile(
 ) -> None:
     """Measure every candidate block of a search space on a device into a latency table.
 
-    Ends with exit code 1 where search could not use the table; it is kept all the same.
+    Ends with exit code 1 where search could not use the table; it is kept all the same. With --kernels it measures the
+    fused operators of ONNX models, for hwnas predict.
     """
     from hwnas.cli.lut import print_table_summary
+    from hwnas.cli.profile_kernels import profile_kernels
     from hwnas.profiling import known_precision
     from hwnas.trust import shortfall
     from lut import plan_table
@@ -80,9 +104,14 @@ def profile(
     from profilers.device import adjusted, find_device
     from search_spaces import make_space
 
+    if what.kernels or what.models:
+        profiler, size = _of_kernels(what, on, shape, work)
+        paths = what.models or []
+        profile_kernels(paths, output, profiler, size, is_dry=dry_run, is_fresh=not resume, is_quiet=quiet)
+        return
     device = find_device(on.device, on.devices)
     chosen = adjusted(device, threads=work.threads, batch=work.batch, tuning=work.tuning)
-    made = make_space(shape.spec(space))
+    made = make_space(shape.spec(what.space))
     (least, most), first = _rounds(work), work.seed or 0
     count = NUM_NETWORKS if work.networks is None else work.networks
     kind = known_precision(work.precision)
@@ -120,6 +149,37 @@ def _rounds(work: ProfileFlags) -> tuple[int, int]:
     if work.rounds is not None and work.rounds < least:
         raise RequestError(f"--percentile {work.percentile} takes {least} rounds, got --rounds {work.rounds}")
     return least, max(ROUNDS, least) if work.rounds is None else work.rounds
+
+
+def _of_kernels(what: Subject, on: DeviceFlags, shape: ShapeFlags, work: ProfileFlags) -> tuple[Profiler, ImageSize]:
+    """Return what measures kernels, and the size of images of models that leave it free.
+
+    Raises:
+        RequestError: no model is named, or a flag is given that does nothing for kernels.
+    """
+    from hwnas.errors import RequestError
+    from hwnas.quantities import parse_image_size
+    from profilers import Profiler
+    from profilers.device import adjusted, find_device, require_measurable
+
+    if not what.kernels:
+        raise RequestError("files of models: expected --kernels beside them, whose fused operators it measures")
+    if not what.models:
+        raise RequestError("--kernels: expected files of ONNX models, found none")
+    if idle := [*_idle(what), *_idle(shape), *_idle(work)]:
+        raise RequestError(f"{', '.join(idle)}: expected no --kernels, beside which it does nothing")
+    device = adjusted(find_device(on.device, on.devices), threads=work.threads)
+    require_measurable(device)
+    profiler = Profiler(device=device, rounds=work.rounds or KERNEL_VISITS, seed=work.seed or 0)
+    return profiler, parse_image_size(shape.input_size)
+
+
+def _idle(flags: Subject | ShapeFlags | ProfileFlags) -> Iterator[str]:
+    """Yield the flags of a record that were given, and do nothing for kernels."""
+    usual = type(flags)()
+    for field in fields(flags):
+        if field.name not in OF_KERNELS and getattr(flags, field.name) != getattr(usual, field.name):
+            yield f"--{field.name.replace('_', '-')}"
 
 
 def _table(

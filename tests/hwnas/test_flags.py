@@ -22,6 +22,7 @@ import pytest
 import typer.main
 import yaml
 from command_line import run_cli
+from kernels import convolution, sampled_table, some_models
 from own_networks import write_code
 from samples import synthetic_table
 
@@ -38,9 +39,14 @@ from hwnas.pipeline.inputs import Fingerprint, Inputs, Origin
 from hwnas.pipeline.run import Run
 from lut import LatencyTable, save_table
 from lut.certificate import certify
+from lut.explain import Explanation, Operator
+from lut.kernel_file import save_kernels
 from lut.networks import draw_networks
+from lut.overhead import Overhead
 from lut.verify import Verification
+from onnx_models.kernels import Kernel
 from onnx_models.parity import Parity
+from profilers import Model
 from profilers.check import Finding
 from search_spaces import SPACES, SpaceSpec, make_space
 
@@ -92,6 +98,8 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "retrain": ("run",),
     "export": ("run",),
     "compare": ("m.onnx",),
+    "explain": ("m.onnx",),
+    "predict": ("m.onnx", "--lut", "k.json"),
     "profile": (*SPACE, "--networks", 0, "-o", "new.json"),
     "tune": (*SPACE, "--device", "cpu-tvm", "--blocks", 1),
     "front": ("run",),
@@ -235,7 +243,26 @@ CASES: dict[str, dict[str, Case]] = {
         "--json": Case(None, '"latency_ms": 1.0'),
         "--quiet": Case(None, gone="news of the run"),
     },
+    "explain": {
+        "--device": Case("cpu-tvm", "name='cpu-tvm'"),
+        "--devices": Case("absent.yaml", "absent.yaml"),
+        "--threads": Case(1, "threads=1", beside=("--device", "two", "--devices", "d.yaml")),
+        "--input-size": Case(16, "size: 16"),
+        "--rounds": Case(7, "rounds=7"),
+        "--most": Case(1, "the 1 most expensive"),
+        "--seed": Case(7, "seed=7"),
+        "--json": Case(None, '"whole_ms"'),
+        "--quiet": Case(None, gone="explain: done"),
+    },
+    "predict": {
+        "--lut": Case("absent.json", "absent.json"),
+        "--devices": Case("absent.yaml", "absent.yaml"),
+        "--input-size": Case(16, "size: 16"),
+        "--most": Case(1, "the 1 slowest"),
+        "--json": Case(None, '"latency_ms"'),
+    },
     "profile": {
+        "--kernels": Case(None, "expected files of ONNX models"),
         "--output": Case("other.json", "other.json"),
         "--space": Case("spos", "spos at"),
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
@@ -385,6 +412,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Conv-input:224x224x3-output:112x112x16: {mean: 1.0, std: 0.1, count: 9}\n"
         "Logits-input:1x1x1280-output:1000: {mean: 1.0, std: 0.1, count: 9}\n"
     )
+    save_kernels(sampled_table(some_models(1)), folder / "k.json")
     write_code(folder)
     (folder / "d.yaml").write_text("two: {runtime: onnxruntime, threads: 2, description: threads of mine}\n")
     (folder / "m.onnx").touch()
@@ -450,6 +478,28 @@ def _compared(_: object, profiler: object, question: object, *, reporter: Any) -
     return [ROW]
 
 
+def _fixed(paths: list[Path], _folder: Path, size: object) -> list[Model]:
+    _tell(f"size: {size}")
+    return [Model(key=str(path), path=path) for path in paths]
+
+
+def _explained(_path: Path, profiler: object, _scratch: Path) -> Explanation:
+    _tell(profiler)
+    kernel = convolution(16)
+    operators = tuple(
+        Operator(name=name, operation="Conv", provider="CPUExecutionProvider", ms=1.0, moved_bytes=9, kernel=kernel)
+        for name in ("a", "b")
+    )
+    overhead = Overhead()
+    return Explanation(
+        operators=operators, whole_ms=2.0, overhead=overhead, part_errors=(), roofline=None, provider="cpu", worker={}
+    )
+
+
+def _fused(*_: object, **__: object) -> list[Kernel]:
+    return [convolution(16), convolution(32)]
+
+
 def _verified(table: LatencyTable, _: object, *, profiler: Any, **named: object) -> Verification:
     _tell(profiler, named)
     certificate = certify([1.0, 2.0, 3.0], [1.0, 2.1, 3.0], repeatability_mape=0.0)
@@ -480,6 +530,9 @@ def _nothing_is_done(_everything_is_imported: None, monkeypatch: pytest.MonkeyPa
         "hwnas.pipeline.run.inputs_from": _begun_from,
         "hwnas.export.compare.compare_models": _compared,
         "hwnas.profiling.profile_space": _profiled,
+        "hwnas.profiling.fixed_models": _fixed,
+        "lut.explain.explain_model": _explained,
+        "lut.kernel_build.kernels_on": _fused,
         "hwnas.report.watch.make_server": _served,
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
@@ -572,6 +625,9 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
         ("compare", "m.onnx", "--data-root", "x"),
         ("compare", "m.onnx", "--output", "x"),
         ("compare", "m.onnx", "--skip-broken-images"),
+        ("explain", "m.onnx", "--json", "--most", 3),
+        ("predict", "m.onnx", "--lut", "k.json", "--json", "--most", 3),
+        ("profile", "m.onnx", "--kernels", "-o", "new.json", "--width", 0.5),
         ("export", "run", "--no-int8"),
         ("export", "run", "--fp16"),
         ("export", "run", "--max-drop", 3),

@@ -29,6 +29,8 @@ ENDS_SOON: dict[str, tuple[object, ...]] = {
     "export": ("absent",),
     "watch": ("absent",),
     "compare": ("absent.onnx",),
+    "explain": ("absent.onnx",),
+    "predict": ("absent.onnx", "--lut", "absent.json"),
     "tune": (*SMALL, "--space", "nasbench-macro", "--device", "cpu-tvm", "--dry-run", "--blocks", 1),
     "spaces": SMALL,
     "lut show": ("table.json",),

@@ -17,6 +17,15 @@ GOOD: tuple[dict[str, Any], ...] = (
     {"event": "failed", "index": 0, "message": "no"},
     {"event": "opened", "index": 0, "outputs": [[0.5, None], []]},
     {"event": "inspected", "operations": ["Conv"], "energy_mj": 1.5},
+    {
+        "event": "dissected",
+        "graph": "eJw=",
+        "nodes": [
+            {"name": "", "operation": "Conv", "provider": "", "inputs": [{"float": [1]}], "outputs": [], "us": [3]}
+        ],
+        "plain": {"wall_ns": [5], "cpu_ns": [5]},
+        "profiled": {"wall_ns": [5], "cpu_ns": [5]},
+    },
     {"event": "visiting", "index": 0},
     {
         "event": "round",

@@ -19,6 +19,7 @@ import pytest
 
 from profilers import Device, MeasurementError, Model, Profiler, tuning
 from profilers.connection import Connection
+from profilers.dissection import dissect
 from profilers.errors import JournalError, WorkerLostError
 from profilers.reference import Reference, difference
 from profilers.result import ProfileResult
@@ -165,6 +166,21 @@ INSPECTED = {
     "hangs": HANGS,
 }
 
+DISSECTED = {
+    "a graph that is no base64": "say({**good, 'graph': '%%%'})",
+    "a graph that is not packed": "say({**good, 'graph': 'AAAA'})",
+    "a graph that is cut": "say({**good, 'graph': 'eJwr'})",
+    "no nodes": "say({**good, 'nodes': []})",
+    "a node without times": "del good['nodes'][0]['us']; say(good)",
+    "a visit too few": "good['nodes'][0]['us'] = [1]; say(good)",
+    "times below zero": "good['nodes'][0]['us'] = [-1] * 3; say(good)",
+    "a shape below zero": "good['nodes'][0]['inputs'] = [{'float': [-1]}]; say(good)",
+    "a tensor of two types": "good['nodes'][0]['inputs'] = [{'float': [1], 'int8': [1]}]; say(good)",
+    "a name that steers": "good['nodes'][0]['us'] = [0.5] * 3; good['nodes'][0]['name'] = '\x1b[31m'; say(good)",
+    "crashes": "os.kill(os.getpid(), 11)",
+    "hangs": HANGS,
+}
+
 
 class HostileTransport:
     """Starts workers that answer well but for one thing."""
@@ -275,6 +291,14 @@ def test_a_model_that_is_inspected_wrongly_is_left_out(code: str, models: list[M
     found = Profiler(device=DEVICE, transport=HostileTransport("inspect", code)).inspect(models)
     assert set(found) == {"m0", "m1", "m3"}
     assert {f.energy_mj for f in found.values()} == {1.5}
+
+
+@pytest.mark.parametrize("code", DISSECTED.values(), ids=DISSECTED)
+def test_a_model_that_is_taken_apart_wrongly_is_a_failure(code: str, models: list[Model]) -> None:
+    profiler = Profiler(device=DEVICE, rounds=ROUNDS, transport=HostileTransport("dissect", code))
+    result = dissect(profiler, models)
+    assert result.found.keys() == {"m0", "m1", "m3"} and result.failures.keys() == {"m2"}
+    assert result.failures["m2"].isprintable()
 
 
 def test_much_said_on_standard_error_does_no_harm(models: list[Model], tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
     python hostile_worker.py AT INDEX CODE
 
-At "start", "open", "inspect", "round" or "pace" it runs the code instead of answering, at "visit" after announcing the
-visit; where a model is meant, only for the model of that index, or for all with -1. The code finds the command and the
-good answer as `command` and `good`.
+At "start", "open", "inspect", "dissect", "round" or "pace" it runs the code instead of answering, at "visit" after
+announcing the visit; where a model is meant, only for the model of that index, or for all with -1. The code finds the
+command and the good answer as `command` and `good`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ def serve(at: str, bad_index: int, code: str) -> None:
                 {"event": "inspected", "operations": ["Conv"], "energy_mj": 1.5},
                 int(Path(command["path"]).stem),
             )
+        elif kind == "dissect":
+            times = {"wall_ns": [1000] * command["visits"], "cpu_ns": [1000] * command["visits"]}
+            node = {"name": "c", "operation": "Conv", "provider": "cpu", "inputs": [], "outputs": []}
+            answer = {"nodes": [{**node, "us": [1] * command["visits"]}], "plain": times, "profiled": times}
+            act("dissect", {"event": "dissected", "graph": None, **answer}, int(Path(command["path"]).stem))
         elif kind == "pace":
             times = [300] * command["repeats"]
             act("pace", {"event": "pace", "wall_ns": times, "cpu_ns": times})
