@@ -117,15 +117,17 @@ class Device:
     provider: Annotated[
         _Provider,
         Field(
-            description="cpu, cuda, or the name of any execution provider that the installed onnxruntime has, such as "
-            "OpenVINOExecutionProvider; what it leaves to the CPU is told in the table."
+            description="ONNX Runtime's execution provider: cpu, cuda, or the name of any that the installed "
+            "onnxruntime has, such as OpenVINOExecutionProvider; what it leaves to the CPU is told in tables."
         ),
     ] = "cpu"
     provider_options: Annotated[
         _ProviderOptions | None,
         Field(description="Options of ONNX Runtime's provider, by name.", examples=[{"device_type": "CPU"}]),
     ] = None
-    arithmetic: Annotated[_Arithmetic, Field(description="What the runtime computes float models in.")] = "fp32"
+    arithmetic: Annotated[
+        _Arithmetic, Field(description="What the runtime computes float models in; mnn takes no bf16.")
+    ] = "fp32"
     ssh: Annotated[Ssh | None, Field(description="The worker runs on a board that the system's ssh reaches.")] = None
     adb: Annotated[Adb | None, Field(description="The worker runs on a phone that the system's adb reaches.")] = None
     command: Annotated[

@@ -1,8 +1,8 @@
 """Times ONNX models compiled by TVM, here or on a board behind TVM's RPC.
 
-Speaks the protocol of `worker_loop`. Runs beside the compiler, in a process of its own: whoever started it kills
-it when it does not answer, since a frozen or dead RPC server leaves a client waiting forever. Compiled libraries are
-kept by hash of model, target, versions and tuning, and compiled again where they are not as they were compiled.
+Speaks the protocol of `worker_loop`. Runs beside the compiler, in a process of its own: whoever started it kills it
+when it does not answer, since a frozen or dead RPC server leaves a client waiting forever. Compiled libraries are kept
+by hash of model, target, versions and tuning, and compiled again where they are not as they were compiled.
 
     {"command": "start", "threads": 1, "cores": null, "options": {"target": ..., "cross_compiler": ..., "rpc": ...,
      "cache": "folder", "tuning": "folder" or null}}
