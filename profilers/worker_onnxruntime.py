@@ -122,6 +122,7 @@ class Model:
     def bind(self, values: list[np.ndarray]) -> onnxruntime.IOBinding:
         """Bind inputs and the outputs' places."""
         binding = self._session.io_binding()
+        binding.values = values  # which onnxruntime reads where they are, and does not keep from being freed
         for (name, _, _), value in zip(self.inputs, values, strict=True):
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
         for name, place in self._places:
