@@ -51,7 +51,7 @@ def _save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int]],
     """A model of those inputs, all of one kind, that gives floats [y]."""
     values = [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()]
     gives = helper.make_tensor_value_info("y", TensorProto.FLOAT, y)
-    table = helper.make_tensor("table", TensorProto.FLOAT, [7, 4], np.arange(28, dtype=np.float32) / 28)
+    table = helper.make_tensor("table", TensorProto.FLOAT, [12, 4], np.arange(48, dtype=np.float32) / 48)
     graph = helper.make_graph(nodes, "g", values, [gives], [table])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
