@@ -47,6 +47,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -407,7 +408,7 @@ def visit(run: Callable[[], None]) -> tuple[int, int]:
     return wall_end - wall_start, cpu_end - cpu_start
 
 
-def ran_nodes(events: list[dict], visits: int, provider: str) -> list[dict[str, object]]:
+def ran_nodes(events: list[dict[str, Any]], visits: int, provider: str) -> list[dict[str, object]]:
     """Return the nodes in the order that they ran, with what each took in the last run of every visit."""
     num, rest = divmod(len(events), visits * (WARM_UPS + 1))
     if rest or not num:
