@@ -88,15 +88,16 @@ def print_errors(table: KernelTable) -> None:
     places = {model.name: place for place, model in enumerate(table.models)}
     print(f"{len(table.kernels)} kernels of {len(table.models)} models, {table.visits} visits each")
     errors: list[float] = []
-    for family, names in FAMILIES.items():
-        members = [places[name] for name in names if name in places]
+    families = {family: [places[n] for n in names if n in places] for family, names in FAMILIES.items()}
+    families = {family: members for family, members in families.items() if members}
+    for family, members in families.items():
         predicted_ms = predicted_without(table, members)
         for place, ms in zip(members, predicted_ms, strict=True):
             measured_ms = table.wholes[place].plain_ms
             errors.append(ms / measured_ms - 1)
             line = f"{table.models[place].name:20} {measured_ms:8.3f} ms measured, {ms:8.3f} predicted"
             print(f"  {family:13} {line}, {errors[-1]:+.1%}")
-    print(f"one family of {len(FAMILIES)} left out at a time: {summary(errors)}")
+    print(f"one family of {len(families)} left out at a time: {summary(errors)}")
     if table.certificate is not None:
         print(
             f"one model left out at a time: mean error {table.certificate.mape:.1%}, "

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from lut.dissected import fused_graph, moved_bytes, whole_of
@@ -157,14 +156,14 @@ def _operators(whole: Dissection, times_ms: Sequence[float], kernels: Sequence[K
 
 
 def _parts(path: Path, profiler: Profiler, scratch: Path) -> list[Model]:
-    """Return halves and quarters of a model by the time that its nodes take; none where no graph is told."""
+    """Return halves and quarters of a model by its nodes; none where no graph is told."""
     result = graphs_of(profiler, [Model(key=WHOLE, path=path)])
     whole = _found(result.found, result.failures, profiler)
     if (graph := fused_graph(whole)) is None:
         return []
     _require_flat(graph)
     models = []
-    for first, end in part_ranges(whole.node_ms()):
+    for first, end in part_ranges(len(graph.nodes)):
         target = scratch / f"nodes-{first}-{end}.onnx"
         onnx.save(graph.cut(first, end), target)
         models.append(Model(key=f"nodes {first} to {end - 1}", path=target))
@@ -177,13 +176,12 @@ def _found(found: Mapping[str, Dissection], failures: Mapping[str, str], profile
     return found[WHOLE]
 
 
-def part_ranges(node_ms: np.ndarray) -> list[tuple[int, int]]:
-    """Return the first node and the one after the last of every part, each part of about the same time."""
-    reached = np.cumsum(node_ms) / node_ms.sum() if node_ms.sum() > 0 else np.linspace(0, 1, len(node_ms))
+def part_ranges(num_nodes: int) -> list[tuple[int, int]]:
+    """Return the first node and the one after the last of every half and quarter, without what is there twice."""
     ranges: dict[tuple[int, int], None] = {}
     for num in CUTS:
-        edges = [0, *(int(np.searchsorted(reached, k / num)) + 1 for k in range(1, num)), len(node_ms)]
-        ranges |= {(a, b): None for a, b in pairwise(sorted(set(edges))) if b - a < len(node_ms)}
+        edges = sorted({round(k * num_nodes / num) for k in range(num + 1)})
+        ranges |= {(a, b): None for a, b in pairwise(edges) if b - a < num_nodes}
     return list(ranges)
 
 

@@ -19,7 +19,7 @@ from lut.provenance import STRICT, Count, Sha256
 from onnx_models.kernels import Kernel
 from profilers import Device
 from profilers.device import DeviceSettings
-from profilers.dissection import own_share, typical_times
+from profilers.dissection import TYPICAL, own_share, typical_times
 from profilers.events import RunTimes
 from profilers.session import ROUNDS_PER_RESTART
 
@@ -162,7 +162,7 @@ def _whole(model: ProfiledModel, levels: Mapping[int, float]) -> Whole:
     level = np.array([levels[restart] for restart in model.restarts.tolist()])
     times_us = np.array([node.us for node in model.nodes], dtype=np.float64) * own_share(model.profiled) / level
     return Whole(
-        plain_ms=float(np.median(_plain_ns(model) / level)) / 1e6,
+        plain_ms=float(np.quantile(_plain_ns(model) / level, TYPICAL)) / 1e6,
         profiled_ms=typical_times(times_us) / 1e3,
     )
 

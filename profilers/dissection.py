@@ -27,6 +27,11 @@ MAX_GRAPH_BYTES = 256 << 20
 """An optimised graph without its weights is far smaller; what a worker sends may still claim to be anything."""
 
 
+TYPICAL = 0.25
+"""The quantile of visits that counts, with the profiler and without. Beside other work it agreed better between the two
+than the median did, 1.3 against 1.7 % over twelve networks; on a quiet machine both are the same."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dissection:
     """What a runtime makes of a model, and what it took visit by visit.
@@ -44,7 +49,7 @@ class Dissection:
 
     def whole_ms(self) -> float:
         """Return what a run takes without the profiler."""
-        return float(np.median(np.asarray(self.plain.wall_ns) * own_share(self.plain))) / 1e6
+        return float(np.quantile(np.asarray(self.plain.wall_ns) * own_share(self.plain), TYPICAL)) / 1e6
 
     def node_ms(self) -> NDArray[np.float64]:
         """Return what the profiler says that each node takes, [num_nodes]."""
@@ -115,17 +120,17 @@ def own_share(times: RunTimes) -> NDArray[np.float64]:
 
 
 def typical_times(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what nodes take, [num_nodes], of [num_nodes, num_visits]; they sum to the median of the visits' sums.
+    """Return what nodes take, [num_nodes], of [num_nodes, num_visits]; they sum to the typical one of the visits' sums.
 
-    Each by the mean of its middle half of visits: the profiler's clock ticks in microseconds, and the median of a node
-    of three would be off by up to a sixth. All of them then times one factor: what disturbs a visit hits a few nodes
-    of it, no node in most visits, and yet the whole in all of them.
+    Each by the mean of its faster visits but the fastest: the profiler's clock ticks in microseconds, and the median of
+    a node of three would be off by up to a sixth. All of them then times one factor: what disturbs a visit hits a few
+    nodes of it, no node in most visits, and yet the whole in all of them.
     """
     ordered = np.sort(times, axis=1)
     num = ordered.shape[1]
-    means: NDArray[np.float64] = ordered[:, num // 4 : num - num // 4].mean(axis=1)
+    means: NDArray[np.float64] = ordered[:, num // 10 : max(num // 10 + 1, num // 2)].mean(axis=1)
     total = float(means.sum())
-    return means * float(np.median(times.sum(axis=0))) / total if total > 0 else means
+    return means * float(np.quantile(times.sum(axis=0), TYPICAL)) / total if total > 0 else means
 
 
 def _joined(one: RunTimes, other: RunTimes) -> RunTimes:
