@@ -346,9 +346,11 @@ class _Bundle:
     def _in_own_format(self, models: Mapping[str, DeployedModel]) -> dict[str, DeployedModel]:
         """Return what is written in the own format of the device's runtime too, where it has one and is here."""
         device, network = self._setup.device, OnnxNetwork(self._folder / "model.onnx")
+        ending = self._ending(network)
 
         def score(outputs: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, float]:
-            return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+            batches = test_batches(network, self._task.dataset)
+            return self._task.test_agent.metrics(lambda x: scores_of(outputs(x), ending), batches)
 
         found = {}
         for name, own in write_own_formats(self._folder, models, device, score, self._setup.reporter.line).items():
