@@ -43,10 +43,11 @@ class GraphCost:
 @lru_cache(maxsize=4096)
 def block_cost(block: Block) -> GraphCost:
     """Return the cost of a block, counted on a module without memory."""
-    with torch.device("meta"):
+    # What is made in inference mode does not pass where operators are counted, and the wrong cost would be kept.
+    with torch.inference_mode(False), torch.device("meta"):
         module = block.build().to("meta")
         inputs = [torch.empty(1, *shape) for shape in block.input_shapes]
-    return module_cost(module, *inputs)
+        return module_cost(module, *inputs)
 
 
 def module_cost(module: nn.Module, *inputs: torch.Tensor) -> GraphCost:

@@ -10,6 +10,7 @@ from general_blocks import Join, TokenMlp
 from torch import nn
 from torch.nn import functional
 
+from search_spaces import SpaceSpec, make_space
 from search_spaces.cost import block_cost, module_cost
 
 
@@ -75,3 +76,12 @@ def test_how_attention_runs_is_left_as_it_was() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
     module_cost(_Attention(), torch.empty(1, 5, 8))
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_costs_that_are_asked_for_in_inference_mode_are_the_same() -> None:
+    block = make_space(SpaceSpec(name="nasbench-macro", input_size=8, num_classes=10)).candidates[0]
+    expected = block_cost(block)
+    block_cost.cache_clear()
+    with torch.inference_mode():
+        assert block_cost(block) == expected
+    assert expected.macs > 0
