@@ -262,13 +262,13 @@ def test_measuring_stops_once_it_has_settled(tmp_path: Path, fake_models: list[M
     profiler = replace(_profiler(FakeTransport(tmp_path), rounds=80), is_settled=is_settled)
     result = profiler.measure(fake_models, tmp_path / "j")
     assert (result.stopped_by, result.num_rounds, seen) == ("settled", 30, [20, 30])
+    assert profiler.measure(fake_models, tmp_path / "j").num_rounds == 30
 
 
 def test_nobody_asks_whether_it_has_settled_before_the_least_rounds(tmp_path: Path, fake_models: list[Model]) -> None:
     profiler = replace(_profiler(FakeTransport(tmp_path), rounds=80), is_settled=lambda _: True, least_rounds=35)
     result = profiler.measure(fake_models, tmp_path / "j")
     assert (result.stopped_by, result.num_rounds) == ("settled", 40)
-    assert profiler.measure(fake_models, tmp_path / "j").num_rounds == 30
 
 
 def test_measuring_stops_after_the_minutes_given(tmp_path: Path, fake_models: list[Model]) -> None:
