@@ -60,7 +60,7 @@ def test_workers_are_told_what_their_runtime_takes() -> None:
             "target belongs to devices of runtime tvm or openvino; set that runtime, or leave it out",
         ),
         ("{runtime: ./own.py, tuning: meta_schedule}", "tuning belongs to devices of runtime tvm; set"),
-        ("{runtime: onnxruntime, arithmetic: bf16}", "arithmetic belongs to devices of runtime openvino or ncnn or mnn;"),
+        ("{runtime: onnxruntime, arithmetic: bf16}", "arithmetic belongs to devices of runtime openvino or ncnn or"),
         ("{runtime: openvino, arithmetic: fp8}", "arithmetic"),
         ("{runtime: onnxruntime, provider: tpu}", "provider"),
         ("{runtime: tvm, target: native, provider: cuda}", "provider belongs to devices of runtime onnxruntime;"),
