@@ -10,7 +10,7 @@ from platformdirs import user_cache_path
 from hwnas.errors import LaterVersionError, RequestError, RunError
 from lut.errors import TableError
 from onnx_models.errors import ExportError, ModelError
-from profilers.errors import DeviceError, JournalError, MeasurementError, WorkerLostError
+from profilers.errors import ConversionError, DeviceError, JournalError, MeasurementError, WorkerLostError
 from safe_files import FileError, WriteError, is_full, refusal
 from safe_files.refusals import free_bytes
 from search_spaces.errors import SpaceError
@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (RunError, 1),
     (LaterVersionError, 1),
     (MeasurementError, 1),
+    (ConversionError, 1),
     (WorkerLostError, 1),
     (ExportError, 1),
     (WriteError, 1),
