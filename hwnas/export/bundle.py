@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Summary
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
+from hwnas.export.environment import git_state, versions
 from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
 from hwnas.export.recommend import paired_change, recommend
@@ -346,9 +344,11 @@ class _Bundle:
     def _in_own_format(self, models: Mapping[str, DeployedModel]) -> dict[str, DeployedModel]:
         """Return what is written in the own format of the device's runtime too, where it has one and is here."""
         device, network = self._setup.device, OnnxNetwork(self._folder / "model.onnx")
+        ending = self._ending(network)
 
         def score(outputs: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, float]:
-            return self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
+            batches = test_batches(network, self._task.dataset)
+            return self._task.test_agent.metrics(lambda x: scores_of(outputs(x), ending), batches)
 
         found = {}
         for name, own in write_own_formats(self._folder, models, device, score, self._setup.reporter.line).items():
@@ -383,8 +383,8 @@ class _Bundle:
             measured_ms_in_run=summary.measured_ms,
             certificate=self._certificate,
             seed=summary.seed,
-            git=_git_state(),
-            versions=_versions(),
+            git=git_state(),
+            versions=versions(),
         )
 
 
@@ -397,27 +397,3 @@ def _input(dataset: Dataset) -> dict[str, int]:
 
 def _computes_in_fp16(device: Device) -> bool:
     return device.provider in CUDA_PROVIDERS or (device.target or "").startswith(("nvidia/", "cuda"))
-
-
-def _git_state() -> dict[str, JsonValue] | None:
-    """Commit and cleanliness of the folder that the command runs in; None outside of git."""
-    found = {}
-    for name, command in (("commit", ["rev-parse", "HEAD"]), ("changes", ["status", "--porcelain"])):
-        try:
-            done = subprocess.run(["git", *command], capture_output=True, text=True, check=False, timeout=10)  # noqa: S607
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if done.returncode:
-            return None
-        found[name] = done.stdout.strip()
-    return {"commit": found["commit"], "is_clean": not found["changes"]}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("hwnas", "numpy", "onnx", "onnxruntime", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
