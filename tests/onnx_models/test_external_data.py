@@ -99,4 +99,4 @@ def test_a_device_behind_a_command_gets_the_weights_too(tmp_path: Path) -> None:
     device = replace(COPYING, folder=str(tmp_path / "phone"))
     result = Profiler(device=device, rounds=2).measure(models, tmp_path / "journal")
     assert [m.num_samples for m in result.measurements] == [2, 2]
-    assert len(list((tmp_path / "phone").iterdir())) == 5  # the worker and four files
+    assert len(list((tmp_path / "phone").iterdir())) == 7  # the worker in three files, and four files of models
