@@ -56,7 +56,7 @@ def explain(
     if as_json:
         refuse_beside("--json, which has them all", most=most)
     reporter = Reporter(is_quiet=quiet)
-    device = adjusted(find_device(on.device, on.devices), threads=on.threads)
+    device = adjusted(find_device(on.device, on.devices), threads=on.threads, runtime=on.runtime)
     require_measurable(device)
     size = None if input_size is None else parse_image_size(input_size)
     with tempfile.TemporaryDirectory() as scratch, shown(reporter, "explain", rounds) as on_progress:

@@ -247,6 +247,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
         "--devices": Case("absent.yaml", "absent.yaml"),
         "--threads": Case(1, "threads=1", beside=("--device", "two", "--devices", "d.yaml")),
+        "--runtime": Case("openvino", "runtime='openvino'"),
         "--input-size": Case(16, "size: 16"),
         "--rounds": Case(7, "rounds=7"),
         "--most": Case(1, "the 1 most expensive"),
@@ -679,7 +680,7 @@ def test_a_dry_run_says_what_limits_the_work_and_what_becomes_of_what_is_there()
     assert "new.json would be measured again" in run_cli(*line, "new.json", "--fresh").out
     assert "measuring would end after 0.1 min" in run_cli(*line, "x.json", "--max-minutes", 0.1).out
     assert "in groups, of about 9 MB each" in run_cli(*line, "x.json", "--memory-mb", 9).out
-    assert {path.name for path in Path().glob("*.json*")} == {"t.json", "new.json.journal"}
+    assert {path.name for path in Path().glob("*.json*")} == {"t.json", "k.json", "new.json.journal"}
 
 
 @pytest.mark.parametrize("budget", ["0,1ms", "5min", "nan", "inf", "150%", "0%", "1e400ms", "5", "", "ms", "%", "0ms"])

@@ -46,8 +46,9 @@ def test_networks_train_by_their_scores_and_are_exported_with_what_they_end_in(k
             given = space.deployed(own)(images)
             (found,) = onnx_outputs(space.deployed(own), tmp_path, images)
             assert difference(given, torch.from_numpy(found)) <= 1e-4
-            require_equal_costs(space, architecture)
         assert difference(whole(images), space.deployed(supernet.subnet(space.original))(images)) <= 1e-5
+    for architecture in drawn(space, 2):
+        require_equal_costs(space, architecture)
     last = space.blocks(space.original)[-1]
     assert (kind if kind != "reshaped" else "softmax") in last.key
 
