@@ -21,6 +21,7 @@ from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import SpaceSpec
 from search_spaces.errors import SourceError
 from search_spaces.traced.block import graph_text
+from search_spaces.traced.ending import ending_of
 from search_spaces.traced.file import spec_in, traced_space
 from search_spaces.traced.graph import PerImage, TracedNetwork
 from search_spaces.traced.ladder import SHARES, Pins
@@ -40,6 +41,12 @@ BATCH_SIZE = 128
 
 TOLERANCE = 1e-5
 """Difference from the original's outputs, relative to the largest of them."""
+
+ALONE_TOLERANCE = 1e-3
+"""Difference of an image's outputs alone from those among others, likewise: libraries round batches differently."""
+
+SUM_TOLERANCE = 1e-3
+"""Outputs whose sum for each image is as near to 1 are probabilities: some are clamped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,13 +271,32 @@ def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: tor
                 "wrap it in a module that gives that alone"
             )
         found = GraphNetwork(traced.graph, traced.values).eval()(images_NCHW)
-    difference = float((expected - found).abs().max()) / max(float(expected.abs().max()), 1e-12)
+        alone = source.module(images_NCHW[:1].contiguous())
+    largest = max(float(expected.abs().max()), 1e-12)
+    difference = float((expected - found).abs().max()) / largest
     if not difference <= TOLERANCE:
         raise RequestError(
             f"{source.name} as it was traced computes something else than the original: outputs differ by "
             f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it "
             "draw random numbers, or depend on what it was given before?"
         )
+    is_same_alone = alone.shape == expected[:1].shape
+    if not is_same_alone or not float((expected[:1] - alone).abs().max()) / largest <= ALONE_TOLERANCE:
+        raise RequestError(
+            f"{source.name} gives an image something else alone than among {len(images_NCHW)}: expected outputs that "
+            "depend on the image only; does it normalise over the batch, such as by a softmax over dimension 0?"
+        )
+    if ending_of(traced.graph) is None and is_distribution(expected):
+        raise RequestError(
+            f"{source.name} gives probabilities, but not by a softmax as its last operation: expected that, or scores "
+            "of the classes, which training needs; leave out what follows or replaces the softmax"
+        )
+
+
+def is_distribution(outputs_NK: torch.Tensor) -> bool:
+    """Return whether the outputs for each image are shares that sum to 1."""
+    is_share = bool((outputs_NK >= 0).all()) and outputs_NK.ndim == 2 and outputs_NK.shape[1] > 1
+    return is_share and bool(((outputs_NK.sum(dim=1) - 1).abs() < SUM_TOLERANCE).all())
 
 
 def _times(shape: tuple[int, ...] | torch.Size) -> str:

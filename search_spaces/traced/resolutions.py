@@ -113,6 +113,8 @@ def smaller_sizes(own: ImageSize, asked: tuple[ImageSize, ...]) -> tuple[ImageSi
         for size in asked
     ]
     words = ", ".join(size_text(size) for size in asked)
+    if len(sizes) == 1 and sizes[0] == own:
+        raise SpaceError(f"expected two resolutions or more, got {words} alone, which needs no flag")
     if len(sizes) < 2 or sizes[0] != own:
         raise SpaceError(f"expected resolutions that begin with the network's own, {size_text(own)}, got {words}")
     for before, after in pairwise(sizes):

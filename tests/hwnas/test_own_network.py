@@ -472,6 +472,10 @@ def build():
 
 FEW_CHANNELS = SEVEN.replace("8, 7", "8, 10")
 
+OVER_THE_BATCH = SEVEN.replace("nn.Linear(8, 7)", "nn.Linear(8, 10), nn.Softmax(0)")
+
+CLAMPED = SEVEN.replace("nn.Linear(8, 7)", "nn.Linear(8, 10), nn.Softmax(1), nn.Hardtanh(1e-7, 1.0)")
+
 WIDE = SEVEN.replace("nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7)", "nn.Flatten(), nn.Linear(800, 10)")
 
 FLAT = SEVEN.replace("nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7)", "nn.Flatten(), nn.Linear(288, 10)")
@@ -487,6 +491,8 @@ COUNTING = BRANCHING.replace("x.sum() > 0", "x.shape[3] < 5")
         pytest.param(TWO_INPUTS, ("forward takes x, mask", "one tensor of images"), id="two inputs"),
         pytest.param(NO_CLASSES, ("expected a number for each class",), id="no classes"),
         pytest.param(RANDOM, ("random",), id="random numbers"),
+        pytest.param(OVER_THE_BATCH, ("alone than among", "softmax over dimension 0"), id="a softmax over the batch"),
+        pytest.param(CLAMPED, ("probabilities, but not by a softmax",), id="probabilities that are clamped"),
         pytest.param(SEVEN, ("tells 7 classes apart", "digits has 10"), id="another number of classes"),
         pytest.param(WIDE, ("8x8",), id="images of another size"),
         pytest.param(SEVEN.replace("(1, 8, 3)", "(3, 8, 3)"), ("1x8x8",), id="images of other channels"),
