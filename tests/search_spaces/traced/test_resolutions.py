@@ -221,7 +221,8 @@ def test_sizes_are_read(own: object, asked: tuple[object, ...], expected: tuple[
     ("own", "asked", "words"),
     [
         (96, (80, 64), "begin with the network's own, 96, got 80, 64"),
-        (96, (96,), "begin with the network's own"),
+        (96, (96,), "two resolutions or more, got 96 alone"),
+        (96, (80,), "begin with the network's own"),
         (96, (96, 128), "each smaller"),
         (96, (96, 64, 64), "each smaller"),
         (96, (96, (64, 80)), "one ratio"),
