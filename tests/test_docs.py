@@ -88,6 +88,7 @@ NOT_RUN = {
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
+    "python benchmarks/head_to_head.py": "CIFAR-10, Torch-Pruning, and an hour",
     "hwnas export run0": "the run before",
 }
 """Beginnings of the commands that no test runs, and what they need. They are parsed like all others."""
