@@ -87,7 +87,7 @@ class Explanation:
 
     @property
     def remainder_ms(self) -> float:
-        """What the whole takes more than its operators sum to: the part that is not explained."""
+        """Return what the whole takes more than its operators sum to: the part that is not explained."""
         return self.whole_ms - sum(operator.ms for operator in self.operators)
 
     @property

@@ -28,7 +28,7 @@ class PredictedKernel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What a model is predicted to take, kernel by kernel in the order that they run."""
+    """Holds what a model is predicted to take, kernel by kernel in the order that they run."""
 
     kernels: tuple[PredictedKernel, ...]
 

@@ -108,13 +108,13 @@ class KernelTable:
 
     @cached_property
     def wholes(self) -> tuple[Whole, ...]:
-        """What each model took, and its nodes by the profiler, drift of the machine removed."""
+        """Return what each model took, and its nodes by the profiler, drift of the machine removed."""
         levels = _levels(self.models)
         return tuple(_whole(model, levels) for model in self.models)
 
     @cached_property
     def overhead(self) -> Overhead:
-        """What the profiler adds to nodes, by all models."""
+        """Return what the profiler adds to nodes, by all models."""
         return fit_overhead(self.wholes)
 
     def kernel_ms(self, models: Sequence[int], overhead: Overhead) -> dict[int, float]:

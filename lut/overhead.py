@@ -33,7 +33,7 @@ class Overhead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Whole:
-    """What a model takes without the profiler, and what this says that its nodes take, [num_nodes]."""
+    """Holds what a model takes without the profiler, and what this says that its nodes take, [num_nodes]."""
 
     plain_ms: float
     profiled_ms: NDArray[np.float64]

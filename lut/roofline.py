@@ -23,7 +23,7 @@ MEGA = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Roofline:
-    """What kernels cost on a device.
+    """Tells what kernels cost on a device.
 
     Attributes:
         fixed_ms: of each kernel.

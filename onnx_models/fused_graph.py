@@ -59,7 +59,7 @@ _NAMES = {number: name for name, number in TYPES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RanNode:
-    """How a node of an optimised graph ran.
+    """Tells how a node of an optimised graph ran.
 
     Attributes:
         inputs, outputs: of the tensors that are there, in the node's order.

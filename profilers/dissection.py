@@ -34,7 +34,7 @@ than the median did, 1.3 against 1.7 % over twelve networks; on a quiet machine 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dissection:
-    """What a runtime makes of a model, and what it took visit by visit.
+    """Holds what a runtime makes of a model, and what it took visit by visit.
 
     Attributes:
         graph: the optimised graph as an ONNX file without its larger weights; None where the runtime cannot write it.
@@ -139,7 +139,7 @@ def _joined(one: RunTimes, other: RunTimes) -> RunTimes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dissections:
-    """What a runtime makes of several models, by key, and why some could not be taken apart.
+    """Holds what a runtime makes of several models, by key, and why some could not be taken apart.
 
     Attributes:
         worker: what the worker said of itself and its machine.

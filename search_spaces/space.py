@@ -177,7 +177,7 @@ class SearchSpace(ABC):
 
     @property
     def ending(self) -> Ending | None:
-        """What deployed networks end in behind their scores, as the network that somebody brought does."""
+        """Return what deployed networks end in behind their scores, as the network that somebody brought does."""
         return None
 
     def deployed(self, network: nn.Module) -> nn.Module:

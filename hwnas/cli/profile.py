@@ -64,7 +64,7 @@ class ProfileFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What is measured: the blocks of a search space, or the kernels of models.
+    """Says what is measured: the blocks of a search space, or the kernels of models.
 
     Attributes:
         models: None where none is given.

@@ -30,7 +30,7 @@ def _replaced(nodes: _Nodes, node: NodeProto) -> NodeProto:
 
 
 class _Nodes:
-    """What makes a tensor, and which tensors are constants."""
+    """Knows what makes a tensor, and which tensors are constants."""
 
     def __init__(self, graph: Graph) -> None:
         self._makers = {name: node for node in graph.nodes for name in node.output}

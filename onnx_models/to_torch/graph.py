@@ -21,7 +21,7 @@ QUANTIZED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvIntege
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """What a file says, its functions unfolded.
+    """Holds what a file says, its functions unfolded.
 
     Attributes:
         name: of the file, for messages.

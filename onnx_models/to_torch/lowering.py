@@ -26,7 +26,7 @@ MAX_CONSTANT_ELEMENTS = 1 << 28
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What the module does at one point.
+    """Says what the module does at one point.
 
     Attributes:
         node: name of the ONNX node that it comes from.

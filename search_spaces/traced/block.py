@@ -45,12 +45,12 @@ class TracedBlock(Block):
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
-        """Of every value that it takes; those with several entries for each image have an axis of them first."""
+        """Return the shape of every value that it takes; of several entries for each image their axis is first."""
         return tuple(_shape(shape) for _, shape in self.graph.inputs)
 
     @property
     def output_shape(self) -> Shape:
-        """Of the value that it gives, likewise."""
+        """Return the shape of the value that it gives, likewise."""
         return _shape(self.graph.shape_of(self.graph.output))
 
     def build(self) -> nn.Module:

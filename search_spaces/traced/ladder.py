@@ -19,7 +19,7 @@ STEP = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pins:
-    """What stays as it is, and which widths are offered.
+    """Says what stays as it is, and which widths are offered.
 
     Attributes:
         freeze: patterns of names of modules, such as `layer1` or `layer1.*`; all that is in them stays too.

@@ -354,7 +354,7 @@ class TracedSpace(SearchSpace):
 
     @property
     def ending(self) -> Ending | None:
-        """What the network that was brought ends in behind its scores."""
+        """Return what the network that was brought ends in behind its scores."""
         return ending_of(self.network.graph)
 
     @property

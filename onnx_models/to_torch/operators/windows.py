@@ -13,7 +13,7 @@ from onnx_models.to_torch.node import Node, NotCoveredError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """How a kernel goes over a map; one number an axis.
+    """Says how a kernel goes over a map; one number an axis.
 
     Attributes:
         kernel: its sides.
