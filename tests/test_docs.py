@@ -22,7 +22,7 @@ from simulated_machine import ZEN1
 from simulated_worker import write_devices
 
 from hwnas.cli.app import app
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from lut import save_table
 from profilers import load_devices
 from search_spaces import SpaceSpec, make_space

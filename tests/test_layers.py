@@ -32,14 +32,14 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling export",
-    "agents config fine_tuning settings constraint surrogate measured",
+    "agents config config_file fine_tuning settings constraint surrogate measured",
     "dataflow criteria",
     "augmentation components progress quantities records run_lock",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""
 
-KNOW_THE_RUN = {"cli", "pipeline", "config", "run_folder"}
+KNOW_THE_RUN = {"cli", "pipeline", "config", "config_file", "run_folder"}
 """Where a run's configuration and its folder are known; everything else is given what it uses by name."""
 
 MAX_PARAMETERS = 8

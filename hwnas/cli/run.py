@@ -89,7 +89,7 @@ def _run(
     resume: bool,
 ) -> Run:
     """Return the run of these settings, one that begins with another's supernet, or the one that is resumed."""
-    from hwnas.config import load_config
+    from hwnas.config_file import load_config
     from hwnas.errors import RequestError
     from hwnas.pipeline.run import Run
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hwnas.config import config_as_yaml, differing_settings, load_config
+from hwnas.config_file import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, write_inputs

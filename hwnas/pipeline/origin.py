@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hwnas.config import RunConfig, differing_settings
+from hwnas.config import RunConfig
+from hwnas.config_file import differing_settings
 from hwnas.errors import RequestError
 from hwnas.pipeline.file_settings import may_have_moved, setting_of
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, read_inputs, write_inputs

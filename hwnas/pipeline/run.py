@@ -11,7 +11,8 @@ import numpy as np
 
 from hwnas.agents import TrainingAgent
 from hwnas.components import find
-from hwnas.config import RunConfig, load_config
+from hwnas.config import RunConfig
+from hwnas.config_file import load_config
 from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError

@@ -15,7 +15,7 @@ from command_line import Outcome, run_cli
 from samples import synthetic_table
 
 from hwnas.cli import exit_codes
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from lut import LatencyModel, load_table, save_table

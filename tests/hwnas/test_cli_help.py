@@ -19,7 +19,8 @@ from hwnas.cli.arguments import all_callbacks
 from hwnas.cli.commands import RunCommand
 from hwnas.cli.parameters import with_fields_as_flags
 from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
-from hwnas.config import RunConfig, differing_settings, load_config
+from hwnas.config import RunConfig
+from hwnas.config_file import differing_settings, load_config
 from hwnas.fine_tuning import ADAMW_RATE
 from hwnas.settings import PANELS, About, parse_setting, settings_of
 from profilers.device import load_devices

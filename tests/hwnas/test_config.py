@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas import fine_tuning
-from hwnas.config import config_as_yaml, differing_settings, load_config
+from hwnas.config_file import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_ms
 from hwnas.settings import parse_setting

@@ -32,7 +32,7 @@ import profilers
 from hwnas.artifacts import Summary
 from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
-from hwnas.config import config_as_yaml
+from hwnas.config_file import config_as_yaml
 from hwnas.errors import RunError
 from hwnas.export.compare import ComparedModel
 from hwnas.pipeline.inputs import Fingerprint, Inputs, Origin

@@ -11,7 +11,7 @@ import yaml
 from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
 from samples import history_without_times, synthetic_table
 
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.pipeline.origin import without_own_table
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter

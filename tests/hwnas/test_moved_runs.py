@@ -15,7 +15,7 @@ from command_line import Outcome, run_cli, shorten_runs
 from PIL import Image
 from samples import synthetic_table
 
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.pipeline.file_settings import with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, fingerprint_of, read_inputs
 from hwnas.pipeline.run import Run

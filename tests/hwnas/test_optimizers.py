@@ -11,7 +11,8 @@ from command_line import run_cli, shorten_runs
 from samples import small_spec, synthetic_table
 from torch import nn
 
-from hwnas.config import SupernetConfig, TrainingConfig, load_config
+from hwnas.config import SupernetConfig, TrainingConfig
+from hwnas.config_file import load_config
 from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Batches, Dataset, Split
 from hwnas.errors import RequestError, RunError

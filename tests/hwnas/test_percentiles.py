@@ -18,7 +18,8 @@ from simulated_worker import write_devices
 from tailed_table import EXTRA_MS, SCALE, tailed_table
 
 from hwnas import profiling
-from hwnas.config import TrustConfig, config_as_yaml, load_config
+from hwnas.config import TrustConfig
+from hwnas.config_file import config_as_yaml, load_config
 from hwnas.errors import RequestError, RunError
 from hwnas.measured import Measured
 from hwnas.profiling import measure_networks

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import SumConstraint, ToySpace, synthetic_table
 
-from hwnas.config import config_as_yaml, load_config
+from hwnas.config_file import config_as_yaml, load_config
 from hwnas.errors import RunError
 from hwnas.evaluators.score import Score
 from hwnas.front import latency_front

@@ -15,7 +15,7 @@ from command_line import Outcome, run_cli, shorten_runs
 from PIL import Image
 from samples import synthetic_table
 
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.dataflow import Augmentation, load_dataset
 from hwnas.dataflow.augmentation import augmented
 from hwnas.errors import RequestError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from image_folders import fill, fill_classes, load
 from PIL import Image
 
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.dataflow.listing import is_hidden, list_classes
 from hwnas.dataflow.split_folders import NAMES, find_split_folders
 from hwnas.errors import RequestError

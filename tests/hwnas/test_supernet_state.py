@@ -16,7 +16,7 @@ from torch import nn
 
 from hwnas.agents import ClassificationAgent
 from hwnas.artifacts import FoundNetwork, TrainedSupernet
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.evaluators import EVALUATORS
 from hwnas.evaluators.supernet import SupernetEvaluator
 from hwnas.pipeline.networks import retrained_networks, supernet_of

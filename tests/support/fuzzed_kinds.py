@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 from samples import small_spec, synthetic_table
 
 from hwnas.artifacts import Deployment, Exported, Summary
-from hwnas.config import load_config
+from hwnas.config_file import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
 from hwnas.errors import LaterVersionError, RequestError, RunError
