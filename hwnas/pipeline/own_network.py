@@ -280,20 +280,33 @@ def _require_same(source: SourceNetwork, traced: TracedNetwork, images_NCHW: tor
             f"{difference:.2g} of the largest on {len(images_NCHW)} images, expected {TOLERANCE:g} at most; does it "
             "draw random numbers, or depend on what it was given before?"
         )
-    is_same_alone = alone.shape == expected[:1].shape
-    if not is_same_alone or not float((expected[:1] - alone).abs().max()) / largest <= ALONE_TOLERANCE:
+    _require_scores(source, traced, expected, alone)
+
+
+def _require_scores(
+    source: SourceNetwork, traced: TracedNetwork, outputs_NK: torch.Tensor, alone_1K: torch.Tensor
+) -> None:
+    """Raise RequestError unless outputs depend on the image only, and are scores where nothing says what else.
+
+    Args:
+        outputs_NK: for some images.
+        alone_1K: for the first of them, given by itself.
+    """
+    is_same_alone = alone_1K.shape == outputs_NK[:1].shape
+    most = ALONE_TOLERANCE * max(float(outputs_NK.abs().max()), 1e-12)
+    if not is_same_alone or not float((outputs_NK[:1] - alone_1K).abs().max()) <= most:
         raise RequestError(
-            f"{source.name} gives an image something else alone than among {len(images_NCHW)}: expected outputs that "
+            f"{source.name} gives an image something else alone than among {len(outputs_NK)}: expected outputs that "
             "depend on the image only; does it normalise over the batch, such as by a softmax over dimension 0?"
         )
-    if ending_of(traced.graph) is None and is_distribution(expected):
+    if ending_of(traced.graph) is None and _is_distribution(outputs_NK):
         raise RequestError(
             f"{source.name} gives probabilities, but not by a softmax as its last operation: expected that, or scores "
             "of the classes, which training needs; leave out what follows or replaces the softmax"
         )
 
 
-def is_distribution(outputs_NK: torch.Tensor) -> bool:
+def _is_distribution(outputs_NK: torch.Tensor) -> bool:
     """Return whether the outputs for each image are shares that sum to 1."""
     is_share = bool((outputs_NK >= 0).all()) and outputs_NK.ndim == 2 and outputs_NK.shape[1] > 1
     return is_share and bool(((outputs_NK.sum(dim=1) - 1).abs() < SUM_TOLERANCE).all())

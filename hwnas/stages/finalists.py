@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -181,21 +182,26 @@ class Selection:
         among = tuple(e for e in self.files.evaluations() if limits.is_met(e.architecture))
         return Finalists(
             SearchResult(history=among).ranked,
-            partial(self._measured, name, max_ms),
+            partial(self._measured, name, max_ms, iter(PAUSES_S)),
             self.latency,
             max_ms,
             group_size=self.group_size,
             preferred=self.setup.space.original,
         )
 
-    def _measured(self, name: str, max_ms: float, group: Sequence[Evaluation], number: int) -> list[Measured]:
+    def _measured(
+        self, name: str, max_ms: float, pauses_s: Iterator[float], group: Sequence[Evaluation], number: int
+    ) -> list[Measured]:
         """Return the latencies of a group, measured again while the machine's slowness alone decides about the budget.
 
         Of several measurements the one counts that was made when the machine was fastest.
+
+        Args:
+            pauses_s: what is left to be waited for all groups: a machine that stays slow is waited for once.
         """
         best = self._measured_once(group, self.files.finalists(name, number))
-        for again, pause_s in enumerate(PAUSES_S, start=1):
-            if not any(is_missed_by_slowness(m, max_ms) for m in best):
+        for again in count(1):
+            if not any(is_missed_by_slowness(m, max_ms) for m in best) or (pause_s := next(pauses_s, None)) is None:
                 break
             journal = self.files.finalists(name, number, again)
             if not journal.exists():
