@@ -218,7 +218,7 @@ def measure_plan(
             if m.key in network_keys
         ),
         layouts={
-            b.key: block_layout(b, inspected[b.key].operations)
+            b.key: block_layout(b, inspected[b.key].operations, inspected[b.key].operation_us)
             for b in plan.blocks
             if b.key in inspected and space.is_chain  # layouts are followed from block to block
         },

@@ -123,7 +123,8 @@ def calibrate(
         networks: how often each block is in each network.
         network_ms: measured latency of each network.
         sizes: what each block needs in the cache, by key.
-        conversions: [num_networks, 2] layout conversions and their elements, more than the blocks alone have.
+        conversions: [num_networks, 3] layout conversions, their elements and what is known of their milliseconds, more
+            than the blocks alone have.
 
     Raises:
         ValueError: there are fewer than four networks.
@@ -139,7 +140,7 @@ def calibrate(
         weights_mb=np.array([sizes[key].weights_mb for key in keys]),
         activations_mb=np.array([sizes[key].activations_mb for key in keys]),
         first_run_ms=np.array([sizes[key].first_run_ms for key in keys]),
-        conversions=np.zeros((len(networks), 2)) if conversions is None else conversions,
+        conversions=np.zeros((len(networks), 3)) if conversions is None else conversions,
     )
     shape = problem.likely_shape()
     return _calibration(problem, shape, problem.fit(shape), {key: sizes[key] for key in keys})
@@ -197,7 +198,7 @@ class _Fit:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Problem:
     """counts: [num_networks, num_blocks]. properties: [num_blocks, num_properties] zeros and ones.
-    conversions: [num_networks, 2]. The others: a number per block or network."""
+    conversions: [num_networks, 3]. The others: a number per block or network."""
 
     counts: NDArray[np.float64]
     block_ms: NDArray[np.float64]
@@ -217,14 +218,14 @@ class _Problem:
         lost = lost_share(weights_mb + activations_mb, half_mb, sharpness)
         # What a block alone has lost is in its latency already.
         more = self.counts * (lost[:, None] - lost_share(self.weights_mb + self.activations_mb, half_mb, sharpness))
-        num, elements = self.conversions.T
+        num, elements, _ = self.conversions.T
 
         def per_unit(share: float, column: NDArray[np.float64]) -> float:
             return share * network_ms / max(float(np.abs(column).mean()), 1e-9)
 
         return {
             "offset": (np.ones_like(num_blocks), OFFSET_STD * network_ms),
-            "scale": (self.counts @ self.block_ms, SCALE_STD),
+            "scale": (self.sums_ms, SCALE_STD),
             # Each block alone has a call of its own, the network one.
             "call": (num_blocks - 1.0, CALL_STD * block_ms),
             "lost_weights": (more @ self.weights_mb, per_unit(WEIGHTS_STD, weights_mb)),
@@ -276,7 +277,12 @@ class _Problem:
     @property
     def residual(self) -> NDArray[np.float64]:
         """The part of each network's measured latency that plain sums of blocks lack, as a share of it."""
-        return 1.0 - self.counts @ self.block_ms / self.measured_ms
+        return 1.0 - self.sums_ms / self.measured_ms
+
+    @property
+    def sums_ms(self) -> NDArray[np.float64]:
+        """What each network's blocks take alone, but for the conversions that are known to vanish."""
+        return self.counts @ self.block_ms + self.conversions[:, 2]
 
     def covariances(self, half_mb: float, sharpness: float, property_stds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the prior covariance of the residuals, [num_pairs, num_networks, num_networks].

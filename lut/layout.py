@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from lut.provenance import STRICT
+from lut.provenance import STRICT, Milliseconds
 from search_spaces import Block, SearchSpace
 
 TO_BLOCKED = "ReorderInput"
@@ -36,11 +36,14 @@ class Transition:
         nodes: operations more than alone; below zero where some vanish.
         elements: tensor elements that those operations move, per image, with the same sign.
         gives_blocked: whether its output is in the blocked layout.
+        ms: milliseconds that those operations take in the block alone, with the same sign; 0 where the runtime does not
+            time its operations.
     """
 
     nodes: _Change
     elements: _Change
     gives_blocked: bool
+    ms: Milliseconds = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -51,20 +54,22 @@ class BlockLayout:
     after_blocked: Transition
 
 
-def block_layout(block: Block, operations: Sequence[str]) -> BlockLayout:
+def block_layout(block: Block, operations: Sequence[str], operation_us: Sequence[float] = ()) -> BlockLayout:
     """Return what the block's conversions become in a network.
 
     Args:
         operations: of the optimised graph of the block alone, in the order they run.
+        operation_us: the microseconds that each of them takes; empty where they are not known.
     """
     num_in, num_out = sum(map(prod, block.input_shapes)), prod(block.output_shape)
     takes_blocked = bool(operations) and operations[0] == TO_BLOCKED
+    first_ms, last_ms = (operation_us[0] / 1e3, operation_us[-1] / 1e3) if operation_us else (0.0, 0.0)
     # A blocked input spares the first conversion, or has to be converted for a block that begins plain.
-    nodes, elements = (-1, -num_in) if takes_blocked else (1, num_in)
+    nodes, elements, ms = (-1, -num_in, -first_ms) if takes_blocked else (1, num_in, 0.0)
     if operations and operations[-1] == TO_PLAIN:
         return BlockLayout(
-            after_plain=Transition(nodes=-1, elements=-num_out, gives_blocked=True),
-            after_blocked=Transition(nodes=nodes - 1, elements=elements - num_out, gives_blocked=True),
+            after_plain=Transition(nodes=-1, elements=-num_out, ms=-last_ms, gives_blocked=True),
+            after_blocked=Transition(nodes=nodes - 1, elements=elements - num_out, ms=ms - last_ms, gives_blocked=True),
         )
     unchanged = Transition(nodes=0, elements=0, gives_blocked=False)
     if takes_blocked and list(operations[-2:]) == [TO_PLAIN, "Add"]:
@@ -77,7 +82,7 @@ def block_layout(block: Block, operations: Sequence[str]) -> BlockLayout:
         kept = Transition(nodes=0, elements=0, gives_blocked=True)
         return BlockLayout(after_plain=unchanged, after_blocked=kept)
     return BlockLayout(
-        after_plain=unchanged, after_blocked=Transition(nodes=nodes, elements=elements, gives_blocked=False)
+        after_plain=unchanged, after_blocked=Transition(nodes=nodes, elements=elements, ms=ms, gives_blocked=False)
     )
 
 
@@ -92,7 +97,7 @@ class LayoutWalk:
         self._space = space
         num = len(space.candidates)
         # Row s of each holds what happens after layout s, 0 plain and 1 blocked.
-        self.nodes, self.elements = np.zeros((2, num)), np.zeros((2, num))
+        self.nodes, self.elements, self.ms = np.zeros((2, num)), np.zeros((2, num)), np.zeros((2, num))
         self.gives = np.zeros((2, num), dtype=np.int64)
         for i, block in enumerate(space.candidates):
             layout = layouts.get(block.key)
@@ -102,6 +107,7 @@ class LayoutWalk:
                 for state, transition in enumerate((layout.after_plain, layout.after_blocked)):
                     self.nodes[state, i] = transition.nodes
                     self.elements[state, i] = transition.elements
+                    self.ms[state, i] = transition.ms
                     self.gives[state, i] = transition.gives_blocked
 
     def total(self, values: NDArray[np.float64], architectures: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -128,8 +134,9 @@ class LayoutWalk:
         return sums
 
     def changes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the operations and elements that networks have more than their blocks, [num_architectures, 2]."""
-        return np.stack([self.total(v, architectures) for v in (self.nodes, self.elements)], axis=1)
+        """Return what networks have more than their blocks, [num_architectures, 3]: operations, the elements that those
+        move, and the milliseconds that they are known to take."""
+        return np.stack([self.total(v, architectures) for v in (self.nodes, self.elements, self.ms)], axis=1)
 
 
 _CHUNK = 1 << 15

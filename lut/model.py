@@ -112,6 +112,8 @@ class _Costs:
         if table.layouts:
             walk = self._walk = LayoutWalk(space, table.layouts)
             conversions = table.calibration.conversion_ms * walk.nodes + table.calibration.element_ms * walk.elements
+            factors = np.array([table.calibration.factors.get(b.key, 1.0) for b in space.candidates])
+            conversions += factors * walk.ms
             # A block adds nothing at least, whatever it spares.
             self._by_layout_ms = np.maximum(0.0, self._block_ms + conversions)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ def bind(path: Path, scratch: Path, sizes: Sizes, *, types: Collection[str]) -> 
     )
 
 
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:\s*)?")
+"""What ONNX Runtime's messages begin with: who says so, a number, and the file once more."""
+
+
 def _opened(path: Path) -> Any:
     import onnxruntime
 
@@ -99,7 +104,7 @@ def _opened(path: Path) -> Any:
             str((node.name, node.type, node.shape))  # names that are no text end here
     except Exception as error:  # onnxruntime raises a class of its own for every kind of damage
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path} is no ONNX model that can be opened: {why}") from error
+        raise ModelError(f"{path} is no ONNX model that can be opened: {_CODE.sub('', why)}") from error
     return session
 
 

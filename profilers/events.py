@@ -87,12 +87,20 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Inspected:
-    """The result of inspecting a model: what the runtime makes of it, and what it leaves to the CPU."""
+    """The result of inspecting a model: what the runtime makes of it, what it leaves to the CPU, and the microseconds
+    that each operation takes, where it tells those for all of them."""
 
     event: Literal["inspected"]
     operations: Operations
     fallbacks: Operations = ()
+    operation_us: Annotated[tuple[Annotated[float, Field(ge=0, le=1e12)], ...], Field(max_length=100_000)] = ()
     energy_mj: Annotated[float, Field(gt=0, le=1e9)] | None = None
+
+    @model_validator(mode="after")
+    def _all_operations_are_timed(self) -> Inspected:
+        if self.operation_us and len(self.operation_us) != len(self.operations):
+            raise ValueError(f"expected times of {len(self.operations)} operations, found {len(self.operation_us)}")
+        return self
 
 
 TensorShape = Annotated[

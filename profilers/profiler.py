@@ -145,7 +145,10 @@ class Profiler(ProfilerSettings):
                 losses = 0
                 if isinstance(answer, Inspected):
                     found[model.key] = Inspection(
-                        operations=answer.operations, fallbacks=answer.fallbacks, energy_mj=answer.energy_mj
+                        operations=answer.operations,
+                        fallbacks=answer.fallbacks,
+                        operation_us=answer.operation_us,
+                        energy_mj=answer.energy_mj,
                     )
         finally:
             session.end()

@@ -16,12 +16,14 @@ class Inspection:
     Attributes:
         operations: of the optimised graph, in the order they run.
         fallbacks: those of them that the device's accelerator leaves to the CPU.
+        operation_us: the microseconds that each of them takes alone; empty where the runtime does not tell.
         energy_mj: of one run, in millijoules, everything included that the processor does; None where the device has no
             counter that may be read.
     """
 
     operations: tuple[str, ...]
     fallbacks: tuple[str, ...] = ()
+    operation_us: tuple[float, ...] = ()
     energy_mj: float | None = None
 
 

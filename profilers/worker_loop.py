@@ -13,7 +13,7 @@ one JSON command a line from standard input and answers on standard output, one 
            null for what is not finite, or {"event": "failed", "index": 0, "message": ...}
     {"command": "inspect", "path": "block.onnx", "threads": 1}
         -> {"event": "inspected", "operations": ["ReorderInput", "Conv", ...], "fallbacks": ["Resize", ...],
-            "energy_mj": 1.2 or null} or {"event": "failed", "message": ...}
+            "operation_us": [2.0, 31.0, ...] or [], "energy_mj": 1.2 or null} or {"event": "failed", "message": ...}
     {"command": "dissect", "path": "model.onnx", "visits": 10}
         -> {"event": "dissected", "graph": "...", "nodes": [{"name": ..., "operation": "Conv", "provider": ...,
            "inputs": [{"float": [1, 3, 32, 32]}, ...], "outputs": [...], "us": [12, ...]}, ...],
@@ -40,7 +40,8 @@ The runtime's part is a file with a class `Runtime`, which raises whatever says 
         .facts                             what tables keep: the runtime's version under its name, and how it is set
         .is_cpu                            whether models run on the processor
         .open(path) -> model               loads a model. What was converted for the runtime comes as a folder
-        .inspect(path) -> (operations, fallbacks)    only where `profilers/runtime.py` says that it tells operations
+        .inspect(path) -> (operations, fallbacks, microseconds)    only where `profilers/runtime.py` says that it tells
+                                           operations; of each one, or none where they are not known
         .profiled(path, folder) -> (model, graph)    only where it says that it dissects: the model under the runtime's
                                            profiler, which may write into the folder; the optimised graph or None
     model.inputs                           name, shape and numpy type of each input, in the order of the ONNX model
@@ -216,13 +217,19 @@ class Worker:
     def inspect(self, path: str) -> dict[str, object]:
         """Return what the runtime makes of a model, and what energy a run takes."""
         try:
-            operations, fallbacks = unpacked(self.runtime.inspect, path)
+            operations, fallbacks, operation_us = unpacked(self.runtime.inspect, path)
             model = unpacked(self.runtime.open, path)
             bound = model.bind([np.zeros(shape, dtype=dtype) for _, shape, dtype in model.inputs])
             energy_mj = self.machine.energy_of(lambda: model.run(bound))
         except Exception as error:  # as above
             return {"event": "failed", "message": in_words(error)}
-        return {"event": "inspected", "operations": operations, "fallbacks": fallbacks, "energy_mj": energy_mj}
+        return {
+            "event": "inspected",
+            "operations": operations,
+            "fallbacks": fallbacks,
+            "operation_us": operation_us,
+            "energy_mj": energy_mj,
+        }
 
     def dissect(self, path: str, visits: int) -> dict[str, object]:
         """Return the optimised graph of a model, and its nodes in the order that they run, with what each took.

@@ -67,14 +67,14 @@ class Runtime:
             raise RuntimeError(f"MNN cannot prepare it: {'; '.join(words) or 'without a word'}")
         return model
 
-    def inspect(self, path: str) -> tuple[list[str], list[str]]:
-        """Return the operations of a model in the order they run; none is left to another device.
+    def inspect(self, path: str) -> tuple[list[str], list[str], list[float]]:
+        """Return the operations of a model in the order they run; none is left to another device, and none is timed.
 
         Conversions of layouts are called as ONNX Runtime calls its own: MNN computes convolutions in blocks of
         channels, and its "rasters" at a model's ends, where feature maps come and go, do nothing else.
         """
         model = self.open(path)
-        return model.operations(), []
+        return model.operations(), [], []
 
 
 def computes_half() -> bool:

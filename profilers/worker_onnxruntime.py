@@ -71,8 +71,10 @@ class Runtime:
             self.inspect(path)
         return Model(self._session(path, self._options()))
 
-    def inspect(self, path: str) -> tuple[list[str], list[str]]:
+    def inspect(self, path: str) -> tuple[list[str], list[str], list[float]]:
         """Return the operations of a model once it is optimised, in the order they run, and those left to the CPU.
+
+        They are not timed: under the profiler short ones take much longer.
 
         Raises:
             RuntimeError: the provider runs none of them.
@@ -88,7 +90,7 @@ class Runtime:
                 f"{self.provider} leaves all of it to the CPU ({', '.join(sorted(set(fallbacks)))}): that is not its "
                 "latency"
             )
-        return [args["op_name"] for args in ran], fallbacks
+        return [args["op_name"] for args in ran], fallbacks, []
 
     def profiled(self, path: str, folder: str) -> tuple[ProfiledModel, bytes | None]:
         """Return a model under the runtime's profiler, which writes into the folder, and its optimised graph.

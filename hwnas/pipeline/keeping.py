@@ -11,7 +11,7 @@ from hwnas.config_file import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, write_inputs
-from hwnas.pipeline.origin import take_over_inputs, take_over_supernet
+from hwnas.pipeline.origin import brings_table, take_over_inputs, take_over_supernet
 from hwnas.pipeline.run import Run
 from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
@@ -103,8 +103,10 @@ def keep_settings(run: Run) -> None:
     """
     if run.source is not None and not run.has_begun:
         source, inputs = run.source
-        take_over_inputs(source, run.files, replace(inputs, device=run.device.name))
-        run.reporter.line(f"{run.folder} begins with the supernet and the table of {source.root}")
+        table = run.config.lut if brings_table(source, run.config) else None
+        take_over_inputs(source, run.files, replace(inputs, device=run.device.name), table)
+        taken = "the supernet and the table" if table is None else f"{table} and the supernet"
+        run.reporter.line(f"{run.folder} begins with {taken} of {source.root}")
     elif run.inputs is None:
         _keep_inputs(run)
     write_text(run.files.config, config_as_yaml(run.config))

@@ -22,6 +22,9 @@ FREE_GROUPS = ("search.", "retrain.", "trust.")
 FREE_WITH_AN_IMPORTED_TABLE = ("device", "devices")
 """A published table was made on none of one's own devices: any may be named to measure on."""
 
+OF_THE_TABLE = ("lut", "device", "devices", "precision")
+"""Settings that the supernet does not depend on, but the table: another table may be given, of another device."""
+
 
 def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_imported: bool) -> Inputs:
     """Return the inputs of a run that begins with what another has made.
@@ -38,9 +41,12 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
     if source.root.resolve() == now.out.resolve():
         raise RequestError(f"--from and --out are the same run, {source.root}: give a new folder with --out")
     differing = differing_settings(begun, now)
-    moved = [name for name in differing if may_have_moved(begun, now, name)]
-    inputs.require_same_files(now, moved, run=source.root)
     free = (*FREE, *(FREE_WITH_AN_IMPORTED_TABLE if is_imported else ()))
+    moved = [name for name in differing if may_have_moved(begun, now, name)]
+    if brings_table(source, now):
+        free = (*free, *OF_THE_TABLE)
+        moved = [name for name in moved if name not in OF_THE_TABLE]
+    inputs.require_same_files(now, moved, run=source.root)
     for name in differing:
         if name not in moved and name not in free and not name.startswith(FREE_GROUPS):
             there, here = (setting_of(settings, name) for settings in (begun, now))
@@ -56,6 +62,13 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
     )
     kept = {name: digest for name, digest in inputs.files.items() if name not in differing or name in moved}
     return replace(inputs, files={**file_hashes(now), **kept}, origin=origin)
+
+
+def brings_table(source: RunFolder, now: RunConfig) -> bool:
+    """Return whether settings name another table than that of the run whose supernet they begin with."""
+    if now.lut is None or not now.lut.is_file():
+        return False
+    return not source.table.is_file() or sha256_of(source.table) != sha256_of(now.lut)
 
 
 def _usable_inputs(source: RunFolder, begun: RunConfig) -> Inputs:
@@ -97,14 +110,17 @@ def require_same_origin(inputs: Inputs | None, expected: Origin, *, run: RunFold
         )
 
 
-def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs) -> None:
+def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs, table: Path | None = None) -> None:
     """Copy what a run begins with from another's folder, but for the supernet.
+
+    Args:
+        table: another table than that run's; None for that one.
 
     Raises:
         WriteError: there is no room, or nothing may be written there.
     """
     pairs = (
-        (source.table, target.table),
+        (table or source.table, target.table),
         (source.space, target.space),
         (source.network, target.network),
     )

@@ -22,6 +22,7 @@ from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, read_inputs
 from hwnas.pipeline.origin import (
+    brings_table,
     inputs_from,
     require_same_origin,
     without_own_table,
@@ -117,6 +118,8 @@ class Run:
         begun = cls.from_folder(source, reporter)
         given = without_own_table(begun.files, begun.config, overrides)
         run = cls(load_config(begun.files.config, given), reporter)
+        if brings_table(begun.files, run.config) and "device" not in given:
+            run.config = replace(run.config, device=None)  # another table may be of another device, which it names
         table = begun.given_table
         is_imported = table is not None and table.is_imported
         inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
@@ -284,7 +287,7 @@ class Run:
     def _place_of_given_table(self) -> Path:
         assert self.config.lut is not None
         inputs, kept = self.inputs, self.kept.table
-        if inputs is None:
+        if inputs is None or (self.source and not self.has_begun and brings_table(self.source[0], self.config)):
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
         inputs.require_same_table(path, run=self.kept.root)

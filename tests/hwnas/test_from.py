@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,24 @@ def test_what_the_supernet_or_the_table_depends_on_and_what_cannot_be_is_refused
     assert not new.exists()
 
 
-def test_another_table_is_refused(folder: Path, tmp_path: Path) -> None:
-    save_table(synthetic_table(make_space(SPEC), seed=3, scale_ns=1e8), tmp_path / "u.json")
+def test_another_table_takes_the_place_of_the_runs_and_its_device_that_of_its_device(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = synthetic_table(make_space(SPEC), seed=3, scale_ns=1e8)
+    device = table.provenance.device | {"name": "cpu-2threads", "threads": 2}
+    save_table(replace(table, provenance=replace(table.provenance, device=device)), tmp_path / "u.json")
+    new = tmp_path / "new"
+    command = ("search", "--from", folder / "run", *OTHER, "--lut", tmp_path / "u.json", "--out", new)
+    _refused(run_cli(*command, "--device", "cpu"), "was measured on 'cpu-2threads', but --device is 'cpu'")
+    _ok(run_cli(*command, "--set", "retrain.references=false"))
+    assert (new / "lut.json").read_bytes() == (tmp_path / "u.json").read_bytes()
+    assert _run(new).device_name == "cpu-2threads" and num_lines(new / "search" / "history.jsonl") == 8
+    (tmp_path / "u.json").unlink()
+    _ok(run_cli("search", "--resume", "--out", new, "--quiet"))
+
+
+def test_the_runs_table_may_have_moved(folder: Path, tmp_path: Path) -> None:
     command = ("search", "--from", folder / "run", "--out", tmp_path / "new", "--quiet", "--lut")
-    _refused(run_cli(*command, tmp_path / "u.json"), "is not what", "(lut)")
     shutil.copy(folder / "t.json", tmp_path / "moved.json")
     _ok(run_cli(*command, tmp_path / "moved.json", "--set", "retrain.references=false"))
     assert load_table(tmp_path / "new" / "lut.json").latency_ms == load_table(folder / "t.json").latency_ms

@@ -16,7 +16,7 @@ GOOD: tuple[dict[str, Any], ...] = (
     {"event": "started", "onnxruntime": "1.20", "cores": [0], "health": {"temperature_c": 50.0, "free_mb": None}},
     {"event": "failed", "index": 0, "message": "no"},
     {"event": "opened", "index": 0, "outputs": [[0.5, None], []]},
-    {"event": "inspected", "operations": ["Conv"], "energy_mj": 1.5},
+    {"event": "inspected", "operations": ["Conv"], "operation_us": [2.5], "energy_mj": 1.5},
     {
         "event": "dissected",
         "graph": "eJw=",

@@ -153,6 +153,9 @@ def test_it_tells_the_operations_that_it_makes_of_a_block(name: str, tmp_path: P
     assert any("Conv" in operation for operation in operations) and not {"Input", "Const"} & {*operations}
     # Whatever layout it computes in, the output is as ONNX has it.
     assert "ReorderInput" not in operations or operations[-1] == "ReorderOutput"
+    times_us = found["block"].operation_us
+    assert len(times_us) == (len(operations) if name == "openvino" else 0)
+    assert name != "openvino" or sum(times_us) > 0
 
 
 @pytest.mark.parametrize("name", _rows(["openvino"]))
