@@ -166,7 +166,8 @@ class Run:
                 config.root,
                 input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
-                is_grey=config.name == "folder" and self.own_network is not None and self.own_network.takes_grey,
+                is_grey=self.own_network is not None and self.own_network.takes_grey,
+                reporter=self.reporter,
             )
         except RequestError as error:
             if inputs is None or config.root.exists():
