@@ -89,8 +89,8 @@ def _loaded(root: Path) -> Any:
         ) from error
     if not root.is_dir() or not any((root / name).is_file() for name in (STATE, "dataset_dict.json")):
         raise RequestError(
-            f"{root} holds no data set that save_to_disk of Hugging Face's datasets made: expected a folder with {STATE} "
-            "or dataset_dict.json; save one there, or name another with --data-root"
+            f"{root} holds no data set that save_to_disk of Hugging Face's datasets made: expected a folder with "
+            f"{STATE} or dataset_dict.json; save one there, or name another with --data-root"
         )
     try:
         return datasets.load_from_disk(str(root))
@@ -139,8 +139,8 @@ def _targets(root: Path, split: str, table: Any, label: str) -> NDArray[np.int64
     )
     if (num := int((targets < 0).sum())) or not len(targets):
         raise RequestError(
-            f"{root} ({split}): {num} of {len(targets)} images have no class in the column {label!r}: expected one each, "
-            "as splits for challenges often lack; leave that split out"
+            f"{root} ({split}): {num} of {len(targets)} images have no class in the column {label!r}, as splits for "
+            "challenges often have none: expected a class each; leave that split out"
         )
     return targets
 

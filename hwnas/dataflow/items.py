@@ -257,8 +257,8 @@ def _agreed_classes(
     for split, numbers in found.items():
         if numbers[-1] >= len(names):
             raise RequestError(
-                f"{sources[split].name} has the class {numbers[-1]}: expected 0 to {len(names) - 1}, those that {where} "
-                "is of"
+                f"{sources[split].name} has the class {numbers[-1]}: expected 0 to {len(names) - 1}, as {where} has; "
+                "number them alike"
             )
     return names
 
