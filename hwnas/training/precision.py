@@ -24,7 +24,7 @@ def step_times_s(step: Callable[[bool], object], device: torch.device) -> tuple[
     times_s: dict[bool, list[float]] = {False: [], True: []}
     for number in range(1 + ROUNDS):
         for is_mixed, kept in times_s.items():
-            elapsed_s = _timed_s(lambda chosen=is_mixed: step(chosen), device)  # type: ignore[misc]
+            elapsed_s = _timed_s(step, is_mixed, device)
             if number:
                 kept.append(elapsed_s)
     return statistics.median(times_s[False]), statistics.median(times_s[True])
@@ -35,9 +35,9 @@ def pays(float_s: float, mixed_s: float) -> bool:
     return mixed_s < (1.0 - LEAST_GAIN) * float_s
 
 
-def _timed_s(step: Callable[[], object], device: torch.device) -> float:
+def _timed_s(step: Callable[[bool], object], is_mixed: bool, device: torch.device) -> float:
     started = time.perf_counter()
-    step()
+    step(is_mixed)
     if device.type == "cuda":
         torch.cuda.synchronize()  # its kernels run on
     return time.perf_counter() - started
