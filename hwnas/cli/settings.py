@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hwnas.cli.arguments import Json
 from hwnas.cli.printing import print_json, print_table
 
@@ -15,7 +17,7 @@ def settings(as_json: Json = False) -> None:
     from hwnas.recipes import FINE_TUNING, RECIPES
     from hwnas.settings import settings_of
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": setting.name,
             "takes": setting.takes,

@@ -204,7 +204,7 @@ def _loaded(fitting: _Fitted) -> Any:
     """Yield the items in order, read by a process on each core where there are many."""
     # Only forked processes have a data set that was made here, and only there is forking safe.
     num_workers = (os.cpu_count() or 1) if len(fitting) >= MANY and sys.platform == "linux" else 0
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         fitting,  # type: ignore[arg-type]
         batch_size=READ_AT_ONCE,
         num_workers=num_workers,

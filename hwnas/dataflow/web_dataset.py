@@ -186,16 +186,16 @@ def _label(path: Path, shard: tarfile.TarFile, member: tarfile.TarInfo, end: str
     if member.size > MOST_CLASS_BYTES:
         raise RequestError(f"{path}: {member.name} has {member.size} bytes, expected a class")
     try:
-        text = file.read().decode().strip()
+        said: object = file.read().decode().strip()
         if end == "json":
-            record = parse_json(text)
+            record = parse_json(str(said))
             names = ("cls", "label", "class")
-            text = next((record[name] for name in names if name in record), "") if isinstance(record, dict) else record
+            said = next((record[name] for name in names if name in record), "") if isinstance(record, dict) else record
     except (UnicodeDecodeError, FileError, ValueError) as error:
         raise RequestError(f"{path}: {member.name} is no class: {error}") from error
-    if isinstance(text, bool | float) or not isinstance(text, str | int):
-        raise RequestError(f"{path}: {member.name}: expected a class, a number or a name, found {str(text)[:40]!r}")
-    return str(text) or None
+    if isinstance(said, bool) or not isinstance(said, str | int):
+        raise RequestError(f"{path}: {member.name}: expected a class, a number or a name, found {str(said)[:40]!r}")
+    return str(said) or None
 
 
 def _sample(path: Path, members: _Members) -> _Sample:

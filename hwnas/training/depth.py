@@ -13,8 +13,11 @@ from search_spaces.traced.network import GraphNetwork
 
 def places_of(module: nn.Module) -> list[nn.Module]:
     """Return the parts that follow each other in a network; the candidates for one place of a supernet are one part."""
-    found = []
-    for child in module.children():
+    found: list[nn.Module] = []
+    children = list(module.children())
+    if len(children) == 1 and not isinstance(children[0], nn.ModuleList | GraphNetwork):
+        return places_of(children[0]) or children  # a network around one that has the parts
+    for child in children:
         if isinstance(child, nn.ModuleList):
             found.extend(child)
         elif isinstance(module, nn.ModuleDict) or isinstance(child, Supernet):

@@ -102,12 +102,11 @@ def _timed(seconds: dict[bool, float]) -> Callable[..., float]:
 
 
 @pytest.mark.usefixtures("_bfloat16_is_faster")
-@pytest.mark.parametrize("strategy", ["uniform", "sandwich"])
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(("strategy", "name"), [*(("uniform", name) for name in CHANGES), ("sandwich", "all")])
 def test_interrupted_training_ends_as_uninterrupted(
-    strategy: str, changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(PLAIN, **changes)
+    config = replace(PLAIN, epochs=3, **CHANGES[name])
     (tmp_path / "whole").mkdir()
     whole = _trainer(tmp_path / "whole", config, strategy)
     losses = [r.loss for r in whole.fit()]
@@ -134,14 +133,13 @@ def test_interrupted_training_ends_as_uninterrupted(
 
 
 @pytest.mark.usefixtures("_bfloat16_is_faster")
-def test_every_part_changes_what_is_learnt_and_still_learns(tmp_path: Path) -> None:
+def test_every_part_changes_what_is_learnt(tmp_path: Path) -> None:
     found = {}
     for name, changes in {"plain": {}, **CHANGES}.items():
         (tmp_path / name).mkdir()
-        found[name] = [r.loss for r in _trainer(tmp_path / name, replace(PLAIN, epochs=12, **changes)).fit()]
+        found[name] = [r.loss for r in _trainer(tmp_path / name, replace(PLAIN, epochs=2, **changes)).fit()]
+    assert all(np.isfinite(losses).all() for losses in found.values())
     assert len({tuple(losses) for losses in found.values()}) == len(found)
-    for name in ("plain", "one cycle", "constant", "stochastic depth", "layers", "measured"):
-        assert found[name][-1] < 0.9 * found[name][0], name
 
 
 def test_schedules_by_hand() -> None:
