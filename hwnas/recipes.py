@@ -66,7 +66,7 @@ def _is_own_network(settings: Mapping[str, Any]) -> bool:
 
 
 def _is_transformer(settings: Mapping[str, Any]) -> bool:
-    return _of(settings, "space", "name") in TRANSFORMERS
+    return str(_of(settings, "space", "name")) in TRANSFORMERS
 
 
 def _both(**settings: object) -> dict[str, object]:
@@ -89,7 +89,7 @@ FINE_TUNING = Recipe(
 
 DENSE = Recipe(
     name="detection or segmentation",
-    is_for=lambda settings: settings.get("task") in DENSE_TASKS,
+    is_for=lambda settings: str(settings.get("task")) in DENSE_TASKS,
     settings=_both(
         optimizer="adamw",
         learning_rate=0.001,
