@@ -76,7 +76,7 @@ class _Images:
     def __getitem__(self, position: int) -> tuple[Image.Image, int]:
         content = self._table[position][self._column]["bytes"]
         if content is None:
-            raise ValueError("it is the name of a file: save the data set with its images in it")
+            raise RequestError("it is the name of a file: save the data set with its images in it")
         return opened(io.BytesIO(content)), 0
 
 

@@ -94,12 +94,12 @@ def opened(file: BinaryIO) -> Image.Image:
     """Return the picture that a file holds, before it is decoded.
 
     Raises:
-        ValueError: it is none of a kind that is read here.
+        RequestError: it is none of a kind that is read here; the message is the reason.
     """
     try:
         return Image.open(file, formats=_formats())
     except UnidentifiedImageError as error:
-        raise ValueError("it is damaged, or no image of a kind that is read here") from error
+        raise RequestError("it is damaged, or no image of a kind that is read here") from error
 
 
 def fitted(image: Image.Image, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:

@@ -184,26 +184,30 @@ class _Fitted:
         return len(self._items)
 
     def __getitem__(self, position: int) -> tuple[NDArray[np.uint8] | str, object]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return self._read(position)
+
+    def _read(self, position: int) -> tuple[NDArray[np.uint8] | str, object]:
         try:
             item = self._items[position]
+        except RequestError as error:
+            return str(error), None
         except Exception as error:  # a data set of one's own raises whatever it stumbles over
             return f"{type(error).__name__}: {error}", None
         if not isinstance(item, tuple | list) or len(item) != 2:
             return f"expected an image and its class, found {_described(item)}", None
         target = item[1].item() if isinstance(item[1], torch.Tensor) and item[1].numel() == 1 else item[1]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                return fitted(picture(item[0]), self._size, is_grey=self._is_grey), target
-            except Exception as error:  # decoders raise whatever they stumble over in a damaged image
-                return str(error) or type(error).__name__, target
+        try:
+            return fitted(picture(item[0]), self._size, is_grey=self._is_grey), target
+        except Exception as error:  # decoders raise whatever they stumble over in a damaged image
+            return str(error) or type(error).__name__, target
 
 
 def _loaded(fitting: _Fitted) -> Any:
     """Yield the items in order, read by a process on each core where there are many."""
-    # Only forked processes have a data set that was made here, and only there is forking safe.
-    num_workers = (os.cpu_count() or 1) if len(fitting) >= MANY and sys.platform == "linux" else 0
+    num_workers = _num_processes() if len(fitting) >= MANY else 0
     loader: DataLoader[Any] = DataLoader(
         fitting,  # type: ignore[arg-type]
         batch_size=READ_AT_ONCE,
@@ -214,6 +218,11 @@ def _loaded(fitting: _Fitted) -> Any:
     )
     for batch in loader:
         yield from batch
+
+
+def _num_processes() -> int:
+    """Return how many processes read; 0 where this one has to: only on Linux may those that it forks be relied on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
 
 
 def _class_index(source: Source, position: int, target: object) -> int:

@@ -185,7 +185,7 @@ def test_processes_read_many_images_in_order_and_draw_nothing(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "MANY", 10)
-    monkeypatch.setattr(items.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(items, "_num_processes", lambda: 2)
     monkeypatch.setattr(items, "READ_AT_ONCE", 3)
     lines: list[str] = []
     monkeypatch.setattr(Reporter, "line", lambda self, text: lines.append(text))
