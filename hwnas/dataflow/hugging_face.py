@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ class _Images:
         content = self._table[position][self._column]["bytes"]
         if content is None:
             raise RequestError("it is the name of a file: save the data set with its images in it")
-        return opened(io.BytesIO(content)), 0
+        return opened(content), 0
 
 
 def _loaded(root: Path) -> Any:

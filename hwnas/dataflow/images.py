@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -84,34 +84,15 @@ def read_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> N
     """
     try:
         require_regular(path)
-        with path.open("rb") as file, opened(file) as image:
-            return fitted(image, size, is_grey=is_grey)
-    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
-        raise RequestError(str(error) or type(error).__name__) from error
-
-
-def opened(file: BinaryIO) -> Image.Image:
-    """Return the picture that a file holds, before it is decoded.
-
-    Raises:
-        RequestError: it is none of a kind that is read here; the message is the reason.
-    """
-    try:
-        return Image.open(file, formats=_formats())
+        with Image.open(path, formats=_formats()) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
+            fitted = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
+            return fitted[..., None] if is_grey else fitted
     except UnidentifiedImageError as error:
         raise RequestError("it is damaged, or no image of a kind that is read here") from error
-
-
-def fitted(image: Image.Image, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
-    """Return the centre of a picture, upright, [height, width, 3 or 1].
-
-    Raises:
-        ValueError: its mode does not say which value is white. Decoders raise errors of any kind for damaged files.
-    """
-    ImageOps.exif_transpose(image, in_place=True)  # a copy would not have the file's tags
-    colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
-    centre = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
-    return centre[..., None] if is_grey else centre
+    except Exception as error:  # decoders raise whatever they stumble over in a damaged file
+        raise RequestError(str(error) or type(error).__name__) from error
 
 
 @cache
@@ -152,6 +133,30 @@ def _from_levels(values: NDArray[np.generic], white: int) -> Image.Image:
             "scale it, or save it in 8 bits"
         )
     return Image.fromarray(np.round(levels * (255 / white)).astype(np.uint8)).convert("RGB")
+
+
+def opened(content: bytes) -> Image.Image:
+    """Return the picture that a file's content is, before it is decoded.
+
+    Raises:
+        RequestError: it is none of a kind that is read here; the message is the reason.
+    """
+    try:
+        return Image.open(io.BytesIO(content), formats=_formats())
+    except UnidentifiedImageError as error:
+        raise RequestError("it is damaged, or no image of a kind that is read here") from error
+
+
+def fitted(image: Image.Image, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
+    """Return the centre of a picture, upright, [height, width, 3 or 1].
+
+    Raises:
+        ValueError: its mode does not say which value is white. Decoders raise errors of any kind for damaged files.
+    """
+    ImageOps.exif_transpose(image, in_place=True)  # a copy would not have the file's tags
+    colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
+    centre = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
+    return centre[..., None] if is_grey else centre
 
 
 def _broken_error(path: Path, reason: str) -> RequestError:
@@ -245,7 +250,7 @@ def _unnamed(
     size_bytes = math.prod(shape)
     folder.mkdir(parents=True, exist_ok=True)
     _require_room(folder, size_bytes)
-    with TemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         file.truncate(size_bytes)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size_bytes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +103,7 @@ class _Images:
         sample = self._samples[position]
         with sample.shard.open("rb") as file:
             file.seek(sample.offset)
-            return opened(io.BytesIO(file.read(sample.size_bytes))), 0
+            return opened(file.read(sample.size_bytes)), 0
 
 
 def _shards(root: Path) -> dict[str, list[Path]]:
