@@ -21,7 +21,6 @@ from hwnas.config import RetrainConfig, SupernetConfig, TrainingConfig
 from hwnas.config_file import load_config
 from hwnas.criteria import AdditiveAngularMargin, BatchHardTriplet, Focal, SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Batches, Dataset, Split
-from hwnas.dataflow.augmentation import augmented
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from hwnas.training import STRATEGIES, Trainer, precision
@@ -250,7 +249,14 @@ def test_images_are_mixed_only_where_their_classes_can_be(
 
 def test_erased_rectangles_are_within_the_image_and_as_large_as_they_should_be() -> None:
     images = torch.zeros(600, 3, 20, 30, dtype=torch.uint8)
-    found = augmented(images, Augmentation(random_erasing=0.5), torch.Generator().manual_seed(0))
+    batches = Batches(
+        split=Split(images_NCHW=images, targets_N=torch.arange(600) % 2),
+        batch_size=600,
+        mean=torch.zeros(3),
+        std=torch.full((3,), 1 / 255),
+        augmentation=Augmentation(random_erasing=0.5),
+    )
+    found, _ = next(batches.shuffled(torch.Generator().manual_seed(0)))
     # A pixel of noise is black in all three channels once in 16 million times.
     is_erased_NHW = (found > 0).any(dim=1)
     shares = is_erased_NHW.float().mean(dim=(1, 2))
