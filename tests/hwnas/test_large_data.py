@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from labelled_files import (
+    CLASSES,
+    PER_CLASS,
+    SIZE,
+    Member,
+    hugging_face_features,
+    hugging_face_table,
+    level,
+    png,
+    shard_members,
+    write_shard,
+)
 
 from hwnas.dataflow import Batches, Dataset, images, items, load_dataset
 from hwnas.dataflow.pictures import picture
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
-
-CLASSES, PER_CLASS, SIZE = ("cat", "dog", "owl"), 6, 8
-
-
-def _level(number: int, position: int) -> int:
-    return 20 + 70 * number + 5 * position
-
-
-def _png(level: int, size: int = SIZE) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (size, size), (level, level, level)).save(file, "PNG")
-    return file.getvalue()
 
 
 def _require_our_images(dataset: Dataset) -> None:
@@ -44,7 +41,7 @@ def _require_our_images(dataset: Dataset) -> None:
             assert int(image.min()) == int(image.max()), "one level all over"
             assert (int(image.max()) - 20) // 70 == target
             levels.append(int(image.max()))
-    assert sorted(levels) == [_level(n, p) for n in range(len(CLASSES)) for p in range(PER_CLASS)]
+    assert sorted(levels) == [level(n, p) for n in range(len(CLASSES)) for p in range(PER_CLASS)]
     assert len(dataset.test) == 4
 
 
@@ -262,39 +259,11 @@ def test_what_is_no_picture_is_told_what_is_expected(image: object, words: str) 
         picture(image)
 
 
-Member = tuple[str, bytes]
-
-
-def _shard(path: Path, members: Iterable[Member]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as shard:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            shard.addfile(info, io.BytesIO(content))
-    return path
-
-
-def _members(numbers: Iterable[int] = range(3), *, label: str = "number") -> list[Member]:
-    found: list[Member] = []
-    for number in numbers:
-        for position in range(PER_CLASS):
-            key = f"{number}-{position}"
-            found.append((f"{key}.png", _png(_level(number, position))))
-            text = {
-                "number": ("cls", str(number)),
-                "name": ("cls", CLASSES[number]),
-                "json": ("json", json.dumps({"label": number, "caption": "x"})),
-            }[label]
-            found.append((f"{key}.{text[0]}", text[1].encode()))
-    return found
-
-
 @pytest.mark.parametrize("label", ["number", "name", "json"])
 def test_shards_are_read(label: str, tmp_path: Path) -> None:
-    members = _members(label=label)
-    _shard(tmp_path / "a-000.tar", members[:10])
-    _shard(tmp_path / "a-001.tar", [*members[10:], ("9.txt", b""), ("._0-0.png", b"")][:-2])
+    members = shard_members(label=label)
+    write_shard(tmp_path / "a-000.tar", members[:10])
+    write_shard(tmp_path / "a-001.tar", [*members[10:], ("._0-0.png", b"")])
     dataset = load_dataset("webdataset", tmp_path)
     assert dataset.classes == (CLASSES if label == "name" else ("0", "1", "2"))
     _require_our_images(dataset)
@@ -306,21 +275,21 @@ def test_shards_are_read(label: str, tmp_path: Path) -> None:
 def test_shards_are_of_the_split_that_their_name_or_folder_says(tmp_path: Path) -> None:
     by_name, by_folder = tmp_path / "by_name", tmp_path / "by_folder"
     for name, first in {"train-0.tar": 3, "val-0.tar": 2, "test-0.tar": 1}.items():
-        _shard(by_name / name, _members()[: 12 * first])
-        _shard(by_folder / name.partition("-")[0] / "0.tar", _members()[: 12 * first])
+        write_shard(by_name / name, shard_members()[: 12 * first])
+        write_shard(by_folder / name.partition("-")[0] / "0.tar", shard_members()[: 12 * first])
     for root in (by_name, by_folder):
         dataset = load_dataset("webdataset", root)
         assert dataset.validation is not None
         assert [len(s) for s in (dataset.train, dataset.validation, dataset.test)] == [18, 12, 6]
-    _shard(by_name / "other.tar", _members())
+    write_shard(by_name / "other.tar", shard_members())
     with pytest.raises(RequestError, match=r"names that begin so, or all without, found other\.tar"):
         load_dataset("webdataset", by_name)
 
 
 def test_shards_that_do_not_fit_in_memory_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = _members()
+    members = shard_members()
     members[8] = (members[8][0], b"no image")
-    path = _shard(tmp_path / "a.tar", members)
+    path = write_shard(tmp_path / "a.tar", members)
     folder = _on_disk(monkeypatch, tmp_path)
     first = load_dataset("webdataset", tmp_path, skip_broken_images=True)
     assert len([*folder.iterdir()]) == 1 and len(first.train) + len(first.test) == 17
@@ -332,37 +301,43 @@ def test_shards_that_do_not_fit_in_memory_are_decoded_once(tmp_path: Path, monke
         load_dataset("webdataset", tmp_path)
     monkeypatch.undo()
     _on_disk(monkeypatch, tmp_path)
-    _shard(path, _members()[::-1][:0] or _members())
+    write_shard(path, shard_members())
     assert len(load_dataset("webdataset", tmp_path).train) == 14
 
 
 WRONG: Mapping[str, tuple[list[Member], str]] = {
-    "pickled": ([*_members(), ("x.pyd", b"cos\nsystem\n(S'true'\ntR.")], r"x\.pyd, which is pickled and runs code"),
-    "no class": ([*_members(), ("x.png", _png(1))], r"x has no \.cls or \.json; expected both"),
-    "no image": ([*_members(), ("x.cls", b"1"), ("x.txt", b"")], r"x has no image beside txt; expected both"),
-    "two images": ([("x.png", _png(1)), ("x.jpg", _png(1))], r"expected one image of x"),
+    "pickled": (
+        [*shard_members(), ("x.pyd", b"cos\nsystem\n(S'true'\ntR.")],
+        r"x\.pyd, which is pickled and runs code",
+    ),
+    "no class": ([*shard_members(), ("x.png", png(1))], r"x has no \.cls or \.json; expected both"),
+    "no image": ([*shard_members(), ("x.cls", b"1"), ("x.txt", b"")], r"x has no image beside txt; expected both"),
+    "two images": ([("x.png", png(1)), ("x.jpg", png(1))], r"expected one image of x"),
     "half named": (
-        [*_members(), ("x.png", _png(1)), ("x.cls", b"cat")],
+        [*shard_members(), ("x.png", png(1)), ("x.cls", b"cat")],
         r"all numbers or all names, found 0 and 'cat'",
     ),
-    "a gap": ([*_members(), ("x.png", _png(1)), ("x.cls", b"7")], r"are 4 numbers up to 7: expected 0 to 3"),
+    "a gap": ([*shard_members(), ("x.png", png(1)), ("x.cls", b"7")], r"are 4 numbers up to 7: expected 0 to 3"),
     "a fraction": (
-        [("x.png", _png(1)), ("x.json", b'{"cls": 0.5}')],
+        [("x.png", png(1)), ("x.json", b'{"cls": 0.5}')],
         r"expected a class, a number or a name, found '0\.5'",
     ),
-    "no JSON": ([("x.png", _png(1)), ("x.json", b"{")], r"x\.json is no class"),
-    "bytes": ([("x.png", _png(1)), ("x.cls", b"\xff\xfe")], r"x\.cls is no class"),
-    "a long class": ([("x.png", _png(1)), ("x.cls", b"1" * 100_000)], r"x\.cls has 100000 bytes, expected a class"),
-    "one class": (_members([0]), r"expected two classes at least"),
+    "no JSON": ([("x.png", png(1)), ("x.json", b"{")], r"x\.json is no class"),
+    "bytes": ([("x.png", png(1)), ("x.cls", b"\xff\xfe")], r"x\.cls is no class"),
+    "a long class": ([("x.png", png(1)), ("x.cls", b"1" * 100_000)], r"x\.cls has 100000 bytes, expected a class"),
+    "one class": (shard_members([0]), r"expected two classes at least"),
     "no members": ([], r"has no images: expected one at least"),
-    "a broken image": ([("x.png", b"no"), ("x.cls", b"0"), *_members()], r"cannot read item 0 .*--skip-broken-images"),
+    "a broken image": (
+        [("x.png", b"no"), ("x.cls", b"0"), *shard_members()],
+        r"cannot read item 0 .*--skip-broken-images",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_shards_that_cannot_be_read_are_said(name: str, tmp_path: Path) -> None:
     members, words = WRONG[name]
-    _shard(tmp_path / "a.tar", members)
+    write_shard(tmp_path / "a.tar", members)
     with pytest.raises(RequestError, match=words):
         load_dataset("webdataset", tmp_path)
 
@@ -372,7 +347,7 @@ def test_damaged_and_missing_shards_are_said(tmp_path: Path) -> None:
         load_dataset("webdataset", tmp_path)
     with pytest.raises(RequestError, match="no folder"):
         load_dataset("webdataset", tmp_path / "none")
-    path = _shard(tmp_path / "a.tar", _members())
+    path = write_shard(tmp_path / "a.tar", shard_members())
     content = path.read_bytes()
     for kept in (content[: len(content) // 3 + 100], b"garbage" * 200, b""):
         path.write_bytes(kept)
@@ -381,7 +356,7 @@ def test_damaged_and_missing_shards_are_said(tmp_path: Path) -> None:
 
 
 def test_links_and_devices_in_shards_are_not_followed(tmp_path: Path) -> None:
-    path = _shard(tmp_path / "a.tar", _members())
+    path = write_shard(tmp_path / "a.tar", shard_members())
     with tarfile.open(path, "a") as shard:
         for kind, name in ((tarfile.SYMTYPE, "x.png"), (tarfile.CHRTYPE, "y.png"), (tarfile.LNKTYPE, "z.png")):
             info = tarfile.TarInfo(name)
@@ -393,7 +368,7 @@ def test_links_and_devices_in_shards_are_not_followed(tmp_path: Path) -> None:
 @given(content=st.binary(max_size=2000), place=st.integers(0, 20_000))
 def test_any_bytes_in_a_shard_are_read_or_refused(content: bytes, place: int, tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("shard")
-    path = _shard(folder / "a.tar", _members())
+    path = write_shard(folder / "a.tar", shard_members())
     whole = bytearray(path.read_bytes())
     whole[place : place + len(content)] = content
     path.write_bytes(bytes(whole))
@@ -404,32 +379,15 @@ def test_any_bytes_in_a_shard_are_read_or_refused(content: bytes, place: int, tm
     assert len(dataset.classes) >= 2
 
 
-def _features() -> Any:
-    datasets = pytest.importorskip("datasets", reason="needs hwnas[datasets]")
-    return datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
-
-
-def _table(features: Any, rows: Iterable[tuple[bytes | None, int | None]] | None = None) -> Any:
-    datasets = pytest.importorskip("datasets", reason="needs hwnas[datasets]")
-    chosen = (
-        list(rows)
-        if rows is not None
-        else [(_png(_level(n, p)), n) for n in range(len(CLASSES)) for p in range(PER_CLASS)]
-    )
-    return datasets.Dataset.from_dict(
-        {"image": [{"bytes": content, "path": None} for content, _ in chosen], "label": [label for _, label in chosen]},
-        features=features,
-    )
-
-
 def test_a_data_set_of_hugging_face_is_read_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets", reason="needs hwnas[datasets]")
-    features = _features()
-    _table(features).save_to_disk(str(tmp_path / "one"))
+    hugging_face_table().save_to_disk(str(tmp_path / "one"))
     dataset = load_dataset("huggingface", tmp_path / "one")
     assert dataset.classes == CLASSES
     _require_our_images(dataset)
-    parts = datasets.DatasetDict({"train": _table(features), "validation": _table(features), "extra": _table(features)})
+    parts = datasets.DatasetDict(
+        {"train": hugging_face_table(), "validation": hugging_face_table(), "extra": hugging_face_table()}
+    )
     parts.save_to_disk(str(tmp_path / "several"))
     folder = _on_disk(monkeypatch, tmp_path)
     several = load_dataset("huggingface", tmp_path / "several")
@@ -442,21 +400,24 @@ def test_a_data_set_of_hugging_face_is_read_from_disk(tmp_path: Path, monkeypatc
 
 def test_data_of_hugging_face_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="needs hwnas[datasets]")
-    features = _features()
+    features = hugging_face_features()
     plain = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
     two = datasets.Features(
         {**features, "fine": datasets.ClassLabel(names=["a"]), "coarse": datasets.ClassLabel(names=["b"])}
     )
     two.pop("label")
-    rows = {"image": [{"bytes": _png(1), "path": None}], "fine": [0], "coarse": [0]}
+    rows = {"image": [{"bytes": png(1), "path": None}], "fine": [0], "coarse": [0]}
     wrong = {
         "no images": (plain, r"has the columns text \(Value\), label \(Value\): expected one of Image, found 0"),
         "two labels": (datasets.Dataset.from_dict(rows, features=two), r"expected one of ClassLabel, found 2"),
-        "unlabelled": (_table(features, [(_png(1), -1), (_png(2), 0)]), r"1 of 2 images have no class"),
-        "null": (_table(features, [(_png(1), None), (_png(2), 0)]), r"1 of 2 images have no class"),
-        "broken": (_table(features, [(b"no", 0), (_png(2), 1)]), r"cannot read item 0"),
-        "empty": (_table(features, []), r"0 of 0 images have no class|has no images"),
-        "tests": (datasets.DatasetDict({"test": _table(features)}), r"has the splits test: expected train among them"),
+        "unlabelled": (hugging_face_table([(png(1), -1), (png(2), 0)]), r"1 of 2 images have no class"),
+        "null": (hugging_face_table([(png(1), None), (png(2), 0)]), r"1 of 2 images have no class"),
+        "broken": (hugging_face_table([(b"no", 0), (png(2), 1)]), r"cannot read item 0"),
+        "empty": (hugging_face_table([]), r"0 of 0 images have no class|has no images"),
+        "tests": (
+            datasets.DatasetDict({"test": hugging_face_table()}),
+            r"has the splits test: expected train among them",
+        ),
     }
     for name, (made, words) in wrong.items():
         made.save_to_disk(str(tmp_path / name))
