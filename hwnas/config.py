@@ -111,8 +111,8 @@ class DataConfig:
     augmentation: Annotated[
         Augmentation | None,
         About(
-            "Random changes of training images, such as {crop: 0.08, flip: true, operations: 2, magnitude: 0.3, "
-            "cutout: 8, shift: 4} [the data set's]."
+            "Random changes of training images, such as {crop: 0.08, flip: true, random_erasing: 0.25, operations: 2, "
+            "magnitude: 0.3, cutout: 8, shift: 4} [the data set's]."
         ),
     ] = None
     mean: Annotated[

@@ -41,7 +41,7 @@ def settings(as_json: Json = False) -> None:
             [
                 row["name"],
                 row["default"] or "",
-                "; ".join(f"{name}: {text}" for name, text in row["recipes"].items()),
+                "\n".join(f"{name}: {text}" for name, text in row["recipes"].items()),
                 *(row[name] or "" for name in ("takes", "flag", "meaning")),
             ]
             for row in rows

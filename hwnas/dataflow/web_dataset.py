@@ -155,10 +155,20 @@ def _samples(path: Path) -> Iterator[_Sample]:
                         yield _sample(path, current)
                     current = _Members(key=key)
                 _add(path, shard, member, end.lower(), current)
+            _require_end(path, shard.offset)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise RequestError(f"{path} is no whole .tar file: {error}; copy it again") from error
     if current is not None:
         yield _sample(path, current)
+
+
+def _require_end(path: Path, offset: int) -> None:
+    """Raise RequestError unless a block of zeros is where the members end: `tarfile` takes what is cut for the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if block != bytes(tarfile.BLOCKSIZE):
+        raise RequestError(f"{path} is no whole .tar file: it breaks off after {offset} bytes; copy it again")
 
 
 def _add(path: Path, shard: tarfile.TarFile, member: tarfile.TarInfo, end: str, members: _Members) -> None:

@@ -109,4 +109,4 @@ def test_recipes_are_listed() -> None:
     assert rows["retrain.learning_rate"]["recipes"][FINE_TUNING.name] == "0.01"
     assert rows["retrain.weight_decay"]["default_with_model"] is None
     assert rows["retrain.mixed_precision"]["takes"] == "true, false or auto"
-    assert "transformer: adamw" in " ".join(run_cli("settings").out.split())
+    assert "transformer: adamw" in run_cli("settings").out
