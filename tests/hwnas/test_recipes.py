@@ -45,6 +45,7 @@ def test_transformers_have_a_recipe_of_their_own(space: str) -> None:
     for training in (config.supernet, config.retrain):
         assert (training.optimizer, training.learning_rate, training.warmup_epochs) == ("adamw", 0.001, 5.0)
         assert (training.weight_decay, training.stochastic_depth, training.mixup) == (0.05, 0.1, 0.2)
+        assert training.mixed_precision == "auto"
     assert (config.supernet.cutmix, config.retrain.cutmix) == (0.0, 1.0)
 
 
