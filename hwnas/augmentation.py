@@ -17,6 +17,7 @@ class Augmentation:
             to the whole (Szegedy et al. 2015); 0 for no cropping.
         shift: pixels that images move at most, over a zero border.
         flip: half of the images horizontally.
+        random_erasing: probability that a rectangle of 2 to 33 % of the image becomes noise (Zhong et al. 2020).
         operations: of `OPERATIONS` on each image, drawn at random (Cubuk et al. 2020, RandAugment).
         magnitude: how strong these are, 0 to 1.
         cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none.
@@ -25,6 +26,7 @@ class Augmentation:
     crop: float = 0.0
     shift: int = 0
     flip: bool = False
+    random_erasing: float = 0.0
     operations: int = 0
     magnitude: float = 0.3
     cutout: int = 0
@@ -32,5 +34,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 <= self.crop < 1 or not 0 <= self.magnitude <= 1:
             raise ValueError(f"crop and magnitude are shares of 1, got {self.crop} and {self.magnitude}")
+        if not 0 <= self.random_erasing <= 1:
+            raise ValueError(f"random_erasing is a probability, 0 to 1, got {self.random_erasing}")
         if min(self.shift, self.operations, self.cutout) < 0:
             raise ValueError("shift, operations and cutout must be at least 0")

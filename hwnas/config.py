@@ -111,8 +111,8 @@ class DataConfig:
     augmentation: Annotated[
         Augmentation | None,
         About(
-            "Random changes of training images, such as {crop: 0.08, flip: true, operations: 2, magnitude: 0.3, "
-            "cutout: 8, shift: 4} [the data set's]."
+            "Random changes of training images, such as {crop: 0.08, flip: true, random_erasing: 0.25, operations: 2, "
+            "magnitude: 0.3, cutout: 8, shift: 4} [the data set's]."
         ),
     ] = None
     mean: Annotated[
@@ -137,7 +137,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
-    """Stochastic gradient descent with Nesterov momentum, or AdamW; linear warm-up and cosine decay."""
+    """The recipe of a training: optimiser, schedule, and what keeps it from learning images by heart."""
 
     epochs: _Count
     batch_size: Annotated[_Count, About("Images a step.")] = 64
@@ -149,6 +149,13 @@ class TrainingConfig:
     warmup_epochs: Annotated[
         float, Field(ge=0), About("Epochs in which the learning rate rises; half of all at most.")
     ] = 2.0
+    schedule: Annotated[
+        Literal["cosine", "one-cycle", "constant"],
+        About(
+            "How the learning rate goes on after the warm-up: cosine or constant; one-cycle rises for three tenths of "
+            "the epochs."
+        ),
+    ] = "cosine"
     momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum of sgd; 0 for none.")] = 0.9
     betas: Annotated[tuple[_Beta, _Beta], About("Decay of adamw's averages of gradients and of their squares.")] = (
         0.9,
@@ -160,6 +167,22 @@ class TrainingConfig:
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1), About("Probability that cross entropy spreads over the wrong classes.")
     ] = 0.1
+    mixup: Annotated[
+        float, Field(ge=0), About("Mix images in pairs, by shares drawn from a beta distribution of this; 0 for none.")
+    ] = 0.0
+    cutmix: Annotated[
+        float, Field(ge=0), About("Paste a box of each image into another one, by shares drawn likewise; 0 for none.")
+    ] = 0.0
+    stochastic_depth: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        About("Probability of leaving out the last residual branch; of those before it, less; 0 for none."),
+    ] = 0.0
+    layer_decay: Annotated[
+        float,
+        Field(gt=0, le=1),
+        About("The learning rate of each layer as a share of that of the layer after it, for fine-tuning."),
+    ] = 1.0
     clip_norm: Annotated[
         Annotated[float, Field(gt=0)] | None, About("Norm that gradients are clipped to [they are not].")
     ] = 5.0
@@ -189,7 +212,13 @@ class TrainingConfig:
     accelerator: Annotated[
         Literal["cpu", "cuda"], About("Where training runs: cpu or cuda.", flag="--accelerator", panel="Training")
     ] = "cpu"
-    mixed_precision: Annotated[bool, About("Compute convolutions and products in bfloat16.")] = False
+    mixed_precision: Annotated[
+        bool | Literal["auto"],
+        About("Compute convolutions and products in bfloat16; auto: where a few steps, timed first, are faster."),
+    ] = False
+    compile: Annotated[
+        bool, About("Train a program that torch compiles of the network; a minute is needed first, and a C++ compiler.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -209,6 +238,13 @@ class SupernetConfig(TrainingConfig):
             names="training-strategy",
         ),
     ] = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.compile:
+            raise ValueError(
+                "compile is for single networks: a supernet takes another path in every step, and each would be "
+                "compiled anew; expected false, got True"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

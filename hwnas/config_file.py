@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hwnas.config import RunConfig
 from hwnas.errors import RequestError
-from hwnas.fine_tuning import fill_in_fine_tuning
+from hwnas.recipes import fill_in
 from hwnas.settings import explain
 from safe_files import FileError, dump_yaml, read_yaml
 
@@ -31,7 +31,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     settings = {} if path is None else _read_yaml(path)
     for name, value in overrides.items():
         _set(settings, name.split("."), value)
-    fill_in_fine_tuning(settings)
+    fill_in(settings)
     where = str(path) if path else "the command line"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")

@@ -49,7 +49,7 @@ class Setting:
 
     Attributes:
         name: dotted, as `--set` takes it.
-        kind: the type that its values have; str for those of a fixed set.
+        kind: the type that its values have; str for those of a fixed set, unless others of another type are as well.
         is_list: whether it takes several such values.
         may_be_null: whether null is a value.
         choices: all values, where they are a fixed set.
@@ -71,7 +71,9 @@ class Setting:
     @property
     def takes(self) -> str:
         """The type and the range in words."""
-        if self.choices:
+        if self.choices and self.kind is bool:
+            words = f"true, false or {' or '.join(self.choices)}"
+        elif self.choices:
             words = (", " if self.is_list else " or ").join(self.choices)
         elif is_dataclass(self.kind):
             words = ", ".join(f.name for f in fields(self.kind))

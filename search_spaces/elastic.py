@@ -15,6 +15,7 @@ from search_spaces.block import Block
 from search_spaces.blocks.layers import ACTIVATIONS, SqueezeExcite, conv_bn_act, init_weights, make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.mixconv import MIXED_KERNELS, MixConv
+from search_spaces.blocks.stochastic_depth import StochasticDepth
 from search_spaces.space import SearchSpace
 from search_spaces.supernet import Supernet, with_weights
 
@@ -53,6 +54,7 @@ class ElasticMBConv(ElasticBlock):
         self.gate = SqueezeExcite(width, make_divisible(width * largest.se_ratio)) if largest.se_ratio else None
         self.project = conv_bn_act(width, largest.out_channels)
         self.act = ACTIVATIONS[largest.act]()
+        self.stochastic_depth = StochasticDepth() if largest.keeps_shape else None
         self.to_smaller = nn.ParameterDict(
             {str(kernel): nn.Parameter(torch.eye(kernel * kernel)) for kernel in range(3, largest.kernel, 2)}
         )
@@ -71,7 +73,7 @@ class ElasticMBConv(ElasticBlock):
             x = x * self._gates(x, block, width)
         x = functional.conv2d(x, _conv(self.project).weight[:, :width])
         x = _norm(x, self.project[1], slice(None))
-        return x_NCHW + x if block.keeps_shape else x
+        return x if self.stochastic_depth is None else x_NCHW + self.stochastic_depth(x)
 
     def cut(self, block: Block) -> nn.Module:
         """Return the block on its own with a copy of its slice of the weights."""
@@ -164,6 +166,7 @@ class ElasticMixConv(ElasticBlock):
         self.project = conv_bn_act(width, largest.out_channels, norm=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(largest.out_channels) for _ in range(largest.expansion))
         self.act = ACTIVATIONS[largest.act]()
+        self.stochastic_depth = StochasticDepth() if largest.keeps_shape else None
         init_weights(self)
 
     def forward(self, x_NCHW: torch.Tensor, block: Block) -> torch.Tensor:
@@ -181,7 +184,7 @@ class ElasticMixConv(ElasticBlock):
             branches.append(self.act(_norm(out, self._part(kernel)[1], channels)))
         x = functional.conv2d(torch.cat(branches, dim=1), _conv(self.project).weight[:, :width])
         x = cast(torch.Tensor, self.norms[block.expansion - 1](x))
-        return x_NCHW + x if block.keeps_shape else x
+        return x if self.stochastic_depth is None else x_NCHW + self.stochastic_depth(x)
 
     def cut(self, block: Block) -> nn.Module:
         """Return the block on its own with a copy of its slice of the weights."""

@@ -32,7 +32,7 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling export",
-    "agents config config_file fine_tuning settings constraint surrogate measured",
+    "agents config config_file recipes settings constraint surrogate measured",
     "dataflow criteria",
     "augmentation components progress quantities records run_lock",
     "errors",

@@ -38,7 +38,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 or is_prose else "right", overflow="fold")
+        table.add_column(
+            column,
+            justify="left" if number == 0 or is_prose else "right",
+            overflow="fold",
+            no_wrap=number == 0 and is_prose,
+        )
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160

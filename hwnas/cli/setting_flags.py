@@ -12,7 +12,7 @@ from hwnas.cli.parameters import keyword, parameters_of, taking
 from hwnas.cli.ranges import number_option
 from hwnas.config import RunConfig
 from hwnas.errors import RequestError
-from hwnas.fine_tuning import fine_tuning_text
+from hwnas.recipes import FINE_TUNING
 from hwnas.settings import PANELS, Setting, parse_setting, settings_of
 
 MOST = 1_000_000_000
@@ -97,7 +97,7 @@ def limits(setting: Setting) -> tuple[float | None, float | None]:
 
 def _help(setting: Setting) -> str:
     """Return the meaning with the default in brackets, where there is one that is not told already."""
-    meaning, default, with_model = setting.about.meaning, setting.default_text, fine_tuning_text(setting.name)
+    meaning, default, with_model = setting.about.meaning, setting.default_text, FINE_TUNING.text(setting)
     if with_model is not None:
         default = f"{default}, with --model {with_model}"
     elif default in ("", "null", "false", "[]"):

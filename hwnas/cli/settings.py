@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hwnas.cli.arguments import Json
 from hwnas.cli.printing import print_json, print_table
 
@@ -12,15 +14,16 @@ def settings(as_json: Json = False) -> None:
     A configuration file has them under these names, and --set takes them: --set retrain.ema_decay=0.99.
     """
     from hwnas.config import RunConfig
-    from hwnas.fine_tuning import fine_tuning_text
+    from hwnas.recipes import FINE_TUNING, RECIPES
     from hwnas.settings import settings_of
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": setting.name,
             "takes": setting.takes,
             "default": setting.default_text or None,
-            "default_with_model": fine_tuning_text(setting.name),
+            "default_with_model": FINE_TUNING.text(setting),
+            "recipes": {r.name: text for r in RECIPES if (text := r.text(setting)) is not None},
             "meaning": setting.about.meaning,
             "flag": setting.about.flag,
         }
@@ -30,11 +33,17 @@ def settings(as_json: Json = False) -> None:
         print_json(rows)
         return
     print_table(
-        "settings of a run; [in brackets] what null stands for; with --model: for networks of your own, and a "
-        "hundredth of the learning rate for adamw",
-        ["setting", "default", "with --model", "takes", "flag", "meaning"],
+        "settings of a run; [in brackets] what null stands for; recipes: the defaults of networks of your own "
+        "(--model), of transformers and of some tasks, for their own optimiser; adamw takes a hundredth of the rate "
+        "of sgd",
+        ["setting", "default", "recipes", "takes", "flag", "meaning"],
         [
-            [row[name] or "" for name in ("name", "default", "default_with_model", "takes", "flag", "meaning")]
+            [
+                row["name"],
+                row["default"] or "",
+                "\n".join(f"{name}: {text}" for name, text in row["recipes"].items()),
+                *(row[name] or "" for name in ("takes", "flag", "meaning")),
+            ]
             for row in rows
         ],
         is_prose=True,

@@ -15,7 +15,10 @@ from hwnas.criteria.metric import AdditiveAngularMargin, BatchHardTriplet
 
 
 class Criterion(Protocol):
-    """Network outputs and targets to a loss."""
+    """Network outputs and targets to a loss.
+
+    One that compares the images of a batch says so by an attribute `compares_images`, True: those are not mixed.
+    """
 
     def __call__(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """A scalar, averaged over the batch."""

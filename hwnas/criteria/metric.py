@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from torch.nn import functional
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchHardTriplet:
     """For each image its furthest fellow and its nearest stranger in the batch (Hermans et al. 2017)."""
+
+    compares_images: ClassVar[bool] = True
 
     margin: float = 0.3
 

@@ -15,10 +15,15 @@ from hwnas.dataflow.cifar import load_cifar10, load_cifar100
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
+from hwnas.dataflow.hugging_face import load_hugging_face
 from hwnas.dataflow.idx import load_idx
+from hwnas.dataflow.own import own_loader
+from hwnas.dataflow.web_dataset import load_web_dataset
 from hwnas.errors import RequestError
+from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
-from search_spaces.importing import ImportReferenceError
+from safe_files.code_trust import is_file
+from search_spaces.importing import ImportReferenceError, is_reference
 
 DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -26,11 +31,13 @@ DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "cifar100": load_cifar100,
     "idx": load_idx,
     "folder": load_folder,
+    "huggingface": load_hugging_face,
+    "webdataset": load_web_dataset,
 }
 """Loaders by name; each takes the data's folder and the wanted input size, an integer or height and
 width; None for the data's own.
 
-One that reads image files may take the keyword `skip_broken_images` as well, and `is_grey`.
+One that reads images one by one may take the keywords `skip_broken_images`, `is_grey` and `reporter` as well.
 """
 
 
@@ -41,26 +48,39 @@ def load_dataset(
     input_size: ImageSize | None = None,
     skip_broken_images: bool = False,
     is_grey: bool = False,
+    reporter: Reporter | None = None,
 ) -> Dataset:
     """Return the data set of that name, its images resized where another input size is asked for.
 
     Args:
         is_grey: have images in one channel, of loaders that can do that.
+        reporter: told how far reading is, by loaders that tell it.
 
     Raises:
         RequestError: there is no such data set, its files are missing or damaged, or one's own loader fails or returns
             something else.
     """
-    load = find("dataflow", name)
+    load = _loader(name)
     if skip_broken_images:
         if "skip_broken_images" not in inspect.signature(load).parameters:
             raise RequestError(f"--skip-broken-images is for data in a file per image, as folder; {name} has none")
         load = partial(load, skip_broken_images=True)
-    if is_grey and "is_grey" in inspect.signature(load).parameters:
-        load = partial(load, is_grey=True)
+    wanted = {name: value for name, value in (("is_grey", is_grey), ("reporter", reporter)) if value}
+    taken = inspect.signature(load).parameters
+    load = partial(load, **{name: value for name, value in wanted.items() if name in taken})
     dataset = _loaded(load, name, root, input_size)
     assert isinstance(dataset, Dataset), "parts are checked when they are found"
     return dataset.resized(input_size)
+
+
+def _loader(name: str) -> Callable[..., object]:
+    try:
+        if is_reference(name) and is_file(name.rpartition(":")[0]):
+            return own_loader(name)
+        load: Callable[..., object] = find("dataflow", name)
+        return load
+    except ImportReferenceError as error:
+        raise RequestError(str(error)) from error
 
 
 def _loaded(load: Callable[..., object], name: str, root: Path, input_size: ImageSize | None) -> object:

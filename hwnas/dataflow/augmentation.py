@@ -32,6 +32,8 @@ def augmented(images_NCHW: torch.Tensor, changes: Augmentation, generator: torch
         x_NCHW = _operated(x_NCHW, changes.magnitude, generator)
     if changes.cutout:
         x_NCHW = _cut_out(x_NCHW, changes.cutout, generator)
+    if changes.random_erasing:
+        x_NCHW = _erased(x_NCHW, changes.random_erasing, generator)
     return x_NCHW
 
 
@@ -122,3 +124,31 @@ def _cut_out(images_NCHW: torch.Tensor, side: int, generator: torch.Generator) -
     inside_N1HW = (row_inside_NH[:, :, None] & column_inside_NW[:, None, :])[:, None]
     mean_NC11 = images_NCHW.float().mean(dim=(2, 3), keepdim=True).to(torch.uint8)
     return torch.where(inside_N1HW, mean_NC11, images_NCHW)
+
+
+ERASED_AREA = (0.02, 0.33)
+ERASED_ASPECT = 0.3
+"""Shares of the image that are erased, and the least ratio of the rectangle's sides (Zhong et al. 2020)."""
+
+
+def _erased(images_NCHW: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
+    """Return images of which some have a rectangle of noise, all of it within the image."""
+    num, _, height, width = images_NCHW.shape
+    is_erased_N, area_N, aspect_N, down_N, right_N = torch.rand(5, num, generator=generator)
+    area_N = (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * area_N) * height * width
+    aspect_N = torch.exp(math.log(ERASED_ASPECT) * (2 * aspect_N - 1))
+    # A side that would be longer than the image's is cut to it.
+    high_N = (area_N * aspect_N).sqrt().round().clamp(1, height)
+    wide_N = (area_N / aspect_N).sqrt().round().clamp(1, width)
+    rows_NH = _is_within(torch.floor(down_N * (height - high_N + 1)), high_N, height)
+    columns_NW = _is_within(torch.floor(right_N * (width - wide_N + 1)), wide_N, width)
+    inside_N1HW = (rows_NH[:, :, None] & columns_NW[:, None, :])[:, None]
+    inside_N1HW &= (is_erased_N < probability)[:, None, None, None]
+    noise_NCHW = torch.randint(256, images_NCHW.shape, generator=generator, dtype=torch.uint8)
+    return torch.where(inside_N1HW, noise_NCHW, images_NCHW)
+
+
+def _is_within(first_N: torch.Tensor, length_N: torch.Tensor, size: int) -> torch.Tensor:
+    """Return [N, size] which places are among so many from the first on."""
+    place_1S = torch.arange(size)[None, :]
+    return (place_1S >= first_N[:, None]) & (place_1S < (first_N + length_N)[:, None])

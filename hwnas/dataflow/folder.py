@@ -57,7 +57,7 @@ def load_folder(
     train, test = images["train"].split, images["test"].split if "test" in images else None
     has_pairs = "test" in splits and (root / PAIRS).exists()
     if test is None:
-        train, test = _divide(train, classes, root)
+        train, test = with_test_set_aside(train, classes, root)
     return Dataset(
         name="folder",
         classes=classes,
@@ -143,7 +143,15 @@ def _require_readable(split: _SplitFolder, broken: torch.Tensor, good: torch.Ten
         )
 
 
-def _divide(whole: Split, classes: Sequence[str], root: Path) -> tuple[Split, Split]:
+def with_test_set_aside(whole: Split, classes: Sequence[str], root: Path | str) -> tuple[Split, Split]:
+    """Return four fifths of the images of each class, which train, and the rest, always the same ones.
+
+    Args:
+        root: where they are from, as messages name it.
+
+    Raises:
+        RequestError: they are too few.
+    """
     from sklearn.model_selection import train_test_split
 
     counts = torch.bincount(whole.targets_N, minlength=len(classes)).tolist()

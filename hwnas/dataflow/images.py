@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +135,30 @@ def _from_levels(values: NDArray[np.generic], white: int) -> Image.Image:
     return Image.fromarray(np.round(levels * (255 / white)).astype(np.uint8)).convert("RGB")
 
 
+def opened(content: bytes) -> Image.Image:
+    """Return the picture that a file's content is, before it is decoded.
+
+    Raises:
+        RequestError: it is none of a kind that is read here; the message is the reason.
+    """
+    try:
+        return Image.open(io.BytesIO(content), formats=_formats())
+    except UnidentifiedImageError as error:
+        raise RequestError("it is damaged, or no image of a kind that is read here") from error
+
+
+def fitted(image: Image.Image, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
+    """Return the centre of a picture, upright, [height, width, 3 or 1].
+
+    Raises:
+        ValueError: its mode does not say which value is white. Decoders raise errors of any kind for damaged files.
+    """
+    ImageOps.exif_transpose(image, in_place=True)  # a copy would not have the file's tags
+    colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
+    centre = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
+    return centre[..., None] if is_grey else centre
+
+
 def _broken_error(path: Path, reason: str) -> RequestError:
     return RequestError(
         f"cannot read the image {path}: {reason}; mend or remove it, or leave such images out with --skip-broken-images"
@@ -173,19 +199,70 @@ def _mapped(
 
     What could not be read stands behind the images as JSON, which ends the file.
     """
-    digest = hashlib.sha256(json.dumps([shape, [_identity(path) for path in paths]]).encode()).hexdigest()
-    target = user_cache_path("hwnas") / "images" / f"{digest[:32]}.u8"
+    return mapped_images(
+        shape, [_identity(path) for path in paths], lambda images: _fill(images, paths, skip_broken=skip_broken)
+    )
+
+
+def mapped_images(
+    shape: tuple[int, int, int, int], identity: object, fill: Callable[[NDArray[np.uint8]], dict[int, str]]
+) -> tuple[torch.Tensor, dict[int, str]]:
+    """Return images mapped from a file of the user's cache folder, and why some could not be read.
+
+    Args:
+        identity: what changes with the images, as JSON; None where nobody can tell, so that the file is gone with this
+            process.
+        fill: writes the images into an array of the shape, where no whole file of them is there; gives why some could
+            not be read, by position.
+
+    Raises:
+        RunError: the cache folder cannot be written to.
+    """
+    folder, size_bytes = user_cache_path("hwnas") / "images", math.prod(shape)
+    try:
+        return _unnamed(folder, shape, fill) if identity is None else _named(folder, shape, identity, fill)
+    except OSError as error:
+        raise RunError(
+            f"cannot keep {size_bytes / 2**30:.1f} GiB of images in {folder}: {error.strerror or error}; "
+            "free space there, or name another folder with XDG_CACHE_HOME"
+        ) from error
+
+
+def _named(
+    folder: Path,
+    shape: tuple[int, int, int, int],
+    identity: object,
+    fill: Callable[[NDArray[np.uint8]], dict[int, str]],
+) -> tuple[torch.Tensor, dict[int, str]]:
+    digest = hashlib.sha256(json.dumps([shape, identity]).encode()).hexdigest()
+    target = folder / f"{digest[:32]}.u8"
     size_bytes = math.prod(shape)
     broken = _noted(target, size_bytes)
     if broken is None:
-        try:
-            broken = _write(target, shape, lambda images: _fill(images, paths, skip_broken=skip_broken), size_bytes)
-        except OSError as error:
-            raise RunError(
-                f"cannot keep {size_bytes / 2**30:.1f} GiB of images in {target.parent}: {error.strerror or error}; "
-                "free space there, or name another folder with XDG_CACHE_HOME"
-            ) from error
+        broken = _write(target, shape, fill, size_bytes)
     return torch.from_file(str(target), shared=False, size=size_bytes, dtype=torch.uint8).view(shape), broken
+
+
+def _unnamed(
+    folder: Path, shape: tuple[int, int, int, int], fill: Callable[[NDArray[np.uint8]], dict[int, str]]
+) -> tuple[torch.Tensor, dict[int, str]]:
+    """Return images mapped from a file without a name, which vanishes with the process."""
+    size_bytes = math.prod(shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    _require_room(folder, size_bytes)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(size_bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+        images = np.memmap(file, np.uint8, "r+", shape=shape)
+    broken = fill(images)
+    return torch.from_numpy(images), broken
+
+
+def _require_room(folder: Path, size_bytes: int) -> None:
+    # A mapped file that outgrows the disk while it is filled would end the process with a signal.
+    if (free := shutil.disk_usage(folder).free) < size_bytes:
+        raise OSError(f"only {free / 2**30:.1f} GiB are free")
 
 
 def _identity(path: Path) -> list[str | int]:
@@ -214,9 +291,7 @@ def _write(
     size_bytes: int,
 ) -> dict[int, str]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A mapped file that outgrows the disk while it is filled would end the process with a signal.
-    if (free := shutil.disk_usage(target.parent).free) < size_bytes:
-        raise OSError(f"only {free / 2**30:.1f} GiB are free")
+    _require_room(target.parent, size_bytes)
     with replacing(target, needed_bytes=size_bytes) as draft:
         with draft.open("wb") as file:
             if hasattr(os, "posix_fallocate"):  # others may take the room meanwhile

@@ -14,8 +14,9 @@ from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.progress import Reporter
 from hwnas.training import Trainer
 from hwnas.training.divergence import DivergedError
+from hwnas.training.mixing import Batch
 from hwnas.training.randomness import seed_torch
-from hwnas.training.strategy import Moment
+from hwnas.training.strategy import Moment, TaskLoss
 from hwnas.training.trainer import with_criterion
 from search_spaces import Architecture
 
@@ -38,10 +39,10 @@ class ShortTraining:
             network = self._space.build(self._space.canonical(architecture))
         training = self._task.training_inputs(self._config, self._splits.train)
 
-        def accumulate(
-            batch: tuple[torch.Tensor, torch.Tensor], _rng: np.random.Generator, _moment: Moment
-        ) -> torch.Tensor:
-            loss = training.agent.loss(network(batch[0]), batch[1])
+        task_loss = TaskLoss(agent=training.agent)
+
+        def accumulate(batch: Batch, _rng: np.random.Generator, _moment: Moment) -> torch.Tensor:
+            loss = task_loss(network(batch[0]), batch[1])
             loss.backward()
             return loss.detach()
 

@@ -20,6 +20,7 @@ from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from hwnas.stages.table import NUM_NETWORKS, table_rounds
 from hwnas.training import Trainer
+from hwnas.training.mixing import Batch
 from hwnas.training.randomness import numpy_rng, seed_torch
 from hwnas.training.strategy import TaskLoss, steps_of
 from hwnas.training.trainer import Accumulate, with_criterion
@@ -122,9 +123,10 @@ def _network_speed(run: Run, split: Split) -> float:
     config = run.config.retrain
     inputs = run.learning.training_inputs(config, _few(split, config))
     module = run.space.build(run.space.sample(numpy_rng(run.config.seed, "forecast")))
+    task_loss = TaskLoss(agent=inputs.agent)
 
-    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
-        loss = inputs.agent.loss(module(batch[0]), batch[1])
+    def accumulate(batch: Batch, *_: object) -> torch.Tensor:
+        loss = task_loss(module(batch[0]), batch[1])
         loss.backward()
         return loss.detach()
 

@@ -57,6 +57,8 @@ def require_possible(run: Run) -> None:
     for training in (config.supernet, config.retrain):
         find("criterion", training.criterion or run.task.default_criterion)
         training_device(training)
+        if training.mixup or training.cutmix:
+            run.learning.training_inputs(training, run.splits.train)
     if config.supernet.epochs == 0 and run.needs_supernet and not run.space.has_weights:
         raise RequestError(
             f"supernet.epochs is 0, and the weights of {run.space.spec.name} are random before they are trained: "

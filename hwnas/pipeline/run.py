@@ -17,7 +17,6 @@ from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Portions, Splits, divide
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
-from hwnas.fine_tuning import brings_network
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, read_inputs
@@ -30,6 +29,7 @@ from hwnas.pipeline.origin import (
 from hwnas.pipeline.own_network import OwnNetwork
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size
+from hwnas.recipes import brings_network
 from hwnas.run_folder import RunFolder
 from hwnas.search import SearchAgent
 from hwnas.stages.data import ResizedData, prepare_data, require_no_portions
@@ -169,7 +169,8 @@ class Run:
                 config.root,
                 input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
-                is_grey=config.name == "folder" and self.own_network is not None and self.own_network.takes_grey,
+                is_grey=self.own_network is not None and self.own_network.takes_grey,
+                reporter=self.reporter,
             )
         except RequestError as error:
             if inputs is None or config.root.exists():

@@ -17,7 +17,9 @@ from hwnas.evaluators.supernet import calibration_batches, recalibrate
 from hwnas.run_folder import RetrainFiles
 from hwnas.stages.setup import Setup
 from hwnas.training import Trainer
+from hwnas.training.compiling import compiled
 from hwnas.training.inheritance import inherit_weights
+from hwnas.training.mixing import Batch
 from hwnas.training.randomness import seed_torch, torch_rng
 from hwnas.training.strategy import TaskLoss, distillation_of
 from hwnas.training.task import LearningTask, TrainingInputs
@@ -100,7 +102,7 @@ def _retrain(
         module=with_criterion(module, training.criterion),
         config=config,
         batches=training.batches,
-        accumulate=_steps(module, training, inputs.teacher, config.distillation),
+        accumulate=_steps(compiled(module, config), training, inputs.teacher, config.distillation),
         checkpoint=files.checkpoint(name),
         name=f"retrain {name}",
         seed=setup.seed,
@@ -121,13 +123,16 @@ def _recalibrate(setup: Setup, module: nn.Module, inputs: RetrainInputs) -> None
     recalibrate(module, calibration_batches(batches, NUM_CALIBRATING, torch_rng(setup.seed, "recalibration")))
 
 
-def _steps(module: nn.Module, training: TrainingInputs, teacher: nn.Module | None, weight: float) -> Accumulate:
+def _steps(
+    module: Callable[[torch.Tensor], torch.Tensor], training: TrainingInputs, teacher: nn.Module | None, weight: float
+) -> Accumulate:
     """Return what a training step does: the task's loss, and the distance from a teacher where there is one."""
-    distill = distillation_of(TaskLoss(agent=training.agent), temperature=2.0)
+    task_loss = TaskLoss(agent=training.agent)
+    distill = distillation_of(task_loss, temperature=2.0)
 
-    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
+    def accumulate(batch: Batch, *_: object) -> torch.Tensor:
         outputs = module(batch[0])
-        loss = training.agent.loss(outputs, batch[1])
+        loss = task_loss(outputs, batch[1])
         if teacher is not None:
             with torch.no_grad():
                 taught = teacher.to(batch[0].device)(batch[0])

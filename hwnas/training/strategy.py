@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from hwnas.agents import TrainingAgent
-from hwnas.criteria import Distillation
+from hwnas.criteria import Distillation, TeacherLoss
+from hwnas.training.mixing import Batch, Targets
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Outputs and targets_N to a scalar."""
+Loss = Callable[[torch.Tensor, Targets], torch.Tensor]
+"""Outputs and targets_N, or those of mixed images, to a scalar."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,12 +26,15 @@ class TaskLoss:
 
     agent: TrainingAgent
 
-    def __call__(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        """The agent's loss."""
-        return self.agent.loss(outputs, targets_N)
+    def __call__(self, outputs: torch.Tensor, targets_N: Targets) -> torch.Tensor:
+        """The agent's loss; of mixed images, the mean of those of both images."""
+        if isinstance(targets_N, torch.Tensor):
+            return self.agent.loss(outputs, targets_N)
+        one, other = (self.agent.loss(outputs, targets) for targets in (targets_N.targets_N, targets_N.others_N))
+        return targets_N.share * one + (1.0 - targets_N.share) * other
 
 
-def distillation_of(loss: Loss, *, temperature: float = 1.0) -> Loss:
+def distillation_of(loss: Loss, *, temperature: float = 1.0) -> TeacherLoss:
     """Return the loss of outputs against a teacher's: that of the loss's task, else of logits at that temperature."""
     own = loss.agent.distillation if isinstance(loss, TaskLoss) else None
     return Distillation(temperature=temperature) if own is None else own
@@ -49,6 +53,7 @@ class Step:
     """One batch, and what a strategy may learn from it by.
 
     Attributes:
+        targets_N: for the loss alone: those of mixed images are no tensor.
         loss: the task's, of outputs and targets.
         rng: all randomness of the step.
         moment: where in the training it is.
@@ -56,7 +61,7 @@ class Step:
 
     supernet: Supernet
     x_NCHW: torch.Tensor
-    targets_N: torch.Tensor
+    targets_N: Targets
     loss: Loss
     rng: np.random.Generator
     moment: Moment
@@ -90,10 +95,10 @@ class TrainingStrategy(Protocol):
 
 def steps_of(
     strategy: TrainingStrategy, supernet: Supernet, loss: Loss
-) -> Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]:
+) -> Callable[[Batch, np.random.Generator, Moment], torch.Tensor]:
     """Return the function by which a trainer trains a supernet by the strategy on a batch of x_NCHW and targets_N."""
 
-    def accumulate(batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment) -> torch.Tensor:
+    def accumulate(batch: Batch, rng: np.random.Generator, moment: Moment) -> torch.Tensor:
         x_NCHW, targets_N = batch
         step = Step(supernet=supernet, x_NCHW=x_NCHW, targets_N=targets_N, loss=loss, rng=rng, moment=moment)
         return strategy.accumulate(step)

@@ -12,6 +12,7 @@ from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.training.mixing import require_mixable
 from hwnas.training.randomness import seed_torch
 from onnx_models.image_size import ImageSize
 
@@ -66,7 +67,11 @@ class LearningTask:
         return Batches.of(self.dataset, split, batch_size)
 
     def training_inputs(self, config: TrainingConfig, split: Split) -> TrainingInputs:
-        """Return what trains on a split; classes are numbered without gaps where some are held out."""
+        """Return what trains on a split; classes are numbered without gaps where some are held out.
+
+        Raises:
+            RequestError: images are to be mixed, and the task or the criterion has no use for mixed ones.
+        """
         if self.agent_class.holds_out_classes:
             split = split.numbered_anew()
         spec = CriterionSpec(
@@ -77,5 +82,6 @@ class LearningTask:
         with torch.random.fork_rng(devices=[]):
             seed_torch(self.seed, "criterion")
             criterion = find("criterion", config.criterion or self.agent_class.default_criterion)(spec)
+        require_mixable(config, self.agent_class, criterion)
         batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
         return TrainingInputs(agent=self.agent_class(criterion=criterion), criterion=criterion, batches=batches)

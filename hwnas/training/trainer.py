@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,14 +18,18 @@ from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter, Work
 from hwnas.records import as_record
 from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpoint
+from hwnas.training.depth import set_stochastic_depth
 from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
-from hwnas.training.optimizer import STATES, kept_state, make_optimizer, restore_state
+from hwnas.training.mixing import Batch, mixed
+from hwnas.training.optimizer import STATES, kept_state, make_optimizer, restore_state, set_learning_rate
+from hwnas.training.precision import pays, step_times_s
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
+from hwnas.training.schedule import learning_rate
 from hwnas.training.strategy import Moment
 from hwnas.training.weight_average import WeightAverage
 
-Accumulate = Callable[[tuple[torch.Tensor, torch.Tensor], np.random.Generator, Moment], torch.Tensor]
+Accumulate = Callable[[Batch, np.random.Generator, Moment], torch.Tensor]
 """Forward and backward on a batch of x_NCHW and targets_N; gives the detached loss."""
 
 Scorer = Callable[[], float]
@@ -75,6 +78,8 @@ class Trainer:
     reporter: Reporter = field(default_factory=Reporter)
     group: Group = ALONE
     scorer: Scorer | None = None
+    _is_mixed: bool | None = field(default=None, init=False)
+    """Whether steps compute in bfloat16; None before it is chosen."""
 
     def fit(self) -> list[EpochRecord]:
         """Train what is left to be trained; the module then has its final (averaged, where asked for) weights.
@@ -92,6 +97,7 @@ class Trainer:
         records = self._restore(optimizer, average, best)
         num_kept = len(records)
         if len(records) < self.config.epochs:
+            self._prepare(device)
             steps = self.config.epochs * self.batches.num_shuffled
             next_save = 0.0
             with self.reporter.task(self.name, steps) as task:
@@ -114,7 +120,43 @@ class Trainer:
         elif average:
             average.apply()
         self.module.cpu()  # where everything else is done
+        set_stochastic_depth(self.module, 0.0)  # statistics are taken in training mode
         return records
+
+    def _prepare(self, device: torch.device) -> None:
+        """Set what the configuration says of the steps to come."""
+        can_leave_out = set_stochastic_depth(self.module, self.config.stochastic_depth)
+        if self.config.stochastic_depth and not can_leave_out:
+            self.reporter.line(f"{self.name}: stochastic_depth has no effect: no block has a branch to leave out")
+        if self.config.mixed_precision != "auto":
+            self._is_mixed = self.config.mixed_precision
+        elif self._is_mixed is None:
+            times_s = torch.tensor(self._step_times_s(device))
+            self.group.average([times_s])
+            float_ms, mixed_ms = (times_s * 1e3).tolist()
+            self._is_mixed = pays(float_ms, mixed_ms)
+            self.reporter.line(
+                f"{self.name}: a step takes {float_ms:.1f} ms in float32, {mixed_ms:.1f} ms in bfloat16: computing in "
+                f"{'bfloat16' if self._is_mixed else 'float32'}"
+            )
+
+    def _step_times_s(self, device: torch.device) -> tuple[float, float]:
+        """Return the seconds of a step in float32 and in bfloat16; what is trained stays as it was."""
+        place = (self.seed, self.name, "precision")
+        kept = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+        batch = self._share(next(self.batches.shuffled(torch_rng(*place))))
+        moment = Moment(step=0, num_steps=self.config.epochs * self.batches.num_shuffled)
+        self.module.train()
+
+        def step(is_mixed: bool) -> None:
+            self._is_mixed = is_mixed
+            self.module.zero_grad(set_to_none=True)
+            self._gradients(batch, numpy_rng(*place), moment)
+
+        times_s = step_times_s(step, device)
+        self.module.zero_grad(set_to_none=True)
+        self.module.load_state_dict(kept)
+        return times_s
 
     def _epoch(
         self, epoch: int, optimizer: torch.optim.Optimizer, average: WeightAverage | None, task: Work
@@ -126,8 +168,7 @@ class Trainer:
         self.module.train()
         num_steps = self.batches.num_shuffled
         for step, batch in enumerate(self.batches.shuffled(generator), start=epoch * num_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, step / num_steps)
+            set_learning_rate(optimizer, learning_rate(self.config, step / num_steps))
             optimizer.zero_grad(set_to_none=True)
             moment = Moment(step=step, num_steps=self.config.epochs * num_steps)
             losses.append(self._gradients(self._share(batch), rng, moment))
@@ -182,13 +223,13 @@ class Trainer:
         self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
     ) -> torch.Tensor:
         """Compute the whole batch's gradients, part by part where asked for; every part takes the same paths."""
-        with torch.autocast(self.config.accelerator, dtype=torch.bfloat16, enabled=self.config.mixed_precision):
-            return self._accumulated(batch, rng, moment)
+        is_to_be_mixed = self.config.mixup or self.config.cutmix
+        images = mixed(batch, self.config, rng) if is_to_be_mixed else batch
+        with torch.autocast(self.config.accelerator, dtype=torch.bfloat16, enabled=bool(self._is_mixed)):
+            return self._accumulated(images, rng, moment)
 
-    def _accumulated(
-        self, batch: tuple[torch.Tensor, torch.Tensor], rng: np.random.Generator, moment: Moment
-    ) -> torch.Tensor:
-        num = min(self.config.gradient_accumulation, len(batch[1]))
+    def _accumulated(self, batch: Batch, rng: np.random.Generator, moment: Moment) -> torch.Tensor:
+        num = min(self.config.gradient_accumulation, len(batch[0]))
         if num == 1:
             return self.accumulate(batch, rng, moment)
         state = rng.bit_generator.state
@@ -242,7 +283,8 @@ class Trainer:
             tensors |= {f"average.{name}": tensor for name, tensor in average.averages.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self.checkpoint, tensors, {"epochs": [astuple(r) for r in records]})
+        record = {"epochs": [astuple(r) for r in records], "mixed_precision": self._is_mixed}
+        save_checkpoint(self.checkpoint, tensors, record)
         if len(records) == self.config.epochs:
             marker(self.checkpoint).unlink(missing_ok=True)
 
@@ -273,6 +315,8 @@ class Trainer:
                 f"the checkpoint {self.checkpoint} is of another network: {error}; remove it to train again"
             ) from error
         best |= {name: tensor.to(training_device(self.config)) for name, tensor in parts["best"].items()}
+        if isinstance(chosen := record.get("mixed_precision"), bool):
+            self._is_mixed = chosen  # another choice would end in other weights
         return records
 
 
@@ -317,19 +361,6 @@ def training_device(config: TrainingConfig) -> torch.device:
             "accelerator cuda: no GPU that this torch can use; train on the cpu, or install torch for CUDA"
         )
     return torch.device(config.accelerator)
-
-
-def learning_rate(config: TrainingConfig, epoch: float) -> float:
-    """Return the rate by linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017).
-
-    Args:
-        epoch: may be between two.
-    """
-    warmup = min(config.warmup_epochs, config.epochs / 2)
-    if epoch < warmup:
-        return config.learning_rate * (epoch + 1e-2) / (warmup + 1e-2)
-    progress = (epoch - warmup) / (config.epochs - warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def with_criterion(network: nn.Module, criterion: object) -> nn.Module:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from search_spaces.blocks.stochastic_depth import StochasticDepth
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
     "relu": nn.ReLU,
@@ -47,9 +49,10 @@ class WithResidual(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
+        self.stochastic_depth = StochasticDepth()
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x_NCHW + self.body(x_NCHW)
+        out: torch.Tensor = x_NCHW + self.stochastic_depth(self.body(x_NCHW))
         return out
 
 

@@ -17,6 +17,7 @@ from search_spaces.blocks.layers import (
     init_weights,
     make_divisible,
 )
+from search_spaces.blocks.stochastic_depth import StochasticDepth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +75,8 @@ class _Bottleneck(nn.Module):
             layers.append(SqueezeExcite(width, make_divisible(width * block.se_ratio)))
         layers.append(conv_bn_act(width, block.out_channels, groups=block.groups))
         self.body = nn.Sequential(*layers)
-        self.has_residual = block.keeps_shape
+        self.stochastic_depth = StochasticDepth() if block.keeps_shape else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.body(x_NCHW)
-        return x_NCHW + out if self.has_residual else out
+        return out if self.stochastic_depth is None else x_NCHW + self.stochastic_depth(out)

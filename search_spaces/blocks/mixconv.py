@@ -12,6 +12,7 @@ from torch import nn
 
 from search_spaces.block import MapBlock, require_choice
 from search_spaces.blocks.layers import ACTIVATIONS, conv_bn_act, init_weights
+from search_spaces.blocks.stochastic_depth import StochasticDepth
 from search_spaces.errors import SpaceError
 
 MIXED_KERNELS = (3, 5, 7)
@@ -75,7 +76,7 @@ class _MixedBottleneck(nn.Module):
             for kernel, wide in parts
         )
         self.project = conv_bn_act(width, block.out_channels)
-        self.has_residual = block.keeps_shape
+        self.stochastic_depth = StochasticDepth() if block.keeps_shape else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         x = self.expand(x_NCHW)
@@ -85,4 +86,4 @@ class _MixedBottleneck(nn.Module):
             parts = zip(self.branches, x.split(self.widths, dim=1), strict=True)
             x = torch.cat([branch(part) for branch, part in parts], dim=1)
         out: torch.Tensor = self.project(x)
-        return x_NCHW + out if self.has_residual else out
+        return out if self.stochastic_depth is None else x_NCHW + self.stochastic_depth(out)

@@ -21,7 +21,7 @@ from hwnas.cli.parameters import with_fields_as_flags
 from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
 from hwnas.config import RunConfig
 from hwnas.config_file import differing_settings, load_config
-from hwnas.fine_tuning import ADAMW_RATE
+from hwnas.recipes import ADAMW_RATE
 from hwnas.settings import PANELS, About, parse_setting, settings_of
 from profilers.device import load_devices
 from search_spaces import SPACES
@@ -94,6 +94,7 @@ def test_every_setting_is_listed_with_what_it_means() -> None:
     assert rows["supernet.epochs"] == {
         **{"name": "supernet.epochs", "takes": "integer at least 0", "default": "60", "default_with_model": "5"},
         **{"meaning": "Epochs of the supernet; 0 searches given weights as they are.", "flag": "--epochs"},
+        "recipes": {"own network": "5"},
     }
     assert rows["search.confidence"]["takes"] == "number at least 0.5 and less than 1, or null"
     assert rows["retrain.accelerator"]["takes"] == "cpu or cuda"

@@ -147,7 +147,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--space", "number", "found a int"),
         ("--space", "system", "found a builtin_function_or_method"),
         ("--space", "torch", "found a module"),
-        ("--data", "data", "expected a function load(root, input_size) that returns a Dataset; it made a list"),
+        ("--data", "data", "it made a list"),
         ("--data", "net", "found one made from other arguments: spec"),
         ("--evaluator", "score", "it made a float"),
         ("--evaluator", "Half", "found the class Half, which has no 'score'"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas import fine_tuning
+from hwnas import recipes
 from hwnas.config_file import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
 from hwnas.quantities import Budget, parse_ms
@@ -23,7 +23,7 @@ def _write(tmp_path: Path, text: str) -> Path:
 
 
 def test_networks_are_known_by_one_ending() -> None:
-    assert fine_tuning.NETWORK_SUFFIX == registry.NETWORK_SUFFIX
+    assert recipes.NETWORK_SUFFIX == registry.NETWORK_SUFFIX
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:

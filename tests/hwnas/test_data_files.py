@@ -204,6 +204,7 @@ def as_list(root, size): return [1]
 def nothing(root, size): pass
 def failing(root, size): return {}["images"]
 def no_arguments(): pass
+def other_arguments(spec): pass
 value = 3
 
 def dataset(images, targets, num_classes=2):
@@ -220,10 +221,11 @@ def unknown(root, size): return dataset(torch.zeros(2, 1, 4, 4, dtype=torch.uint
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("as_list", r"expected a function .* that returns a Dataset; it made a list"),
-        ("nothing", r"expected a function .* that returns a Dataset; it made a NoneType"),
+        ("as_list", r"expected a function .* that returns a Dataset, or .*; it made a list"),
+        ("nothing", r"expected a function .* that returns a Dataset, or .*; it made a NoneType"),
         ("failing", r"failed: KeyError: 'images' \(.*own\.py, line 7\)"),
-        ("no_arguments", r"expected a function .*; found one made from other arguments: none"),
+        ("no_arguments", r"expected a function .*; it made a NoneType"),
+        ("other_arguments", r"expected a function .*; found one made from other arguments: spec"),
         ("value", r"expected a function load\(root, input_size\) .*; found a int"),
         ("floats", "images must be uint8 NCHW"),
         ("none_at_all", "expected a label per image, and one image at least, got 0 and 0"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelled_files import hugging_face_table, shard_members, write_shard
 from PIL import Image
 
 from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, images, load_dataset
@@ -59,8 +60,10 @@ def write_folder(root: Path) -> None:
     (root / "cats" / "notes.txt").write_text("not an image")
 
 
-MAKERS: dict[str, Callable[[Path], None]] = {
+MAKERS: dict[str, Callable[[Path], object]] = {
     "digits": lambda root: None,
+    "huggingface": lambda root: hugging_face_table().save_to_disk(str(root)),
+    "webdataset": lambda root: write_shard(root / "0.tar", shard_members()),
     "cifar10": lambda root: write_cifar(root, "cifar10"),
     "cifar100": lambda root: write_cifar(root, "cifar100"),
     "idx": write_idx,

@@ -22,8 +22,9 @@ from hwnas.search import DifferentiableAgent, HardLimits, Limit
 from hwnas.training import STRATEGIES, ProgressiveShrinking, SandwichRule, StrictFairness, Trainer
 from hwnas.training.checkpoint import load_checkpoint
 from hwnas.training.randomness import numpy_rng, torch_rng
+from hwnas.training.schedule import learning_rate
 from hwnas.training.strategy import Moment, TaskLoss, distillation_of, steps_of
-from hwnas.training.trainer import Scorer, best_epoch, epoch_records, epochs_of, learning_rate
+from hwnas.training.trainer import Scorer, best_epoch, epoch_records, epochs_of
 from hwnas.training.weight_average import WeightAverage
 from search_spaces import SearchSpace, make_space
 from search_spaces.cost import GraphCosts
