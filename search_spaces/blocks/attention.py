@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from search_spaces.block import MOST, require_range
 from search_spaces.blocks.stochastic_depth import StochasticDepth
@@ -67,7 +66,9 @@ class Attention(nn.Module):
             -1, num_tokens, num_features // (3 * self._head_width), 3 * self._head_width
         )
         query, key, value = heads.transpose(1, 2).chunk(3, dim=-1)
-        attended = functional.scaled_dot_product_attention(query, key, value, scale=self._head_width**-0.5)
-        attended = attended.transpose(1, 2).reshape(-1, *self._token_shape, num_features // 3)
+        # Written out: what the exporter makes of torch's own function scales by a number that is no constant where the
+        # batch is open, so that runtimes cannot make it part of the product.
+        weights_NHTT = ((query * self._head_width**-0.5) @ key.transpose(2, 3)).softmax(dim=-1)
+        attended = (weights_NHTT @ value).transpose(1, 2).reshape(-1, *self._token_shape, num_features // 3)
         out: torch.Tensor = x_NTD + self.stochastic_depth(self.project(attended))
         return out
