@@ -54,7 +54,7 @@ class AutoFormer(SearchSpace):
     @property
     def num_architectures(self) -> int:
         """Distinct networks: of layers that are left out there is nothing to choose."""
-        return len(self._widths) * sum((len(HEADS) * len(RATIOS)) ** depth for depth in DEPTHS)
+        return len(self._widths) * sum(int((len(HEADS) * len(RATIOS)) ** depth) for depth in DEPTHS)
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]; identities where layers are left out."""

@@ -61,14 +61,13 @@ class Attention(nn.Module):
         self.stochastic_depth = StochasticDepth()
 
     def forward(self, x_NTD: torch.Tensor) -> torch.Tensor:
-        num_tokens, num_features = self._token_shape[-1], len(self.to_heads.bias)
-        heads = self.to_heads(self.norm(x_NTD)).reshape(
-            -1, num_tokens, num_features // (3 * self._head_width), 3 * self._head_width
-        )
-        query, key, value = heads.transpose(1, 2).chunk(3, dim=-1)
+        num_tokens, width = self._token_shape[-1], self._head_width
+        num_heads = len(self.to_heads.bias) // (3 * width)
+        parts = self.to_heads(self.norm(x_NTD)).reshape(-1, num_tokens, num_heads, 3 * width).transpose(1, 2)
+        query, key, value = parts.split((width, width, width), dim=-1)
         # Written out: what the exporter makes of torch's own function scales by a number that is no constant where the
         # batch is open, so that runtimes cannot make it part of the product.
-        weights_NHTT = ((query * self._head_width**-0.5) @ key.transpose(2, 3)).softmax(dim=-1)
-        attended = (weights_NHTT @ value).transpose(1, 2).reshape(-1, *self._token_shape, num_features // 3)
+        weights_NHTT = ((query * width**-0.5) @ key.transpose(2, 3)).softmax(dim=-1)
+        attended = (weights_NHTT @ value).transpose(1, 2).reshape(-1, *self._token_shape, num_heads * width)
         out: torch.Tensor = x_NTD + self.stochastic_depth(self.project(attended))
         return out

@@ -35,7 +35,7 @@ class TokenBlock(MapBlock):
     @property
     def num_tokens(self) -> int:
         """The cells of the grid."""
-        return self.input_size**2
+        return self.input_size * self.input_size
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:

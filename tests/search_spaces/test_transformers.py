@@ -172,29 +172,37 @@ def _fused(path: Path, folder: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
+ACROSS_BORDERS = {"Add", "ReorderInput", "ReorderOutput"}
+"""What is left out where convolutions meet: changes of layout, and residuals that become part of convolutions."""
+
+
 @pytest.mark.parametrize("name", ["autoformer", "mobilevit"])
 def test_blocks_alone_are_fused_as_they_are_in_the_network(name: str, tmp_path: Path) -> None:
+    """But for convolutions, and for the last sum of a network of tokens, which becomes part of the head."""
     space = make_space(small_spec(name, input_size=32))
-    architecture = (
-        _largest(space) if name == "autoformer" else tuple(min(3, len(d.choices) - 2) for d in space.decisions)
-    )
+    architecture = tuple(min(3, d.choices.index("skip") - 1) if "skip" in d.choices else 1 for d in space.decisions)
     whole = _fused(export_network(space, architecture, tmp_path), tmp_path)
     apart: Counter[str] = Counter()
     for block in space.blocks(architecture):
         if not block.is_identity:
             apart += _fused(export_block(block, tmp_path), tmp_path)
-    assert apart == whole
+    if name == "autoformer":
+        assert whole.pop("SkipLayerNormalization") == 1
+        assert apart == whole + Counter(("Add", "LayerNormalization"))
+    else:
+        assert {n: num for n, num in (apart - whole).items() if n not in ACROSS_BORDERS} == {}
+        assert whole - apart == Counter()
     assert whole["LayerNormalization"] > 0 and whole["FusedMatMul"] > 0
-    assert not {"Erf", "Pow", "Sqrt"} & set(whole)
+    assert not {"Erf", "Pow", "Sqrt", "Sigmoid"} & set(whole)
 
 
-def test_graphs_of_open_batches_compute_the_same_with_the_same_operators(tmp_path: Path) -> None:
-    """The bundle's models take any number of images."""
+def test_graphs_of_open_batches_compute_the_same(tmp_path: Path) -> None:
+    """And scale the products by a constant, as those of one batch do."""
     block = SelfAttention(**TOKENS, heads=2, head_width=4)
     module = _trained(block.build()).eval()
     export_module(module, tmp_path / "open.onnx", input_shapes=[(1, 9, 8)], dynamic_batch=True)
-    export_module(module, tmp_path / "fixed.onnx", input_shapes=[(1, 9, 8)])
-    assert _fused(tmp_path / "open.onnx", tmp_path) == _fused(tmp_path / "fixed.onnx", tmp_path)
+    found = _fused(tmp_path / "open.onnx", tmp_path)
+    assert found["FusedMatMul"] == 1 and not {"Shape", "Mul", "Div", "Sqrt"} & set(found)
     session = onnxruntime.InferenceSession(tmp_path / "open.onnx", providers=["CPUExecutionProvider"])
     x_NTD = torch.randn(3, 9, 8)
     (found,) = session.run(None, {"input": x_NTD.numpy()})
