@@ -55,5 +55,7 @@ class _PatchEmbedding(nn.Module):
             nn.init.trunc_normal_(self.position_TD, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        tokens_NTD: torch.Tensor = self.linear(x_NCHW).flatten(2).transpose(1, 2)
-        return tokens_NTD + self.position_TD
+        # By numbers and not by flatten(), which the exporter computes from shapes, so that none is known behind it.
+        tokens_NDT = self.linear(x_NCHW).reshape(-1, len(self.linear.weight), len(self.position_TD))
+        out: torch.Tensor = tokens_NDT.transpose(1, 2) + self.position_TD
+        return out
