@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search_spaces.block import Shape
 from search_spaces.errors import SpaceError
-from search_spaces.overview import enumerable_parts
+from search_spaces.overview import variants
 from search_spaces.space import SearchSpace
 
 
@@ -38,23 +36,12 @@ def num_kept_slots(chain: SearchSpace) -> int:
 def candidates_of_slots(chain: SearchSpace) -> list[set[int]]:
     """Return which candidates stand in each slot of some architecture."""
     found: list[set[int]] = []
-    for rows in _variants(chain):
+    for rows in variants(chain):
         indices = chain.block_indices(rows)
         found = found or [set() for _ in range(indices.shape[1])]
         for own, column in zip(found, indices.T, strict=True):
             own.update(np.unique(column).tolist())
     return found
-
-
-def _variants(chain: SearchSpace) -> Iterator[NDArray[np.int64]]:
-    """Yield architectures in which segment after segment takes all its choices, the others their first one."""
-    first = np.zeros((1, len(chain.decisions)), dtype=np.int64)
-    yield first
-    for segment in chain.segments:
-        for columns, choices in enumerable_parts(chain, segment):
-            rows = np.repeat(first, len(choices), axis=0)
-            rows[:, columns] = choices
-            yield rows
 
 
 def find_taps(chain: SearchSpace, slots: list[set[int]]) -> list[Tap]:

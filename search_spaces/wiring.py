@@ -36,6 +36,14 @@ class Wiring:
         """Return the last slot that takes each source."""
         return {source: slot for slot, own in enumerate(self.sources) for source in own}
 
+    def held(self, slot: int) -> list[int]:
+        """Return the earlier slots whose outputs a slot does not take, and later ones do."""
+        return [s for s, last in self.last_uses.items() if s < slot < last and s not in self.sources[slot]]
+
+    def needed_later(self, slot: int) -> tuple[bool, ...]:
+        """Return which of a slot's inputs later slots take too."""
+        return tuple(self.last_uses[source] > slot for source in self.sources[slot])
+
     def run(self, steps: Sequence[Callable[..., torch.Tensor]], given: Mapping[int, torch.Tensor]) -> torch.Tensor:
         """Compute the network's output; what no later slot takes is forgotten on the way.
 

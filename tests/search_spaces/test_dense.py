@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -15,7 +16,7 @@ from torch import nn
 
 from hwnas.training.inheritance import inherit_weights
 from lut import LatencyModel, TableError, load_table, save_table
-from search_spaces import SearchSpace, SpaceError, SpaceSpec, make_space
+from search_spaces import Block, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.detection import DetectionHead
 from search_spaces.blocks.head import Classifier
@@ -200,6 +201,74 @@ def test_chains_without_feature_maps_of_two_resolutions_are_refused(head: str) -
     tokens = replace(spec, input_size=(6, 8), in_channels=3)
     with pytest.raises(SpaceError, match=r"expected feature maps of one shape .* found \(12, 8\)"):
         DenseSpace(tokens, _of_tokens(replace(tokens, head="classifier")))
+
+
+YAML = """
+stem: [{conv: {kernel: 3}, out: 16}]
+layers:
+  - {out: 24, stride: 2, repeat: 2, choices: [{mbconv: {kernel: 3, expansion: 3}}, skip]}
+  - {out: 40, stride: 2, choices: [{mbconv: {kernel: 5, expansion: 3}}, skip]}
+head: [{conv: {kernel: 1}, out: 64}, classifier]
+"""
+
+CODE = """
+from search_spaces.nasbench_macro import nasbench_macro
+
+def mine(spec):
+    return nasbench_macro(spec)
+"""
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_yaml_spaces_and_spaces_of_ones_own_take_heads(head: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(YAML)
+    (tmp_path / "mine.py").write_text(CODE)
+    for name in (f"{tmp_path}/s.yaml", f"{tmp_path}/mine.py:mine"):
+        space = _dense(name, head)
+        network = space.build(space.sample(np.random.default_rng(0)))
+        assert network(torch.randn(2, 1, 16, 16)).shape[0] == 2
+        assert "classifier" not in {b.family for b in space.candidates}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halved(Block):
+    """A strided convolution of rectangles."""
+
+    family: ClassVar[str] = "halved"
+
+    shape: tuple[int, ...]
+    kernel: int
+
+    @property
+    def key(self) -> str:
+        return f"halved({self.shape},k={self.kernel})"
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (self.shape,)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (8, *(-(-side // 2) for side in self.shape[1:]))
+
+    def build(self) -> nn.Module:
+        return nn.Conv2d(self.shape[0], 8, self.kernel, 2, self.kernel // 2)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_rectangles_take_heads(head: str) -> None:
+    spec = SpaceSpec(name="own", input_size=(20, 33), num_classes=3)
+    shapes = [(3, 20, 33), (8, 10, 17), (8, 5, 9)]
+    layers = [[Halved(shape=shape, kernel=kernel) for kernel in (1, 3)] for shape in shapes]
+    chain = ChainSpace(spec, stem=[], layers=layers, choice_names=["k1", "k3"], head=[])
+    space = DenseSpace(replace(spec, head=head), chain)
+    network = space.build(space.sample(np.random.default_rng(0)))
+    out = network(torch.randn(2, 3, 20, 33))
+    if head == "segmentation":
+        assert out.shape == (2, 3, 20, 33)
+    else:
+        assert out.shape == (2, 10 * 17 + 5 * 9 + 3 * 5, 4 + 3)
+        assert space.point_grid.points_P2[[0, 1, 17, 170]].tolist() == [[1, 1], [3, 1], [1, 3], [2, 2]]
 
 
 def test_specs_of_classifiers_are_written_as_they_ever_were() -> None:
