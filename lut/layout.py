@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from lut.provenance import STRICT, Milliseconds
 from search_spaces import Block, SearchSpace
+from search_spaces.wiring import IMAGE
 
 TO_BLOCKED = "ReorderInput"
 TO_PLAIN = "ReorderOutput"
@@ -72,8 +73,8 @@ def block_layout(block: Block, operations: Sequence[str], operation_us: Sequence
             after_blocked=Transition(nodes=nodes - 1, elements=elements - num_out, ms=ms - last_ms, gives_blocked=True),
         )
     unchanged = Transition(nodes=0, elements=0, gives_blocked=False)
-    if takes_blocked and list(operations[-2:]) == [TO_PLAIN, "Add"]:
-        # With its input blocked the residual is added within the last convolution.
+    if takes_blocked and [name for name in operations if name != "Resize"][-2:] == [TO_PLAIN, "Add"]:
+        # With its input blocked the residual, resized or not, is added within the last convolution.
         fused = Transition(nodes=nodes - 2, elements=elements - 2 * num_out, gives_blocked=True)
         return BlockLayout(after_plain=unchanged, after_blocked=fused)
     converts_nothing = TO_BLOCKED not in operations and TO_PLAIN not in operations
@@ -125,13 +126,18 @@ class LayoutWalk:
         for start in range(0, len(architectures), _CHUNK):
             indices = 2 * self._space.block_indices(architectures[start : start + _CHUNK])
             part = np.zeros(len(indices))
-            state = np.zeros(len(indices), dtype=np.int64)
-            for column in indices.T:
-                place = column + state
+            states = {IMAGE: np.zeros(len(indices), dtype=np.int64)}
+            for slot, column in enumerate(indices.T):
+                place = column + states[self._source(slot)]
                 part += by_state.take(place)
-                state = gives.take(place)
+                states[slot] = gives.take(place)
             sums[start : start + _CHUNK] = part
         return sums
+
+    def _source(self, slot: int) -> int:
+        """Return where a slot's first input is from, whose layout stands for that of all of them."""
+        wiring = self._space.wiring
+        return slot - 1 if wiring is None else wiring.sources[slot][0]
 
     def changes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return what networks have more than their blocks, [num_architectures, 3]: operations, the elements that those

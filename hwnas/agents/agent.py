@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 
@@ -21,6 +21,7 @@ class TrainingAgent(Protocol):
     Agents inherit from it, so that they have the defaults of what they say nothing of.
 
     Attributes:
+        head: what networks of the task end in; spaces are made with it.
         default_criterion: where the configuration names none; see `hwnas.criteria.CRITERIA`.
         holds_out_classes: whether it is scored on classes that were not trained on, instead of other images.
         search_metric: the name of the metric that ranks a supernet's subnets; None for the score, the first of them.
@@ -30,6 +31,7 @@ class TrainingAgent(Protocol):
             logits.
     """
 
+    head: ClassVar[Literal["classifier", "detection", "segmentation"]] = "classifier"
     default_criterion: ClassVar[str]
     holds_out_classes: ClassVar[bool] = False
     search_metric: ClassVar[str | None] = None
