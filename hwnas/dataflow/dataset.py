@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,6 +104,7 @@ class Dataset:
             the training images, and choose the epoch of the retraining; nothing is trained on them.
         normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1; None for
             those of the training images.
+        target_kind: what the targets are: a class for each image, boxes on it, or a class for each pixel.
         remarks: what was understood or left out when the data were read, a line each.
     """
 
@@ -115,15 +117,23 @@ class Dataset:
     validation: Split | None = None
     remarks: tuple[str, ...] = ()
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    target_kind: Literal["classes", "boxes", "masks"] = "classes"
 
     def __post_init__(self) -> None:
         shape = self.train.images_NCHW.shape[1:]
         for split in (self.train, self.test, *([self.validation] if self.validation else [])):
             if split.images_NCHW.shape[1:] != shape:
                 raise ValueError(f"images of all parts must be alike, got {[*shape], [*split.images_NCHW.shape[1:]]}")
+            if self.target_kind != "classes":
+                continue
             least, most = int(split.targets_N.min()), int(split.targets_N.max())
             if not 0 <= least <= most < len(self.classes):
                 raise ValueError(f"targets must be 0 to {len(self.classes) - 1}, a class each, got {least} to {most}")
+
+    def classes_of(self, split: Split) -> torch.Tensor:
+        """Return the indices of the classes that a split of the data shows, each once and in order."""
+        found = (split.targets_N[..., 0] if self.target_kind == "boxes" else split.targets_N).unique().long()
+        return found[(found >= 0) & (found < len(self.classes))]
 
     @property
     def in_channels(self) -> int:
