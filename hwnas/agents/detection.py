@@ -43,9 +43,9 @@ class DetectionAgent(TrainingAgent):
     """Finds boxes and their classes; the score is COCO's mean average precision in 0 to 1.
 
     Points are assigned to boxes by task alignment (Feng et al. 2021, TOOD), the criterion is given their class logits
-    and the scores that these should give, and boxes are learnt by generalised IoU. Among assignments and class losses
-    that YOLOv6's authors compared for their smallest detector (Li et al. 2022, section 3.3), task alignment with
-    varifocal loss trained best, with no other assignment to warm up by.
+    and the scores that these should give, and boxes are learnt by generalised IoU. YOLOv6's authors compared
+    assignments and class losses for small real-time detectors, and kept task alignment and varifocal loss (Li et al.
+    2022, YOLOv6: A Single-Stage Object Detection Framework for Industrial Applications).
 
     Subnets of a supernet are ranked by exp(-loss), as those of classifiers are by likelihood: average precision is of
     ranks, and near 0 for all subnets of a supernet that was trained for a few epochs.

@@ -11,6 +11,7 @@ from torch import nn
 from hwnas.agents import TASKS, TrainingAgent
 from hwnas.criteria import CRITERIA, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Augmentation, Dataset, Split
+from search_spaces import SpaceSpec
 from search_spaces.point_grid import PointGrid
 
 GRID = PointGrid.of_levels([(4, 4, 2), (2, 2, 4)])
@@ -22,6 +23,7 @@ CLASSES = ("a", "b", "c", "d")
 class PointSpace(ToySpace):
     """A space whose networks find boxes at the points of the grid."""
 
+    spec = SpaceSpec(name="toy", input_size=8, in_channels=1, num_classes=4)
     point_grid = GRID
 
 
