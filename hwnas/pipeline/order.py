@@ -72,7 +72,7 @@ def require_possible(run: Run) -> None:
     if not run.has_begun:
         require_enough_images(
             lambda: run.splits,
-            num_classes=len(run.whole_dataset.train.targets_N.unique()),
+            num_classes=len(run.whole_dataset.classes_of(run.whole_dataset.train)),
             train_images=config.data.train_images,
             holds_out_classes=run.task.holds_out_classes,
         )

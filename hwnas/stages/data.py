@@ -41,7 +41,7 @@ def prepare_data(
     if config.augmentation is not None:
         dataset = replace(dataset, augmentation=config.augmentation)
     for split in (dataset.test, dataset.validation):
-        is_known = split is None or torch.isin(split.targets_N, dataset.train.targets_N).any()
+        is_known = split is None or torch.isin(dataset.classes_of(split), dataset.classes_of(dataset.train)).any()
         if not (is_known or task.holds_out_classes):
             raise RequestError(f"{config.name} tests classes none of which is trained on; {task_name} needs those")
     if task.holds_out_classes:
