@@ -16,10 +16,8 @@ from torch.nn import functional
 from hwnas.agents.agent import Batch, Forward, TrainingAgent
 from hwnas.criteria import Criterion, SmoothedCrossEntropy
 from hwnas.dataflow.dataset import Dataset
+from hwnas.dataflow.targets import IGNORED
 from hwnas.quantities import share
-
-IGNORED = 255
-"""The class of pixels that count for nothing, as masks have it since Pascal VOC (Everingham et al. 2010)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
