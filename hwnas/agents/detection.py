@@ -14,8 +14,8 @@ import torch
 
 from hwnas.agents.agent import Batch, Forward, TrainingAgent
 from hwnas.agents.assignment import assigned
+from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, generalised_iou, suppressed_in_images
-from hwnas.agents.coco import average_precision
 from hwnas.agents.teaching import BOX_WEIGHT, DetectionDistillation
 from hwnas.criteria import Criterion, TeacherLoss, Varifocal
 from hwnas.criteria.quality import normaliser

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from hwnas.agents import DetectionAgent
 from hwnas.agents.assignment import LEAST_QUALITY, NUM_POINTS, assigned
+from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, generalised_iou, iou, suppressed, suppressed_in_images
-from hwnas.agents.coco import average_precision
 from hwnas.agents.teaching import DetectionDistillation
 from hwnas.criteria import BinaryCrossEntropy
 from hwnas.errors import RequestError
