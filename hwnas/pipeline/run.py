@@ -350,8 +350,8 @@ class Run:
         """The task that networks are to learn."""
         return LearningTask(
             agent_class=self.task,
+            space=self.space,
             dataset=self.dataset,
-            num_outputs=self.space.spec.num_classes,
             seed=self.config.seed,
             at_size=ResizedData(
                 dataset=self.dataset,
