@@ -38,6 +38,8 @@ def accuracy(
     Raises:
         NoAccuracyError: the model takes or gives something else than images and classes of these data.
     """
+    if dataset.target_kind != "classes":
+        raise NoAccuracyError(f"{dataset.name} has {dataset.target_kind}, expected a class for each image")
     network = _network(path, output)
     if at_size is not None and (size := _other_size(network, dataset)) is not None:
         dataset = at_size(size)

@@ -254,7 +254,7 @@ class _Bundle:
         reporter.line("comparing with TVM, for five minutes at most")
         batches = self._task.batches(self._task.dataset.test, self._inputs.batch_size).in_order()
         try:
-            parity = compare_with_tvm(self._folder / "model.onnx", batches)
+            parity = compare_with_tvm(self._folder / "model.onnx", batches, self._task.predictions)
         except RunError as error:
             reporter.line(f"no comparison: {error}")
             return {"error": str(error)}

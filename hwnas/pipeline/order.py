@@ -37,6 +37,7 @@ from hwnas.stages.feasibility import require_feasible, require_small_enough_grap
 from hwnas.stages.finalists import Selection
 from hwnas.stages.summary import summarise
 from hwnas.training.group import Group, started_group
+from hwnas.training.task import require_trainable
 from hwnas.training.trainer import training_device
 from search_spaces.traced.space import TracedSpace
 
@@ -56,7 +57,7 @@ def require_possible(run: Run) -> None:
     else:
         find("evaluator", config.search.evaluator)
     for training in (config.supernet, config.retrain):
-        find("criterion", training.criterion or run.task.default_criterion)
+        require_trainable(training, run.task, task_name=config.task)
         training_device(training)
     if config.supernet.epochs == 0 and run.needs_supernet and not run.space.has_weights:
         raise RequestError(
@@ -73,7 +74,7 @@ def require_possible(run: Run) -> None:
     if not run.has_begun:
         require_enough_images(
             lambda: run.splits,
-            num_classes=len(run.whole_dataset.train.targets_N.unique()),
+            num_classes=len(run.whole_dataset.classes_of(run.whole_dataset.train)),
             train_images=config.data.train_images,
             holds_out_classes=run.task.holds_out_classes,
         )
