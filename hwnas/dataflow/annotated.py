@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +85,14 @@ class Sized:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Labelled:
+    """Images with their targets, in this order."""
+
+    images: Sequence[Sized]
+    targets: torch.Tensor
+
+
 def boxes_dataset(
     name: str, root: Path, splits: Mapping[str, Sequence[AnnotatedImage]], classes: Sequence[str], wishes: Wishes
 ) -> Dataset:
@@ -100,10 +108,10 @@ def boxes_dataset(
     size = common_size(checked, wishes)
     most = max((len(sized.image.boxes) for found in checked.values() for sized in found), default=0)
 
-    def targets(found: Sequence[Sized]) -> torch.Tensor:
-        return torch.from_numpy(np.stack([_placed_boxes(sized, size, max(1, most)) for sized in found]))
-
-    read = {split: read_split(root, found, size, wishes, targets) for split, found in checked.items()}
+    read = {}
+    for split, found in checked.items():
+        boxes = np.stack([_placed_boxes(sized, size, max(1, most)) for sized in found])
+        read[split] = read_split(root, Labelled(images=found, targets=torch.from_numpy(boxes)), size, wishes)
     return divided_dataset(name, root, read, classes, "boxes", wishes)
 
 
@@ -200,30 +208,22 @@ def _placed_boxes(sized: Sized, size: tuple[int, int], num_rows: int) -> np.ndar
     return rows
 
 
-def read_split(
-    root: Path,
-    found: Sequence[Sized],
-    size: tuple[int, int],
-    wishes: Wishes,
-    targets: Callable[[Sequence[Sized]], torch.Tensor],
-) -> Split:
+def read_split(root: Path, labelled: Labelled, size: tuple[int, int], wishes: Wishes) -> Split:
     """Return the images, letterboxed, with their targets; without those that cannot be decoded.
 
-    Args:
-        targets: gives those of some images.
+    Raises:
+        RequestError: an image is broken, unless those are skipped, or all are.
     """
-    paths = [sized.image.path for sized in found]
+    paths = [sized.image.path for sized in labelled.images]
     shape = (wishes.num_channels, *size)
     decoded = read_images(paths, shape, skip_broken=wishes.faults.are_skipped, read=read_whole_image)
     for position, reason in sorted(decoded.broken.items()):
         wishes.faults.add("unreadable images", str(paths[position]), reason)
-    whole = Split(images_NCHW=decoded.images_NCHW, targets_N=targets(found), is_on_disk=decoded.is_on_disk)
-    if not decoded.broken:
-        return whole
     good = np.array([position for position in range(len(paths)) if position not in decoded.broken], dtype=np.int64)
     if not len(good):
-        raise RequestError(f"no image of {root} can be read (the first: {paths[0]}); mend them")
-    return whole.subset(good)
+        raise RequestError(f"{root}: expected images of a split, found none that can be used; mend them")
+    whole = Split(images_NCHW=decoded.images_NCHW, targets_N=labelled.targets, is_on_disk=decoded.is_on_disk)
+    return whole.subset(good) if decoded.broken else whole
 
 
 def divided_dataset(

@@ -95,8 +95,10 @@ class Boxes:
             raise ValueError("boxes must be finite numbers, got NaN or infinity")
         boxes = targets[targets[:, :, 0] != NO_BOX]
         class_, x1, y1, x2, y2 = boxes.unbind(dim=1)
-        if bool(((class_ < 0) | (class_ >= num_classes) | (class_ != class_.round())).any()):
-            raise ValueError(f"classes of boxes must be 0 to {num_classes - 1}, or -1 for none, got {class_.tolist()}")
+        is_unknown = (class_ < 0) | (class_ >= num_classes) | (class_ != class_.round())
+        if is_unknown.any():
+            found = class_[is_unknown][0].item()
+            raise ValueError(f"classes of boxes must be 0 to {num_classes - 1}, or -1 for none, got {found:g}")
         height, width = size
         is_inside = (x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x1 < x2) & (y1 < y2)
         if not is_inside.all():

@@ -61,7 +61,7 @@ def read_xml(path: Path) -> Element:
 
     def refuse(*_: object) -> NoReturn:
         line = parser.CurrentLineNumber
-        raise RequestError(f"{path}, line {line}: expected no document type, found one; remove it")
+        raise RequestError(f"{path}, line {line}: expected no document type, found one")
 
     parser.StartElementHandler = begin
     parser.EndElementHandler = lambda _: open_elements.pop()
@@ -72,5 +72,5 @@ def read_xml(path: Path) -> Element:
     except FileError as error:
         raise RequestError(str(error)) from error
     except expat.ExpatError as error:
-        raise RequestError(f"{path}, line {error.lineno}: expected XML, found {error}; mend it") from error
+        raise RequestError(f"{path}, line {error.lineno}: expected XML, found {error}") from error
     return outermost.inner[0]

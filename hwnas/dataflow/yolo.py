@@ -47,14 +47,12 @@ def load_yolo(
     named = {split: found for split, found in paths.items() if found}
     if "train" not in named:
         raise RequestError(f"{described.path}: expected a folder of images for train, found none; mend its path")
-    labels = {path: _label_path(root, path) for found in named.values() for path in found}
-    num_bare = sum(not path.is_file() for path in labels.values())
+    labels = [_label_path(root, path) for found in named.values() for path in found]
+    num_bare = sum(not path.is_file() for path in labels)
     if num_bare == len(labels):
-        first = next(iter(labels.values()))
-        raise RequestError(f"{root}: expected labels beside the images, as {first}, found none; move them there")
+        raise RequestError(f"{root}: expected labels beside the images, as {labels[0]}, found none; move them there")
     splits = {
-        split: [_annotated(path, labels[path], len(described.classes), wishes.faults) for path in found]
-        for split, found in named.items()
+        split: list(_annotated(found, len(described.classes), root, wishes.faults)) for split, found in named.items()
     }
     dataset = boxes_dataset("yolo", root, splits, described.classes, wishes)
     remark = f"{root}: {num_bare} images without a file of labels are taken for images without objects"
@@ -153,23 +151,29 @@ def _label_path(root: Path, image: Path) -> Path:
     return root.joinpath(*parts).with_suffix(".txt")
 
 
-def _annotated(image: Path, labels: Path, num_classes: int, faults: Faults) -> AnnotatedImage:
-    if not labels.is_file():
-        return AnnotatedImage(path=image, where=str(image))
+def _annotated(images: Sequence[Path], num_classes: int, root: Path, faults: Faults) -> Iterator[AnnotatedImage]:
+    """Yield the images with the boxes of their files; without those whose file cannot be read."""
+    for image in images:
+        labels = _label_path(root, image)
+        try:
+            lines = read_text(labels, max_bytes=MOST_LABEL_BYTES).splitlines() if labels.is_file() else []
+        except FileError as error:
+            faults.add("unreadable labels", str(labels), str(error))
+            continue
+        boxes = [
+            _box(line.split(), _size(image), f"{labels}, line {number}", num_classes, faults)
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
+        yield AnnotatedImage(path=image, where=str(image), boxes=tuple(box for box in boxes if box is not None))
+
+
+def _size(image: Path) -> tuple[int, int]:
+    """Return height and width; 1 for what cannot be read, which is found out later."""
     try:
-        lines = read_text(labels, max_bytes=MOST_LABEL_BYTES).splitlines()
-        height, width = size_of_image(image) if image.exists() else (1, 1)
-    except FileError as error:
-        faults.add("unreadable labels", str(labels), str(error))
-        return AnnotatedImage(path=image, where=str(image))
+        return size_of_image(image)
     except RequestError:
-        return AnnotatedImage(path=image, where=str(image))  # which is then said to be unreadable
-    boxes = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            box = _box(line.split(), (height, width), f"{labels}, line {number}", num_classes, faults)
-            boxes += [box] if box else []
-    return AnnotatedImage(path=image, where=str(image), boxes=tuple(boxes))
+        return (1, 1)
 
 
 def _box(words: Sequence[str], size: tuple[int, int], where: str, num_classes: int, faults: Faults) -> Box | None:
