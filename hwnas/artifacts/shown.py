@@ -78,6 +78,14 @@ class ShownPredictions:
     images: tuple[ShownImage, ...] = ()
     version: Literal[1] = 1
 
+    def __post_init__(self) -> None:
+        views = [view for image in self.images for view in (image.target, image.prediction)]
+        kinds = [view.kind for view in views if view.kind is not None]
+        kinds += [box.kind for view in views for box in view.boxes]
+        kinds += [kind for *pair, _ in self.confusion for kind in pair]
+        if kinds and max(kinds) >= len(self.classes):
+            raise ValueError(f"expected classes 0 to {len(self.classes) - 1}, got {max(kinds)}")
+
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files."""
         return asdict(self)

@@ -171,7 +171,7 @@ def _boxes(boxes: Iterable[ShownBox], image: ShownImage, classes: tuple[str, ...
     drawn = []
     for box in boxes:
         x1, y1, x2, y2 = box.box
-        name = classes[box.kind] if box.kind < len(classes) else str(box.kind)
+        name = classes[box.kind]
         words = escape(name if box.score is None else f"{name} {box.score:.0%}")
         drawn.append(
             f'<g stroke="{_colour(box.kind)}"><rect x="{x1:g}" y="{y1:g}" width="{x2 - x1:g}" height="{y2 - y1:g}"/>'

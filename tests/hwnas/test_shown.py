@@ -189,6 +189,20 @@ def test_scores_of_single_images() -> None:
     assert mean_overlap(half, half, 3) == 1.0 and mean_overlap(half, np.full((2, 2), 255), 3) == 1.0
 
 
+def test_unknown_classes_are_no_record() -> None:
+    for part in (
+        {"confusion": ((0, 2, 1),)},
+        {"images": (ShownImage(**_FIELDS, target=ShownView(kind=5), prediction=ShownView()),)},
+        {"images": (ShownImage(**_FIELDS, target=ShownView(), prediction=ShownView(boxes=(_BOX,))),)},
+    ):
+        with pytest.raises(ValueError, match="expected classes 0 to 1, got"):
+            ShownPredictions(classes=("a", "b"), measure="m", num_images=1, **part)  # type: ignore[arg-type]
+
+
+_FIELDS: dict[str, Any] = {"group": "worst", "png": "", "width": 9, "height": 9, "score": 0.5}
+_BOX = ShownBox(kind=2, box=(0, 0, 1, 1))
+
+
 def test_no_text_becomes_markup() -> None:
     evil = "<script>alert(1)</script>"
     view = ShownView(boxes=(ShownBox(kind=0, box=(0, 0, 1, 1), score=0.5),))
