@@ -21,7 +21,7 @@ from hwnas.artifacts import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow import Batches, Dataset, Split
 from hwnas.export.contents import Kind
-from hwnas.export.detector import BOX_MODELS, Detector
+from hwnas.export.detector import BOX_MODELS, PROOF_IMAGES, Detector
 from hwnas.records import as_record
 from hwnas.report.images import confusion, image_sections
 from hwnas.stages.predictions import agreement, mean_overlap, predictions_of
@@ -43,7 +43,8 @@ class Cells(nn.Module):
 
 
 def _data(kind: str, targets_N: torch.Tensor, classes: tuple[str, ...]) -> Dataset:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (NUM, 3, SIZE, SIZE), dtype=np.uint8))
+    shape = (len(targets_N), 3, SIZE, SIZE)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     split = Split(images_NCHW=images, targets_N=targets_N)
     plain = Augmentation()
     return Dataset(
@@ -126,7 +127,7 @@ def test_boxes_of_a_detector(tmp_path: Path) -> None:
 def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None:
     points_P2, strides_P = grid(SIZE // STRIDE, STRIDE)
     points = PointGrid(points_P2=torch.from_numpy(points_P2), strides_P=torch.from_numpy(strides_P))
-    targets = torch.tensor([[[1.0, 0, 0, 16, 16]]]).repeat(NUM, 1, 1)
+    targets = torch.tensor([[[1.0, 0, 0, 16, 16]]]).repeat(PROOF_IMAGES + 3, 1, 1)
     dataset = _data("boxes", targets, ("blue", "red"))
     export_module(Cells(), tmp_path / "model.onnx", input_shapes=[(3, 3, SIZE, SIZE)])
     detector = Detector(folder=tmp_path, grid=points, limits=BoxLimits(), dataset=dataset)
@@ -136,9 +137,12 @@ def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None
     assert names == ["model.boxes.onnx", "model.pixels.onnx"]
     for name in names:
         parity = detector.parity(name)
-        assert parity.holds and parity.num_images == NUM and parity.num_boxes > NUM
+        assert parity.holds and parity.num_images == PROOF_IMAGES == 500 and parity.num_boxes > 5 * PROOF_IMAGES
         assert 0 <= detector.metrics(name)["map"] <= detector.metrics(name)["ap50"] <= 1
-    others = replace(detector, grid=replace(points, points_P2=points.points_P2 + 0.01))
+    few = torch.tensor([[[1.0, 0, 0, 16, 16]]]).repeat(NUM, 1, 1)
+    others = replace(
+        detector, dataset=_data("boxes", few, ("blue", "red")), grid=replace(points, points_P2=points.points_P2 + 0.01)
+    )
     assert others.parity("model.boxes.onnx").num_unequal == NUM
 
 
