@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.dataflow import Batches, Dataset
 from hwnas.quantities import share
+from onnx_models.boxes import gives_boxes
 from onnx_models.image_size import ImageSize, image_size
 from onnx_models.session import OnnxNetwork
 
@@ -95,6 +96,8 @@ def _network(path: Path, output: str | None) -> OnnxNetwork:
     try:
         return OnnxNetwork(path, output)
     except ValueError as error:
+        if gives_boxes(path):
+            raise NoAccuracyError("it is no classifier: it gives boxes") from error
         raise NoAccuracyError(str(error)) from error
 
 

@@ -21,6 +21,7 @@ from hwnas.pipeline.networks import (
     found_networks,
     hard_limits_of,
     has_replaced_missed,
+    predict_test_images,
     retrained_networks,
     selection_of,
     supernet_of,
@@ -155,6 +156,7 @@ def _completed(
     run.files.report.unlink(missing_ok=True)  # of the run as it was before
     summary = _summary(run, found, retrained, exported)
     run.files.write_summary(summary)
+    predict_test_images(run, summary.architecture)
     write_report(run)
     return summary
 

@@ -227,6 +227,9 @@ CASES: dict[str, dict[str, Case]] = {
         "--int8": Case(None, "int8=False", beside=("-o", "b"), written="--no-int8"),
         "--fp16": Case(None, "fp16=True", beside=("-o", "b")),
         "--max-drop": Case(3, "max_drop=0.03", beside=("-o", "b")),
+        "--min-score": Case(0.5, "--min-score: expected a detector", beside=("-o", "b")),
+        "--max-iou": Case(0.5, "--max-iou: expected a detector", beside=("-o", "b")),
+        "--max-boxes": Case(5, "--max-boxes: expected a detector", beside=("-o", "b")),
     },
     "compare": {
         "--device": Case("cpu-tvm", "name='cpu-tvm'"),
