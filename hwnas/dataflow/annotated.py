@@ -158,8 +158,8 @@ def _sized(images: Sequence[AnnotatedImage], faults: Faults) -> Iterator[Sized]:
             faults.add("images that are missing", image.where, f"expected the image {image.path}, found none")
         elif isinstance(size, str):
             faults.add("unreadable images", image.where, f"cannot read the image {image.path}: {size}")
-        elif image.size not in (None, size):
-            claimed, real = (f"{s[1]}x{s[0]} pixels" for s in (image.size or size, size))
+        elif image.size is not None and image.size != size:
+            claimed, real = (f"{s[1]}x{s[0]} pixels" for s in (image.size, size))
             faults.add(
                 "images of another size than annotated",
                 image.where,

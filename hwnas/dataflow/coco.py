@@ -135,7 +135,8 @@ def _content(path: Path) -> dict[str, list[Any]]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise RequestError(f"{path} is not COCO's: expected an object with a list of {key}; write it anew")
-    return content
+    found: dict[str, list[Any]] = content
+    return found
 
 
 def _categories(path: Path, content: Mapping[str, list[Any]]) -> dict[int, str]:
