@@ -5,6 +5,7 @@ N images, M boxes of an image at most, H x W pixels. Whatever moves images moves
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -117,7 +118,8 @@ class Boxes:
     def resized(self, targets: torch.Tensor, before: tuple[int, int], after: tuple[int, int]) -> torch.Tensor:
         """Return the boxes at another scale."""
         down, right = after[0] / before[0], after[1] / before[1]
-        return targets * torch.tensor([1.0, right, down, right, down])
+        scaled = targets * torch.tensor([1.0, right, down, right, down])
+        return scaled.minimum(torch.tensor([math.inf, after[1], after[0], after[1], after[0]]))  # despite rounding
 
     def classes(self, targets: torch.Tensor) -> torch.Tensor:
         """Return the classes that are there."""

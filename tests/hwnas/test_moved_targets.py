@@ -248,6 +248,13 @@ def test_resizing_takes_targets_along() -> None:
     assert boxes.classes_of(boxes.train).tolist() == [1]
 
 
+def test_boxes_of_whole_images_stay_within_at_every_size() -> None:
+    whole = _dataset("boxes", torch.tensor([[[1.0, 0, 0, WIDTH, HEIGHT]]]))
+    for side in range(1, 60):
+        resized = whole.resized((side, 3 * side))
+        torch.testing.assert_close(resized.train.targets_N[0, 0], torch.tensor([1.0, 0, 0, 3 * side, side]))
+
+
 def test_batches_move_boxes_along_and_leave_them_in_order() -> None:
     dataset = _dataset("boxes", BOXES, flip=True)
     shuffled = [targets for _, targets in Batches.of(dataset, dataset.train, 4).shuffled(_generator(1))]
