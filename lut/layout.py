@@ -73,10 +73,14 @@ def block_layout(block: Block, operations: Sequence[str], operation_us: Sequence
             after_blocked=Transition(nodes=nodes - 1, elements=elements - num_out, ms=ms - last_ms, gives_blocked=True),
         )
     unchanged = Transition(nodes=0, elements=0, gives_blocked=False)
-    if takes_blocked and [name for name in operations if name != "Resize"][-2:] == [TO_PLAIN, "Add"]:
-        # With its input blocked the residual, resized or not, is added within the last convolution.
+    is_resized = len(block.input_shapes) > 1 and "Resize" in operations
+    left = [name for name in operations if not (is_resized and name == "Resize")]
+    if takes_blocked and left[-2:] == [TO_PLAIN, "Add"]:
+        # With its input blocked the residual is added within the last convolution. So is a second input that is
+        # resized, whatever the layout of the first: a convolution gave it, and blocked it stays.
         fused = Transition(nodes=nodes - 2, elements=elements - 2 * num_out, gives_blocked=True)
-        return BlockLayout(after_plain=unchanged, after_blocked=fused)
+        of_second = Transition(nodes=-2, elements=-2 * num_out, gives_blocked=True)
+        return BlockLayout(after_plain=of_second if is_resized else unchanged, after_blocked=fused)
     converts_nothing = TO_BLOCKED not in operations and TO_PLAIN not in operations
     if converts_nothing and not any("Conv" in name for name in operations):
         # Poolings and the like take what they are given.

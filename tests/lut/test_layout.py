@@ -20,6 +20,7 @@ from profilers import Measurement, Model, Profiler
 from profilers.device import find_device
 from search_spaces import SpaceSpec, make_space
 from search_spaces.onnx_export import export_block, export_network
+from search_spaces.space import HeadKind
 
 CONVERSIONS = (TO_BLOCKED, TO_PLAIN, "Add")
 
@@ -33,9 +34,12 @@ def _operations_in_file(path: Path, folder: Path) -> Counter[str]:
     return Counter(n.op_type for n in onnx.load(folder / "optimised.onnx").graph.node)
 
 
-@pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "proxylessnas"])
-def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) -> None:
-    space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10))
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [(name, "classifier") for name in ("fbnet-s", "nasbench-macro", "proxylessnas")] + [("fbnet-s", "detection")],
+)
+def test_conversions_of_networks_are_counted_exactly(name: str, head: HeadKind, tmp_path: Path) -> None:
+    space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10, head=head))
     blocks = list({b.key: b for b in space.candidates if not b.is_identity}.values())
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]
     inspected = Profiler(device=find_device("cpu")).inspect(models)
