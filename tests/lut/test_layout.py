@@ -19,8 +19,8 @@ from lut.networks import NetworkMeasurement, draw_networks
 from profilers import Measurement, Model, Profiler
 from profilers.device import find_device
 from search_spaces import SpaceSpec, make_space
+from search_spaces.blocks.detection import TopDown
 from search_spaces.onnx_export import export_block, export_network
-from search_spaces.space import HeadKind
 
 CONVERSIONS = (TO_BLOCKED, TO_PLAIN, "Add")
 
@@ -34,12 +34,9 @@ def _operations_in_file(path: Path, folder: Path) -> Counter[str]:
     return Counter(n.op_type for n in onnx.load(folder / "optimised.onnx").graph.node)
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [(name, "classifier") for name in ("fbnet-s", "nasbench-macro", "proxylessnas")] + [("fbnet-s", "detection")],
-)
-def test_conversions_of_networks_are_counted_exactly(name: str, head: HeadKind, tmp_path: Path) -> None:
-    space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10, head=head))
+@pytest.mark.parametrize("name", ["fbnet-s", "nasbench-macro", "proxylessnas"])
+def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) -> None:
+    space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10))
     blocks = list({b.key: b for b in space.candidates if not b.is_identity}.values())
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]
     inspected = Profiler(device=find_device("cpu")).inspect(models)
@@ -58,6 +55,14 @@ def test_conversions_of_networks_are_counted_exactly(name: str, head: HeadKind, 
         found = _operations_in_file(export_network(space, architecture, tmp_path), tmp_path)
         assert nodes == sum(found[c] for c in CONVERSIONS) - alone
         assert elements < 0 and ms == 0  # ONNX Runtime does not time its operations
+
+
+def test_a_resized_input_is_added_within_the_convolution_whatever_the_layout_of_the_other() -> None:
+    block = TopDown(feature=(16, 4, 4), coarse=(2, 2), width=8)
+    layout = block_layout(block, [TO_BLOCKED, "Conv", TO_PLAIN, "Resize", "Add"])
+    num_in, num_out = 16 * 16 + 8 * 4, 8 * 16
+    assert layout.after_plain == Transition(nodes=-2, elements=-2 * num_out, gives_blocked=True)
+    assert layout.after_blocked == Transition(nodes=-3, elements=-num_in - 2 * num_out, gives_blocked=True)
 
 
 def test_residual_block_alone_and_after_each_layout() -> None:
