@@ -10,7 +10,8 @@ class Augmentation:
     """Random changes of images, made by `hwnas.dataflow.augmentation`; all of them are off by default.
 
     The usual augmentation for CIFAR (He et al. 2016) is `Augmentation(shift=4, flip=True)`, for ImageNet
-    `Augmentation(crop=0.08, flip=True)`.
+    `Augmentation(crop=0.08, flip=True)`. Boxes and masks move along; what comes from outside of an image is grey there,
+    and black elsewhere.
 
     Attributes:
         crop: smallest share of the area that a random crop keeps, at aspect ratios of 3/4 to 4/3, before it is resized
@@ -20,7 +21,11 @@ class Augmentation:
         random_erasing: probability that a rectangle of 2 to 33 % of the image becomes noise (Zhong et al. 2020).
         operations: of `OPERATIONS` on each image, drawn at random (Cubuk et al. 2020, RandAugment).
         magnitude: how strong these are, 0 to 1.
-        cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none.
+        cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none. For
+            classes only, as the square would hide what boxes and masks show.
+        scale: images are enlarged or reduced by factors of 1 - scale to 1 + scale, and lie somewhere; 0 for neither.
+        colour: brightness, contrast and saturation change by this share at most.
+        mosaic: share of the images that four images are put together to (Bochkovskiy et al. 2020); for boxes and masks.
     """
 
     crop: float = 0.0
@@ -30,6 +35,9 @@ class Augmentation:
     operations: int = 0
     magnitude: float = 0.3
     cutout: int = 0
+    scale: float = 0.0
+    colour: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.crop < 1 or not 0 <= self.magnitude <= 1:
@@ -38,3 +46,6 @@ class Augmentation:
             raise ValueError(f"random_erasing is a probability, 0 to 1, got {self.random_erasing}")
         if min(self.shift, self.operations, self.cutout) < 0:
             raise ValueError("shift, operations and cutout must be at least 0")
+        if not 0 <= self.scale < 1 or not 0 <= self.colour <= 1 or not 0 <= self.mosaic <= 1:
+            found = f"{self.scale}, {self.colour} and {self.mosaic}"
+            raise ValueError(f"scale, colour and mosaic are shares of 1, got {found}")

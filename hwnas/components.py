@@ -35,8 +35,9 @@ CONTRACTS: Mapping[str, ComponentKind] = {
         expected="a TrainingAgent's class, made as Agent(criterion=...)",
         inherits="hwnas.agents:TrainingAgent",
         members=(
-            *("default_criterion", "holds_out_classes", "search_metric", "scores_images_alone", "distillation"),
-            *("num_outputs", "loss", "metrics", "for_pairs"),
+            *("head", "target_kind", "default_criterion", "criteria", "holds_out_classes", "search_metric"),
+            *("scores_images_alone", "distillation", "num_outputs", "loss", "metrics", "search_score", "predictions"),
+            *("for_space", "for_pairs"),
         ),
         keywords=("criterion",),
         by_function=False,

@@ -15,6 +15,7 @@ from hwnas.artifacts import (
     FurtherNetworks,
     ProxyValues,
     SearchOutcome,
+    ShownPredictions,
     Summary,
     TimedTable,
 )
@@ -25,6 +26,7 @@ from hwnas.stage_files import (
     BUNDLE_AGAIN,
     EXPORT_AGAIN,
     FURTHER_AGAIN,
+    PREDICT_AGAIN,
     ExportFiles,
     RetrainFiles,
     SearchFiles,
@@ -139,6 +141,7 @@ class RunFolder:
             *((Exported, folder.export.result, EXPORT_AGAIN) for folder in (self, *attempts)),
             *((Decision, path, MAKE_AGAIN) for path in (self.export.decision, *(a.decision_aside for a in attempts))),
             *((Deployment, path, BUNDLE_AGAIN) for path in self.export.deployments()),
+            (ShownPredictions, self.export.predictions, PREDICT_AGAIN),
             (Summary, self.summary, SUMMARY_AGAIN),
         ]
         for kind, path, remedy in records:

@@ -19,6 +19,7 @@ from hwnas.artifacts import (
     FurtherNetworks,
     ProxyValues,
     SearchOutcome,
+    ShownPredictions,
 )
 from hwnas.records import MAKE_AGAIN, read_record
 from hwnas.search import Evaluation
@@ -26,6 +27,7 @@ from hwnas.search.history import merged_histories
 from safe_files import write_text
 
 EXPORT_AGAIN = "remove it to export again"
+PREDICT_AGAIN = "remove it and report.html; hwnas search --resume makes both again"
 BUNDLE_AGAIN = "remove it; hwnas export -o makes it again"
 FURTHER_AGAIN = "restore a copy; or remove it, and give hwnas retrain its --architecture or --budget again"
 
@@ -192,6 +194,11 @@ class ExportFiles:
         """The journal of measuring once more what missed its budget."""
         return self.folder / "measure-again.journal"
 
+    @property
+    def predictions(self) -> Path:
+        """The record of what the winner says of test images."""
+        return self.folder / "predictions.json"
+
     def deployment(self, name: str) -> Path:
         """Return the copy of what the last bundle of the network of that name says of itself."""
         return self.folder / ("deployment.json" if name == WINNER else f"deployment-{name}.json")
@@ -245,6 +252,24 @@ class ExportFiles:
             RunError: it is not there, or damaged.
         """
         return read_record(Exported, self.result, remedy=EXPORT_AGAIN)
+
+    def kept_predictions(self, make: Callable[[], ShownPredictions]) -> ShownPredictions:
+        """Return what the winner says of test images, which is found out and written first where it is not there yet.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return _kept(ShownPredictions, self.predictions, make, remedy=PREDICT_AGAIN)
+
+    def read_predictions(self) -> ShownPredictions | None:
+        """Return what the winner says of test images; None where nothing is written of it.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        if not self.predictions.exists():
+            return None
+        return read_record(ShownPredictions, self.predictions, remedy=PREDICT_AGAIN)
 
     def kept_decision(self, make: Callable[[], Decision]) -> Decision:
         """Return the decision about winners that missed, which is made and written first where it is not there yet."""

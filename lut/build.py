@@ -220,7 +220,7 @@ def measure_plan(
         layouts={
             b.key: block_layout(b, inspected[b.key].operations)
             for b in plan.blocks
-            if b.key in inspected and space.is_chain  # layouts are followed from block to block
+            if b.key in inspected and (space.is_chain or space.wiring is not None)  # followed from block to block
         },
         pace=result.pace,
         energy_mj={key: found.energy_mj for key, found in inspected.items() if found.energy_mj is not None},

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from lut.provenance import STRICT
 from search_spaces import Block, SearchSpace
+from search_spaces.wiring import IMAGE
 
 TO_BLOCKED = "ReorderInput"
 TO_PLAIN = "ReorderOutput"
@@ -119,13 +120,18 @@ class LayoutWalk:
         for start in range(0, len(architectures), _CHUNK):
             indices = 2 * self._space.block_indices(architectures[start : start + _CHUNK])
             part = np.zeros(len(indices))
-            state = np.zeros(len(indices), dtype=np.int64)
-            for column in indices.T:
-                place = column + state
+            states = {IMAGE: np.zeros(len(indices), dtype=np.int64)}
+            for slot, column in enumerate(indices.T):
+                place = column + states[self._source(slot)]
                 part += by_state.take(place)
-                state = gives.take(place)
+                states[slot] = gives.take(place)
             sums[start : start + _CHUNK] = part
         return sums
+
+    def _source(self, slot: int) -> int:
+        """Return where a slot's first input is from, whose layout stands for that of all of them."""
+        wiring = self._space.wiring
+        return slot - 1 if wiring is None else wiring.sources[slot][0]
 
     def changes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the operations and elements that networks have more than their blocks, [num_architectures, 2]."""

@@ -257,7 +257,7 @@ def save_table(table: LatencyTable, path: Path | str) -> None:
         TableError: there can be no file of that name, or a text cannot be printed, so that it would not be read again.
         WriteError: there is no room for it, or nothing may be written there.
     """
-    said = _ADAPTER.dump_python(table, mode="json", by_alias=True)
+    said = _ADAPTER.dump_python(table, mode="json", by_alias=True) | {"space": table.space.as_dict()}
     _require_printable(said, path)
     content = _canonical(said)
     text = f'{{"format":"{FORMAT}","version":{VERSION},"sha256":"{_digest(content, VERSION)}",\n"table":{content}}}\n'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated
 
 import onnx
@@ -30,8 +30,11 @@ class GraphMemory:
     activation_bytes: _Bytes
 
 
-def graph_memory(model: ModelProto) -> GraphMemory:
+def graph_memory(model: ModelProto, kept_inputs: Collection[str] = ()) -> GraphMemory:
     """Return the memory of a graph whose nodes run one after the other, in their order in the file.
+
+    Args:
+        kept_inputs: names of inputs that something else needs afterwards.
 
     Raises:
         ValueError: the shape of a tensor is not known, or the graph branches or loops.
@@ -57,7 +60,7 @@ def graph_memory(model: ModelProto) -> GraphMemory:
     if unknown := sorted(is_activation - sizes.keys()):
         raise ValueError(f"the shape of {unknown[0]!r} is not known; give the graph a fixed batch size")
     last_use = {name: i for i, node in enumerate(nodes) for name in node.input if name in is_activation}
-    last_use |= {v.name: len(nodes) for v in graph.output}
+    last_use |= {name: len(nodes) for name in (*kept_inputs, *(v.name for v in graph.output))}
     alive = {v.name for v in graph.input if v.name in is_activation}
     peak = sum(sizes[name] for name in alive)
     for i, node in enumerate(nodes):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ SAME_PROGRAM = Tolerance()
 Outputs = Sequence[Sequence[float | None]]
 """Some values of every output of a model; None for what is not finite."""
 
+Predictions = Callable[[NDArray[np.float32]], NDArray[np.integer[Any]]]
+"""Outputs of images to what they say, as integers: classes, of images or of positions."""
+
 MIN_EQUAL_PREDICTIONS = 0.999
 
 
@@ -48,7 +52,7 @@ class Parity:
     Attributes:
         max_abs_difference: over all outputs of all images.
         max_abs_output: the largest output, for scale.
-        equal_predictions: share of predictions, of images or of their positions, with the same largest output.
+        equal_predictions: share of predictions, of images or of their positions, that are the same.
         num_images: how many were compared.
     """
 
@@ -64,13 +68,20 @@ class Parity:
         return self.max_abs_difference <= limit and self.equal_predictions >= MIN_EQUAL_PREDICTIONS
 
 
-def parity_of(outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> Parity:
+def largest(outputs_NK: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+    """Return what a classifier predicts: for each image or position the index of the largest output."""
+    return outputs_NK.argmax(axis=1)
+
+
+def parity_of(
+    outputs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]], predictions: Predictions = largest
+) -> Parity:
     """Return how far apart expected and found outputs [N, outputs] are, which come batch by batch."""
     differences, largest, equal = [], [], []
     for expected_NK, found_NK in outputs:
         differences.append(np.abs(expected_NK - found_NK).max())
         largest.append(np.abs(expected_NK).max())
-        equal.append(expected_NK.argmax(axis=1) == found_NK.argmax(axis=1))
+        equal.append(predictions(expected_NK) == predictions(found_NK))
     return Parity(
         max_abs_difference=float(np.max(differences)),
         max_abs_output=float(np.max(largest)),

@@ -21,19 +21,21 @@ def with_preprocessing(
     mean: Sequence[float],
     std: Sequence[float],
     any_size: bool = False,
+    gives_probabilities: bool = True,
 ) -> None:
-    """Write the classifier so that it takes uint8 pixels NCHW and gives probabilities.
+    """Write the model so that it takes uint8 pixels NCHW; classifiers then give probabilities.
 
     Args:
-        path: takes normalised floats and gives logits [N, classes], their logarithms of probabilities, or what a
-            softmax or sigmoid at its end makes of them, which stays as it is.
+        path: takes normalised floats; a classifier gives logits [N, classes], their logarithms of probabilities, or
+            what a softmax or sigmoid at its end makes of them, which stays as it is.
         mean, std: per channel, in 0 to 1.
+        gives_probabilities: whether it is a classifier; else its outputs stay as they are.
         any_size: take images of any size; their largest central part of the network's shape is resized to it,
             bilinearly with antialiasing, as Pillow does it.
     """
     model = onnx.load(path)
     graph = model.graph
-    (graph_input,), (graph_output,) = graph.input, graph.output
+    (graph_input,) = graph.input
     scale = 1.0 / (255.0 * np.asarray(std, np.float32))
     shift = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
     for name, values in (("pixel_scale", scale), ("pixel_shift", shift)):
@@ -59,12 +61,13 @@ def with_preprocessing(
         helper.make_node("Mul", [sized, "pixel_scale"], ["pixels_scaled"]),
         helper.make_node("Sub", ["pixels_scaled", "pixel_shift"], [graph_input.name]),
     ]
-    nodes = [*before, *graph.node, *_probabilities(graph)]
+    nodes = [*before, *graph.node, *(_probabilities(graph) if gives_probabilities else [])]
     del graph.node[:]
     graph.node.extend(nodes)
     graph_input.name = PIXELS
     graph_input.type.tensor_type.elem_type = TensorProto.UINT8
-    graph_output.name = PROBABILITIES
+    if gives_probabilities:
+        graph.output[0].name = PROBABILITIES
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 

@@ -10,17 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from onnx_models.parity import Parity, parity_of
+from onnx_models.parity import Parity, Predictions, largest, parity_of
 from onnx_models.session import OnnxNetwork
 
 
-def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Parity:
+def compare_with_onnx(
+    module: nn.Module,
+    path: Path,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    predictions: Predictions = largest,
+) -> Parity:
     """Run both on the same images.
 
     Args:
         module: in evaluation mode.
         path: the ONNX file.
         batches: x_NCHW and targets_N.
+        predictions: what outputs say.
     """
     network = OnnxNetwork(path)
 
@@ -30,4 +36,4 @@ def compare_with_onnx(module: nn.Module, path: Path, batches: Iterable[tuple[tor
                 expected_NK = module(x_NCHW).numpy()
             yield expected_NK, network(x_NCHW).numpy()
 
-    return parity_of(outputs())
+    return parity_of(outputs(), predictions)

@@ -75,7 +75,7 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
         raise FileError(f"{path} is not UTF-8 text: {error}") from error
 
 
-def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES, allow_nan: bool = False) -> Any:
     """Return the content of a JSON file.
 
     Raises:
@@ -83,19 +83,23 @@ def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     """
     text = read_text(path, max_bytes=max_bytes)
     try:
-        return parse_json(text)
+        return parse_json(text, allow_nan=allow_nan)
     except FileError as error:
         raise FileError(f"{path} is not JSON: {error}") from error
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, allow_nan: bool = False) -> Any:
     """Return what JSON says; stricter than Python's own parser.
+
+    Args:
+        allow_nan: read NaN and infinity, for whoever looks at each number and can say where they are.
 
     Raises:
         FileError: it is not JSON, says NaN or infinity, has an integer of thousands of digits, or nests too deep.
     """
     try:
-        content = json.loads(text, parse_constant=_refused, parse_float=_finite, object_pairs_hook=_distinct)
+        constant, number = (float, float) if allow_nan else (_refused, _finite)
+        content = json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=_distinct)
     except ValueError as error:  # an undecodable text and an endless integer too
         raise FileError(str(error)) from error
     except RecursionError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.mixconv import MIXED_KERNELS, MixConv
 from search_spaces.blocks.stochastic_depth import StochasticDepth
 from search_spaces.space import SearchSpace
-from search_spaces.supernet import Supernet, with_weights
+from search_spaces.supernet import Step, Supernet, with_weights
 
 
 class ElasticBlock(nn.Module, ABC):
@@ -240,10 +241,24 @@ class ElasticSupernet(Supernet):
 
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         x = x_NCHW
-        for slot, block in self._chosen(architecture):
-            if not block.is_identity:
-                x = slot(x, block) if isinstance(slot, ElasticBlock) else slot(x)
+        for step in self.steps(architecture):
+            x = step(x)
         return x
+
+    def steps(self, architecture: Architecture) -> list[Step]:
+        """Return what the slots compute with their slices of the weights."""
+        return [
+            nn.Identity()
+            if block.is_identity
+            else partial(slot, block=block)
+            if isinstance(slot, ElasticBlock)
+            else slot
+            for slot, block in self._chosen(architecture)
+        ]
+
+    def drop_end(self, num_slots: int) -> None:
+        """Forget the weights of the last fixed blocks."""
+        self.slots = self.slots[: len(self.slots) - num_slots]
 
     def sort_channels(self) -> None:
         """Put the channels that matter most first in every elastic layer; the largest network stays the same."""
@@ -252,7 +267,7 @@ class ElasticSupernet(Supernet):
                 slot.sort_channels()
 
     def _chosen(self, architecture: Architecture) -> list[tuple[nn.Module, Block]]:
-        return list(zip(self.slots, self._space.blocks(architecture), strict=True))
+        return list(zip(self.slots, self._space.blocks(architecture)[: len(self.slots)], strict=True))
 
 
 def _conv(part: nn.Sequential) -> nn.Conv2d:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,22 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from onnx_models.export import EXPORT_VERSION
+from onnx_models.export import EXPORT_VERSION, input_names
 from onnx_models.memory import GraphMemory, graph_memory
 from safe_files import FileError, cached, is_as_made, read_json
+from search_spaces.block import Block
 from search_spaces.errors import SpaceError
 from search_spaces.onnx_export import export_block
-from search_spaces.overview import extreme_architecture
+from search_spaces.overview import extreme_architecture, variants
 from search_spaces.space import SearchSpace
+from search_spaces.wiring import Wiring
 
 FORMAT_VERSION = 2
+
+MADE_OF = f"memory;{FORMAT_VERSION};{EXPORT_VERSION}"
+"""What figures that were kept have to be of."""
+
+FLOAT_BYTES = 4
 
 OUT_OF_QUESTION_BYTES = 1e15
 """The bytes given to a block that must not be taken: more than all others together."""
@@ -32,31 +40,37 @@ _BLOCKS = TypeAdapter(dict[str, GraphMemory])
 
 
 class MemoryModel:
-    """Memory of architectures, vectorised: all weights, and the largest activations of any one block.
+    """Memory of architectures, vectorised: all weights, and the most activations while any one block runs.
 
-    Blocks run one after the other and pass one tensor on, so no more than one block's tensors are alive at once.
+    Blocks run one after the other, so that no more than one block's tensors are alive at once, and what is handed on to
+    later blocks.
 
     Args:
         folder: where exported blocks and their memory are kept between runs.
 
     Raises:
-        SpaceError: the space's blocks do not run one after the other.
+        SpaceError: the space's blocks are connected in other ways in each network.
         ExportError: a block cannot be exported.
     """
 
     def __init__(self, space: SearchSpace, folder: Path, *, batch: int = 1) -> None:
-        if not space.is_chain:
+        if not space.is_chain and space.wiring is None:
             raise SpaceError(f"the memory of {space.spec.name} is not known: its blocks do not run one after the other")
         self._space = space
-        memories = _block_memories(space, folder, batch)
-        self._weights = np.array([memories[b.key].weight_bytes for b in space.candidates], dtype=np.float64)
-        self._activations = np.array([memories[b.key].activation_bytes for b in space.candidates], dtype=np.float64)
+        memories = _Memories(folder, batch)
+        self._weights = np.array([memories.of(b).weight_bytes for b in space.candidates], dtype=np.float64)
+        if space.wiring is None:
+            alone = np.array([memories.of(b).activation_bytes for b in space.candidates], dtype=np.float64)
+            num_slots = space.block_indices(np.zeros((1, len(space.decisions)), dtype=np.int64)).shape[1]
+            self._activations = np.broadcast_to(alone, (num_slots, len(alone)))
+        else:
+            self._activations = _wired_activations(space, space.wiring, memories, batch)
+        memories.keep()
 
     def peak_bytes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return bytes of weights and of activations at their peak, [num_architectures]."""
-        peaks = self._activations[self._space.block_indices(architectures)].max(axis=1)
-        total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures) + peaks
-        return total
+        total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures)
+        return total + self._while_running(architectures).max(axis=1)
 
     def least_bytes(self) -> float:
         """Return what the network of the least memory takes.
@@ -66,29 +80,75 @@ class MemoryModel:
         """
         least, below = np.inf, np.inf
         while True:
-            weights = np.where(self._activations < below, self._weights, OUT_OF_QUESTION_BYTES)
-            row = np.array([extreme_architecture(self._space, partial(self._space.block_sum, weights), largest=False)])
-            peak = float(self._activations[self._space.block_indices(row)].max())
+            row = np.array([extreme_architecture(self._space, partial(self._weights_below, below), largest=False)])
+            peak = float(self._while_running(row).max())
             if peak >= below:
                 return float(least)
             least, below = min(least, float(self.peak_bytes(row)[0])), peak
 
+    def _while_running(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the bytes of activations while each block runs, [num_architectures, num_slots]."""
+        indices = self._space.block_indices(architectures)
+        found: NDArray[np.float64] = self._activations[np.arange(indices.shape[1]), indices]
+        return found
 
-def _block_memories(space: SearchSpace, folder: Path, batch: int) -> Mapping[str, GraphMemory]:
-    """Return the memory of every block by key; read it from the folder where it was found before."""
-    cache = folder / f"memory-{batch}.json"
-    made_of = f"memory;{FORMAT_VERSION};{EXPORT_VERSION}"
-    known = _known_memories(cache, made_of)
-    found: dict[str, GraphMemory] = {}
-    for block in space.candidates:
-        if block.is_identity:
-            found[block.key] = GraphMemory(weight_bytes=0, activation_bytes=0)
-        elif block.key not in found:
-            found[block.key] = known.get(block.key) or graph_memory(onnx.load(export_block(block, folder, batch=batch)))
-    if not found.keys() <= known.keys():
-        text = json.dumps({key: asdict(memory) for key, memory in {**known, **found}.items()})
-        cached(cache, made_of, lambda draft: _write(draft, text), is_fresh=True)
+    def _weights_below(self, limit: float, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return bytes of weights; out of the question for each block that runs with no fewer activations."""
+        num_over = (self._while_running(architectures) >= limit).sum(axis=1)
+        return self._space.block_sum(self._weights, architectures) + OUT_OF_QUESTION_BYTES * num_over
+
+
+def _wired_activations(space: SearchSpace, wiring: Wiring, memories: _Memories, batch: int) -> NDArray[np.float64]:
+    """Return the bytes of activations while each candidate runs in each slot, [num_slots, num_candidates].
+
+    The block's own and what is held for later blocks, which is of one size wherever the candidate stands in the slot.
+    """
+    outputs = np.array([FLOAT_BYTES * batch * math.prod(b.output_shape) for b in space.candidates])
+    found = np.zeros((len(wiring.sources), len(space.candidates)))
+    for rows in variants(space):
+        indices = space.block_indices(rows)
+        for slot, own in enumerate(indices.T):
+            held = sum((outputs[indices[:, other]] for other in wiring.held(slot)), np.zeros(len(own)))
+            found[slot, own] = held
+            for i in np.unique(own):
+                found[slot, i] += memories.of(space.candidates[i], wiring.needed_later(slot)).activation_bytes
     return found
+
+
+class _Memories:
+    """The memory of blocks; read from a folder where it was found before.
+
+    Args:
+        folder: where exported blocks and their memory are kept.
+    """
+
+    def __init__(self, folder: Path, batch: int) -> None:
+        self._folder, self._batch = folder, batch
+        self._cache = folder / f"memory-{batch}.json"
+        self._known = dict(_known_memories(self._cache, MADE_OF))
+        self._is_new = False
+
+    def of(self, block: Block, is_needed_later: Sequence[bool] = ()) -> GraphMemory:
+        """Return the memory of a block.
+
+        Args:
+            is_needed_later: of each input, whether later blocks take it too.
+        """
+        if block.is_identity:
+            return GraphMemory(weight_bytes=0, activation_bytes=0)
+        inputs = zip(input_names(len(is_needed_later)), is_needed_later, strict=True)
+        names = [name for name, is_needed in inputs if is_needed]
+        key = " keeping ".join([block.key, *names])
+        if key not in self._known:
+            model = onnx.load(export_block(block, self._folder, batch=self._batch))
+            self._known[key], self._is_new = graph_memory(model, names), True
+        return self._known[key]
+
+    def keep(self) -> None:
+        """Write what was found."""
+        if self._is_new:
+            text = json.dumps({key: asdict(memory) for key, memory in self._known.items()})
+            cached(self._cache, MADE_OF, lambda draft: _write(draft, text), is_fresh=True)
 
 
 def _known_memories(cache: Path, made_of: str) -> Mapping[str, GraphMemory]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -81,3 +81,14 @@ def enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[in
     if math.prod(sizes) <= MOST_VARIANTS:
         return [(list(segment.decisions), np.indices(sizes).reshape(len(sizes), -1).T)]
     return [([i], np.arange(size)[:, None]) for i, size in zip(segment.decisions, sizes, strict=True)]
+
+
+def variants(space: SearchSpace) -> Iterator[NDArray[np.int64]]:
+    """Yield architectures in which segment after segment takes all its choices, the others their first one."""
+    first = np.zeros((1, len(space.decisions)), dtype=np.int64)
+    yield first
+    for segment in space.segments:
+        for columns, choices in enumerable_parts(space, segment):
+            rows = np.repeat(first, len(choices), axis=0)
+            rows[:, columns] = choices
+            yield rows

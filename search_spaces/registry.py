@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from search_spaces.dense import DenseSpace
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
@@ -43,11 +45,18 @@ SPACE = ComponentKind(
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
     """Return the search space that a spec describes: a built-in, a YAML file, the file of a network that
-    somebody brought, or one's own `./file.py:Name`.
+    somebody brought, or one's own `./file.py:Name`; with another head where the spec names one.
 
     Raises:
-        SpaceError: there is no space of that name, or it cannot be built for these numbers.
+        SpaceError: there is no space of that name, or it cannot be built for these numbers or with that head.
     """
+    if spec.head == "classifier":
+        return _classifying_space(spec)
+    return DenseSpace(spec, _classifying_space(replace(spec, head="classifier")))
+
+
+def _classifying_space(spec: SpaceSpec) -> SearchSpace:
+    """Return the search space that a spec describes with its own end."""
     if is_yaml_space(spec.name):
         return yaml_space(spec)
     if spec.name.endswith(NETWORK_SUFFIX):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.block import Block, Shape
 from search_spaces.errors import SpaceError
 from search_spaces.supernet import Supernet
+from search_spaces.wiring import Wiring
 
 SMALL_INPUT = 64
 """At inputs of this size or less the stem and the first strided stage keep the resolution, as is usual for CIFAR."""
@@ -28,6 +29,9 @@ MOST_PIXELS = 4096
 _MOST = {"in_channels": 4096, "num_classes": 1_000_000}
 """Largest numbers of a search space."""
 
+HeadKind = Literal["classifier", "detection", "segmentation"]
+"""The kinds of ends that networks of a space may have: scores of an image, boxes, or a class for every pixel."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceSpec:
@@ -35,9 +39,10 @@ class SpaceSpec:
 
     Attributes:
         input_size: an integer for square images, whichever way it was given.
+        head: what the networks end in; another than a classifier takes the place of the space's own end.
 
     Raises:
-        SpaceError: a number is out of range.
+        SpaceError: a number is out of range, or there is no such head.
     """
 
     name: str
@@ -45,6 +50,7 @@ class SpaceSpec:
     in_channels: int = 3
     num_classes: int
     width: float = 1.0
+    head: HeadKind = "classifier"
 
     def __post_init__(self) -> None:
         if not self.name.isprintable():
@@ -56,11 +62,12 @@ class SpaceSpec:
                 raise SpaceError(f"{name} of a search space must be an integer from 1 to {most}, got {value!r}")
         if isinstance(self.width, bool) or not isinstance(self.width, int | float) or not 0.05 <= self.width <= 16:
             raise SpaceError(f"width multiplier must be a number between 0.05 and 16, got {self.width!r}")
+        known_head(self.head)
 
     def __str__(self) -> str:
-        return (
-            f"{self.name} at {'x'.join(map(str, self.input_shape))}, {self.num_classes} classes, width {self.width:g}"
-        )
+        shape = "x".join(map(str, self.input_shape))
+        ending = "" if self.head == "classifier" else f", {self.head} head"
+        return f"{self.name} at {shape}, {self.num_classes} classes, width {self.width:g}{ending}"
 
     @property
     def input_shape(self) -> Shape:
@@ -96,8 +103,8 @@ class SpaceSpec:
         return self.network_hash == other.network_hash and replace(self, name=other.name) == other
 
     def as_dict(self) -> dict[str, SpecValue]:
-        """Return the fields by name, for files."""
-        return asdict(self)
+        """Return the fields by name, for files; a classifier's head is left out, so that earlier versions read them."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("head", "classifier")}
 
 
 _OF_A_NETWORK = re.compile(r".+-([0-9a-f]{8})")
@@ -105,6 +112,18 @@ _OF_A_NETWORK = re.compile(r".+-([0-9a-f]{8})")
 
 SpecValue = str | int | float | tuple[int, int]
 """The value of a field of a spec, as files have it."""
+
+
+def known_head(name: str) -> HeadKind:
+    """Return the head of that name.
+
+    Raises:
+        SpaceError: there is none.
+    """
+    for head in get_args(HeadKind):
+        if name == head:
+            return cast(HeadKind, head)
+    raise SpaceError(f"head must be one of {', '.join(get_args(HeadKind))}; got {name!r}")
 
 
 def _is_count(value: object, most: int) -> bool:
@@ -165,6 +184,9 @@ class SearchSpace(ABC):
 
     is_chain = True
     """Whether the blocks of a network run one after the other, and the children of the built network are they."""
+
+    wiring: Wiring | None = None
+    """Where each slot's inputs are from, where blocks are no chain and yet connected alike in every network."""
 
     @property
     def original(self) -> Architecture | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,6 +13,9 @@ from torch import nn
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.errors import SpaceError
+
+Step = Callable[[torch.Tensor], torch.Tensor]
+"""What one slot of a chain computes."""
 
 
 class Supernet(nn.Module, ABC):
@@ -36,6 +40,43 @@ class Supernet(nn.Module, ABC):
     def forward(self, x_NCHW: torch.Tensor, architecture: Architecture) -> torch.Tensor:
         """Compute what the subnet computes."""
 
+    def steps(self, architecture: Architecture) -> list[Step]:
+        """Return what the slots of a chain compute, in network order, so that training it trains the supernet."""
+        return list(self.path(architecture))
+
+    def drop_end(self, _num_slots: int) -> None:
+        """Forget the weights of the last slots, which are fixed and will never be run; it is no fault to keep them."""
+
+    def sort_channels(self) -> None:
+        """Put the channels that matter most first, where smaller networks keep the first ones; else nothing."""
+
+
+class MixableSupernet(Supernet):
+    """A supernet with weights of their own for the choices of every decision, whose outputs can be mixed.
+
+    Attributes:
+        decision_logits: per decision [num_choices], where a strategy learns which to choose; else empty. See
+            `choice_logits`.
+    """
+
+    decision_logits: nn.ParameterList
+
+    def choice_logits(self) -> list[torch.Tensor]:
+        """Return what a training strategy learnt to choose, as logits, [num_choices] per decision.
+
+        They are `LOGIT_SCALE` times the parameters: gradients of choices are small beside those of weights, and both
+        have one learning rate.
+        """
+        return [LOGIT_SCALE * each for each in self.decision_logits]
+
+    @abstractmethod
+    def forward_mixed(self, x_NCHW: torch.Tensor, weights: Sequence[Mapping[int, torch.Tensor]]) -> torch.Tensor:
+        """Compute the network in whose every decision the outputs of the choices are summed by weights.
+
+        Args:
+            weights: per decision, by choice; choices without a weight are not computed.
+        """
+
 
 def require_choices(architecture: Architecture, num_choices: Sequence[int]) -> None:
     """Raise SpaceError unless an architecture chooses once for each decision, among so many."""
@@ -58,7 +99,7 @@ LOGIT_SCALE = 5.0
 """The factor of logits over their parameters; logits learn faster than weights by its square."""
 
 
-class ChoiceSupernet(Supernet):
+class ChoiceSupernet(MixableSupernet):
     """Separate candidate blocks per layer; an architecture is a path through them (Guo et al. 2020)."""
 
     def __init__(
@@ -72,7 +113,6 @@ class ChoiceSupernet(Supernet):
         self.layers = nn.ModuleList(nn.ModuleList(candidates) for candidates in layers)
         self.head = nn.ModuleList(m for slot in head for m in slot)
         self.decision_logits = nn.ParameterList()
-        """Per layer [num_choices], where a strategy learns which to choose; else empty. See `choice_logits`."""
 
     def path(self, architecture: Architecture) -> list[nn.Module]:
         require_choices(architecture, [len(layer) for layer in self.layers])  # type: ignore[arg-type]
@@ -85,26 +125,24 @@ class ChoiceSupernet(Supernet):
             x = module(x)
         return x
 
-    def choice_logits(self) -> list[torch.Tensor]:
-        """Return what a training strategy learnt to choose, as logits, [num_choices] per layer.
-
-        They are `LOGIT_SCALE` times the parameters: gradients of choices are small beside those of weights, and both
-        have one learning rate.
-        """
-        return [LOGIT_SCALE * each for each in self.decision_logits]
+    def drop_end(self, num_slots: int) -> None:
+        """Forget the weights of the last fixed blocks."""
+        self.head = self.head[: len(self.head) - num_slots]
 
     def forward_mixed(self, x_NCHW: torch.Tensor, weights: Sequence[Mapping[int, torch.Tensor]]) -> torch.Tensor:
-        """Compute the network whose every layer is a weighted sum of its candidates.
-
-        Args:
-            weights: per layer, by choice; candidates without a weight are not computed.
-        """
+        """Compute the network whose every layer is a weighted sum of its candidates."""
         x = x_NCHW
-        for module in self.stem:
-            x = module(x)
-        for layer, weight in zip(self.layers, weights, strict=True):
-            assert isinstance(layer, nn.ModuleList)
-            x = torch.stack([share * layer[choice](x) for choice, share in weight.items()]).sum(dim=0)
-        for module in self.head:
-            x = module(x)
+        for step in self.mixed_steps(weights):
+            x = step(x)
         return x
+
+    def mixed_steps(self, weights: Sequence[Mapping[int, torch.Tensor]]) -> list[Step]:
+        """Return what the slots compute where every layer is a weighted sum of its candidates."""
+        layers = [partial(_mixed, layer, weight) for layer, weight in zip(self.layers, weights, strict=True)]
+        return [*self.stem, *layers, *self.head]
+
+
+def _mixed(layer: nn.Module, weight: Mapping[int, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
+    """Compute the weighted sum of a layer's candidates."""
+    assert isinstance(layer, nn.ModuleList)
+    return torch.stack([share * layer[choice](x_NCHW) for choice, share in weight.items()]).sum(dim=0)

@@ -24,7 +24,7 @@ ALLOWED = {
 LAYERS = (
     "__main__ cli scaffold device_file documentation",
     "pipeline",
-    "report export.bundle export.readme export.recommend",
+    "report export.bundle export.readme export.recommend export.request",
     "stages front",
     "run_folder",
     "stage_files",

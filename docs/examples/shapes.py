@@ -1,7 +1,7 @@
 """A task of one's own: which pixels belong to a square, which to a disc. Data, search space and agent in one file.
 
 hwnas search --data docs/examples/shapes.py:shapes --space docs/examples/shapes.py:dense \
-    --task docs/examples/shapes.py:Segmentation --max-latency 60%
+    --task docs/examples/shapes.py:WorstShape --max-latency 60%
 """
 
 from typing import ClassVar
@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hwnas.agents import TrainingAgent
+from hwnas.agents import SegmentationAgent
 from hwnas.dataflow import Augmentation, Dataset, Split
 from search_spaces import MapBlock, SpaceSpec
 from search_spaces.blocks.conv import ConvBnAct
@@ -19,7 +19,7 @@ from search_spaces.chain import ChainSpace
 
 
 def shapes(_root, input_size):
-    """Noisy images with a square and a disc; a target is a class per pixel."""
+    """Noisy images with a square and a disc; a target is a mask, which has a class per pixel."""
     size = input_size if isinstance(input_size, int) else 24
 
     def split(num: int, seed: int) -> Split:
@@ -28,12 +28,12 @@ def shapes(_root, input_size):
         rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         away = torch.stack([rows, columns]) - centres  # [num, shape, axis, size, size]
         in_square = away[:, 0].abs().amax(dim=1) <= size // 6
-        targets = torch.where((away[:, 1] ** 2).sum(dim=1) <= (size // 5) ** 2, 2, in_square.long())
+        masks = torch.where((away[:, 1] ** 2).sum(dim=1) <= (size // 5) ** 2, 2, in_square.to(torch.uint8))
         noise = torch.randint(0, 90, (num, 1, size, size), generator=generator)
-        return Split(images_NCHW=(noise + 150 * (targets > 0)[:, None]).to(torch.uint8), targets_N=targets)
+        return Split(images_NCHW=(noise + 150 * (masks > 0)[:, None]).to(torch.uint8), targets_N=masks)
 
     parts = {"train": split(500, seed=0), "test": split(200, seed=1), "augmentation": Augmentation()}
-    return Dataset(name="shapes", classes=("background", "square", "disc"), **parts)
+    return Dataset(name="shapes", classes=("background", "square", "disc"), target_kind="masks", **parts)
 
 
 class PixelClassifier(MapBlock):
@@ -56,27 +56,14 @@ def dense(spec: SpaceSpec) -> ChainSpace:
     return ChainSpace(spec, stem=[stem], layers=layers, choice_names=[*kernels, "skip"], head=[head])
 
 
-class Segmentation(TrainingAgent):
-    """Cross entropy per pixel; scored by the mean intersection over union of the classes."""
+class WorstShape(SegmentationAgent):
+    """The built-in segmentation, scored by the class of which the smallest share of pixels is found."""
 
-    default_criterion: ClassVar[str] = "cross-entropy"
-
-    def __init__(self, *, criterion):
-        self._criterion = criterion
-
-    def loss(self, outputs, targets_N):
-        return self._criterion(outputs, targets_N)
-
-    @staticmethod
-    def num_outputs(dataset):
-        return len(dataset.classes)
+    head: ClassVar[str] = "classifier"  # networks keep the end that the space gives them
 
     def metrics(self, forward, batches):
         with torch.inference_mode():
-            pairs = [(forward(x).argmax(dim=1).flatten(), targets.flatten()) for x, targets in batches]
-        found, right = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        overlaps = [((found == c) & (right == c)).sum() / ((found == c) | (right == c)).sum() for c in right.unique()]
-        return {
-            "mean_iou": float(torch.stack(overlaps).mean()),
-            "pixel_accuracy": float((found == right).float().mean()),
-        }
+            outputs = [(forward(x), masks) for x, masks in batches]
+        found, right = (torch.cat(parts) for parts in zip(*((o.argmax(1), m) for o, m in outputs), strict=True))
+        recalls = [(found[right == each] == each).float().mean() for each in right.unique()]
+        return {"worst_recall": float(min(recalls)), **super().metrics(lambda logits: logits, outputs)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
-from hwnas.artifacts.deployment import DeployedModel, Deployment, PairedChange, Recommendation
+from hwnas.artifacts.deployment import DeployedModel, Deployment, PairedChange, Recommendation, Suppression
 from hwnas.artifacts.exported import Exported, ExportedNetwork
 from hwnas.artifacts.found import (
     ORIGINAL,
@@ -15,6 +15,7 @@ from hwnas.artifacts.found import (
     SearchOutcome,
 )
 from hwnas.artifacts.proxies import ProxyValues
+from hwnas.artifacts.shown import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.artifacts.speed import TimedTable
 from hwnas.artifacts.summary import NetworkSummary, Summary, duplicate_names
 from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
@@ -39,7 +40,12 @@ __all__ = [
     "Recommendation",
     "RetrainedNetwork",
     "SearchOutcome",
+    "ShownBox",
+    "ShownImage",
+    "ShownPredictions",
+    "ShownView",
     "Summary",
+    "Suppression",
     "TimedTable",
     "TrainedSupernet",
     "duplicate_names",

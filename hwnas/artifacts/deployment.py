@@ -12,6 +12,8 @@ from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
 from onnx_models.best_int8 import Quantization
+from onnx_models.box_parity import BoxParity
+from onnx_models.boxes import BoxLimits
 from onnx_models.ending import Ending
 from onnx_models.parity import Parity
 from search_spaces import Architecture
@@ -47,11 +49,25 @@ class Recommendation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
+class Suppression:
+    """The suppression inside those models of a detector that give boxes.
+
+    Attributes:
+        limits: of which boxes they give.
+        parity: of their boxes with those that torch finds, by file.
+    """
+
+    limits: BoxLimits
+    parity: dict[str, BoxParity]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
 class DeployedModel:
     """A file of a bundle.
 
     Attributes:
-        input_shape, output_shape: None for sizes that are free; some runtimes name those.
+        input_shape: None for sizes that are free; some runtimes name those.
+        output, output_shape: of the first output; it is `boxes` where they are given, beside `scores` and `classes`.
         ending: what follows the scores of the classes; None where they are what it gives.
         batch: None for any.
         normalises: whether it takes pixels as they are.
@@ -107,6 +123,7 @@ class Deployment:
         percentile: of single runs, that latencies and the budget are; 50 for the median.
         measured_ms_in_run: the winner's latency when the run exported it.
         certificate: of the latency table's predictions of that percentile.
+        suppression: of detectors; None of others.
         network: its name in the run; None for the winner.
         version: called `schema_version` in the bundles of earlier versions.
     """
@@ -131,10 +148,12 @@ class Deployment:
     predicted_ms: float | None = None
     measured_ms_in_run: float | None = None
     certificate: Certificate | None = None
+    suppression: Suppression | None = None
     seed: int = 0
     git: dict[str, JsonValue] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields as they are written to files, the network's name where it is not the winner."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("network", None)}
+        """Return the fields as they are written to files: the network's name where it is not the winner's, for one."""
+        absent = (("network", None), ("suppression", None))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in absent}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.completion import names_of
+from hwnas.cli.completion import heads, names_of
 from hwnas.cli.parameters import parameters_of, taking
 from hwnas.cli.ranges import ranged
 
@@ -29,6 +29,10 @@ SpaceName = Annotated[str, typer.Option(help="Search space; see hwnas spaces.", 
 InputSize = Annotated[int, ranged("input_size", "Pixels a side.")]
 Channels = Annotated[int, ranged("channels", "Colour planes of the input.")]
 Width = Annotated[float, ranged("width", "Width multiplier.")]
+Head = Annotated[
+    str,
+    typer.Option(help="What networks end in: classifier, detection or segmentation.", autocompletion=heads),
+]
 
 DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A devices file of your own.")]
 Threads = Annotated[int | None, ranged("threads", "Threads, instead of the device's own.")]
@@ -61,6 +65,7 @@ class ShapeFlags:
     channels: Channels = 3
     classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None
     width: Width = 1.0
+    head: Head = "classifier"
 
     def spec(self, name: str) -> SpaceSpec:
         """Return the spec of the space of that name."""
@@ -68,7 +73,7 @@ class ShapeFlags:
         from onnx_models.image_size import height_width
         from search_spaces import SpaceSpec
         from search_spaces.registry import NETWORK_SUFFIX
-        from search_spaces.space import SMALL_INPUT
+        from search_spaces.space import SMALL_INPUT, known_head
 
         if name.endswith(NETWORK_SUFFIX):
             return self._spec_of_network(name)
@@ -79,6 +84,7 @@ class ShapeFlags:
             in_channels=self.channels,
             num_classes=self.classes or (10 if min(height_width(size)) <= SMALL_INPUT else 1000),
             width=self.width,
+            head=known_head(self.head),
         )
 
     def _spec_of_network(self, name: str) -> SpaceSpec:
@@ -93,6 +99,7 @@ class ShapeFlags:
             "--channels": self.channels not in (usual.channels, own.in_channels),
             "--classes": self.classes not in (None, own.num_classes),
             "--width": self.width != usual.width,
+            "--head": self.head != usual.head,
         }
         if given := ", ".join(flag for flag, differs in differing.items() if differs):
             raise RequestError(f"{given}: {name} is {own} and says so itself; leave it out")

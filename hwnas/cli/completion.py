@@ -40,6 +40,15 @@ def precisions(_context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in get_args(Precision) if name.startswith(incomplete)]
 
 
+def heads(_context: typer.Context, incomplete: str) -> list[str]:
+    """Return the heads of networks that begin with a text."""
+    from typing import get_args
+
+    from search_spaces.space import HeadKind
+
+    return [name for name in get_args(HeadKind) if name.startswith(incomplete)]
+
+
 def kinds(_context: typer.Context, incomplete: str) -> list[str]:
     """Return the kinds of components that begin with a text."""
     from hwnas.components import KINDS

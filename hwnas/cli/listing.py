@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from hwnas.cli.arguments import Channels, InputSize, Json, Width
+from hwnas.cli.arguments import Channels, Head, InputSize, Json, Width
 from hwnas.cli.printing import print_json, print_table
 from hwnas.cli.ranges import ranged
 
@@ -14,25 +14,33 @@ def spaces(
     classes: Annotated[int, ranged("classes", "Number of classes.")] = 1000,
     channels: Channels = 3,
     width: Width = 1.0,
+    head: Head = "classifier",
     as_json: Json = False,
 ) -> None:
-    """List the search spaces, how many networks each has, and how small and large they get."""
-    from search_spaces import SPACES, SpaceSpec, make_space
-    from search_spaces.overview import describe_space
+    """List the search spaces, how many networks each has, and how small and large they get.
 
-    rows = [
-        describe_space(
-            make_space(
-                SpaceSpec(name=name, input_size=input_size, num_classes=classes, in_channels=channels, width=width)
-            )
-        )
-        for name in sorted(SPACES)
-    ]
+    With another head than a classifier it lists those that can have it.
+    """
+    from search_spaces import SPACES, SpaceError, SpaceSpec, make_space
+    from search_spaces.overview import describe_space
+    from search_spaces.space import known_head
+
+    numbers: dict[str, Any] = {"input_size": input_size, "in_channels": channels, "num_classes": classes}
+    rows, remarks = [], []
+    for name in sorted(SPACES):
+        spec = SpaceSpec(name=name, width=width, head=known_head(head), **numbers)
+        try:
+            rows.append(describe_space(make_space(spec)))
+        except SpaceError as error:
+            if spec.head == "classifier":
+                raise
+            remarks.append(str(error))
     if as_json:
         print_json(rows)
         return
+    ending = "" if head == "classifier" else f", {head} head"
     print_table(
-        f"search spaces at {channels}x{input_size}x{input_size}, {classes} classes, width {width:g}",
+        f"search spaces at {channels}x{input_size}x{input_size}, {classes} classes, width {width:g}{ending}",
         ["space", "layers", "architectures", "MACs (M)", "params (M)", "distinct blocks"],
         [
             [
@@ -46,3 +54,5 @@ def spaces(
             for row in rows
         ],
     )
+    for remark in remarks:
+        print(remark)

@@ -203,5 +203,8 @@ def print_models(folder: object, deployment: Deployment) -> None:
         words = "" if int8.kept else "; its accuracy drops by more than was allowed, whatever stays in float"
         change = "" if deployment.int8_change is None else f"; accuracy {deployment.int8_change}"
         print(f"int8: {int8.method} calibration, {kept}{words}{change}")
+    if (suppression := deployment.suppression) is not None:
+        for name, parity in suppression.parity.items():
+            print(f"{name}: finds the {parity.num_boxes} boxes that torch finds on {parity.num_images} test images")
     if (recommended := deployment.recommended) is not None:
         print(f"deploy {recommended.file}: {recommended.reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,6 +153,20 @@ class BundleFlags:
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None
     max_drop: Annotated[float | None, ranged("max_drop", "Points of accuracy that int8 may cost [1].")] = None
+    min_score: Annotated[
+        float | None, ranged("min_score", "Of detectors: the score that boxes must exceed [0.05].")
+    ] = None
+    max_iou: Annotated[
+        float | None,
+        ranged("max_iou", "Of detectors: the overlap (IoU) from which of two boxes of a class one is dropped [0.6]."),
+    ] = None
+    max_boxes: Annotated[int | None, ranged("max_boxes", "Of detectors: boxes of an image at most [100].")] = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of boxes, by name; those that were given."""
+        given = {"min_score": self.min_score, "max_iou": self.max_iou, "max_boxes": self.max_boxes}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def export(
@@ -173,7 +187,7 @@ def export(
             "no-int8" if bundle.int8 is False else "int8": bundle.int8 is not None,
             "no-fp16" if bundle.fp16 is False else "fp16": bundle.fp16 is not None,
         }
-        refuse_without("--output", network=bundle.network, **wanted, max_drop=bundle.max_drop)
+        refuse_without("--output", network=bundle.network, **wanted, max_drop=bundle.max_drop, **bundle.limits)
         _continue(folder, "export", moved.by_setting, as_json=as_json, quiet=quiet)
         return
     if bundle.int8 is False:
@@ -181,17 +195,22 @@ def export(
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.artifacts import WINNER
-    from hwnas.export.bundle import BundleOptions
+    from hwnas.export.request import BundleOptions
     from hwnas.pipeline.deploying import deploy
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
+    from onnx_models.boxes import BoxLimits
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
+    if bundle.limits and run.task.head != "detection":
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in bundle.limits)
+        raise RequestError(f"{flags}: expected a detector, {folder} is of {run.config.task}; leave it out")
     summary = run_stages(run)
     assert summary is not None
     drop = (DEFAULT_MAX_DROP if bundle.max_drop is None else bundle.max_drop) / 100
-    options = BundleOptions(int8=bundle.int8 is not False, fp16=bundle.fp16, max_drop=drop)
+    limits = replace(BoxLimits(), **bundle.limits)
+    options = BundleOptions(int8=bundle.int8 is not False, fp16=bundle.fp16, max_drop=drop, limits=limits)
     deployment = deploy(run, summary, output, options, network=bundle.network or WINNER)
     if as_json:
         print_json(deployment.as_dict())

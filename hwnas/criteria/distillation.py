@@ -24,11 +24,12 @@ class Distillation:
     temperature: float = 1.0
 
     def __call__(self, outputs: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        """Mean over the batch; both are logits of shape [N, classes]."""
+        """Mean over the batch, and over positions; both are logits of shape [N, classes] or [N, classes, ...]."""
         log_student = functional.log_softmax(outputs / self.temperature, dim=1)
         log_teacher = functional.log_softmax(teacher / self.temperature, dim=1)
         divergence = functional.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
-        return divergence * self.temperature**2
+        num_positions = outputs[0, 0].numel()  # 1 for classes of whole images
+        return divergence / num_positions * self.temperature**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,13 +12,18 @@ from hwnas.augmentation import Augmentation
 from hwnas.components import find
 from hwnas.dataflow.batches import Batches
 from hwnas.dataflow.cifar import load_cifar10, load_cifar100
+from hwnas.dataflow.coco import load_coco
+from hwnas.dataflow.coco_masks import load_coco_masks
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.digits import load_digits
 from hwnas.dataflow.folder import load_folder
 from hwnas.dataflow.hugging_face import load_hugging_face
 from hwnas.dataflow.idx import load_idx
+from hwnas.dataflow.masks import load_masks
 from hwnas.dataflow.own import own_loader
+from hwnas.dataflow.voc import load_voc
 from hwnas.dataflow.web_dataset import load_web_dataset
+from hwnas.dataflow.yolo import load_yolo
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
@@ -33,6 +38,11 @@ DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "folder": load_folder,
     "huggingface": load_hugging_face,
     "webdataset": load_web_dataset,
+    "coco": load_coco,
+    "yolo": load_yolo,
+    "voc": load_voc,
+    "masks": load_masks,
+    "coco-masks": load_coco_masks,
 }
 """Loaders by name; each takes the data's folder and the wanted input size, an integer or height and
 width; None for the data's own.

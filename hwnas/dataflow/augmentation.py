@@ -1,44 +1,76 @@
-"""Augmentation of whole batches in memory. N images, C channels, H x W pixels."""
+"""Augmentation of whole batches in memory, targets included. N images, C channels, H x W pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.nn import functional
 
 from hwnas.augmentation import Augmentation
+from hwnas.dataflow.geometry import Move, as_bytes, flip, shift, warp
+from hwnas.dataflow.mosaic import mosaics
+from hwnas.dataflow.targets import KINDS, Kind, TargetKind
 
 
-def augmented(images_NCHW: torch.Tensor, changes: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Return a changed copy of the images, each changed on its own."""
-    x_NCHW = images_NCHW
+def augmented(
+    images_NCHW: torch.Tensor,
+    targets: torch.Tensor,
+    changes: Augmentation,
+    generator: torch.Generator,
+    *,
+    kind: TargetKind = "classes",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return changed copies of the images, each changed on its own, and the targets as they are then."""
+    x_NCHW, its = images_NCHW, KINDS[kind]
     num, _, height, width = x_NCHW.shape
-    if changes.crop:
-        x_NCHW = _cropped(x_NCHW, changes.crop, generator)
-    if changes.shift:
-        padded = functional.pad(x_NCHW, [changes.shift] * 4)
-        top_N, left_N = torch.randint(0, 2 * changes.shift + 1, (2, num), generator=generator)
-        rows_NH1 = (top_N[:, None] + torch.arange(height))[:, :, None]
-        columns_N1W = (left_N[:, None] + torch.arange(width))[:, None, :]
-        image_N11 = torch.arange(num)[:, None, None]
-        # Indexing around the channels leaves them last, which is the layout that CPU convolutions want.
-        x_NCHW = padded[image_N11, :, rows_NH1, columns_N1W].permute(0, 3, 1, 2)
-    if changes.flip:
-        is_flipped_N = torch.rand(num, generator=generator) < 0.5
-        x_NCHW = torch.where(is_flipped_N[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+    if changes.mosaic:
+        x_NCHW, targets = mosaics(x_NCHW, targets, changes.mosaic, generator, its)
+    for move in _moves(changes, num, height, width, generator):
+        x_NCHW, targets = _moved(x_NCHW, targets, move, its)
     for _ in range(changes.operations):
-        x_NCHW = _operated(x_NCHW, changes.magnitude, generator)
+        x_NCHW, targets = _operated(x_NCHW, targets, changes.magnitude, generator, its)
+    if changes.colour:
+        x_NCHW = _coloured(x_NCHW, changes.colour, generator)
     if changes.cutout:
         x_NCHW = _cut_out(x_NCHW, changes.cutout, generator)
     if changes.random_erasing:
         x_NCHW = _erased(x_NCHW, changes.random_erasing, generator)
-    return x_NCHW
+    return x_NCHW, targets
 
 
-def _cropped(images_NCHW: torch.Tensor, least_area: float, generator: torch.Generator) -> torch.Tensor:
-    num = len(images_NCHW)
+def _moves(changes: Augmentation, num: int, height: int, width: int, generator: torch.Generator) -> Iterator[Move]:
+    if changes.scale:
+        yield warp(_scaling(num, changes.scale, generator), height=height, width=width)
+    if changes.crop:
+        yield warp(_cropping(num, changes.crop, generator), height=height, width=width)
+    if changes.shift:
+        top_N, left_N = torch.randint(0, 2 * changes.shift + 1, (2, num), generator=generator)
+        yield shift(top_N, left_N, margin=changes.shift)
+    if changes.flip:
+        yield flip(torch.rand(num, generator=generator) < 0.5, width=width)
+
+
+def _moved(
+    images_NCHW: torch.Tensor, targets: torch.Tensor, move: Move, kind: Kind
+) -> tuple[torch.Tensor, torch.Tensor]:
+    height, width = images_NCHW.shape[2:]
+    window = torch.tensor([0.0, 0.0, width, height])
+    return move.pixels(images_NCHW, kind.border, "bilinear"), kind.moved(targets, move, window)
+
+
+def _scaling(num: int, most: float, generator: torch.Generator) -> torch.Tensor:
+    """Return warps by which an enlarged image shows a part of itself, and a reduced one lies somewhere within."""
+    size_N, down_N, right_N = torch.rand(3, num, generator=generator)
+    inverse_N = 1 / (1 - most + 2 * most * size_N)
+    theta = torch.zeros(num, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = inverse_N
+    theta[:, 0, 2], theta[:, 1, 2] = (1 - inverse_N) * (2 * right_N - 1), (1 - inverse_N) * (2 * down_N - 1)
+    return theta
+
+
+def _cropping(num: int, least_area: float, generator: torch.Generator) -> torch.Tensor:
     area_N, ratio_N, down_N, right_N = torch.rand(4, num, generator=generator)
     area_N = least_area + (1 - least_area) * area_N
     aspect_N = torch.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * ratio_N)
@@ -46,41 +78,37 @@ def _cropped(images_NCHW: torch.Tensor, least_area: float, generator: torch.Gene
     theta = torch.zeros(num, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = wide_N, high_N
     theta[:, 0, 2], theta[:, 1, 2] = (1 - wide_N) * (2 * right_N - 1), (1 - high_N) * (2 * down_N - 1)
-    return _warped(images_NCHW, theta)
+    return theta
 
 
-def _warped(images_NCHW: torch.Tensor, theta_N23: torch.Tensor) -> torch.Tensor:
-    grid = functional.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
-    return _as_bytes(functional.grid_sample(images_NCHW.float(), grid, align_corners=False))
-
-
-def _as_bytes(x_NCHW: torch.Tensor) -> torch.Tensor:
-    return x_NCHW.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _operated(images_NCHW: torch.Tensor, magnitude: float, generator: torch.Generator) -> torch.Tensor:
+def _operated(
+    images_NCHW: torch.Tensor, targets: torch.Tensor, magnitude: float, generator: torch.Generator, kind: Kind
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return one operation on each image, drawn at random, with a random sign."""
-    num = len(images_NCHW)
+    num, _, height, width = images_NCHW.shape
     which_N = torch.randint(len(OPERATIONS), (num,), generator=generator)
     strength_N = magnitude * (torch.randint(2, (num,), generator=generator) * 2 - 1).float()
     changed = images_NCHW.clone(memory_format=torch.preserve_format)
-    for number, operation in enumerate(OPERATIONS.values()):
+    changed_targets = targets.clone()
+    for number, name in enumerate(OPERATIONS):
         chosen = torch.nonzero(which_N == number)[:, 0]
-        if len(chosen):
-            changed[chosen] = operation(images_NCHW[chosen], strength_N[chosen])
-    return changed
+        if not len(chosen):
+            continue
+        if name in WARPS:
+            move = operation_move(name, strength_N[chosen], height=height, width=width)
+            changed[chosen], changed_targets[chosen] = _moved(images_NCHW[chosen], targets[chosen], move, kind)
+        elif name in COLOURS:
+            changed[chosen] = COLOURS[name](images_NCHW[chosen], strength_N[chosen])
+    return changed, changed_targets
 
 
-def _affine(make: Callable[[torch.Tensor], dict[tuple[int, int], torch.Tensor]]) -> _Operation:
-    def operate(images_NCHW: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
-        theta = torch.eye(2, 3).repeat(len(images_NCHW), 1, 1)
-        height, width = images_NCHW.shape[2:]
-        in_pixels = {(0, 1): height / width, (1, 0): width / height}  # coordinates are -1 to 1 along either side
-        for (row, column), values in make(strength_N).items():
-            theta[:, row, column] = values * in_pixels.get((row, column), 1.0)
-        return _warped(images_NCHW, theta)
-
-    return operate
+def operation_move(name: str, strength_N: torch.Tensor, *, height: int, width: int) -> Move:
+    """Return the move that an operation of `WARPS` makes, at a strength of -1 to 1 for each image."""
+    theta = torch.eye(2, 3).repeat(len(strength_N), 1, 1)
+    in_pixels = {(0, 1): height / width, (1, 0): width / height}  # coordinates are -1 to 1 along either side
+    for (row, column), values in WARPS[name](strength_N).items():
+        theta[:, row, column] = values * in_pixels.get((row, column), 1.0)
+    return warp(theta, height=height, width=width)
 
 
 def _rotation(strength_N: torch.Tensor) -> dict[tuple[int, int], torch.Tensor]:
@@ -88,31 +116,42 @@ def _rotation(strength_N: torch.Tensor) -> dict[tuple[int, int], torch.Tensor]:
     return {(0, 0): angle.cos(), (0, 1): -angle.sin(), (1, 0): angle.sin(), (1, 1): angle.cos()}
 
 
+def _coloured(images_NCHW: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
+    for name in ("brightness", "contrast", "saturation"):
+        strength_N = most * (2 * torch.rand(len(images_NCHW), generator=generator) - 1)
+        images_NCHW = COLOURS[name](images_NCHW, strength_N)
+    return images_NCHW
+
+
 def _blend(images_NCHW: torch.Tensor, other: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
     x_NCHW = images_NCHW.float()
-    return _as_bytes(x_NCHW + strength_N[:, None, None, None] * (x_NCHW - other))
+    return as_bytes(x_NCHW + strength_N[:, None, None, None] * (x_NCHW - other))
 
 
 def _sharpness(images_NCHW: torch.Tensor, strength_N: torch.Tensor) -> torch.Tensor:
     return _blend(images_NCHW, functional.avg_pool2d(images_NCHW.float(), 3, 1, 1, count_include_pad=False), strength_N)
 
 
-_Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+WARPS: dict[str, Callable[[torch.Tensor], dict[tuple[int, int], torch.Tensor]]] = {
+    "rotate": _rotation,
+    "shear_x": lambda s: {(0, 1): 0.6 * s},
+    "shear_y": lambda s: {(1, 0): 0.6 * s},
+    "shift_x": lambda s: {(0, 2): 0.6 * s},
+    "shift_y": lambda s: {(1, 2): 0.6 * s},
+}
+"""The operations that move pixels: the entries of `affine_grid`'s matrix that they change, of a strength of -1 to 1."""
 
-OPERATIONS: dict[str, _Operation] = {
-    "identity": lambda x, _: x,
-    "rotate": _affine(_rotation),
-    "shear_x": _affine(lambda s: {(0, 1): 0.6 * s}),
-    "shear_y": _affine(lambda s: {(1, 0): 0.6 * s}),
-    "shift_x": _affine(lambda s: {(0, 2): 0.6 * s}),
-    "shift_y": _affine(lambda s: {(1, 2): 0.6 * s}),
+COLOURS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "brightness": lambda x, s: _blend(x, torch.zeros(()), s),
     "contrast": lambda x, s: _blend(x, x.float().mean(dim=(1, 2, 3), keepdim=True), s),
     "saturation": lambda x, s: _blend(x, x.float().mean(dim=1, keepdim=True), s),
     "sharpness": _sharpness,
     "solarize": lambda x, s: torch.where(x > (255 * (1 - s.abs()))[:, None, None, None], 255 - x, x),
 }
-"""The operations that RandAugment draws from: each takes images, and a strength of -1 to 1 for each image."""
+"""The operations that change colours: each takes images, and a strength of -1 to 1 for each image."""
+
+OPERATIONS = ("identity", *WARPS, *COLOURS)
+"""The operations that RandAugment draws from."""
 
 
 def _cut_out(images_NCHW: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:

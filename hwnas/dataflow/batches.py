@@ -11,6 +11,7 @@ from hwnas.augmentation import Augmentation
 from hwnas.dataflow.augmentation import augmented
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.prefetch import made_ahead
+from hwnas.dataflow.targets import TargetKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -19,7 +20,7 @@ class Batches:
 
     Attributes:
         mean, std: [C], in 0 to 1.
-        augmentation: for `shuffled` only.
+        augmentation: for `shuffled` only; targets of this kind are changed along with images.
         images_per_class: in every shuffled batch, so many images of each of as many classes as fit; None for no order.
     """
 
@@ -29,6 +30,11 @@ class Batches:
     std: torch.Tensor
     augmentation: Augmentation
     images_per_class: int | None = None
+    target_kind: TargetKind = "classes"
+
+    def __post_init__(self) -> None:
+        if self.images_per_class is not None:
+            self.split.require_classes("images_per_class")
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, batch_size: int, *, images_per_class: int | None = None) -> Batches:
@@ -41,6 +47,7 @@ class Batches:
             std=std,
             augmentation=dataset.augmentation,
             images_per_class=images_per_class,
+            target_kind=dataset.target_kind,
         )
 
     @property
@@ -55,8 +62,9 @@ class Batches:
 
     def _shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for indices in self._random_indices(generator):
-            images = augmented(self.split.images(indices), self.augmentation, generator)
-            yield self._normalised(images), self.split.targets_N[indices]
+            images, targets = self.split.images(indices), self.split.targets_N[indices]
+            images, targets = augmented(images, targets, self.augmentation, generator, kind=self.target_kind)
+            yield self._normalised(images), targets
 
     def _random_indices(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         if self.images_per_class is None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from hwnas.augmentation import Augmentation
+from hwnas.dataflow.targets import KINDS, Kind, TargetKind, require_suitable
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width, image_size
 
@@ -21,7 +22,7 @@ class Split:
 
     Attributes:
         images_NCHW: uint8; those of other splits may be among them.
-        targets_N: int64 class indices of this split's images.
+        targets_N: class, boxes or mask of each of this split's images, as `hwnas.dataflow.targets` says.
         rows_N: int64 positions of this split's images in `images_NCHW`; None for all of them in order.
         is_on_disk: whether the images are mapped from a file, so that reading them may take a while.
     """
@@ -72,8 +73,9 @@ class Split:
         """Two parts without a class in common, at least two classes in each.
 
         Raises:
-            RequestError: there are fewer than four classes.
+            RequestError: there are fewer than four classes, or images have none.
         """
+        self.require_classes("dividing images by class")
         classes = rng.permutation(np.unique(self.targets_N.numpy()))
         if len(classes) < 4:
             raise RequestError(f"dividing classes needs at least four, got {len(classes)}: use more images of more")
@@ -82,8 +84,20 @@ class Split:
         return self.subset(np.flatnonzero(is_first)), self.subset(np.flatnonzero(~is_first))
 
     def numbered_anew(self) -> Split:
-        """Return the same images, their classes numbered from 0 without gaps."""
+        """Return the same images, their classes numbered from 0 without gaps.
+
+        Raises:
+            RequestError: images have no class.
+        """
+        self.require_classes("numbering classes anew")
         return replace(self, targets_N=torch.unique(self.targets_N, return_inverse=True)[1])
+
+    def require_classes(self, purpose: str) -> None:
+        """Raise RequestError unless each image is of one class."""
+        if self.targets_N.ndim != 1:
+            raise RequestError(
+                f"{purpose} needs a class per image, found boxes or masks: use data of classes, as folder"
+            )
 
     def limited(self, num: int | None, rng: np.random.Generator) -> Split:
         """At most `num` images, drawn at random; all of them for None."""
@@ -92,12 +106,13 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Dataset:
-    """A classification data set.
+    """Images to learn from, with a class, boxes or a mask each.
 
     Attributes:
         classes: names, in the order of the class indices.
         train, test: the official division; the test part is for one final test.
-        augmentation: what may be done to training images without changing their class.
+        augmentation: what may be done to training images without changing what they show.
+        target_kind: what is known of each image.
         test_pairs: [num, 2] positions of test images to be compared, for tasks that are scored by pairs; None for any.
         validation: images that score networks, where the data bring some: they drive the search in the place of some of
             the training images, and choose the epoch of the retraining; nothing is trained on them.
@@ -115,15 +130,23 @@ class Dataset:
     validation: Split | None = None
     remarks: tuple[str, ...] = ()
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    target_kind: TargetKind = "classes"
 
     def __post_init__(self) -> None:
         shape = self.train.images_NCHW.shape[1:]
         for split in (self.train, self.test, *([self.validation] if self.validation else [])):
             if split.images_NCHW.shape[1:] != shape:
                 raise ValueError(f"images of all parts must be alike, got {[*shape], [*split.images_NCHW.shape[1:]]}")
-            least, most = int(split.targets_N.min()), int(split.targets_N.max())
-            if not 0 <= least <= most < len(self.classes):
-                raise ValueError(f"targets must be 0 to {len(self.classes) - 1}, a class each, got {least} to {most}")
+            self._targets.require(split.targets_N, num_classes=len(self.classes), size=(shape[1], shape[2]))
+        require_suitable(self.augmentation, self.target_kind)
+
+    @property
+    def _targets(self) -> Kind:
+        return KINDS[self.target_kind]
+
+    def classes_of(self, split: Split) -> torch.Tensor:
+        """Return the indices of the classes that a split of the data shows, each once and in order."""
+        return self._targets.classes(split.targets_N)
 
     @property
     def in_channels(self) -> int:
@@ -148,8 +171,9 @@ class Dataset:
 
         Raises:
             RequestError: there are fewer than six classes: two to test, two to validate and two to train on; or there
-                are pairs to be compared, and their identities are trained on.
+                are pairs to be compared, and their identities are trained on; or images have no class.
         """
+        self.train.require_classes("holding out classes")
         if self.validation is not None and _share_classes(self.validation, self.train, self.test):
             joined = replace(self, train=_joined(self.train, self.validation), validation=None)
             return joined.holding_out_classes(portion, rng)
@@ -181,10 +205,15 @@ class Dataset:
         """
         if input_size is None or input_size == self.input_size:
             return self
-        validation = self.validation and _resize(self.validation, input_size)
-        return replace(
-            self, train=_resize(self.train, input_size), test=_resize(self.test, input_size), validation=validation
-        )
+
+        def at_size(split: Split) -> Split:
+            before, after = height_width(self.input_size), height_width(input_size)
+            return Split(
+                images_NCHW=_resized(split, after), targets_N=self._targets.resized(split.targets_N, before, after)
+            )
+
+        validation = self.validation and at_size(self.validation)
+        return replace(self, train=at_size(self.train), test=at_size(self.test), validation=validation)
 
 
 def _share_classes(split: Split, *others: Split) -> bool:
@@ -212,12 +241,12 @@ def _joined(one: Split, other: Split) -> Split:
     return Split(images_NCHW=torch.cat([one.images(), other.images()]), targets_N=targets)
 
 
-def _resize(split: Split, input_size: ImageSize) -> Split:
+def _resized(split: Split, size: tuple[int, int]) -> torch.Tensor:
     resized = [
-        functional.interpolate(chunk.float(), size=height_width(input_size), mode="bilinear", antialias=True)
+        functional.interpolate(chunk.float(), size=size, mode="bilinear", antialias=True)
         .round_()
         .clamp_(0, 255)
         .to(torch.uint8)
         for chunk, _ in split.chunks(1024)
     ]
-    return Split(images_NCHW=torch.cat(resized), targets_N=split.targets_N)
+    return torch.cat(resized)

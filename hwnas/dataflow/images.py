@@ -10,11 +10,13 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from platformdirs import user_cache_path
 
 from hwnas.dataflow.files import require_regular
+from hwnas.dataflow.letterbox import Letterbox
+from hwnas.dataflow.targets import BORDER, IGNORED
 from hwnas.errors import RequestError, RunError
 from safe_files import replacing
 
@@ -34,8 +38,17 @@ DECODED_AT_ONCE = 1024
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000")
 """Formats that Pillow may take a file for, whatever its name: some of its other formats run programs."""
 
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
-"""TIFF's tags; a photometric interpretation of 0 says that white is zero."""
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
+"""TIFF's tags; a photometric interpretation of 0 says that white is zero, orientations of 5 to 8 that it is turned."""
+
+
+class Reader(Protocol):
+    """A function that gives an image, [height, width, channels]; RequestError with the reason where it cannot."""
+
+    __name__: str
+
+    def __call__(self, path: Path, size: tuple[int, int], /, *, is_grey: bool) -> NDArray[np.uint8]:
+        """Return the image at that height and width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,11 +66,14 @@ class DecodedImages:
     broken: Mapping[int, str]
 
 
-def read_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, skip_broken: bool) -> DecodedImages:
+def read_images(
+    paths: Sequence[Path], image_shape: tuple[int, int, int], *, skip_broken: bool, read: Reader | None = None
+) -> DecodedImages:
     """Return all images, in memory or, beyond a gigabyte, in a file of the user's cache folder.
 
     Args:
         image_shape: channels, 3 or 1 for grey, height and width.
+        read: gives one of them; None for `read_image`.
 
     Raises:
         RequestError: an image cannot be read, unless those are to be skipped.
@@ -66,10 +82,10 @@ def read_images(paths: Sequence[Path], image_shape: tuple[int, int, int], *, ski
     shape = (len(paths), *image_shape)
     is_on_disk = math.prod(shape) > MOST_IN_MEMORY
     if is_on_disk:
-        images, broken = _mapped(paths, shape, skip_broken=skip_broken)
+        images, broken = _mapped(paths, shape, read or read_image, skip_broken=skip_broken)
     else:
         images = torch.zeros(shape, dtype=torch.uint8)
-        broken = _fill(images.numpy(), paths, skip_broken=skip_broken)
+        broken = _fill(images.numpy(), paths, read or read_image, skip_broken=skip_broken)
     if broken and not skip_broken:
         first = min(broken)
         raise _broken_error(paths[first], broken[first])
@@ -82,17 +98,75 @@ def read_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> N
     Raises:
         RequestError: the file is none, or cannot be read; the message is the reason.
     """
+
+    def fitted(image: Image.Image) -> NDArray[np.uint8]:
+        return np.asarray(ImageOps.fit(_coloured(image, is_grey), size[::-1], Image.Resampling.BILINEAR))
+
+    return _decoded(path, fitted)
+
+
+def read_whole_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
+    """Return the whole image as `read_image` does, in its ratio, grey beside it where the size has another one."""
+
+    def boxed(image: Image.Image) -> NDArray[np.uint8]:
+        place = Letterbox.of((image.height, image.width), size)
+        coloured = _coloured(image, is_grey)
+        return np.asarray(place.image(coloured, border=BORDER, resampling=Image.Resampling.BILINEAR))
+
+    return _decoded(path, boxed)
+
+
+def read_mask(path: Path, size: tuple[int, int], *, is_grey: bool = True) -> NDArray[np.uint8]:
+    """Return the class of each pixel, [height, width, 1], where `read_whole_image` has it; 255 beside the image.
+
+    Raises:
+        RequestError: the file cannot be read, or has colours rather than numbers.
+    """
+
+    def boxed(image: Image.Image) -> NDArray[np.uint8]:
+        if image.mode not in ("P", "L", "1"):
+            expected = "a class index of 0 to 255 in each pixel, as a palette or in 8 bits of grey"
+            raise ValueError(f"expected {expected}, found the mode {image.mode}: convert it")
+        place = Letterbox.of((image.height, image.width), size)
+        indices = Image.fromarray(np.asarray(image).astype(np.uint8))  # of a palette, too
+        return np.asarray(place.image(indices, border=IGNORED, resampling=Image.Resampling.NEAREST))
+
+    assert is_grey, "masks have one channel"
+    return _decoded(path, boxed)
+
+
+def size_of_image(path: Path) -> tuple[int, int]:
+    """Return the height and width of an image, upright, without decoding it.
+
+    Raises:
+        RequestError: the file is none, or cannot be read; the message is the reason.
+    """
+    with _opened(path) as image:
+        is_turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
+def _decoded(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    with _opened(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        converted = convert(image)
+        return converted if converted.ndim == 3 else converted[..., None]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         require_regular(path)
         with Image.open(path, formats=_formats()) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
-            fitted = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
-            return fitted[..., None] if is_grey else fitted
+            yield image
     except UnidentifiedImageError as error:
         raise RequestError("it is damaged, or no image of a kind that is read here") from error
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
         raise RequestError(str(error) or type(error).__name__) from error
+
+
+def _coloured(image: Image.Image, is_grey: bool) -> Image.Image:
+    return _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
 
 
 @cache
@@ -165,23 +239,21 @@ def _broken_error(path: Path, reason: str) -> RequestError:
     )
 
 
-def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], *, skip_broken: bool) -> dict[int, str]:
+def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], read: Reader, *, skip_broken: bool) -> dict[int, str]:
     """Decode all images, on all cores: Pillow lets other threads run meanwhile. Returns why some could not be."""
     broken = {}
     _, num_channels, height, width = images_NCHW.shape
 
-    def read(path: Path) -> NDArray[np.uint8] | str:
+    def attempt(path: Path) -> NDArray[np.uint8] | str:
         try:
-            return read_image(path, (height, width), is_grey=num_channels == 1)
+            return read(path, (height, width), is_grey=num_channels == 1)
         except RequestError as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, strict_about_bombs():
         for start in range(0, len(paths), DECODED_AT_ONCE):
             chunk = paths[start : start + DECODED_AT_ONCE]
-            for position, image in enumerate(pool.map(read, chunk), start=start):
+            for position, image in enumerate(pool.map(attempt, chunk), start=start):
                 if not isinstance(image, str):
                     images_NCHW[position] = image.transpose(2, 0, 1)
                 elif skip_broken:
@@ -192,16 +264,26 @@ def _fill(images_NCHW: NDArray[np.uint8], paths: Sequence[Path], *, skip_broken:
     return broken
 
 
+@contextmanager
+def strict_about_bombs() -> Iterator[None]:
+    """Have images of too many pixels refused, and nothing said about metadata."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 def _mapped(
-    paths: Sequence[Path], shape: tuple[int, int, int, int], *, skip_broken: bool
+    paths: Sequence[Path], shape: tuple[int, int, int, int], read: Reader, *, skip_broken: bool
 ) -> tuple[torch.Tensor, dict[int, str]]:
     """Return the images mapped from a file that is named by what they are, and written first where it is not whole.
 
     What could not be read stands behind the images as JSON, which ends the file.
     """
-    return mapped_images(
-        shape, [_identity(path) for path in paths], lambda images: _fill(images, paths, skip_broken=skip_broken)
-    )
+    identity: list[object] = [_identity(path) for path in paths]
+    if read is not read_image:
+        identity = [identity, read.__name__]
+    return mapped_images(shape, identity, lambda images: _fill(images, paths, read, skip_broken=skip_broken))
 
 
 def mapped_images(

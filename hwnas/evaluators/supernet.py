@@ -48,12 +48,12 @@ class SupernetEvaluator:
 
     def score(self, architecture: Architecture) -> float:
         """Return the metric that the agent ranks subnets by, on the validation batches."""
-        return self._ranking(self.metrics(architecture))
+        return self._agent.search_score(self._recalibrated(architecture), self._validation)
 
     def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
         """Return the same, or an estimate as soon as the subnet is certain not to reach its baseline.
 
-        Only where the metrics of some images estimate those of all (`scores_images_alone`).
+        Only where the metric of some images estimates that of all (`scores_images_alone`).
         """
         if not self._agent.scores_images_alone:
             return Score(value=self.score(architecture))
@@ -65,17 +65,14 @@ class SupernetEvaluator:
             with torch.inference_mode():
                 chunk = [(subnet(x_NCHW), targets_N) for x_NCHW, targets_N in self._validation[start : start + size]]
             outputs += chunk
-            chunks += (round(self._ranking(self._agent.metrics(_as_it_is, chunk)), CHUNK_DIGITS),)
+            chunks += (round(self._agent.search_score(_as_it_is, chunk), CHUNK_DIGITS),)
             if baseline and (score := stopped_early(chunks, baseline)):
                 return score
-        return Score(value=self._ranking(self._agent.metrics(_as_it_is, outputs)), chunks=chunks)
+        return Score(value=self._agent.search_score(_as_it_is, outputs), chunks=chunks)
 
     def metrics(self, architecture: Architecture) -> Mapping[str, float]:
         """All of the agent's metrics of the subnet."""
         return self._agent.metrics(self._recalibrated(architecture), self._validation)
-
-    def _ranking(self, metrics: Mapping[str, float]) -> float:
-        return metrics[self._agent.search_metric or next(iter(metrics))]
 
     def _recalibrated(self, architecture: Architecture) -> nn.Module:
         subnet = self._supernet.subnet(architecture)

@@ -111,7 +111,7 @@ def zen(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _los
         after = network(moved)
     for handle in handles:
         handle.remove()
-    return math.log(float((after - before).norm(dim=1).mean()) + 1e-12) + scale
+    return math.log(float((after - before).flatten(1).norm(dim=1).mean()) + 1e-12) + scale
 
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.PReLU, nn.SiLU)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.dataflow import Batches, Dataset
 from hwnas.quantities import share
+from onnx_models.boxes import gives_boxes
 from onnx_models.image_size import ImageSize, image_size
 from onnx_models.session import OnnxNetwork
 
@@ -37,6 +38,8 @@ def accuracy(
     Raises:
         NoAccuracyError: the model takes or gives something else than images and classes of these data.
     """
+    if dataset.target_kind != "classes":
+        raise NoAccuracyError(f"{dataset.name} has {dataset.target_kind}, expected a class for each image")
     network = _network(path, output)
     if at_size is not None and (size := _other_size(network, dataset)) is not None:
         dataset = at_size(size)
@@ -93,6 +96,8 @@ def _network(path: Path, output: str | None) -> OnnxNetwork:
     try:
         return OnnxNetwork(path, output)
     except ValueError as error:
+        if gives_boxes(path):
+            raise NoAccuracyError("it is no classifier: it gives boxes") from error
         raise NoAccuracyError(str(error)) from error
 
 

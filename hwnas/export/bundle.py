@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,27 @@ import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Summary
+from hwnas.agents.detection import GivesPoints
+from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Suppression
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batches
+from hwnas.export.contents import PURPOSES, kind_of, predict_program, purpose_of
+from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
 from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
 from hwnas.export.recommend import paired_change, recommend
+from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
 from hwnas.quantities import MEDIAN
-from hwnas.stages.setup import Setup
-from hwnas.stages.speed import Speed, references_of
-from hwnas.training.task import LearningTask
-from lut import LatencyTable
+from hwnas.stages.speed import references_of
 from lut.certificate import Certificate
+from lut.references import References
 from lut.tails import tail_of
 from onnx_models.best_int8 import Quantization, quantize_network
+from onnx_models.boxes import BOXES, BoxLimits
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
@@ -48,57 +50,6 @@ HALF_PRECISION_TOLERANCE = 0.005
 """The largest difference of a half-precision model's score from the trained network's."""
 
 CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
-
-PURPOSES = {
-    "model.onnx": "the network as it was trained",
-    "model.dynamic.onnx": "any batch size",
-    "model.pixels.onnx": "takes pixels as they are, gives probabilities",
-    "model.image.onnx": "takes an image of any size, gives probabilities",
-    "model.int8.onnx": "static int8",
-    "model.fp16.onnx": "half precision inside, for processors that compute in it",
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BundleInputs:
-    """The network, its figures and the data that a bundle is made of.
-
-    Attributes:
-        summary: of the finished run, with the figures of the network that it holds in the winner's place.
-        task: scores the models on the test images.
-        task_name: images with preprocessing are only for classification.
-        table: that latencies were predicted by.
-        speed: how fast the machine was by it.
-        model, dynamic_model: the network's files, of one batch size and of any.
-        batch_size: of comparing outputs.
-        network: its name in the run; None for the winner.
-    """
-
-    setup: Setup
-    summary: Summary
-    task: LearningTask
-    task_name: str
-    table: LatencyTable
-    speed: Speed
-    model: Path
-    dynamic_model: Path
-    batch_size: int
-    network: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BundleOptions:
-    """The models that a bundle is to have besides those of floats.
-
-    Attributes:
-        int8: whether to quantize too.
-        fp16: whether to write half precision too; None for where the device computes in it.
-        max_drop: of the score that int8 may cost on images not used for calibration.
-    """
-
-    int8: bool = True
-    fp16: bool | None = None
-    max_drop: float = 0.01
 
 
 def write_bundle(
@@ -174,6 +125,7 @@ class _Bundle:
     def __init__(self, inputs: BundleInputs, folder: Path) -> None:
         self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
         self._setup, self._task = inputs.setup, inputs.task
+        self._kind = kind_of(inputs.task.agent_class, inputs.task_name)
 
     def write(self, options: BundleOptions) -> Deployment:
         folder = self._folder
@@ -182,10 +134,15 @@ class _Bundle:
         if with_fp16:
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
         quantization = self._quantize(options.max_drop) if options.int8 else None
+        detector = self._detector(options.limits)
         names = [name for name in PURPOSES if (folder / name).is_file()]
-        scored = {name: self._scored(name) for name in names}
+        of_boxes = [] if detector is None else [name for name in names if name in BOX_MODELS]
+        scored = {name: self._scored(name) for name in names if name not in of_boxes}
         metrics = {name: found.metrics for name, found in scored.items()}
-        self._require_equal(metrics, names)
+        self._require_equal(metrics)
+        suppression = None if detector is None else _suppression(detector, of_boxes)
+        if detector is not None:
+            metrics |= {name: detector.metrics(name) for name in of_boxes}
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
@@ -199,26 +156,44 @@ class _Bundle:
         )
         models |= self._in_own_format(models)
         described = self._describe(models, quantization, with_tvm)
-        deployment = replace(described, int8_change=change, recommended=recommended)
+        deployment = replace(described, int8_change=change, recommended=recommended, suppression=suppression)
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
-        if self._is_classifier:
-            template = files("hwnas") / "templates"
-            write_text(folder / "predict.py", (template / "predict.py.txt").read_text(encoding="utf-8"))
-        write_text(folder / "README.md", bundle_readme(deployment))
+        if self._kind is not None:
+            write_text(folder / "predict.py", predict_program(self._kind))
+        write_text(folder / "README.md", bundle_readme(deployment, self._kind))
         return deployment
 
     @property
     def _is_classifier(self) -> bool:
-        return self._inputs.task_name == "classification"
+        return self._kind == "classification"
+
+    def _detector(self, limits: BoxLimits) -> Detector | None:
+        """Write the models of a detector that give boxes, and return it; None of other networks."""
+        if self._kind != "detection":
+            return None
+        space = self._setup.space
+        assert isinstance(space, GivesPoints), space.spec
+        dataset = self._task.dataset
+        detector = Detector(folder=self._folder, grid=space.point_grid, limits=limits, dataset=dataset)
+        detector.write(mean=self._summary.mean, std=self._summary.std)
+        return detector
+
+    def _network(self, name: str) -> OnnxNetwork:
+        """Return a model by the output that tells the most: of several, boxes."""
+        gives_boxes = self._kind == "detection" and name in BOX_MODELS
+        return OnnxNetwork(self._folder / name, BOXES if gives_boxes else None)
 
     def _write_floats(self) -> None:
         folder, summary = self._folder, self._summary
         shutil.copyfile(self._inputs.model, folder / "model.onnx")
         shutil.copyfile(self._inputs.dynamic_model, folder / "model.dynamic.onnx")
+        mean, std = list(summary.mean), list(summary.std)
         if self._is_classifier:
-            mean, std = list(summary.mean), list(summary.std)
             for name, any_size in (("model.pixels.onnx", False), ("model.image.onnx", True)):
                 with_preprocessing(folder / "model.onnx", folder / name, mean=mean, std=std, any_size=any_size)
+        if self._kind == "segmentation":
+            target = folder / "model.pixels.onnx"
+            with_preprocessing(folder / "model.onnx", target, mean=mean, std=std, gives_probabilities=False)
 
     def _quantize(self, max_drop: float) -> Quantization:
         task, batch, train = self._task, self._setup.device.batch, self._task.dataset.train
@@ -244,7 +219,7 @@ class _Bundle:
         )
 
     def _scored(self, name: str) -> _Scored:
-        network = OnnxNetwork(self._folder / name)
+        network = self._network(name)
         classes: list[torch.Tensor] = []
 
         def outputs(x_NCHW: torch.Tensor) -> torch.Tensor:
@@ -262,10 +237,10 @@ class _Bundle:
         own = self._setup.space.ending
         return "softmax" if network.gives_probabilities and own != "sigmoid" else own
 
-    def _require_equal(self, metrics: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
+    def _require_equal(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
-        for name in names:
-            self._require_equal_score(name, metrics[name], is_rounded="fp16" in name)
+        for name, found in metrics.items():
+            self._require_equal_score(name, found, is_rounded="fp16" in name)
 
     def _require_equal_score(self, name: str, metrics: Mapping[str, float], *, is_rounded: bool) -> None:
         expected, found = self._summary.test_accuracy, next(iter(metrics.values()))
@@ -279,7 +254,7 @@ class _Bundle:
         reporter.line("comparing with TVM, for five minutes at most")
         batches = self._task.batches(self._task.dataset.test, self._inputs.batch_size).in_order()
         try:
-            parity = compare_with_tvm(self._folder / "model.onnx", batches)
+            parity = compare_with_tvm(self._folder / "model.onnx", batches, self._task.predictions)
         except RunError as error:
             reporter.line(f"no comparison: {error}")
             return {"error": str(error)}
@@ -295,8 +270,17 @@ class _Bundle:
             return {}
         inputs = self._inputs
         taken = taken_by(runtime_of(self._setup.device.runtime), names)
-        paths = {name: self._folder / name for name in taken if OnnxNetwork(self._folder / name).has_fixed_shape}
+        paths = {name: self._folder / name for name in taken if self._network(name).has_fixed_shape}
         references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
+        try:
+            return self._measured(paths, references)
+        except RunError as error:
+            if self._kind != "detection":
+                raise
+            self._setup.reporter.line(f"models that give boxes are not measured: {error}")
+            return self._measured({name: path for name, path in paths.items() if name not in BOX_MODELS}, references)
+
+    def _measured(self, paths: Mapping[str, Path], references: References) -> dict[str, Measured]:
         with tempfile.TemporaryDirectory() as scratch:
             return self._setup.measured(paths, Path(scratch) / "journal", references=references, is_final=True)
 
@@ -317,9 +301,9 @@ class _Bundle:
 
     def _model(self, name: str, metrics: Mapping[str, float], latency: Measured | None) -> DeployedModel:
         path = self._folder / name
-        network = OnnxNetwork(path)
+        network = self._network(name)
         return DeployedModel(
-            purpose=PURPOSES[name],
+            purpose=purpose_of(name, self._kind),
             sha256=sha256_of(path),
             size_bytes=path.stat().st_size,
             input=network.input.name,
@@ -386,6 +370,22 @@ class _Bundle:
             git=git_state(),
             versions=versions(),
         )
+
+
+def _suppression(detector: Detector, names: Collection[str]) -> Suppression:
+    """Return what the suppression inside models is, and how their boxes compare with those expected.
+
+    Raises:
+        RunError: they are others.
+    """
+    found = {name: detector.parity(name) for name in names}
+    for name, parity in found.items():
+        if not parity.holds:
+            raise RunError(
+                f"{name} finds other boxes than torch makes of {BOX_MODELS[name]} on {parity.num_unequal} of "
+                f"{parity.num_images} test images"
+            )
+    return Suppression(limits=detector.limits, parity=found)
 
 
 def _input(dataset: Dataset) -> dict[str, int]:

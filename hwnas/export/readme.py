@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from hwnas.artifacts import Deployment
+from hwnas.export.contents import Kind
 from hwnas.quantities import MEDIAN, budget_text
 from onnx_models.ending import Ending
 
@@ -18,8 +19,34 @@ GIVEN: Mapping[Ending | None, str] = {
 """What models give, by what they end in."""
 
 
-def bundle_readme(deployment: Deployment) -> str:
-    """Return the text of a bundle's README.md."""
+COMMANDS = """```sh
+python3 -m pip install numpy onnxruntime pillow
+python3 predict.py image.jpg
+```
+
+"""
+
+PROGRAM: Mapping[Kind, str] = {
+    "classification": "It prints the most probable class of each image, `--top 3` of them.",
+    "detection": "It prints the boxes on each image, and writes the image with them: `image.boxes.png`.",
+    "segmentation": "It prints the classes' shares of each image, and writes it in their colours: `image.overlay.png`.",
+}
+"""What `predict.py` does."""
+
+OF_PIXELS: Mapping[Kind, str] = {
+    "classification": "and gives probabilities",
+    "detection": "and gives boxes",
+    "segmentation": "and gives the same",
+}
+"""What `model.pixels.onnx` gives."""
+
+
+def bundle_readme(deployment: Deployment, kind: Kind | None) -> str:
+    """Return the text of a bundle's README.md.
+
+    Args:
+        kind: what the network tells; None where no program comes with it.
+    """
     rows = [
         f"| `{name}` | {model.input_type.removeprefix('tensor(').rstrip(')')} "
         f"{'x'.join(map(str, model.input_shape))} | {model.score:.2%} | "
@@ -36,7 +63,9 @@ def bundle_readme(deployment: Deployment) -> str:
         "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
         "$STATISTIC": "medians" if deployment.percentile == MEDIAN else f"p{deployment.percentile}",
         "$DEPLOY": _advice(deployment),
-        "$GIVEN": GIVEN[deployment.models["model.onnx"].ending],
+        "$METRIC": next(iter(deployment.models["model.onnx"].test_metrics)).replace("_", " "),
+        "$RUN": "" if kind is None else f"{COMMANDS}{PROGRAM[kind]}\n",
+        "$GIVEN": _given(deployment, kind),
         "$CHANNELS": str(given["channels"]),
         "$HEIGHT": str(given.get("height", given.get("size"))),
         "$WIDTH": str(given.get("width", given.get("size"))),
@@ -45,6 +74,28 @@ def bundle_readme(deployment: Deployment) -> str:
     for word, value in words.items():
         text = text.replace(word, value)
     return text
+
+
+def _given(deployment: Deployment, kind: Kind | None) -> str:
+    """Return what models give, in sentences."""
+    raw = GIVEN[deployment.models["model.onnx"].ending]
+    if kind == "detection":
+        assert deployment.suppression is not None
+        limits = deployment.suppression.limits
+        raw = (
+            "for each point the distances to the left, top, right and bottom of its box in strides of its level, then\n"
+            "the logit of each class. `model.boxes.onnx` takes the same and gives `boxes` (x1 y1 x2 y2 in pixels), "
+            "`scores` and\n`classes`, the highest scores first: of scores above "
+            f"{limits.min_score:g}, overlaps (IoU) up to {limits.max_iou:g} and {limits.max_boxes} boxes at most"
+        )
+    elif kind == "segmentation":
+        raw = "the logits of the classes of each pixel"
+    pixels = "" if kind is None else f"\n`model.pixels.onnx` takes the pixels as they are (uint8) {OF_PIXELS[kind]}."
+    letterboxed = (
+        "\nImages of another ratio of height and width are made as large as fits, with grey around them, as "
+        "`predict.py` does it."
+    )
+    return f"{raw}.{pixels}{'' if kind in (None, 'classification') else letterboxed}"
 
 
 def _advice(deployment: Deployment) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from hwnas.errors import RunError
-from onnx_models.parity import Parity, parity_of
+from onnx_models.parity import Parity, Predictions, largest, parity_of
 from onnx_models.session import OnnxNetwork
 
 MOST_S = 300.0
@@ -38,12 +38,15 @@ def has_tvm() -> bool:
     return find_spec("tvm") is not None
 
 
-def compare_with_tvm(path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Parity:
+def compare_with_tvm(
+    path: Path, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], predictions: Predictions = largest
+) -> Parity:
     """Compile the model for this processor and run it on the images, as many as five minutes and two gigabytes allow.
 
     Args:
         path: the ONNX file, of a fixed batch.
         batches: x_NCHW and targets_N.
+        predictions: what outputs say.
 
     Raises:
         RunError: TVM cannot compile or run the model.
@@ -63,7 +66,7 @@ def compare_with_tvm(path: Path, batches: Iterable[tuple[torch.Tensor, torch.Ten
             raise RunError(f"TVM cannot run {path.name}: {lines[-1][:300] if lines else f'code {done.returncode}'}")
         found = np.load(outputs, allow_pickle=False)
     expected = np.concatenate([network(part).numpy() for part in images[: len(found)].split(256)])
-    return parity_of([(expected, found)])
+    return parity_of([(expected, found)], predictions)
 
 
 def _first(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
-from hwnas.export.bundle import BundleInputs, BundleOptions, write_bundle
+from hwnas.export.bundle import write_bundle
+from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
 from hwnas.pipeline.networks import exporter_of

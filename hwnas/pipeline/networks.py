@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hwnas.artifacts import REFERENCES, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.artifacts import REFERENCES, WINNER, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.components import find
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, make_evaluator
+from hwnas.export.contents import kind_of
 from hwnas.pipeline.run import Run
 from hwnas.records import MAKE_AGAIN
 from hwnas.search import SearchAgent
@@ -19,6 +20,7 @@ from hwnas.stages.export import Exporter, export_networks
 from hwnas.stages.finalists import Selection
 from hwnas.stages.latency import Latency
 from hwnas.stages.limits import CostLimits, hard_limits
+from hwnas.stages.predictions import predictions_of
 from hwnas.stages.proxies import compute_proxies
 from hwnas.stages.retrain import RetrainInputs, retrain_networks, teacher_of
 from hwnas.stages.search import find_networks
@@ -189,6 +191,18 @@ def exported_networks(
     exporter = exporter_of(run, latency)
     before = attempts[-1].export.read_result() if attempts else None
     return run.files.export.kept_result(lambda: export_networks(exporter, found, retrained, before))
+
+
+def predict_test_images(run: Run, winner: Architecture) -> None:
+    """Keep what the winner says of test images, where it is of a kind that people can look at.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    kind = kind_of(run.task, run.config.task)
+    if kind is not None:
+        files, task = run.files.export, run.learning.at(run.space.input_size(winner))
+        files.kept_predictions(lambda: predictions_of(files.model(WINNER), task, kind, run.space))
 
 
 def has_replaced_missed(run: Run, selection: Selection, found: Mapping[str, FoundNetwork], exported: Exported) -> bool:

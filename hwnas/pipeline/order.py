@@ -21,6 +21,7 @@ from hwnas.pipeline.networks import (
     found_networks,
     hard_limits_of,
     has_replaced_missed,
+    predict_test_images,
     retrained_networks,
     selection_of,
     supernet_of,
@@ -36,6 +37,7 @@ from hwnas.stages.feasibility import require_feasible, require_small_enough_grap
 from hwnas.stages.finalists import Selection
 from hwnas.stages.summary import summarise
 from hwnas.training.group import Group, started_group
+from hwnas.training.task import require_trainable
 from hwnas.training.trainer import training_device
 from search_spaces.traced.space import TracedSpace
 
@@ -55,7 +57,7 @@ def require_possible(run: Run) -> None:
     else:
         find("evaluator", config.search.evaluator)
     for training in (config.supernet, config.retrain):
-        find("criterion", training.criterion or run.task.default_criterion)
+        require_trainable(training, run.task, task_name=config.task)
         training_device(training)
         if training.mixup or training.cutmix:
             run.learning.training_inputs(training, run.splits.train)
@@ -74,7 +76,7 @@ def require_possible(run: Run) -> None:
     if not run.has_begun:
         require_enough_images(
             lambda: run.splits,
-            num_classes=len(run.whole_dataset.train.targets_N.unique()),
+            num_classes=len(run.whole_dataset.classes_of(run.whole_dataset.train)),
             train_images=config.data.train_images,
             holds_out_classes=run.task.holds_out_classes,
         )
@@ -154,6 +156,7 @@ def _completed(
     run.files.report.unlink(missing_ok=True)  # of the run as it was before
     summary = _summary(run, found, retrained, exported)
     run.files.write_summary(summary)
+    predict_test_images(run, summary.architecture)
     write_report(run)
     return summary
 

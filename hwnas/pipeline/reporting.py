@@ -65,6 +65,7 @@ def gather(run: Run) -> Facts:
         networks={} if table is None else network_latencies(table, run.space),
         layers=[] if winner is None else sliced_layers(run.space, winner),
         parts=[] if winner is None or table is None else part_latencies(run.space, table, winner),
+        predictions=run.files.export.read_predictions(),
         block_ms=[] if table is None else block_latencies(table, run.space),
     )
 

@@ -242,6 +242,7 @@ class Run:
             in_channels=self.dataset.in_channels,
             num_classes=self._num_outputs,
             width=self.config.space.width,
+            head=self.task.head,
         )
 
     @property
@@ -261,8 +262,13 @@ class Run:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, fitted to the data."""
+        """The search space, fitted to the data.
+
+        Raises:
+            RequestError: a network was brought, and the task wants another head than it has.
+        """
         if self.own_network is not None:
+            self._require_classifier()
             return self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
@@ -270,6 +276,14 @@ class Run:
         space = make_space(replace(self.spec, name=name))
         space.spec = self.spec
         return space
+
+    def _require_classifier(self) -> None:
+        """Raise RequestError where the task wants other networks than those that somebody brings."""
+        if self.task.head != "classifier":
+            raise RequestError(
+                f"{self.config.task} makes networks with a {self.task.head} head, and networks that are brought tell "
+                "classes apart: give --task classification, or a search space with --space"
+            )
 
     @cached_property
     def given_table(self) -> LatencyTable | None:
@@ -333,8 +347,8 @@ class Run:
         """The task that networks are to learn."""
         return LearningTask(
             agent_class=self.task,
+            space=self.space,
             dataset=self.dataset,
-            num_outputs=self.space.spec.num_classes,
             seed=self.config.seed,
             at_size=ResizedData(
                 dataset=self.dataset,

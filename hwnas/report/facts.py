@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.artifacts import Deployment, NetworkSummary, Summary
+from hwnas.artifacts import Deployment, NetworkSummary, ShownPredictions, Summary
 from hwnas.report.along import PartLatency, SlicedLayer
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord
@@ -46,6 +46,7 @@ class Facts:
         curves: epochs by training.
         networks: measured and predicted milliseconds of the table's networks, by role.
         layers, parts: of a network that somebody brought, beside the winner; none of other spaces.
+        predictions: what the winner says of test images; None in runs of earlier versions, too.
         block_ms: [num_decisions][num_choices] what each choice's block takes alone; empty where choices are no blocks.
     """
 
@@ -60,6 +61,7 @@ class Facts:
     networks: dict[str, list[tuple[float, float]]]
     layers: list[SlicedLayer]
     parts: list[PartLatency]
+    predictions: ShownPredictions | None
     block_ms: list[list[float | None]]
 
 

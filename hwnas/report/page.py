@@ -12,6 +12,7 @@ from hwnas.artifacts import ORIGINAL, WINNER, Deployment, Summary, duplicate_nam
 from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
+from hwnas.report.images import confusion, image_sections
 
 KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
 
@@ -21,7 +22,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
     from plotly.offline import get_plotlyjs
 
     subject = facts.subject
-    drawn = pictures(facts)
+    drawn = [*pictures(facts), *confusion(facts.predictions)]
     template = (files("hwnas") / "templates" / "report.html.txt").read_text(encoding="utf-8")
     figures = {p.name: {"data": p.data, "layout": p.layout} for p in drawn}
     parts = {
@@ -30,6 +31,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
         "$ANSWER": _answer(facts),
         "$STRIP": _strip(facts),
         "$PICTURES": "\n".join(_section(picture) for picture in drawn),
+        "$IMAGES": image_sections(facts.predictions),
         "$NETWORKS": _networks(facts),
         "$ARTEFACTS": "\n".join(map(_bundle, facts.deployments)),
         "$ENVIRONMENT": _environment(facts),

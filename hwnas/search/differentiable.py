@@ -13,7 +13,7 @@ from hwnas.errors import RequestError
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture
-from search_spaces.supernet import ChoiceSupernet, Supernet
+from search_spaces.supernet import MixableSupernet, Supernet
 
 NUM_ATTEMPTS = 200
 
@@ -98,7 +98,7 @@ def most_likely_feasible(
 def _log_probabilities(space: Space, supernet: Supernet | None) -> list[NDArray[np.float64]]:
     if supernet is None:
         return [np.zeros(len(d.choices)) for d in space.decisions]
-    logits = supernet.choice_logits() if isinstance(supernet, ChoiceSupernet) else []
+    logits = supernet.choice_logits() if isinstance(supernet, MixableSupernet) else []
     if not logits:
         raise RequestError(
             "the differentiable agent reads what a differentiable strategy learnt: train with --strategy softmax, "

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from hwnas.agents import TrainingAgent
+from hwnas.agents import TASKS, TrainingAgent
 from hwnas.config import DataConfig
 from hwnas.dataflow import Dataset, load_dataset
 from hwnas.dataflow.splits import Splits
@@ -36,12 +36,18 @@ def prepare_data(
         rng_of: makes the generator of that name.
 
     Raises:
-        RequestError: the test is on classes that are not trained on, and the task needs those.
+        RequestError: the data have no such targets as the task learns from; or the test is on classes that are not
+            trained on, and the task needs those.
     """
+    if dataset.target_kind != task.target_kind:
+        raise RequestError(
+            f"{task_name} learns from {task.target_kind}, {config.name} has {dataset.target_kind}: take --task "
+            f"{_task_for(dataset)}, or data with {task.target_kind}"
+        )
     if config.augmentation is not None:
         dataset = replace(dataset, augmentation=config.augmentation)
     for split in (dataset.test, dataset.validation):
-        is_known = split is None or torch.isin(split.targets_N, dataset.train.targets_N).any()
+        is_known = split is None or torch.isin(dataset.classes_of(split), dataset.classes_of(dataset.train)).any()
         if not (is_known or task.holds_out_classes):
             raise RequestError(f"{config.name} tests classes none of which is trained on; {task_name} needs those")
     if task.holds_out_classes:
@@ -49,6 +55,11 @@ def prepare_data(
     if (normalisation := _normalisation(dataset, config)) is not None:
         dataset = replace(dataset, normalisation=normalisation)
     return replace(dataset, train=dataset.train.limited(config.train_images, rng_of("train_images")))
+
+
+def _task_for(dataset: Dataset) -> str:
+    """Return the built-in tasks that learn from such data."""
+    return " or ".join(name for name, task in TASKS.items() if task.target_kind == dataset.target_kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

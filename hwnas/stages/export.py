@@ -164,7 +164,8 @@ def _proof(exporter: Exporter, network: RetrainedNetwork, path: Path) -> Parity:
         RunError: they compute different things.
     """
     deployed, task = exporter.setup.space.deployed(network.module), exporter.task.at(network.input_size)
-    parity = compare_with_onnx(deployed, path, task.batches(task.dataset.test, exporter.batch_size).in_order())
+    batches = task.batches(task.dataset.test, exporter.batch_size).in_order()
+    parity = compare_with_onnx(deployed, path, batches, task.predictions)
     if not parity.holds:
         raise RunError(
             f"{path} does not compute what the trained network computes: outputs differ by up to "

@@ -14,7 +14,7 @@ from hwnas.errors import RequestError
 from hwnas.surrogate import AdditiveCosts
 from hwnas.training.strategy import Moment, Step, TrainingStrategy
 from search_spaces import SearchSpace
-from search_spaces.supernet import ChoiceSupernet, Supernet
+from search_spaces.supernet import MixableSupernet, Supernet
 
 MULTIPLIER_STEP = 0.05
 """The growth of the multipliers of broken budgets, per step and per excess as a share of the budget."""
@@ -44,7 +44,7 @@ class Differentiable(TrainingStrategy, ABC):
 
     def prepare(self, supernet: Supernet) -> None:
         """Add the logits, all zero, and the multipliers."""
-        if not isinstance(supernet, ChoiceSupernet):
+        if not isinstance(supernet, MixableSupernet):
             raise RequestError(
                 f"differentiable strategies mix separate candidate blocks, and {self._space.spec.name} shares weights "
                 "between them: use sandwich or uniform"
@@ -55,7 +55,7 @@ class Differentiable(TrainingStrategy, ABC):
     def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of weights and logits; gives the task's loss alone."""
         supernet = step.supernet
-        assert isinstance(supernet, ChoiceSupernet)
+        assert isinstance(supernet, MixableSupernet)
         logits = supernet.choice_logits()
         weights = [self.weights(each, step.rng, step.moment) for each in logits]
         value = step.loss(supernet.forward_mixed(step.x_NCHW, weights), step.targets_N)

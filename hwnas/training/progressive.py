@@ -12,7 +12,6 @@ from hwnas.errors import RequestError
 from hwnas.training.strategy import Step, TrainingStrategy, distillation_of
 from search_spaces import Architecture, SearchSpace
 from search_spaces.cost import GraphCosts
-from search_spaces.elastic import ElasticSupernet
 from search_spaces.overview import extreme_architecture
 
 PHASES = ("kernel", "depth", "expansion")
@@ -46,7 +45,7 @@ class ProgressiveShrinking(TrainingStrategy):
         supernet, moment = step.supernet, step.moment
         phase = self._phase(moment.step, moment.num_steps)
         is_first = moment.step == 0 or self._phase(moment.step - 1, moment.num_steps) != phase
-        if is_first and phase == len(PHASES) and isinstance(supernet, ElasticSupernet):
+        if is_first and phase == len(PHASES):
             supernet.sort_channels()
         outputs = supernet(step.x_NCHW, self._draw(phase, step.rng))
         value = step.loss(outputs, step.targets_N)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwnas.agents import TrainingAgent
 from hwnas.components import find
 from hwnas.config import TrainingConfig
-from hwnas.criteria import Criterion, CriterionSpec, SmoothedCrossEntropy
+from hwnas.criteria import CRITERIA, Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.errors import RequestError
 from hwnas.training.mixing import require_mixable
 from hwnas.training.randomness import seed_torch
 from onnx_models.image_size import ImageSize
+from search_spaces import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,16 +36,16 @@ class LearningTask:
     """The task that networks are to learn, and are scored by.
 
     Attributes:
-        agent_class: trains and scores; made with a criterion.
+        agent_class: trains and scores; made with a criterion, then for the space.
+        space: of the networks.
         dataset: the data, limited and divided as the task wants them.
-        num_outputs: of the networks.
         seed: criteria with weights of their own begin with weights by it.
         at_size: gives the same images, divided alike, as they are read at another size; None where there are none.
     """
 
     agent_class: type[TrainingAgent]
+    space: SearchSpace
     dataset: Dataset
-    num_outputs: int
     seed: int
     at_size: Callable[[ImageSize], Dataset] | None = None
 
@@ -54,13 +59,20 @@ class LearningTask:
     @property
     def agent(self) -> TrainingAgent:
         """The training agent for scores; each training makes its own."""
-        return self.agent_class(criterion=SmoothedCrossEntropy())
+        if self.agent_class.target_kind == "classes":
+            return self._agent(SmoothedCrossEntropy())  # no score reads it; another's own weights would be untrained
+        return self._agent(self._criterion(self.agent_class.default_criterion, num_classes=len(self.dataset.classes)))
 
     @property
     def test_agent(self) -> TrainingAgent:
         """The training agent for scores on the test images, by the pairs that the data name where they do."""
         agent, pairs = self.agent, self.dataset.test_pairs
         return agent if pairs is None else agent.for_pairs(pairs)
+
+    def predictions(self, outputs: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+        """Return what a model's outputs say, as the training agent reads them."""
+        found: NDArray[np.integer[Any]] = self.agent.predictions(torch.from_numpy(outputs)).numpy()
+        return found
 
     def batches(self, split: Split, batch_size: int) -> Batches:
         """Return batches of a split of the data."""
@@ -74,14 +86,38 @@ class LearningTask:
         """
         if self.agent_class.holds_out_classes:
             split = split.numbered_anew()
-        spec = CriterionSpec(
-            num_outputs=self.num_outputs,
-            num_classes=int(split.targets_N.max()) + 1,
+        is_of_classes = self.agent_class.target_kind == "classes"
+        criterion = self._criterion(
+            config.criterion or self.agent_class.default_criterion,
+            num_classes=int(split.targets_N.max()) + 1 if is_of_classes else len(self.dataset.classes),
             label_smoothing=config.label_smoothing,
         )
-        with torch.random.fork_rng(devices=[]):
-            seed_torch(self.seed, "criterion")
-            criterion = find("criterion", config.criterion or self.agent_class.default_criterion)(spec)
         require_mixable(config, self.agent_class, criterion)
         batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
-        return TrainingInputs(agent=self.agent_class(criterion=criterion), criterion=criterion, batches=batches)
+        return TrainingInputs(agent=self._agent(criterion), criterion=criterion, batches=batches)
+
+    def _agent(self, criterion: Criterion) -> TrainingAgent:
+        return self.agent_class(criterion=criterion).for_space(self.space)
+
+    def _criterion(self, name: str, *, num_classes: int, label_smoothing: float = 0.0) -> Criterion:
+        num_outputs = self.space.spec.num_classes
+        spec = CriterionSpec(num_outputs=num_outputs, num_classes=num_classes, label_smoothing=label_smoothing)
+        with torch.random.fork_rng(devices=[]):
+            seed_torch(self.seed, "criterion")
+            criterion: Criterion = find("criterion", name)(spec)
+        return criterion
+
+
+def require_trainable(config: TrainingConfig, task: type[TrainingAgent], *, task_name: str) -> None:
+    """Raise RequestError where a task cannot be trained by settings that others can be."""
+    name = config.criterion or task.default_criterion
+    find("criterion", name)
+    if task.criteria is not None and name in CRITERIA and name not in task.criteria:
+        raise RequestError(
+            f"criterion {name} is not for {task_name}: take {', '.join(sorted(task.criteria))}, or one of your own"
+        )
+    if config.images_per_class is not None and task.target_kind != "classes":
+        raise RequestError(
+            f"images_per_class is for tasks whose images have one class each, {task_name} learns from "
+            f"{task.target_kind}: leave it out"
+        )

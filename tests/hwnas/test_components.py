@@ -195,10 +195,13 @@ def test_the_documented_example_finds_shapes(tmp_path: Path) -> None:
     spec = SpaceSpec(name=f"{example}:dense", input_size=16, in_channels=1, num_classes=3)
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
     outcome = run_cli(
-        *("search", "--data", f"{example}:shapes", "--space", f"{example}:dense", "--task", f"{example}:Segmentation"),
+        *("search", "--data", f"{example}:shapes", "--space", f"{example}:dense", "--task", f"{example}:WorstShape"),
         *("--input-size", 16, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--epochs", 2, "--evaluations", 4),
         *("--retrain-epochs", 8, "--train-images", 300, "--out", tmp_path / "run", "--json", "--quiet"),
     )
     assert outcome.code == 0, outcome.err
     metrics = json.loads(outcome.out)["test_metrics"]
-    assert set(metrics) == {"mean_iou", "pixel_accuracy"} and metrics["mean_iou"] > 0.5
+    assert next(iter(metrics)) == "worst_recall" and set(metrics) == {
+        *("worst_recall", "mean_iou", "pixel_accuracy", "likelihood")
+    }
+    assert metrics["mean_iou"] > 0.5

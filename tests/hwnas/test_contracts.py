@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,11 +14,12 @@ import pytest
 import torch
 from command_line import run_cli
 from samples import SumConstraint, ToySpace, synthetic_table
+from task_samples import dataset_for, forward_for, made_agent, targets_for
 
 from hwnas.agents import TASKS, TrainingAgent
 from hwnas.components import CONTRACTS, find
-from hwnas.criteria import CRITERIA, CriterionSpec, SmoothedCrossEntropy
-from hwnas.dataflow import Augmentation, Dataset, Split
+from hwnas.criteria import CRITERIA, CriterionSpec
+from hwnas.dataflow import Split
 from hwnas.errors import RequestError
 from hwnas.search import AGENTS, SearchAgent
 from hwnas.training import STRATEGIES, TrainingStrategy
@@ -230,12 +231,6 @@ def test_a_function_has_the_defaults_and_what_it_makes_is_checked(strict: str) -
         find("search-agent", f"{strict}:forgotten")(ToySpace(), SumConstraint(12), np.random.default_rng(0))
 
 
-def _dataset() -> Dataset:
-    images = torch.randint(0, 255, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    split = Split(images_NCHW=images, targets_N=torch.arange(40) % 4)
-    return Dataset(name="toy", classes=("a", "b", "c", "d"), train=split, test=split, augmentation=Augmentation())
-
-
 def _batches(split: Split) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(images.float(), targets) for images, targets in split.chunks(10)]
 
@@ -243,48 +238,84 @@ def _batches(split: Split) -> list[tuple[torch.Tensor, torch.Tensor]]:
 @pytest.fixture(params=sorted(TASKS))
 def agent(request: pytest.FixtureRequest) -> TrainingAgent:
     """Every built-in training agent."""
-    return TASKS[request.param](criterion=SmoothedCrossEntropy())
+    return made_agent(request.param)
 
 
-def _flat(num: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda x_NCHW: x_NCHW.flatten(1)[:, :num]
+def _outputs(agent: TrainingAgent, num: int) -> torch.Tensor:
+    """Outputs of so many images as a network of the task gives them, whose gradient is kept."""
+    images = torch.randint(0, 255, (num, 1, 8, 8), generator=torch.Generator().manual_seed(1)).float()
+    return forward_for(agent.target_kind)(images).requires_grad_()
 
 
 def test_training_agents_have_a_loss_that_can_be_minimised_and_finite_metrics(agent: TrainingAgent) -> None:
-    dataset = _dataset()
-    num = agent.num_outputs(dataset)
-    assert agent.default_criterion in CRITERIA and num >= 1
-    outputs = torch.randn(6, max(num, 4), requires_grad=True)
-    agent.loss(outputs, torch.arange(6) % 4).backward()
+    dataset = dataset_for(agent.target_kind)
+    assert agent.default_criterion in CRITERIA and agent.num_outputs(dataset) >= 1
+    outputs = _outputs(agent, 6)
+    agent.loss(outputs, targets_for(agent.target_kind, 6)).backward()
     assert outputs.grad is not None and outputs.grad.abs().sum() > 0
-    metrics = agent.metrics(_flat(8), _batches(dataset.test))
+    metrics = agent.metrics(forward_for(agent.target_kind), _batches(dataset.test))
     assert np.isfinite([*metrics.values()]).all()
-    assert (agent.search_metric or next(iter(metrics))) in metrics
+    ranking = agent.search_metric or next(iter(metrics))
+    score = agent.search_score(forward_for(agent.target_kind), _batches(dataset.test))
+    assert score == pytest.approx(metrics[ranking], rel=1e-6)
 
 
-def test_training_agents_that_score_images_alone_have_metrics_of_chunks_that_average(agent: TrainingAgent) -> None:
+@pytest.mark.parametrize("name", [name for name, task in sorted(TASKS.items()) if task.target_kind != "classes"])
+def test_training_agents_learn_nothing_wrong_from_images_that_show_nothing(name: str) -> None:
+    agent = made_agent(name)
+    outputs, targets = _outputs(agent, 4), targets_for(agent.target_kind, 4, are_empty=True)
+    loss = agent.loss(outputs, targets)
+    loss.backward()
+    assert torch.isfinite(loss) and outputs.grad is not None and torch.isfinite(outputs.grad).all()
+    metrics = agent.metrics(lambda _: outputs.detach(), [(torch.zeros(4, 1, 8, 8), targets)])
+    assert np.isfinite([*metrics.values()]).all() and next(iter(metrics.values())) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "criterion"),
+    [(name, each) for name, task in sorted(TASKS.items()) for each in sorted(task.criteria or ())],
+)
+def test_every_criterion_that_a_task_names_trains_it(name: str, criterion: str) -> None:
+    agent = made_agent(name, criterion)
+    outputs = _outputs(agent, 6)
+    loss = agent.loss(outputs, targets_for(agent.target_kind, 6))
+    loss.backward()
+    assert loss.ndim == 0 and outputs.grad is not None
+    assert torch.isfinite(outputs.grad).all() and outputs.grad.abs().sum() > 0
+
+
+def test_training_agents_that_score_images_alone_estimate_the_score_of_all_by_that_of_some(
+    agent: TrainingAgent,
+) -> None:
     if not agent.scores_images_alone:
         pytest.skip("its metrics compare images")
-    batches = _batches(_dataset().test)
-    of_parts = [next(iter(agent.metrics(_flat(4), [batch]).values())) for batch in batches]
-    assert np.mean(of_parts) == pytest.approx(next(iter(agent.metrics(_flat(4), batches).values())))
+    forward, batches = forward_for(agent.target_kind, 4), _batches(dataset_for(agent.target_kind).test)
+    of_parts = [agent.search_score(forward, [batch]) for batch in batches]
+    whole = agent.search_score(forward, batches)
+    assert min(of_parts) < whole < max(of_parts)
+    assert agent.search_score(forward, [batches[0], batches[0]]) == pytest.approx(of_parts[0])
 
 
 def test_training_agents_by_pairs_are_training_agents(agent: TrainingAgent) -> None:
     pairs_P2 = torch.tensor([[0, 4], [0, 1], [1, 5], [2, 3]])
-    scoring = agent.for_pairs(pairs_P2)
+    scoring, forward = agent.for_pairs(pairs_P2), forward_for(agent.target_kind)
     assert type(scoring) is type(agent)
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(_dataset().test)
-    assert scoring.metrics(_flat(8), batches).keys() == agent.metrics(_flat(8), batches).keys()
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(dataset_for(agent.target_kind).test)
+    assert scoring.metrics(forward, batches).keys() == agent.metrics(forward, batches).keys()
+
+
+def test_predictions_of_training_agents_are_whole_numbers_for_each_image(agent: TrainingAgent) -> None:
+    predictions = agent.predictions(_outputs(agent, 6))
+    assert len(predictions) == 6 and not predictions.is_floating_point()
 
 
 @pytest.mark.parametrize("name", [name for name, agent in sorted(TASKS.items()) if agent.distillation is not None])
 def test_distillations_of_training_agents_are_least_for_the_teachers_outputs(name: str) -> None:
-    distillation = TASKS[name].distillation
-    assert distillation is not None
-    teacher = torch.randn(6, 8)
-    assert float(distillation(teacher, teacher)) == pytest.approx(0.0, abs=1e-6)
-    assert float(distillation(-teacher, teacher)) > 0
+    agent = TASKS[name]
+    assert agent.distillation is not None
+    teacher = forward_for(agent.target_kind)(torch.rand(6, 1, 8, 8) * 255)
+    assert float(agent.distillation(teacher, teacher)) == pytest.approx(0.0, abs=1e-6)
+    assert float(agent.distillation(teacher.flip(0), teacher)) > 0
 
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hwnas.criteria import AdditiveAngularMargin, BatchHardTriplet, Distillation, Focal, SmoothedCrossEntropy
+from hwnas.criteria import (
+    AdditiveAngularMargin,
+    BatchHardTriplet,
+    BinaryCrossEntropy,
+    Distillation,
+    Focal,
+    QualityFocal,
+    SmoothedCrossEntropy,
+    Varifocal,
+)
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 TARGETS = torch.tensor([0, 1])
@@ -57,3 +66,29 @@ def test_angular_margin_makes_the_right_class_harder() -> None:
     torch.testing.assert_close(plain(embeddings, targets), without, rtol=1e-4, atol=1e-5)
     criterion(embeddings, targets).backward()
     assert torch.isfinite(criterion.centres.grad).all()
+
+
+def test_distillation_of_pixels_is_the_mean_of_that_of_each_pixel() -> None:
+    student, teacher = torch.randn(2, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    pixels = [x.permute(0, 2, 3, 1).reshape(-1, 3) for x in (student, teacher)]
+    torch.testing.assert_close(Distillation(temperature=2.0)(student, teacher), Distillation(temperature=2.0)(*pixels))
+
+
+SCORES = torch.tensor([[0.8, 0.0, 0.0], [0.0, 0.6, 0.3]])
+
+
+def test_sigmoid_losses_are_divided_by_the_scores_that_should_be_given() -> None:
+    entropies = functional.binary_cross_entropy(LOGITS.sigmoid(), SCORES, reduction="none")
+    torch.testing.assert_close(BinaryCrossEntropy()(LOGITS, SCORES), entropies.sum() / 1.7)
+    torch.testing.assert_close(QualityFocal(gamma=0.0)(LOGITS, SCORES), entropies.sum() / 1.7)
+    off = (LOGITS.sigmoid() - SCORES) ** 2
+    torch.testing.assert_close(QualityFocal()(LOGITS, SCORES), (off * entropies).sum() / 1.7)
+    weights = torch.where(SCORES > 0, SCORES, 0.75 * LOGITS.sigmoid() ** 2)
+    torch.testing.assert_close(Varifocal()(LOGITS, SCORES), (weights * entropies).sum() / 1.7)
+    nothing = functional.binary_cross_entropy_with_logits(LOGITS, torch.zeros(2, 3), reduction="sum")
+    torch.testing.assert_close(BinaryCrossEntropy()(LOGITS, torch.zeros(2, 3)), nothing)
+
+
+@pytest.mark.parametrize("criterion", [BinaryCrossEntropy(), QualityFocal(), Varifocal()])
+def test_sigmoid_losses_take_a_class_for_a_score_of_1(criterion: BinaryCrossEntropy) -> None:
+    torch.testing.assert_close(criterion(LOGITS, TARGETS), criterion(LOGITS, functional.one_hot(TARGETS, 3).float()))

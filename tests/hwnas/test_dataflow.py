@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from annotated_data import WRITERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled_files import hugging_face_table, shard_members, write_shard
 from PIL import Image
 
 from hwnas.dataflow import DATAFLOWS, Augmentation, Batches, Dataset, Split, images, load_dataset
-from hwnas.dataflow.augmentation import OPERATIONS, augmented
+from hwnas.dataflow.augmentation import COLOURS, WARPS, operation_move
+from hwnas.dataflow.augmentation import augmented as augmented_with_targets
 from hwnas.dataflow.prefetch import made_ahead
+from hwnas.dataflow.targets import KINDS
 from hwnas.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -68,7 +71,11 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "cifar100": lambda root: write_cifar(root, "cifar100"),
     "idx": write_idx,
     "folder": write_folder,
+    **WRITERS,
 }
+
+LABELLED = sorted(set(MAKERS) - set(WRITERS))
+"""The data sets with a class per image."""
 
 
 def test_every_dataflow_is_tested() -> None:
@@ -85,7 +92,9 @@ def test_contract(dataset: Dataset) -> None:
     for split in (dataset.train, dataset.test):
         assert split.images().dtype == torch.uint8
         assert split.images().shape[1:] == (dataset.in_channels, dataset.input_size, dataset.input_size)
-        assert 0 <= int(split.targets_N.min()) <= int(split.targets_N.max()) < len(dataset.classes)
+        size = (dataset.input_size, dataset.input_size)
+        KINDS[dataset.target_kind].require(split.targets_N, num_classes=len(dataset.classes), size=size)
+        assert 0 <= int(dataset.classes_of(split).min()) <= int(dataset.classes_of(split).max()) < len(dataset.classes)
     mean, std = dataset.channel_statistics()
     scaled = dataset.train.images().double() / 255
     torch.testing.assert_close(mean.double(), scaled.mean(dim=(0, 2, 3)), atol=1e-6, rtol=0)
@@ -116,7 +125,8 @@ def test_shuffling_follows_the_generator(dataset: Dataset) -> None:
 def test_resizing_keeps_the_labels(dataset: Dataset) -> None:
     resized = dataset.resized(20)
     assert resized.input_size == 20
-    assert torch.equal(resized.train.targets_N, dataset.train.targets_N)
+    assert torch.equal(resized.classes_of(resized.train), dataset.classes_of(dataset.train))
+    assert torch.equal(resized.train.targets_N, dataset.train.targets_N) or dataset.target_kind != "classes"
     assert abs(float(resized.train.images().float().mean() - dataset.train.images().float().mean())) < 3
 
 
@@ -246,6 +256,11 @@ def test_augmentation_equals_a_plain_loop(shift: int, flip: bool, seed: int, siz
         assert torch.equal(found[i], expected.flip(2) if flipped[i] else expected)
 
 
+def augmented(images: torch.Tensor, changes: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """The images changed, whatever their classes."""
+    return augmented_with_targets(images, torch.zeros(len(images), dtype=torch.int64), changes, generator)[0]
+
+
 def _images(num: int = 6, size: int = 12) -> torch.Tensor:
     return torch.randint(0, 256, (num, 3, size, size), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
 
@@ -282,11 +297,14 @@ def test_cut_out_squares_take_the_mean_colour_and_nothing_else() -> None:
     assert (changed.any(dim=1).sum(dim=1) * changed.any(dim=2).sum(dim=1) == sizes).all()
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
+@pytest.mark.parametrize("name", sorted({*WARPS, *COLOURS}))
 def test_operations_of_no_strength_change_nothing(name: str) -> None:
-    images = _images()
-    difference = OPERATIONS[name](images, torch.zeros(6)).int() - images.int()
-    assert difference.abs().max() <= 1  # rounding
+    images, none = _images(), torch.zeros(6)
+    if name in WARPS:
+        changed = operation_move(name, none, height=12, width=12).pixels(images, 0, "bilinear")
+    else:
+        changed = COLOURS[name](images, none)
+    assert (changed.int() - images.int()).abs().max() <= 1  # rounding
 
 
 def test_balanced_batches_hold_so_many_images_of_each_class() -> None:

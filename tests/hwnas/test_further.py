@@ -303,6 +303,7 @@ RECORDS = (
     "export/result.json",
     "export/next.json",
     "export/deployment-largest.json",
+    "export/predictions.json",
     "missed/1/next.json",
 )
 

@@ -13,11 +13,20 @@ from search_spaces import SPACES, SearchSpace, make_space
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace
 
+DENSE = [
+    *(("detection", name) for name in ("fbnet-s", "nasbench-macro", "ofa-mobilenetv3")),
+    *(("segmentation", name) for name in ("fbnet-s", "nasbench-macro")),
+]
+"""Heads on chains: one with an identity in every layer, one without, and one whose networks are slices."""
 
-@pytest.fixture(params=[*sorted(SPACES), "traced"])
+
+@pytest.fixture(params=[*sorted(SPACES), "traced", *map("+".join, DENSE)])
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    """Every built-in search space, small, and one of a network that somebody brings."""
-    return _traced() if request.param == "traced" else make_space(small_spec(request.param))
+    """Every built-in search space, small; some with other heads; and one of a network that somebody brings."""
+    if request.param == "traced":
+        return _traced()
+    head, _, name = request.param.rpartition("+")
+    return make_space(small_spec(name, head=head or "classifier"))
 
 
 def _traced() -> SearchSpace:

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from onnx_models.export import export_module, input_names
 from search_spaces import SPACES, Block, SpaceError, SpaceSpec, make_space
 from search_spaces.blocks.conv import ConvBnAct
+from search_spaces.blocks.detection import DetectionHead, Lateral, Points, TopDown
 from search_spaces.blocks.head import Head
 from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
+from search_spaces.blocks.segmentation import GatedContext, PixelClassifier, Upsample
 from search_spaces.blocks.skip import Skip
 from search_spaces.cost import block_cost
 from search_spaces.yaml_space import FAMILIES
@@ -46,6 +48,18 @@ BLOCKS = st.one_of(
 )
 
 
+DENSE_BLOCKS: tuple[Block, ...] = (
+    Lateral(feature=(12, 3, 4), width=8),
+    TopDown(feature=(6, 5, 8), coarse=(3, 4), width=8),
+    DetectionHead(level=(8, 5, 8), depth=2, num_classes=3),
+    Points(num_classes=3, points=(40, 12)),
+    GatedContext(feature=(12, 3, 4), width=8),
+    PixelClassifier(feature=(6, 9, 15), coarse=(3, 4), width=8, num_classes=3),
+    Upsample(feature=(3, 9, 15), size=(18, 29)),
+)
+"""Of heads that tell something of every point or pixel, on rectangles whose levels do not divide each other."""
+
+
 @given(block=BLOCKS)
 @settings(max_examples=60, deadline=None)
 def test_output_has_the_promised_shape(block: Block) -> None:
@@ -59,7 +73,7 @@ def test_every_block_of_every_space_gives_the_promised_shape(name: str) -> None:
             _require_promised_shape(block)
 
 
-@pytest.mark.parametrize("block", GENERAL_BLOCKS, ids=lambda block: block.family)
+@pytest.mark.parametrize("block", [*GENERAL_BLOCKS, *DENSE_BLOCKS], ids=lambda block: block.family)
 def test_blocks_of_other_shapes_give_them(block: Block) -> None:
     _require_promised_shape(block)
 
@@ -122,6 +136,11 @@ def test_grouped_mbconv_mixes_channels_between_groups() -> None:
             "at least 1 and at most .*, got 0",
         ),
         (lambda: Head(in_channels=8, out_channels=8, input_size=8, hidden=8, act="gelu"), "act must be one of"),
+        (lambda: Lateral(feature=(8, 4), width=8), r"lateral.feature must be channels, height and width .*\(8, 4\)"),
+        (lambda: TopDown(feature=(8, 4, 4), coarse=(2, 0), width=8), "top_down.coarse must be height and width"),
+        (lambda: DetectionHead(level=(8, 4, 4), depth=0, num_classes=3), "depth must be at least 1"),
+        (lambda: Points(num_classes=3, points=()), r"points.points must be counts of at least 1, got \(\)"),
+        (lambda: Upsample(feature=(3, 4, 4), size=(8,)), "upsample.size must be height and width"),
     ],
 )
 def test_impossible_blocks_are_refused(make: object, words: str) -> None:
@@ -175,7 +194,7 @@ def test_every_distinct_block_agrees_at_imagenet_size(name: str, tmp_path: Path)
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
 
 
-@pytest.mark.parametrize("block", GENERAL_BLOCKS, ids=lambda block: block.family)
+@pytest.mark.parametrize("block", [*GENERAL_BLOCKS, *DENSE_BLOCKS], ids=lambda block: block.family)
 def test_blocks_of_other_shapes_agree_with_torch(block: Block, tmp_path: Path) -> None:
     assert _parity(block, tmp_path) < 1e-4
 

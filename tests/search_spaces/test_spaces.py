@@ -19,7 +19,8 @@ from search_spaces.cost import GraphCosts, module_cost
 from search_spaces.nasbench201 import OPERATIONS, NasBench201, every_cell
 from search_spaces.onnx_export import export_network
 from search_spaces.overview import describe_space
-from search_spaces.supernet import ChoiceSupernet
+from search_spaces.supernet import MixableSupernet
+from search_spaces.wiring import IMAGE
 
 
 def _samples(space: SearchSpace, num: int = 10) -> list[tuple[int, ...]]:
@@ -49,12 +50,24 @@ def test_costs_of_blocks_sum_to_those_of_the_built_network(space: SearchSpace) -
 
 
 def test_neighbouring_blocks_fit(space: SearchSpace) -> None:
+    if space.wiring is not None:
+        pytest.skip("its blocks fit by its wiring: see below")
     for architecture in _samples(space):
         blocks = [block for block in space.blocks(architecture) if not block.is_identity]
         assert blocks[0].input_shapes[0] == space.spec.input_shape
         assert blocks[-1].output_shape == (space.spec.num_classes,)
         for before, after in pairwise(blocks):
             assert before.output_shape == after.input_shapes[0]
+
+
+def test_wired_blocks_fit(space: SearchSpace) -> None:
+    if space.wiring is None:
+        pytest.skip("its blocks are a chain, or connected in other ways in each network")
+    for architecture in _samples(space):
+        blocks = space.blocks(architecture)
+        outputs = {IMAGE: space.spec.input_shape} | {i: block.output_shape for i, block in enumerate(blocks)}
+        for block, sources in zip(blocks, space.wiring.sources, strict=True):
+            assert block.input_shapes == tuple(outputs[source] for source in sources)
 
 
 def test_vectorised_sums_equal_sums_over_blocks(space: SearchSpace) -> None:
@@ -101,7 +114,7 @@ def test_supernet_path_computes_what_the_inheriting_network_computes(space: Sear
 
 def test_supernet_gives_gradients_to_the_path_alone(space: SearchSpace) -> None:
     supernet = space.supernet()
-    if not isinstance(supernet, ChoiceSupernet):
+    if not isinstance(supernet, MixableSupernet):
         pytest.skip("its subnets are slices of weights")
     architecture = _samples(space, 1)[0]
     x_NCHW = torch.randn(4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)

@@ -1,0 +1,57 @@
+"""What a bundle is made of, and what it is to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hwnas.artifacts import Summary
+from hwnas.stages.setup import Setup
+from hwnas.stages.speed import Speed
+from hwnas.training.task import LearningTask
+from lut import LatencyTable
+from onnx_models.boxes import BoxLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BundleInputs:
+    """The network, its figures and the data that a bundle is made of.
+
+    Attributes:
+        summary: of the finished run, with the figures of the network that it holds in the winner's place.
+        task: scores the models on the test images.
+        task_name: tells classification from tasks of one's own.
+        table: that latencies were predicted by.
+        speed: how fast the machine was by it.
+        model, dynamic_model: the network's files, of one batch size and of any.
+        batch_size: of comparing outputs.
+        network: its name in the run; None for the winner.
+    """
+
+    setup: Setup
+    summary: Summary
+    task: LearningTask
+    task_name: str
+    table: LatencyTable
+    speed: Speed
+    model: Path
+    dynamic_model: Path
+    batch_size: int
+    network: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleOptions:
+    """The models that a bundle is to have besides those of floats.
+
+    Attributes:
+        int8: whether to quantize too.
+        fp16: whether to write half precision too; None for where the device computes in it.
+        max_drop: of the score that int8 may cost on images not used for calibration.
+        limits: of the boxes that models of a detector give.
+    """
+
+    int8: bool = True
+    fp16: bool | None = None
+    max_drop: float = 0.01
+    limits: BoxLimits = field(default_factory=BoxLimits)

@@ -1,0 +1,108 @@
+"""Bundles and reports of whole runs on boxes and masks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import squares
+from command_line import run_cli, shorten_runs
+from PIL import Image
+from samples import synthetic_table
+
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+pytestmark = pytest.mark.slow
+
+
+def _run(folder: Path, task: str, data: str) -> Path:
+    num_classes = {"boxes": 2, "masks": 3}[data]
+    spec = SpaceSpec(
+        name="nasbench-macro", input_size=32, in_channels=1, num_classes=num_classes, width=0.25, head=task
+    )
+    save_table(synthetic_table(make_space(spec), scale_ns=1e8), folder / "t.json")
+    outcome = run_cli(
+        *("search", "--task", task, "--data", f"{squares.__file__}:{data}", "--width", 0.25, "--epochs", 2),
+        *("--evaluations", 6, "--retrain-epochs", 30, "--lut", folder / "t.json", "--max-latency", "80%"),
+        *("--set", "retrain.references=false", "--out", folder / "run", "--quiet"),
+    )
+    assert outcome.code == 0, outcome.err
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def _short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        shorten_runs(patched)
+        yield
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory, _short: None) -> Path:
+    return _run(tmp_path_factory.mktemp("detection"), "detection", "boxes")
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory, _short: None) -> Path:
+    return _run(tmp_path_factory.mktemp("segmentation"), "segmentation", "masks")
+
+
+def _predicted(bundle: Path, *arguments: object) -> str:
+    command = [sys.executable, "-I", str(bundle / "predict.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    outcome = run_cli("export", detector, "-o", bundle, "--max-boxes", 7, "--quiet")
+    assert outcome.code == 0, outcome.err
+    deployment = json.loads((bundle / "deployment.json").read_text())
+    models = deployment["models"]
+    names = ("", ".dynamic", ".boxes", ".pixels", ".int8", ".int8.boxes")
+    assert list(models) == [f"model{name}.onnx" for name in names]
+    suppression = deployment["suppression"]
+    assert suppression["limits"] == {"min_score": 0.05, "max_iou": 0.6, "max_boxes": 7}
+    of_boxes = {"model.boxes.onnx", "model.pixels.onnx", "model.int8.boxes.onnx"}
+    assert set(suppression["parity"]) == of_boxes
+    for parity in suppression["parity"].values():
+        assert parity["num_images"] == 48 and parity["num_unequal"] == 0 and parity["num_boxes"] > 48
+        assert parity["max_box_difference"] <= 1e-3 and parity["max_score_difference"] <= 1e-3
+    for name in of_boxes:
+        assert models[name]["output"] == "boxes" and set(models[name]["test_metrics"]) == {"map", "ap50"}
+        assert models[name]["measured_ms"] > 0
+    assert (
+        0.05 < models["model.boxes.onnx"]["test_metrics"]["map"] <= models["model.onnx"]["test_metrics"]["map"] + 1e-6
+    )
+    assert "finds the" in outcome.out and "7 boxes at most" in (bundle / "README.md").read_text()
+    Image.fromarray(squares.boxes(tmp_path).test.images()[0, 0].numpy()).resize((90, 64)).save(tmp_path / "x.png")
+    lines = _predicted(bundle, tmp_path / "x.png", "--min-score", 0.1, "--folder", tmp_path).splitlines()
+    assert len(lines) == 1 + int(lines[0].split()[1]) and (tmp_path / "x.boxes.png").is_file()
+    page = (detector / "report.html").read_text()
+    assert "Test images with the lowest scores" in page and "<rect" in page and "model.boxes.onnx" in page
+    outcome = run_cli("compare", bundle / "model.boxes.onnx", bundle / "model.onnx", "--data", "digits", "--rounds", 3)
+    assert outcome.code == 0 and "it is no classifier: it gives boxes" in outcome.out
+
+
+def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    outcome = run_cli("export", segmenter, "-o", bundle, "--quiet")
+    assert outcome.code == 0, outcome.err
+    models = json.loads((bundle / "deployment.json").read_text())["models"]
+    assert list(models) == [f"model{name}.onnx" for name in ("", ".dynamic", ".pixels", ".int8")]
+    score = models["model.onnx"]["test_metrics"]["mean_iou"]
+    assert models["model.pixels.onnx"]["test_metrics"]["mean_iou"] == pytest.approx(score, abs=1e-3)
+    Image.fromarray(squares.masks(tmp_path).test.images()[0, 0].numpy()).resize((70, 70)).save(tmp_path / "x.png")
+    for name in ("model.onnx", "model.pixels.onnx", "model.int8.onnx"):
+        line = _predicted(bundle, tmp_path / "x.png", "--model", name, "--folder", tmp_path / "out")
+        assert "background" in line and "drawn in" in line
+    page = (segmenter / "report.html").read_text()
+    assert "Test images with typical scores" in page and 'class="legend"' in page
+    outcome = run_cli("export", segmenter, "-o", tmp_path / "other", "--min-score", 0.3, "--quiet")
+    assert outcome.code == 2 and "--min-score: expected a detector" in outcome.err
