@@ -231,7 +231,7 @@ def _classes(root: Path, samples: Mapping[str, Sequence[_Sample]]) -> tuple[list
     if numbers:
         others = sorted(set(labels) - set(numbers))
         raise RequestError(
-            f"{root}: expected classes that are all numbers or all names, found {numbers[0]}, {others[0]}"
+            f"{root}: expected classes that are all numbers or all names, found {numbers[0]} and {others[0]!r}; use one"
         )
     names = labels if named is None else named
     if unknown := [label for label in labels if label not in names]:
