@@ -105,7 +105,7 @@ def _timed(seconds: dict[bool, float]) -> Callable[..., float]:
 def test_interrupted_training_ends_as_uninterrupted(
     strategy: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(PLAIN, epochs=3, **CHANGES[name])
+    config = replace(PLAIN, epochs=2, **CHANGES[name])
     (tmp_path / "whole").mkdir()
     whole = _trainer(tmp_path / "whole", config, strategy)
     losses = [r.loss for r in whole.fit()]
