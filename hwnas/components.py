@@ -35,7 +35,7 @@ CONTRACTS: Mapping[str, ComponentKind] = {
         expected="a TrainingAgent's class, made as Agent(criterion=...)",
         inherits="hwnas.agents:TrainingAgent",
         members=(
-            *("head", "target_kind", "default_criterion", "criteria", "holds_out_classes", "search_metric"),
+            *("default_criterion", "head", "target_kind", "criteria", "holds_out_classes", "search_metric"),
             *("scores_images_alone", "distillation", "num_outputs", "loss", "metrics", "search_score", "predictions"),
             *("for_space", "for_pairs"),
         ),

@@ -68,8 +68,8 @@ def block_layout(block: Block, operations: Sequence[str]) -> BlockLayout:
             after_blocked=Transition(nodes=nodes - 1, elements=elements - num_out, gives_blocked=True),
         )
     unchanged = Transition(nodes=0, elements=0, gives_blocked=False)
-    if takes_blocked and list(operations[-2:]) == [TO_PLAIN, "Add"]:
-        # With its input blocked the residual is added within the last convolution.
+    if takes_blocked and [name for name in operations if name != "Resize"][-2:] == [TO_PLAIN, "Add"]:
+        # With its input blocked the residual, resized or not, is added within the last convolution.
         fused = Transition(nodes=nodes - 2, elements=elements - 2 * num_out, gives_blocked=True)
         return BlockLayout(after_plain=unchanged, after_blocked=fused)
     converts_nothing = TO_BLOCKED not in operations and TO_PLAIN not in operations

@@ -70,7 +70,8 @@ class Parity:
 
 def largest(outputs_NK: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
     """Return what a classifier predicts: for each image or position the index of the largest output."""
-    return outputs_NK.argmax(axis=1)
+    found: NDArray[np.integer[Any]] = outputs_NK.argmax(axis=1)
+    return found
 
 
 def parity_of(

@@ -98,8 +98,12 @@ def parse_json(text: str | bytes, *, allow_nan: bool = False) -> Any:
         FileError: it is not JSON, says NaN or infinity, has an integer of thousands of digits, or nests too deep.
     """
     try:
-        constant, number = (float, float) if allow_nan else (_refused, _finite)
-        content = json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=_distinct)
+        content = json.loads(
+            text,
+            parse_constant=float if allow_nan else _refused,
+            parse_float=float if allow_nan else _finite,
+            object_pairs_hook=_distinct,
+        )
     except ValueError as error:  # an undecodable text and an endless integer too
         raise FileError(str(error)) from error
     except RecursionError as error:

@@ -64,7 +64,8 @@ class DenseSpace(SearchSpace):
         end = range(self.num_chain_slots, self.num_chain_slots + len(head.sources))
         self.segments = (*chain.segments, Segment(decisions=range(num, len(self.decisions)), slots=end))
         self.wiring = Wiring(sources=(*((slot - 1,) for slot in range(self.num_chain_slots)), *head.sources))
-        self._number(sorted(set().union(*slots)))
+        dropped = set[int]().union(*every_slot[self.num_chain_slots :]).difference(*slots)
+        self._number([i for i in range(len(chain.candidates)) if i not in dropped])
 
     def _number(self, kept: Sequence[int]) -> None:
         """Number the candidates that are kept of the chain, and the head's."""

@@ -69,8 +69,8 @@ class MemoryModel:
 
     def peak_bytes(self, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return bytes of weights and of activations at their peak, [num_architectures]."""
-        total: NDArray[np.float64] = self._space.block_sum(self._weights, architectures)
-        return total + self._while_running(architectures).max(axis=1)
+        peaks: NDArray[np.float64] = self._while_running(architectures).max(axis=1)
+        return self._space.block_sum(self._weights, architectures) + peaks
 
     def least_bytes(self) -> float:
         """Return what the network of the least memory takes.
@@ -94,7 +94,7 @@ class MemoryModel:
 
     def _weights_below(self, limit: float, architectures: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return bytes of weights; out of the question for each block that runs with no fewer activations."""
-        num_over = (self._while_running(architectures) >= limit).sum(axis=1)
+        num_over: NDArray[np.int64] = (self._while_running(architectures) >= limit).sum(axis=1)
         return self._space.block_sum(self._weights, architectures) + OUT_OF_QUESTION_BYTES * num_over
 
 
@@ -136,8 +136,7 @@ class _Memories:
         """
         if block.is_identity:
             return GraphMemory(weight_bytes=0, activation_bytes=0)
-        inputs = zip(input_names(len(is_needed_later)), is_needed_later, strict=True)
-        names = [name for name, is_needed in inputs if is_needed]
+        names = [input_names(len(block.input_shapes))[i] for i, is_needed in enumerate(is_needed_later) if is_needed]
         key = " keeping ".join([block.key, *names])
         if key not in self._known:
             model = onnx.load(export_block(block, self._folder, batch=self._batch))

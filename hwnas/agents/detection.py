@@ -14,8 +14,8 @@ import torch
 
 from hwnas.agents.agent import Batch, Forward, TrainingAgent
 from hwnas.agents.assignment import assigned
+from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, generalised_iou, suppressed_in_images
-from hwnas.agents.coco import average_precision
 from hwnas.agents.teaching import BOX_WEIGHT, DetectionDistillation
 from hwnas.criteria import Criterion, TeacherLoss, Varifocal
 from hwnas.criteria.quality import normaliser
@@ -88,25 +88,24 @@ class DetectionAgent(TrainingAgent):
             outputs: [N, P, 4 + K] distances in strides, and class logits.
             targets_N: [N, M, 5] class and box; class -1 for none.
         """
-        return self._loss_and_weight(outputs, targets_N)[0]
+        return self._loss_and_scores(outputs, targets_N)[0]
 
     def metrics(self, forward: Forward, batches: Iterable[Batch]) -> dict[str, float]:
         """Return mean average precision over IoU 0.5 to 0.95, that at 0.5, and exp(-loss), all in 0 to 1."""
-        losses: list[tuple[float, float]] = []
-        found, targets = [], []
+        sums, found, targets = [], [], []
         with torch.inference_mode():
             for x_NCHW, targets_NM5 in batches:
                 outputs = forward(x_NCHW)
-                losses.append(self._loss_as_numbers(outputs, targets_NM5))
+                sums.append(self._sums(outputs, targets_NM5))
                 found.append(self._detections(outputs))
                 targets.append(targets_NM5)
         precision, precision_at_half = average_precision(found, targets)
-        return {"map": precision, "ap50": precision_at_half, "exp_minus_loss": _exp_minus(losses)}
+        return {"map": precision, "ap50": precision_at_half, "exp_minus_loss": _exp_minus(sums)}
 
     def search_score(self, forward: Forward, batches: Iterable[Batch]) -> float:
         """Return exp(-loss); the other metrics take as long as a small network itself."""
         with torch.inference_mode():
-            return _exp_minus([self._loss_as_numbers(forward(x_NCHW), targets) for x_NCHW, targets in batches])
+            return _exp_minus([self._sums(forward(x_NCHW), targets_NM5) for x_NCHW, targets_NM5 in batches])
 
     def predictions(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the class [N, P] that each point gives most."""
@@ -122,24 +121,25 @@ class DetectionAgent(TrainingAgent):
         boxes_NP4 = self._grid.decoded(outputs[..., :4].float())
         return suppressed_in_images(boxes_NP4, outputs[..., 4:].float().sigmoid(), max_candidates=MAX_CANDIDATES)
 
-    def _loss_and_weight(self, outputs: torch.Tensor, targets_NM5: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss, and the sum of scores that it was divided by."""
+    def _loss_and_scores(self, outputs: torch.Tensor, targets_NM5: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss, and the scores [N, P, K] that points should give."""
         grid, outputs = self._grid, outputs.float()
         boxes_NP4, logits_NPK = grid.decoded(outputs[..., :4]), outputs[..., 4:]
         points_P2, reach = grid.points_P2.to(outputs.device), float(grid.strides_P.min()) / 2
         goal = assigned(logits_NPK.sigmoid(), boxes_NP4, targets_NM5, points_P2, reach)
         scores_NPK = goal.scores(logits_NPK.shape[2])
-        weight = normaliser(scores_NPK)
         classes = self.criterion(logits_NPK.flatten(0, 1), scores_NPK.flatten(0, 1))
         misses_NP = 1.0 - generalised_iou(boxes_NP4, goal.boxes_NP4)
-        return classes + BOX_WEIGHT * (misses_NP * goal.qualities_NP).sum() / weight, weight
+        boxes = (misses_NP * goal.qualities_NP).sum() / normaliser(scores_NPK)
+        return classes + BOX_WEIGHT * boxes, scores_NPK
 
-    def _loss_as_numbers(self, outputs: torch.Tensor, targets_NM5: torch.Tensor) -> tuple[float, float]:
-        loss, weight = self._loss_and_weight(outputs, targets_NM5)
-        return float(loss), float(weight)
+    def _sums(self, outputs: torch.Tensor, targets_NM5: torch.Tensor) -> tuple[float, float]:
+        """Return the loss before it is divided, and the sum of scores that it is divided by."""
+        loss, scores_NPK = self._loss_and_scores(outputs, targets_NM5)
+        return float(loss * normaliser(scores_NPK)), float(scores_NPK.sum())
 
 
-def _exp_minus(losses: list[tuple[float, float]]) -> float:
-    """Return exp(-loss) over all batches, given each batch's loss and weight: the same however they are divided."""
-    total = sum(weight for _, weight in losses)
-    return math.exp(-sum(loss * weight for loss, weight in losses) / total)
+def _exp_minus(sums: list[tuple[float, float]]) -> float:
+    """Return exp(-loss) over all batches, the same however images are divided into them."""
+    losses, scores = zip(*sums, strict=True)
+    return math.exp(-sum(losses) / max(1.0, sum(scores)))

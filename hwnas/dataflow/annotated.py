@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
@@ -34,6 +35,9 @@ AUGMENTATIONS: Mapping[TargetKind, Augmentation] = {
     "boxes": Augmentation(scale=0.5, flip=True, colour=0.3, mosaic=0.5),
     "masks": Augmentation(scale=0.5, flip=True, colour=0.3),
 }
+
+LEAST_SIDE = 0.01
+"""Pixels of a side below which a box is empty."""
 
 Item = TypeVar("Item")
 
@@ -107,7 +111,6 @@ def boxes_dataset(
     }
     size = common_size(checked, wishes)
     most = max((len(sized.image.boxes) for found in checked.values() for sized in found), default=0)
-
     read = {}
     for split, found in checked.items():
         boxes = np.stack([_placed_boxes(sized, size, max(1, most)) for sized in found])
@@ -116,7 +119,11 @@ def boxes_dataset(
 
 
 def found_images(root: Path, splits: Mapping[str, Sequence[AnnotatedImage]], faults: Faults) -> dict[str, list[Sized]]:
-    """Return the images that are there and as large as is claimed, by split, in the order of their paths."""
+    """Return the images that are there and as large as is claimed, by split, in the order of their paths.
+
+    Raises:
+        RequestError: an image is broken, unless those are skipped; or a split has none that are not.
+    """
     named: dict[Path, str] = {}
     found = {}
     for split, images in splits.items():
@@ -151,8 +158,8 @@ def _sized(images: Sequence[AnnotatedImage], faults: Faults) -> Iterator[Sized]:
             faults.add("images that are missing", image.where, f"expected the image {image.path}, found none")
         elif isinstance(size, str):
             faults.add("unreadable images", image.where, f"cannot read the image {image.path}: {size}")
-        elif image.size not in (None, size):
-            claimed, real = (f"{s[1]}x{s[0]} pixels" for s in (image.size or size, size))
+        elif image.size is not None and image.size != size:
+            claimed, real = (f"{s[1]}x{s[0]} pixels" for s in (image.size, size))
             faults.add(
                 "images of another size than annotated",
                 image.where,
@@ -184,7 +191,7 @@ def _checked(box: Box, size: tuple[int, int], faults: Faults) -> Box | None:
         faults.add("boxes outside of their image", box.where, f"expected a box within {width}x{height} pixels, {found}")
         return None
     corners = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
-    if corners[0] >= corners[2] or corners[1] >= corners[3]:
+    if min(corners[2] - corners[0], corners[3] - corners[1]) < LEAST_SIDE:
         faults.add("empty boxes", box.where, f"expected a width and a height above 0, {found}")
         return None
     return replace(box, corners=corners)
@@ -198,7 +205,7 @@ def common_size(splits: Mapping[str, Sequence[Sized]], wishes: Wishes) -> tuple[
     return sizes.pop() if len(sizes) == 1 else (DEFAULT_SIZE, DEFAULT_SIZE)
 
 
-def _placed_boxes(sized: Sized, size: tuple[int, int], num_rows: int) -> np.ndarray:
+def _placed_boxes(sized: Sized, size: tuple[int, int], num_rows: int) -> NDArray[np.float32]:
     """Return [num_rows, 5] the boxes where their letterboxed image has them."""
     rows = np.zeros((num_rows, 5), dtype=np.float32)
     rows[:, 0] = NO_BOX

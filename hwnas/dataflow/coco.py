@@ -106,7 +106,7 @@ def read_coco(root: Path, faults: Faults) -> CocoData:
                     "categories in both; add or remove it"
                 )
         class_of = {category: number[name] for category, name in categories[split].items()}
-        splits[split] = list(_images(root, files[split], content, class_of, faults))
+        splits[split] = _images(root, files[split], content, class_of, faults)
     return CocoData(splits=splits, classes=classes)
 
 
@@ -135,7 +135,8 @@ def _content(path: Path) -> dict[str, list[Any]]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise RequestError(f"{path} is not COCO's: expected an object with a list of {key}; write it anew")
-    return content
+    found: dict[str, list[Any]] = content
+    return found
 
 
 def _categories(path: Path, content: Mapping[str, list[Any]]) -> dict[int, str]:
@@ -155,48 +156,51 @@ def _categories(path: Path, content: Mapping[str, list[Any]]) -> dict[int, str]:
 
 def _images(
     root: Path, path: Path, content: Mapping[str, list[Any]], class_of: Mapping[int, int], faults: Faults
-) -> Iterator[CocoImage]:
-    images: dict[int, AnnotatedImage] = {}
-    objects: dict[int, list[CocoObject]] = {}
+) -> list[CocoImage]:
+    """Return the images of a file with their annotations; without the faulty ones and what belongs to these."""
     folder = _image_folder(root, path, content["images"])
+    images: dict[int, AnnotatedImage] = {}
     left_out: set[int] = set()
     for position, fields in enumerate(content["images"], start=1):
-        if (image := _image(folder, f"{path}: image {position}", fields, faults)) is None:
-            left_out.add(fields.get("id") if _has(fields, id=int) else -1)
+        image = _image(folder, f"{path}: image {position}", fields, faults)
+        if image is None:
+            left_out |= {fields["id"]} if _has(fields, id=int) else set()
         elif fields["id"] in images:
             faults.add("images with an id that is there twice", image.where, "expected ids of one image each")
         else:
-            images[fields["id"]], objects[fields["id"]] = image, []
+            images[fields["id"]] = image
+    objects: dict[int, list[CocoObject]] = {key: [] for key in images}
+    for found in _objects(path, content["annotations"], class_of, faults):
+        key = found.fields["image_id"]
+        if key in images:
+            objects[key].append(found)
+        elif key not in left_out:
+            faults.add("annotations of an unknown image", found.where, f"found the image_id {key}, which no image has")
+    return [CocoImage(image=image, objects=tuple(objects[key])) for key, image in images.items()]
+
+
+def _objects(
+    path: Path, annotations: Sequence[Any], class_of: Mapping[int, int], faults: Faults
+) -> Iterator[CocoObject]:
     seen: set[int] = set()
-    for position, fields in enumerate(content["annotations"], start=1):
+    for position, fields in enumerate(annotations, start=1):
         where = f"{path}: annotation {position}"
         if not _has(fields, id=int, image_id=int, category_id=int):
-            faults.add(
-                "annotations without ids",
-                where,
-                f"expected integers id, image_id and category_id, found {str(fields)[:100]}",
-            )
+            expected = "integers id, image_id and category_id"
+            faults.add("annotations without ids", where, f"expected {expected}, found {str(fields)[:100]}")
             continue
         where = f"{where} (id {fields['id']})"
+        category = fields["category_id"]
         if fields["id"] in seen:
             faults.add("annotations with an id that is there twice", where, "expected ids of one annotation each")
-        elif fields["category_id"] not in class_of:
+        elif category not in class_of:
+            known = str([*class_of][:10])
             faults.add(
-                "boxes of an unknown class",
-                where,
-                f"expected one of the categories {[*class_of][:10]}, found {fields['category_id']}",
+                "objects of an unknown class", where, f"expected one of the categories {known}, found {category}"
             )
-        elif fields["image_id"] in images:
-            objects[fields["image_id"]].append(
-                CocoObject(where=where, class_index=class_of[fields["category_id"]], fields=fields)
-            )
-        elif fields["image_id"] not in left_out:
-            faults.add(
-                "annotations of an unknown image", where, f"found the image_id {fields['image_id']}, which no image has"
-            )
+        else:
+            yield CocoObject(where=where, class_index=class_of[category], fields=fields)
         seen.add(fields["id"])
-    for key, image in images.items():
-        yield CocoImage(image=image, objects=tuple(objects[key]))
 
 
 def _image(folder: Path, where: str, fields: Any, faults: Faults) -> AnnotatedImage | None:

@@ -40,7 +40,7 @@ def shift(top_N: torch.Tensor, left_N: torch.Tensor, *, margin: int) -> Move:
     """Return the move that cuts images out of themselves with a margin around, from that row and column on."""
 
     def pixels(images_NCHW: torch.Tensor, fill: int, _: Interpolation) -> torch.Tensor:
-        num, _, height, width = images_NCHW.shape
+        num, height, width = len(images_NCHW), *images_NCHW.shape[2:]
         padded = functional.pad(images_NCHW, [margin] * 4, value=fill)
         rows_NH1 = (top_N[:, None] + torch.arange(height))[:, :, None]
         columns_N1W = (left_N[:, None] + torch.arange(width))[:, None, :]

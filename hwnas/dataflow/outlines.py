@@ -59,9 +59,8 @@ def _is_finite(value: Any) -> bool:
 
 def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Return [height, width] what run lengths say: column by column, first those outside."""
-    counts = segmentation.get("counts")
-    if isinstance(counts, str):
-        counts = _unpacked(counts)
+    said = segmentation.get("counts")
+    counts: Any = _unpacked(said) if isinstance(said, str) else said
     if segmentation.get("size") != list(size):
         raise ValueError(f"expected run lengths of the size {list(size)}, found {str(segmentation.get('size'))[:100]}")
     is_sound = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)

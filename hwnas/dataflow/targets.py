@@ -79,7 +79,8 @@ class Classes:
 
     def classes(self, targets: torch.Tensor) -> torch.Tensor:
         """Return the classes that are there."""
-        return targets.unique()
+        found: torch.Tensor = targets.unique()
+        return found
 
 
 class Boxes:
@@ -120,7 +121,7 @@ class Boxes:
 
     def classes(self, targets: torch.Tensor) -> torch.Tensor:
         """Return the classes that are there."""
-        classes = targets[:, :, 0].unique()
+        classes: torch.Tensor = targets[:, :, 0].unique()
         return classes[classes != NO_BOX].long()
 
 

@@ -199,7 +199,7 @@ def _with_boxes(annotation: _Annotation, number: Mapping[str, int], faults: Faul
         if found.class_name not in number:
             known = ", ".join(list(number)[:10])
             faults.add(
-                "boxes of an unknown class", found.where, f"expected one of {known}, found {found.class_name[:100]!r}"
+                "objects of an unknown class", found.where, f"expected one of {known}, found {found.class_name[:100]!r}"
             )
         elif found.corners is None:
             faults.add(

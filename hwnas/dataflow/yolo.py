@@ -160,8 +160,9 @@ def _annotated(images: Sequence[Path], num_classes: int, root: Path, faults: Fau
         except FileError as error:
             faults.add("unreadable labels", str(labels), str(error))
             continue
+        size = _size(image) if lines else (1, 1)
         boxes = [
-            _box(line.split(), _size(image), f"{labels}, line {number}", num_classes, faults)
+            _box(line.split(), size, f"{labels}, line {number}", num_classes, faults)
             for number, line in enumerate(lines, start=1)
             if line.strip()
         ]

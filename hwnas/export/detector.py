@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, suppressed
-from hwnas.agents.coco import average_precision
 from hwnas.dataflow import Batches, Dataset, Split
 from onnx_models.box_parity import BoxParity, box_parity
 from onnx_models.boxes import Boxes, BoxLimits, OnnxDetector, with_suppression

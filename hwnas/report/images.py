@@ -121,9 +121,10 @@ def image_sections(predictions: ShownPredictions | None) -> str:
 def _section(group: Group, images: list[ShownImage], predictions: ShownPredictions) -> str:
     text = f"{SCORES[group]}: {predictions.measure}. Of {predictions.num_images} test images."
     shown = "".join(_image(image, predictions.classes) for image in images)
+    single = " single" if group == "mistake" else ""
     return (
         f"<section><h2>{TITLES[group]}</h2><p>{escape(text)}</p>"
-        f'{_legend(images, predictions.classes)}<div class="shots">{shown}</div></section>'
+        f'{_legend(images, predictions.classes)}<div class="shots{single}">{shown}</div></section>'
     )
 
 
@@ -175,7 +176,8 @@ def _boxes(boxes: Iterable[ShownBox], image: ShownImage, classes: tuple[str, ...
         words = escape(name if box.score is None else f"{name} {box.score:.0%}")
         drawn.append(
             f'<g stroke="{_colour(box.kind)}"><rect x="{x1:g}" y="{y1:g}" width="{x2 - x1:g}" height="{y2 - y1:g}"/>'
-            f'<text x="{max(0.0, x1) + 1:g}" y="{max(height, y1 - 1):g}" font-size="{height:g}">{words}</text></g>'
+            f'<text x="{max(0.0, x1) + 1:g}" y="{max(height, y1 - 1):g}" font-size="{height:.3g}" '
+            f'stroke-width="{height / 6:.2g}">{words}</text></g>'
         )
     return "".join(drawn)
 

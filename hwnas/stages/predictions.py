@@ -106,10 +106,10 @@ def predictions_of(model: Path, task: LearningTask, kind: Kind, space: SearchSpa
 
 def _classified(shown: _Shown, ending: Ending | None) -> ShownPredictions:
     parts = []
-    for outputs_NK, targets_N in shown.batches(shown.split):
+    for outputs_NK, targets in shown.batches(shown.split):
         shares_NK = outputs_NK if ending in ("sigmoid", "softmax") else outputs_NK.softmax(dim=1)
         best = shares_NK.max(dim=1)
-        parts.append((best.values, best.indices, targets_N))
+        parts.append((best.values, best.indices, targets))
     shares_N, found_N, targets_N = (torch.cat(list(part)).numpy() for part in zip(*parts, strict=True))
     pairs, counts = np.unique(np.stack([targets_N, found_N], axis=1), axis=0, return_counts=True)
     wrong = np.flatnonzero(found_N != targets_N)
@@ -195,7 +195,8 @@ def _overlaps(box_4: NDArray[np.float32], others_M4: NDArray[np.float32]) -> NDA
     sides_M2 = np.minimum(box_4[2:], others_M4[:, 2:]) - np.maximum(box_4[:2], others_M4[:, :2])
     common_M = sides_M2.clip(min=0).prod(axis=1, dtype=np.float64)
     areas_M = (others_M4[:, 2:] - others_M4[:, :2]).prod(axis=1)
-    return common_M / np.maximum((box_4[2:] - box_4[:2]).prod() + areas_M - common_M, 1e-9)
+    overlaps_M: NDArray[np.float64] = common_M / np.maximum((box_4[2:] - box_4[:2]).prod() + areas_M - common_M, 1e-9)
+    return overlaps_M
 
 
 def mean_overlap(found_HW: NDArray[np.integer], target_HW: NDArray[np.integer], num_classes: int) -> float:

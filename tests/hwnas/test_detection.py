@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from hwnas.agents import DetectionAgent
 from hwnas.agents.assignment import LEAST_QUALITY, NUM_POINTS, assigned
+from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, generalised_iou, iou, suppressed, suppressed_in_images
-from hwnas.agents.coco import average_precision
 from hwnas.agents.teaching import DetectionDistillation
 from hwnas.criteria import BinaryCrossEntropy
 from hwnas.errors import RequestError
@@ -23,7 +23,7 @@ from search_spaces import SpaceSpec
 
 
 class PointlessSpace(ToySpace):
-    spec = SpaceSpec(name="toy", input_size=8)
+    spec = SpaceSpec(name="toy", input_size=8, num_classes=4)
 
 
 EMPTY = [-1.0, 0.0, 0.0, 0.0, 0.0]
@@ -208,7 +208,7 @@ def test_average_precision_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     square = [0.0, 0.0, 10.0, 10.0]
     targets = [torch.tensor([[[1.0, *square], [1.0, 20.0, 20.0, 30.0, 30.0], EMPTY]])]
     both = _found((square, 0.9, 1), ([20.0, 20.0, 30.0, 30.0], 0.8, 1))
-    assert average_precision([both], targets) == (1.0, 1.0)
+    assert average_precision([both], targets) == pytest.approx((1.0, 1.0))
     # Recall 0.5 at precision 1: 51 of the 101 recalls that are looked at.
     assert average_precision([_found((square, 0.9, 1))], targets) == pytest.approx((51 / 101, 51 / 101))
     # IoU 0.72 holds at the first five of the ten thresholds; the other box is of a class that no image shows.
@@ -224,7 +224,7 @@ def test_average_precision_is_of_classes_alike_and_of_all_batches() -> None:
     square = [0.0, 0.0, 10.0, 10.0]
     targets = [torch.tensor([[[0.0, *square]]]), torch.tensor([[[2.0, *square]]]), torch.tensor([[EMPTY]])]
     right, nothing = _found((square, 0.9, 0)), Detections(torch.zeros(1, 0, 4), torch.zeros(1, 0), torch.zeros(1, 0))
-    assert average_precision([right, nothing, nothing], targets) == (0.5, 0.5)
+    assert average_precision([right, nothing, nothing], targets) == pytest.approx((0.5, 0.5))
     assert average_precision([right], [torch.tensor([[EMPTY]])]) == (0.0, 0.0)
 
 

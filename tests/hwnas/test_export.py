@@ -398,7 +398,8 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     page.wait_for_function("document.getElementById('shown').textContent !== 'winner'")
     assert page.locator("#shown").text_content().startswith(name)
     assert page.locator("#strip > div").count() == 8
-    assert page.locator(".figure").count() == page.locator("details").count() == 5
+    assert page.locator(".figure").count() == page.locator("details").count() == 6
+    assert page.locator(".shot svg image").count() == page.locator(".shot").count() > 0
     assert not problems and all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     page.close()
 

@@ -49,5 +49,5 @@ def test_a_table_of_another_head_is_refused(tmp_path: Path) -> None:
 
 def test_networks_that_are_brought_keep_their_own_end(tmp_path: Path) -> None:
     run = _run(tmp_path, **{"space.model": write_code(tmp_path)})
-    with pytest.raises(RequestError, match="makes networks with a detection head, .* give --task classification, or"):
+    with pytest.raises(RequestError, match=r"makes networks with a detection head, .* give --task classification, or"):
         _ = run.space

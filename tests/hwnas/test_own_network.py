@@ -584,7 +584,9 @@ def test_flags_that_do_not_go_with_it(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("flag", [("--width", 0.5), ("--input-size", 16), ("--channels", 2), ("--classes", 7)])
+@pytest.mark.parametrize(
+    "flag", [("--width", 0.5), ("--input-size", 16), ("--channels", 2), ("--classes", 7), ("--head", "detection")]
+)
 def test_a_converted_network_says_itself_what_it_is_for(own: Own, flag: tuple[object, ...], tmp_path: Path) -> None:
     _refused(run_cli("profile", "--space", own.file, *flag, "--dry-run", "-o", tmp_path / "t.json"), str(flag[0]))
 

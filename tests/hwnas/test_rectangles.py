@@ -140,7 +140,8 @@ def test_folders_are_cropped_to_the_shape(tmp_path: Path) -> None:
 def test_augmentations_keep_the_shape() -> None:
     images = torch.randint(0, 255, (20, 3, 6, 10), dtype=torch.uint8)
     changes = Augmentation(crop=0.5, shift=1, flip=True, operations=3, magnitude=0.5, cutout=2)
-    assert augmented(images, changes, torch.Generator().manual_seed(0)).shape == images.shape
+    changed, _ = augmented(images, torch.arange(20), changes, torch.Generator().manual_seed(0))
+    assert changed.shape == images.shape
 
 
 def test_accuracy_of_models_of_rectangles(tmp_path: Path) -> None:

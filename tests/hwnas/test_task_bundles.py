@@ -61,7 +61,7 @@ def _predicted(bundle: Path, *arguments: object) -> str:
 
 def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    outcome = run_cli("export", detector, "-o", bundle, "--max-boxes", 7, "--quiet")
+    outcome = run_cli("export", detector, "-o", bundle, "--max-boxes", 7, "--trust-code", "--quiet")
     assert outcome.code == 0, outcome.err
     deployment = json.loads((bundle / "deployment.json").read_text())
     models = deployment["models"]
@@ -92,7 +92,7 @@ def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -
 
 def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    outcome = run_cli("export", segmenter, "-o", bundle, "--quiet")
+    outcome = run_cli("export", segmenter, "-o", bundle, "--trust-code", "--quiet")
     assert outcome.code == 0, outcome.err
     models = json.loads((bundle / "deployment.json").read_text())["models"]
     assert list(models) == [f"model{name}.onnx" for name in ("", ".dynamic", ".pixels", ".int8")]
@@ -104,5 +104,5 @@ def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -
         assert "background" in line and "drawn in" in line
     page = (segmenter / "report.html").read_text()
     assert "Test images with typical scores" in page and 'class="legend"' in page
-    outcome = run_cli("export", segmenter, "-o", tmp_path / "other", "--min-score", 0.3, "--quiet")
+    outcome = run_cli("export", segmenter, "-o", tmp_path / "other", "--min-score", 0.3, "--trust-code", "--quiet")
     assert outcome.code == 2 and "--min-score: expected a detector" in outcome.err

@@ -62,8 +62,9 @@ def test_a_search_ends_in_a_proven_model(task: str, data: str, strategy: str, tm
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
     outcome = run_cli(
         *("search", "--task", task, "--data", f"{tmp_path / 'squares.py'}:{data}", "--width", 0.25, "--epochs", 2),
-        *("--evaluations", 6, "--retrain-epochs", 8, "--strategy", strategy, "--lut", tmp_path / "t.json"),
-        *("--max-latency", "80%", "--set", "retrain.distillation=0.5", "--out", tmp_path / "run", "--json", "--quiet"),
+        *("--evaluations", 6, "--retrain-epochs", 15, "--strategy", strategy, "--lut", tmp_path / "t.json"),
+        *("--max-latency", "80%", "--set", "retrain.distillation=0.5", "--set", "supernet.batch_size=16"),
+        *("--set", "retrain.batch_size=16", "--out", tmp_path / "run", "--json", "--quiet"),
     )
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)

@@ -22,7 +22,7 @@ from mutations import as_text, damaged, distorted
 from onnx import TensorProto, helper
 from samples import small_spec, synthetic_table
 
-from hwnas.artifacts import Deployment, Exported, Summary
+from hwnas.artifacts import Deployment, Exported, ShownPredictions, Summary
 from hwnas.config_file import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
@@ -308,11 +308,16 @@ def _make_results(folder: Path) -> None:
     (folder / "deployment.json").write_text(json.dumps({"models": {"model.onnx": model}}))
     exported = {"architecture": [0, 1], "first_ms": None, "measured_ms": 1.0, "repeatability": 0.01, "drift": 1.0}
     (folder / "result.json").write_text(json.dumps({"parity": {"m": PARITY}, "networks": {"winner": exported}}))
+    view = {"kind": 1, "boxes": [{"kind": 0, "box": [1, 2, 3.5, 4], "score": 0.5}], "mask": ""}
+    image = {"group": "worst", "png": "", "width": 9, "height": 9, "score": 0.5, "target": view, "prediction": view}
+    shown = {"classes": ["a", "b"], "measure": "m", "num_images": 3, "confusion": [[0, 1, 2]], "images": [image]}
+    (folder / "predictions.json").write_text(json.dumps(shown))
 
 
 def _read_results(folder: Path) -> object:
     read_record(Summary, folder / "summary.json")
     read_record(Deployment, folder / "deployment.json")
+    read_record(ShownPredictions, folder / "predictions.json")
     return read_record(Exported, folder / "result.json")
 
 

@@ -32,18 +32,24 @@ def _rows(found: Sequence[Detections]) -> list[dict[str, object]]:
     first = 0
     for boxes_NB4, scores_NB, classes_NB in found:
         for image, place in torch.nonzero(classes_NB >= 0).tolist():
-            box = _annotation(boxes_NB4[image, place], int(classes_NB[image, place]), first + image, len(rows))
-            rows.append(box | {"score": float(scores_NB[image, place])})
+            row = _annotation(boxes_NB4[image, place], int(classes_NB[image, place]), first + image, len(rows))
+            row["score"] = float(scores_NB[image, place])
+            rows.append(row)
         first += len(classes_NB)
     return rows
 
 
 def _annotation(box_4: torch.Tensor, kind: int, image: int, num_before: int) -> dict[str, object]:
     x1, y1, x2, y2 = box_4.tolist()
-    sides = [x2 - x1, y2 - y1]
-    # Numbers begin with 1: the library takes 0 for "not matched".
-    identity = {"id": num_before + 1, "image_id": image, "category_id": kind}
-    return identity | {"bbox": [x1, y1, *sides], "area": sides[0] * sides[1], "iscrowd": 0}
+    width, height = x2 - x1, y2 - y1
+    return {
+        "id": num_before + 1,  # the library takes 0 for "not matched"
+        "image_id": image,
+        "category_id": kind,
+        "bbox": [x1, y1, width, height],
+        "area": width * height,
+        "iscrowd": 0,
+    }
 
 
 def _evaluated(rows: list[dict[str, object]], targets: Sequence[torch.Tensor]) -> tuple[float, float]:
