@@ -18,6 +18,7 @@ from hwnas.training import STRATEGIES
 from search_spaces import SPACES
 
 SPACE_FLAGS = {"mobilefacenet": ("--input-size", "16"), "nasbench201": ("--input-size", "16")}
+ELASTIC = ("autoformer", "ofa-mobilenetv3", "sgnas")
 STRATEGY_SPACES = {"progressive": "ofa-mobilenetv3"}
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--budget", default="70%")
     parser.add_argument("--only", help="names, separated by commas")
     options = parser.parse_args()
-    jobs = [(name, name, "sandwich" if name in ("ofa-mobilenetv3", "sgnas") else "uniform") for name in sorted(SPACES)]
+    jobs = [(name, name, "sandwich" if name in ELASTIC else "uniform") for name in sorted(SPACES)]
     jobs += [(name, STRATEGY_SPACES.get(name, "nasbench-macro"), name) for name in sorted(STRATEGIES)]
     print("| run | space | strategy | test accuracy | measured ms | budget ms | parity | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

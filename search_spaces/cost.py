@@ -20,7 +20,10 @@ from search_spaces.architecture import Architecture
 from search_spaces.block import Block
 from search_spaces.space import SearchSpace
 
-KEEPS_SHAPE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.PReLU, nn.Hardswish, nn.SiLU, nn.Hardsigmoid, nn.Sigmoid)
+KEEPS_SHAPE = (
+    *(nn.BatchNorm2d, nn.LayerNorm),
+    *(nn.ReLU, nn.ReLU6, nn.PReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Hardsigmoid, nn.Sigmoid),
+)
 """Layers that cost nothing here and give as many elements as they take."""
 
 

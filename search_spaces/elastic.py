@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import cast
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from search_spaces.architecture import Architecture
@@ -208,12 +209,44 @@ class ElasticMixConv(ElasticBlock):
         return part
 
 
+class ElasticSlices(ElasticBlock):
+    """The weights of every block whose every weight is the leading part of the largest one's (Chen et al. 2021).
+
+    For families whose modules compute with whatever part of their weights is put in, such as those on tokens.
+    """
+
+    def __init__(self, largest: Block) -> None:
+        super().__init__()
+        self.largest = largest.build()
+
+    def forward(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+        """Return the output that the block computes with its slice of the weights."""
+        out: torch.Tensor = functional_call(self.largest, self._slices(block), (x,))
+        return out
+
+    def cut(self, block: Block) -> nn.Module:
+        """Return the block on its own with a copy of its slice of the weights."""
+        return with_weights(block, self._slices(block))
+
+    def _slices(self, block: Block) -> dict[str, torch.Tensor]:
+        whole = dict(self.largest.named_parameters())
+        return {name: whole[name][tuple(map(slice, shape))] for name, shape in _weight_shapes(block).items()}
+
+
+@lru_cache(maxsize=4096)
+def _weight_shapes(block: Block) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a block's weights by name."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in block.build().state_dict().items()}
+
+
 def make_elastic(largest: Block) -> ElasticBlock:
     """Return the shared weights of a layer whose largest block that is."""
     if isinstance(largest, MBConv):
         return ElasticMBConv(largest)
-    assert isinstance(largest, MixConv), largest.key
-    return ElasticMixConv(largest)
+    if isinstance(largest, MixConv):
+        return ElasticMixConv(largest)
+    return ElasticSlices(largest)
 
 
 class ElasticSupernet(Supernet):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from search_spaces.autoformer import AutoFormer
 from search_spaces.dense import DenseSpace
 from search_spaces.errors import SpaceError
 from search_spaces.fbnet import fbnet_l, fbnet_s
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
 from search_spaces.mobilefacenet import mobilefacenet
+from search_spaces.mobilevit import mobilevit
 from search_spaces.nasbench201 import NasBench201
 from search_spaces.nasbench_macro import nasbench_macro
 from search_spaces.ofa_mobilenet_v3 import OfaMobileNetV3
@@ -20,9 +22,11 @@ from search_spaces.spos import spos
 from search_spaces.yaml_space import is_yaml_space, yaml_space
 
 SPACES: dict[str, Callable[[SpaceSpec], SearchSpace]] = {
+    "autoformer": AutoFormer,
     "fbnet-l": fbnet_l,
     "fbnet-s": fbnet_s,
     "mobilefacenet": mobilefacenet,
+    "mobilevit": mobilevit,
     "nasbench-macro": nasbench_macro,
     "nasbench201": NasBench201,
     "ofa-mobilenetv3": OfaMobileNetV3,

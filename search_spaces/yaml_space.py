@@ -27,15 +27,20 @@ from pydantic.dataclasses import dataclass
 
 from safe_files import FileError, expanded, first_fault, read_yaml
 from search_spaces.block import MapBlock
+from search_spaces.blocks.attention import SelfAttention
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.blocks.embedding import Embedding, GlobalDepthwise
 from search_spaces.blocks.head import Classifier, GlobalPool, Head
 from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.mixconv import MixConv
+from search_spaces.blocks.mlp import Mlp
+from search_spaces.blocks.mobilevit import MobileVit
+from search_spaces.blocks.patch_embedding import PatchEmbedding
 from search_spaces.blocks.separable import SeparableConv
 from search_spaces.blocks.shuffle import ShuffleUnit, ShuffleXceptionUnit
 from search_spaces.blocks.skip import Skip
+from search_spaces.blocks.tokens import TokenHead, TokenSkip
 from search_spaces.chain import ChainSpace
 from search_spaces.errors import SpaceError
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component, is_reference
@@ -54,6 +59,12 @@ FAMILIES: dict[str, type[MapBlock]] = {
     "classifier": Classifier,
     "global-depthwise": GlobalDepthwise,
     "embedding": Embedding,
+    "mobilevit": MobileVit,
+    "patch-embedding": PatchEmbedding,
+    "attention": SelfAttention,
+    "mlp": Mlp,
+    "token-skip": TokenSkip,
+    "token-head": TokenHead,
 }
 """Block families by the name that YAML uses; `./file.py:Class` names one's own."""
 
@@ -68,15 +79,15 @@ BLOCK = ComponentKind(
 )
 """The requirements on a block family of one's own; its other fields are the YAML's."""
 
-GIVES_CLASSES = ("head", "classifier", "embedding")
-KEEPS_CHANNELS = ("pool", "global-depthwise")
+GIVES_CLASSES = ("head", "classifier", "embedding", "token-head")
+KEEPS_CHANNELS = ("pool", "global-depthwise", "mobilevit", "attention", "mlp", "token-skip")
 
 MAX_LAYERS = 1000
 """The most layers of a space, repeats counted; the deepest of the built-in spaces has 22."""
 
 _Choice = str | dict[str, Any]
 _Count = Annotated[int, Field(ge=1, le=4096)]
-_Stride = Annotated[int, Field(ge=1, le=4)]
+_Stride = Annotated[int, Field(ge=1, le=32)]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -55,6 +56,8 @@ def synflow(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, 
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.zero_()  # type: ignore[union-attr]
+            elif isinstance(module, nn.LayerNorm):  # its mean would end the flow; BatchNorm, fresh, passes it on too
+                vars(module)["forward"] = partial(torch.mul, module.weight)
     network(torch.ones_like(x_NCHW[:1]).double()).sum().backward()
     total = sum((p * p.grad).sum().item() for p in network.parameters() if p.grad is not None)
     return math.log(max(total, 1e-300))
@@ -114,7 +117,7 @@ def zen(network: nn.Module, x_NCHW: torch.Tensor, _targets_N: torch.Tensor, _los
     return math.log(float((after - before).flatten(1).norm(dim=1).mean()) + 1e-12) + scale
 
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.PReLU, nn.SiLU)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.PReLU, nn.SiLU, nn.GELU)
 
 PROXIES: dict[str, Proxy] = {"gradient-norm": gradient_norm, "naswot": naswot, "synflow": synflow, "zen": zen}
 """Proxies by name."""

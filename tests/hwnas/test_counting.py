@@ -50,7 +50,7 @@ def test_every_feasible_network_is_as_likely(quantile: float, second: float | No
         assert counts.min() > 8 and counts.max() < 100  # 40 expected
 
 
-@pytest.mark.parametrize("name", ["fbnet-s", "ofa-mobilenetv3", "sgnas"])
+@pytest.mark.parametrize("name", ["autoformer", "fbnet-s", "mobilevit", "ofa-mobilenetv3", "sgnas"])
 def test_one_in_100_000_is_found_at_once(name: str) -> None:
     space = make_space(small_spec(name))
     model = LatencyModel(space, bare_table(space))

@@ -30,11 +30,11 @@ SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes
 FLAGS = ("--width", 0.25, "--evaluations", 6, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
 
 
-def _evaluator(name: str, seed: int = 0) -> ZeroCost:
+def _evaluator(name: str, seed: int = 0, space_name: str = "nasbench-macro") -> ZeroCost:
     generator = torch.Generator().manual_seed(1)
     x_NCHW = torch.randn(16, 1, 16, 16, generator=generator)
     targets_N = torch.arange(16) % 10
-    space = make_space(small_spec("nasbench-macro"))
+    space = make_space(small_spec(space_name))
     return ZeroCost(space, PROXIES[name], x_NCHW, targets_N, loss=functional.cross_entropy, seed=seed)
 
 
@@ -48,6 +48,14 @@ def test_proxies_are_reproducible_finite_and_tell_networks_apart(name: str) -> N
     if name != "synflow":
         assert other.score(large) != scores[1]
     assert scores[1] > scores[0], "nothing ranks below everything"
+
+
+@pytest.mark.parametrize("name", sorted(PROXIES))
+def test_proxies_tell_networks_without_batchnorm_apart(name: str) -> None:
+    evaluator = _evaluator(name, space_name="autoformer")
+    scores = [evaluator.score((width, depth, *(1,) * 28)) for width, depth in ((0, 0), (0, 2), (2, 0))]
+    assert np.isfinite(scores).all() and len(set(scores)) == 3
+    assert min(scores) > -600, "the flow of signals ends nowhere"
 
 
 def test_proxies_are_learnt_from_a_sample_for_all_others() -> None:

@@ -14,7 +14,7 @@ from lut import save_table
 from search_spaces import SPACES, SpaceSpec, make_space
 
 SIZES = {"mobilefacenet": 16, "nasbench201": 16}
-ELASTIC = ("ofa-mobilenetv3", "sgnas")
+ELASTIC = ("autoformer", "ofa-mobilenetv3", "sgnas")
 FAST = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128, "--validation-images", 64)
 
 RUNS = [(space, "sandwich" if space in ELASTIC else "uniform") for space in sorted(SPACES)] + [

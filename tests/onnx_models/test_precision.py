@@ -72,9 +72,10 @@ def test_a_copy_of_other_weights_or_another_block_is_made_again(tmp_path: Path) 
     assert in_precision(float_path, "int8", is_part=True).read_bytes() != content
 
 
-def test_a_network_takes_and_gives_floats_near_those_of_the_float_model(tmp_path: Path) -> None:
-    space = make_space(small_spec("nasbench-macro", width=0.5))
-    path = export_network(space, (1,) * 8, tmp_path)
+@pytest.mark.parametrize("name", ["autoformer", "mobilevit", "nasbench-macro"])
+def test_a_network_takes_and_gives_floats_near_those_of_the_float_model(name: str, tmp_path: Path) -> None:
+    space = make_space(small_spec(name, width=0.5))
+    path = export_network(space, (1,) * len(space.decisions), tmp_path)
     quantized = in_precision(path, "int8", is_part=False)
     x = {"input": np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32)}
     outputs = [

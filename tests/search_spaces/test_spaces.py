@@ -150,7 +150,7 @@ def test_wrong_architectures_are_refused(space: SearchSpace) -> None:
 
 
 def test_unknown_space_and_impossible_numbers_are_refused() -> None:
-    with pytest.raises(SpaceError, match="unknown search space 'fbnet'; there are: fbnet-l, fbnet-s"):
+    with pytest.raises(SpaceError, match="unknown search space 'fbnet'; there are: autoformer, fbnet-l"):
         make_space(SpaceSpec(name="fbnet", input_size=32, num_classes=10))
     with pytest.raises(SpaceError, match="integer from 1 to 1000000, got 0"):
         SpaceSpec(name="fbnet-s", input_size=32, num_classes=0)

@@ -79,7 +79,7 @@ KERNELS = [3, "x", [], [4], ["x"], [[3]], [True], [5, 3]]
         ("stem: []", "layers: "),
         ("- 1", "the file: "),
         ("layers: [{out: 8, choices: [mbconv]}]", r"missing .* 'kernel' and 'expansion'"),
-        ("layers: [{out: 8, choices: [nothing]}]", "unknown block family 'nothing'; there are: classifier, conv"),
+        ("layers: [{out: 8, choices: [nothing]}]", "unknown block family 'nothing'; there are: attention, classifier"),
         ("layers: [{out: 8, choices: [{mbconv: {kernel: 3, expand: 2}}]}]", "mbconv has no 'expand'; its fields: act"),
         ("layers: [{out: 8, choices: [{mbconv: {kernel: 4, expansion: 2}}]}]", r"kernel must be one of 3, 5, 7"),
         ("stem: [conv]\nlayers: [{out: 8, choices: [skip]}]", "conv needs its output channels"),
