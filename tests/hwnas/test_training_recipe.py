@@ -286,7 +286,9 @@ def test_a_branch_is_left_out_as_often_as_its_probability_says() -> None:
     assert not module.state_dict()
 
 
-@pytest.mark.parametrize("name", ["nasbench-macro", "ofa-mobilenetv3", "sgnas", "mobilefacenet", "autoformer", "mobilevit"])
+@pytest.mark.parametrize(
+    "name", ["nasbench-macro", "ofa-mobilenetv3", "sgnas", "mobilefacenet", "autoformer", "mobilevit"]
+)
 def test_probabilities_rise_with_the_place_in_networks_and_supernets_alike(name: str) -> None:
     space = make_space(small_spec(name))
     supernet = space.supernet()
