@@ -86,7 +86,7 @@ def require_mixable(config: TrainingConfig, agent: type[TrainingAgent], criterio
     given = [setting for setting in ("mixup", "cutmix") if getattr(config, setting)]
     if not given:
         return
-    if getattr(agent, "target_kind", "classes") != "classes" or agent.holds_out_classes:
+    if agent.target_kind != "classes" or agent.holds_out_classes:
         found = "a task whose targets are no classes of those images"
     elif config.images_per_class is not None:
         found = f"batches of {config.images_per_class} images of a class, which are compared"

@@ -11,10 +11,21 @@ from command_line import run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwnas.agents import TASKS
 from hwnas.config import RunConfig
 from hwnas.config_file import config_as_yaml, load_config
-from hwnas.recipes import ADAMW_RATE, DENSE, FINE_TUNING, RECIPES, TRANSFORMER, fill_in
+from hwnas.recipes import (
+    ADAMW_RATE,
+    DENSE,
+    DENSE_TASKS,
+    FINE_TUNING,
+    RECIPES,
+    TRANSFORMER,
+    TRANSFORMERS,
+    fill_in,
+)
 from hwnas.settings import settings_of
+from search_spaces import SPACES
 
 BUDGET = {"max_latency": "5ms"}
 
@@ -111,3 +122,7 @@ def test_recipes_are_listed() -> None:
     assert rows["retrain.weight_decay"]["default_with_model"] is None
     assert rows["retrain.mixed_precision"]["takes"] == "true, false or auto"
     assert "transformer: adamw" in run_cli("settings").out
+
+
+def test_recipes_are_of_spaces_and_tasks_that_there_are() -> None:
+    assert SPACES.keys() >= TRANSFORMERS and TASKS.keys() >= DENSE_TASKS

@@ -286,7 +286,9 @@ def test_a_branch_is_left_out_as_often_as_its_probability_says() -> None:
     assert not module.state_dict()
 
 
-@pytest.mark.parametrize("name", ["nasbench-macro", "ofa-mobilenetv3", "sgnas", "mobilefacenet"])
+@pytest.mark.parametrize(
+    "name", ["nasbench-macro", "ofa-mobilenetv3", "sgnas", "mobilefacenet", "autoformer", "mobilevit"]
+)
 def test_probabilities_rise_with_the_place_in_networks_and_supernets_alike(name: str) -> None:
     space = make_space(small_spec(name))
     supernet = space.supernet()
@@ -327,7 +329,7 @@ def test_each_layer_learns_slower_than_the_next() -> None:
     assert [g["lr"] for g in plain.param_groups] == [0.8, 0.8]
 
 
-@pytest.mark.parametrize("name", ["nasbench-macro", "ofa-mobilenetv3", "nasbench201"])
+@pytest.mark.parametrize("name", ["nasbench-macro", "ofa-mobilenetv3", "nasbench201", "autoformer", "mobilevit"])
 def test_every_parameter_is_of_one_layer(name: str) -> None:
     space = make_space(small_spec(name))
     for module in (space.supernet(), space.build(space.sample(np.random.default_rng(0)))):
