@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from search_spaces.blocks.convolution import Conv2d
 from search_spaces.blocks.stochastic_depth import StochasticDepth
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -32,7 +33,7 @@ def conv_bn_act(
 ) -> nn.Sequential:
     """Return a convolution without bias and with same padding, BatchNorm unless `norm` is off, and the activation."""
     layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     ]
     if norm:
         layers.append(nn.BatchNorm2d(out_channels))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from onnx_models.export import is_exporting
+from search_spaces.blocks.convolution import Conv2d
 from search_spaces.traced.exportable import exportable
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage, Ref, Tensor, mapped, times_of
 
@@ -268,7 +269,7 @@ def _conv(graph: Graph, node: Node) -> Made:
     shape, args = graph.tensor[weight.name].shape, node.args
     num, groups = len(shape) - 2, int(_optional(args, 6, 1))
     padding = _optional(args, 4, 0)
-    made = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[num - 1](
+    made = (nn.Conv1d, Conv2d, nn.Conv3d)[num - 1](
         shape[1] * groups,
         shape[0],
         shape[2:],  # type: ignore[arg-type]
