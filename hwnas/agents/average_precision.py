@@ -53,7 +53,7 @@ def _annotation(box_4: torch.Tensor, kind: int, image: int, num_before: int) -> 
 
 
 def _evaluated(rows: list[dict[str, object]], targets: Sequence[torch.Tensor]) -> tuple[float, float]:
-    from pycocotools.cocoeval import COCOeval  # half a second that other tasks need not wait for
+    from pycocotools.cocoeval import COCOeval as Evaluator  # that other tasks need not wait for
 
     wanted: list[dict[str, object]] = []
     for image, boxes_M5 in enumerate(targets):
@@ -61,7 +61,7 @@ def _evaluated(rows: list[dict[str, object]], targets: Sequence[torch.Tensor]) -
             wanted.append(_annotation(row[1:], int(row[0]), image, len(wanted)))
     if not wanted:
         return 0.0, 0.0
-    evaluator = COCOeval(_indexed(wanted, len(targets)), _indexed(rows, len(targets)), "bbox")
+    evaluator = Evaluator(_indexed(wanted, len(targets)), _indexed(rows, len(targets)), "bbox")
     evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ["all"]
     evaluator.params.maxDets = [MAX_BOXES]
     evaluator.evaluate()

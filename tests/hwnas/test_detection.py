@@ -70,12 +70,12 @@ points = st.lists(st.tuples(corners, st.tuples(*(st.integers(0, 20) for _ in ran
 
 
 @settings(deadline=None, max_examples=60)
-@given(points=points, max_iou=st.sampled_from([0.0, 0.3, 0.6, 1.0]), max_boxes=st.integers(1, 8))
+@given(points=points, max_iou=st.sampled_from([0.0, 0.3001, 0.5999, 1.0]), max_boxes=st.integers(1, 8))
 def test_suppression_is_that_of_every_class_alone(
     points: list[tuple[list[int], tuple[int, int]]], max_iou: float, max_boxes: int
 ) -> None:
     boxes, scores = torch.tensor([box for box, _ in points]).float(), torch.tensor([s for _, s in points]) / 20
-    limits = {"min_score": 0.1, "max_iou": max_iou, "max_boxes": max_boxes}
+    limits = {"min_score": 0.11, "max_iou": max_iou, "max_boxes": max_boxes}
     found = suppressed(boxes, scores, **limits)
     expected = _slowly_suppressed(boxes, scores, **limits)
     assert found[1].tolist() == pytest.approx([score for score, _, _ in expected])

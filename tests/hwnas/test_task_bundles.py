@@ -77,9 +77,8 @@ def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -
     for name in of_boxes:
         assert models[name]["output"] == "boxes" and set(models[name]["test_metrics"]) == {"map", "ap50"}
         assert models[name]["measured_ms"] > 0
-    assert (
-        0.05 < models["model.boxes.onnx"]["test_metrics"]["map"] <= models["model.onnx"]["test_metrics"]["map"] + 1e-6
-    )
+    score, few = (models[name]["test_metrics"]["map"] for name in ("model.onnx", "model.boxes.onnx"))
+    assert few > 0.05 and few == pytest.approx(score, abs=0.1)  # fewer boxes of an image are given
     assert "finds the" in outcome.out and "7 boxes at most" in (bundle / "README.md").read_text()
     Image.fromarray(squares.boxes(tmp_path).test.images()[0, 0].numpy()).resize((90, 64)).save(tmp_path / "x.png")
     lines = _predicted(bundle, tmp_path / "x.png", "--min-score", 0.1, "--folder", tmp_path).splitlines()
