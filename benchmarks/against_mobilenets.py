@@ -3,7 +3,7 @@
 The baselines are built from the same blocks, with stem and first strided stage at stride 1 where the input is small, as
 all search spaces have it. Of each the narrowest is taken that is no faster than the winner, or takes some multiple of
 its latency, measured interleaved with it on the run's device; it is then trained by the run's own settings for
-retraining and tested once.
+retraining and tested once. Detectors and segmenters get the neck and head that the winner has.
 
     python benchmarks/against_mobilenets.py RUN [RUN ...]
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hwnas.progress import Reporter
 from hwnas.stages.setup import ROUNDS
 from hwnas.training import Trainer
 from hwnas.training.randomness import seed_torch
+from hwnas.training.task import LearningTask
 from onnx_models.export import export_module
 from safe_files import write_text
 from search_spaces import SearchSpace, SpaceSpec
@@ -39,6 +41,7 @@ from search_spaces.blocks.layers import make_divisible
 from search_spaces.blocks.mbconv import MBConv
 from search_spaces.blocks.separable import SeparableConv
 from search_spaces.chain import ChainSpace
+from search_spaces.dense import DenseSpace
 
 WIDTHS = np.arange(0.05, 2.01, 0.05)
 
@@ -122,33 +125,35 @@ def main() -> None:
         "--slowdowns", default="1", help="times the winner's latency that baselines take at least: 1,2.5"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for folder in options.runs:
         run = Run.from_folder(folder, Reporter())
-        rows = _compare(run, folder / "baselines", [float(text) for text in options.slowdowns.split(",")])
+        slowdowns = [float(text) for text in options.slowdowns.split(",")]
+        rows = _compare(run, folder / "baselines", slowdowns, options.baselines)
         print(f"{folder}, seed {run.config.seed}:")
         for name, row in rows.items():
-            print(f"  {name}: {row['accuracy']:.2%} test accuracy, {row['measured_ms']:.4f} ms, {row['detail']}")
+            print(f"  {name}: {row['score']:.2%} test score, {row['measured_ms']:.4f} ms, {row['detail']}")
 
 
-def _compare(run: Run, folder: Path, slowdowns: Sequence[float]) -> dict[str, dict[str, Any]]:
+def _compare(run: Run, folder: Path, slowdowns: Sequence[float], baselines: Sequence[str]) -> dict[str, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     winner = run.files.export.model(WINNER)
     rows: dict[str, dict[str, Any]] = {}
     paths = {"winner": winner}
-    for slowdown, (baseline, make) in product(slowdowns, BASELINES.items()):
+    for slowdown, (baseline, make) in product(slowdowns, ((name, BASELINES[name]) for name in baselines)):
         name = baseline if slowdown == 1 else f"{baseline} at {slowdown:g} times"
         space, architecture = _scaled(run, make, winner, folder / baseline, slowdown)
-        module = _trained(run, space, architecture, folder / f"{name}.safetensors")
+        task = replace(run.learning, space=space)
+        module = _trained(run, task, architecture, folder / f"{name}.safetensors")
         test = Batches.of(run.dataset, run.dataset.test, run.config.retrain.batch_size)
-        rows[name] = {"accuracy": next(iter(run.learning.agent.metrics(module, test.in_order()).values()))}
+        rows[name] = {"score": next(iter(task.agent.metrics(module, test.in_order()).values()))}
         rows[name]["detail"] = f"width {space.spec.width:.2f}"
         paths[name] = folder / f"{name}.onnx"
         _export(run, module, space, paths[name])
-    accuracy = next(iter(json.loads(run.files.retrain.metrics(WINNER).read_text()).values()))
-    found = json.loads(run.files.search.outcome.read_text())["networks"]["winner"]
-    rows["winner"] = {"accuracy": accuracy, "detail": "-".join(map(str, found["architecture"]))}
+    score = next(iter(json.loads(run.files.retrain.metrics(WINNER).read_text()).values()))
+    rows["winner"] = {"score": score, "detail": "-".join(map(str, _winner(run)))}
     journal = folder / f"measure-{len(paths)}.journal"
     for name, measured in measure_networks(
         paths, run.device, journal, rounds=2 * ROUNDS, seed=run.config.seed, reporter=run.reporter
@@ -167,36 +172,56 @@ def _scaled(
     paths = {"winner": winner}
     spaces: dict[str, SearchSpace] = {}
     for width in WIDTHS:
-        space = make(
-            SpaceSpec(
-                name=make.__name__,
-                input_size=spec.side,
-                in_channels=spec.in_channels,
-                num_classes=spec.num_classes,
-                width=round(float(width), 2),
-            )
+        space = _with_head(
+            make(
+                SpaceSpec(
+                    name=make.__name__,
+                    input_size=spec.side,
+                    in_channels=spec.in_channels,
+                    num_classes=spec.num_classes,
+                    width=round(float(width), 2),
+                )
+            ),
+            run,
         )
         if space.candidates in [each.candidates for each in spaces.values()]:
             continue  # channels are multiples of eight
         name = f"{width:.2f}"
         spaces[name], paths[name] = space, folder / f"{name}.onnx"
         if not paths[name].exists():
-            _export(run, space.build((0,) * len(space.decisions)), space, paths[name])
+            _export(run, space.build(_only_architecture(space, run)), space, paths[name])
     measured = measure_networks(
         paths, run.device, folder / "measure.journal", rounds=ROUNDS, seed=run.config.seed, reporter=run.reporter
     )
     print({name: round(found.latency_ms, 4) for name, found in measured.items()})
     least_ms = slowdown * measured["winner"].latency_ms
     name = next(name for name in spaces if measured[name].latency_ms >= least_ms)
-    return spaces[name], (0,) * len(spaces[name].decisions)
+    return spaces[name], _only_architecture(spaces[name], run)
 
 
-def _trained(run: Run, space: SearchSpace, architecture: Architecture, checkpoint: Path) -> torch.nn.Sequential:
-    config = run.config.retrain
+def _with_head(chain: ChainSpace, run: Run) -> SearchSpace:
+    """Return the published network, with the head of the run's networks where that is no classifier."""
+    head = run.space.spec.head
+    return chain if head == "classifier" else DenseSpace(replace(chain.spec, head=head), chain)
+
+
+def _only_architecture(space: SearchSpace, run: Run) -> Architecture:
+    """Return the one choice of every layer, and what the winner chose of neck and head."""
+    num = len(space.head.decisions) if isinstance(space, DenseSpace) else 0
+    of_head = _winner(run)[len(_winner(run)) - num :]
+    return (0,) * (len(space.decisions) - num) + of_head
+
+
+def _winner(run: Run) -> Architecture:
+    return tuple(json.loads(run.files.search.outcome.read_text())["networks"]["winner"]["architecture"])
+
+
+def _trained(run: Run, task: LearningTask, architecture: Architecture, checkpoint: Path) -> torch.nn.Sequential:
+    config, space = run.config.retrain, task.space
     with torch.random.fork_rng(devices=[]):
         seed_torch(run.config.seed, "retrain")
         module = space.build(architecture)
-    training = run.learning.training_inputs(config, run.dataset.train)
+    training = task.training_inputs(config, run.dataset.train)
 
     def accumulate(batch: tuple[torch.Tensor, torch.Tensor], *_: object) -> torch.Tensor:
         loss = training.agent.loss(module(batch[0]), batch[1])

@@ -114,6 +114,11 @@ class Summary(NetworkSummary):
         return {WINNER: self, **brought, **self.winners, **self.references}
 
     @property
+    def metric(self) -> str:
+        """What the test accuracy of the networks is called in this task, as people read it."""
+        return next(iter(self.test_metrics)).replace("_", " ")
+
+    @property
     def duplicates(self) -> dict[str, str]:
         """The names of networks whose architecture is that of one before them, and the name of that one."""
         return duplicate_names({name: row.architecture for name, row in self.networks.items()})

@@ -90,7 +90,7 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
         ["params", *(f"{n.params:,}" for n in networks.values())],
         ["MACs", *(f"{n.macs:,}" for n in networks.values())],
         ["supernet score", *(f"{n.supernet_score:.2%}" for n in networks.values())],
-        ["test accuracy", *(f"{n.test_accuracy:.2%}" for n in networks.values())],
+        [f"test {summary.metric}", *(f"{n.test_accuracy:.2%}" for n in networks.values())],
         [f"predicted {ms}", *(f"{n.predicted_ms:.4g}" for n in networks.values())],
         [f"measured {ms}", *("" if n.measured_ms is None else f"{n.measured_ms:.4g}" for n in networks.values())],
         *_other_percentiles(networks.values(), summary.percentile),

@@ -24,7 +24,7 @@ from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
 from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
-from hwnas.export.recommend import paired_change, recommend
+from hwnas.export.recommend import in_own_format, paired_change, recommend
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
@@ -154,7 +154,9 @@ class _Bundle:
             int8_is_kept=quantization is not None and quantization.kept,
             int8_change=change,
         )
-        models |= self._in_own_format(models)
+        own = self._in_own_format(models)
+        recommended = in_own_format(recommended, own, runtime=self._setup.device.runtime)
+        models |= own
         described = self._describe(models, quantization, with_tvm)
         deployment = replace(described, int8_change=change, recommended=recommended, suppression=suppression)
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,21 @@ def recommend(
         if is_faster and is_accurate and (best == FLOAT or latencies[name].latency_ms < latencies[best].latency_ms):
             best = name
     return Recommendation(file=best, reason="; ".join(reasons))
+
+
+def in_own_format(recommendation: Recommendation, written: Collection[str], *, runtime: str) -> Recommendation:
+    """Return the recommendation of the same model in the own format of the device's runtime, where that was written.
+
+    Args:
+        written: names of the files in that format.
+    """
+    stem = Path(recommendation.file).stem
+    own = next((name for name in written if Path(name).stem == stem), None)
+    if own is None:
+        return recommendation
+    return Recommendation(
+        file=own, reason=f"it is {recommendation.file} in {runtime}'s own format; {recommendation.reason}"
+    )
 
 
 def _speed(name: str, latencies: Mapping[str, Measured], device: str) -> tuple[bool, str]:

@@ -56,9 +56,8 @@ def _answer(facts: Facts) -> str:
         )
         return f'<p class="lead">Still running: {escape(done)}.</p>'
     is_kept, of = summary.budget_kept, "" if summary.percentile == MEDIAN else f" (p{summary.percentile})"
-    metric = next(iter(summary.test_metrics), "accuracy").replace("_", " ")
     cards = [
-        (f"{summary.test_accuracy:.2%}", f"test {metric}", "card"),
+        (f"{summary.test_accuracy:.2%}", f"test {summary.metric}", "card"),
         (
             "not measured" if summary.measured_ms is None else f"{summary.measured_ms:.4g} ms",
             f"measured on {summary.device}{of}",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hwnas.artifacts import DeployedModel, Recommendation, Summary
-from hwnas.export.recommend import FLOAT, paired_change, recommend
+from hwnas.export.recommend import FLOAT, in_own_format, paired_change, recommend
 from hwnas.measured import Measured
 from hwnas.stages import export
 from onnx_models.parity import Parity
@@ -127,3 +127,11 @@ def test_winners_in_int8_are_timed_beside_their_float_models(tmp_path: Path, mon
     assert found[(0,)].float_ms == 3.0 and found[(1,)].float_ms is None
     setup.precision = "fp32"
     assert export._measured(exporter, {"winner": (0,)}, {})[(0,)].float_ms is None
+
+
+def test_a_runtime_with_a_format_of_its_own_is_given_that() -> None:
+    found = Recommendation(file="model.int8.onnx", reason="int8 is faster")
+    own = in_own_format(found, ["model.xml", "model.int8.xml"], runtime="openvino")
+    assert own.file == "model.int8.xml" and "model.int8.onnx in openvino's own format" in own.reason
+    assert own.reason.endswith("int8 is faster")
+    assert in_own_format(found, ["model.xml"], runtime="openvino") == in_own_format(found, [], runtime="x") == found
