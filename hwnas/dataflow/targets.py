@@ -167,8 +167,9 @@ def require_suitable(augmentation: Augmentation, kind: TargetKind) -> None:
     """Raise RequestError where changes of images would make targets of that kind wrong."""
     if kind == "classes" and augmentation.mosaic:
         raise RequestError("mosaic shows several images in one, which has no class then: set augmentation.mosaic to 0")
-    if kind != "classes" and augmentation.cutout:
-        raise RequestError(f"cutout hides what {kind} say is there: set augmentation.cutout to 0")
+    for name in ("cutout", "random_erasing"):
+        if kind != "classes" and getattr(augmentation, name):
+            raise RequestError(f"{name} hides what {kind} say is there: set augmentation.{name} to 0")
 
 
 def _cut(boxes_NM5: torch.Tensor, moved_NM4: torch.Tensor, window: torch.Tensor) -> torch.Tensor:

@@ -231,6 +231,8 @@ def test_what_needs_a_class_per_image_is_refused_with_other_targets(kind: str, t
     assert len(first) == len(second) == 2 and len(dataset.train.limited(3, rng)) == 3
     with pytest.raises(RequestError, match=r"set augmentation.cutout to 0"):
         _dataset(kind, targets, cutout=3)
+    with pytest.raises(RequestError, match=r"set augmentation.random_erasing to 0"):
+        _dataset(kind, targets, random_erasing=0.5)
 
 
 def test_a_mosaic_of_classes_is_refused() -> None:
