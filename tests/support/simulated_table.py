@@ -20,8 +20,9 @@ from profilers.device import find_device
 from profilers.session import ROUNDS_PER_RESTART
 from profilers.visits import VISITS_PER_RESTART
 from search_spaces import Block, SearchSpace
+from search_spaces.blocks.stochastic_depth import StochasticDepth
 
-FUSED = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, nn.Dropout, nn.Flatten)
+FUSED = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, nn.Dropout, nn.Flatten, StochasticDepth)
 """Modules that are no operation of their own once a runtime has optimised the graph."""
 
 
