@@ -89,7 +89,7 @@ NOT_RUN = {
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
     "python benchmarks/head_to_head.py": "CIFAR-10, Torch-Pruning, and an hour",
-    "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py has runs that make such tables",
+    "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
     "hwnas export run0": "the run before",
 }
