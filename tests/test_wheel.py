@@ -72,6 +72,7 @@ def test_the_pages_that_messages_name_are_in_the_wheel(wheel: Path) -> None:
     assert {"hwnas/docs/boards.md", "hwnas/docs/devices.md"} <= named <= {*archive.namelist()}
 
 
+@pytest.mark.slow
 def test_what_is_installed_works_without_the_checkout(site: Path, tmp_path: Path) -> None:
     alone = {**os.environ, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     where = "import hwnas, lut, profilers, safe_files, search_spaces as s; print(hwnas.__file__, profilers.__file__)"

@@ -85,6 +85,7 @@ def test_stages_one_by_one_give_what_search_gives(table: Path, budget: str, tmp_
         assert summary[name] == whole[name], name
 
 
+@pytest.mark.slow
 def test_inherited_weights_start_better_than_fresh_ones(table: Path, budget: str, tmp_path: Path) -> None:
     effort = ("--epochs", 20, "--evaluations", 4, "--retrain-epochs", 1, "--set", "retrain.references=false")
     common = (*FAST[:2], *effort, "--train-images", 400, "--lut", table, "--quiet")

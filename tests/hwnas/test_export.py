@@ -437,6 +437,7 @@ def test_what_tvm_says_decides_only_where_it_can_run_the_model(
     assert not (tmp_path / "b").exists() and (tmp_path / "b.failed").is_dir()
 
 
+@pytest.mark.slow
 def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = synthetic_table(make_space(SPEC), scale_ns=1e8)
     made_there = replace(table.provenance, device={**table.provenance.device, "opset": 13})

@@ -35,6 +35,7 @@ def write_images(root: Path) -> None:
     (root / "Train" / "dark" / "0.png").write_bytes(b"no image")
 
 
+@pytest.mark.slow
 def test_a_run_on_few_images_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "has_tvm", lambda: False)  # it takes longest, and has tests of its own
     write_images(tmp_path / "data")

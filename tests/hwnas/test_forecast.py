@@ -25,6 +25,7 @@ def test_a_forecast_has_one_unit_and_says_what_takes_how_long() -> None:
     assert describe({"train 9 epochs": 360000.0}).startswith("about 100 h in all: 100 to train")
 
 
+@pytest.mark.slow
 def test_a_run_is_foretold_and_learns_what_it_would_have_learnt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

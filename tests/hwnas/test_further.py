@@ -172,6 +172,7 @@ def test_a_damaged_record_is_named(run: Path) -> None:
         assert outcome.code == 1 and f"{path} is damaged" in outcome.err, outcome
 
 
+@pytest.mark.slow
 def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, tmp_path: Path) -> None:
     _ok(run_cli("retrain", run, "--budget", "75%", "--quiet"))
     further = RunFolder(run).search.read_further()["budget-75pct"]

@@ -54,6 +54,7 @@ def test_expected_scores_are_those_of_many_samples(space: SearchSpace, limits: H
     assert expected == pytest.approx(sampled.mean(), abs=5 * sampled.std() / np.sqrt(len(sampled)) + 1e-4)
 
 
+@pytest.mark.slow
 def test_emits_for_any_smaller_budget_what_keeps_it_and_beats_most(space: SearchSpace, limits: HardLimits) -> None:
     agent = GeneratorAgent(space, limits, np.random.default_rng(0))
     for _ in range(8):

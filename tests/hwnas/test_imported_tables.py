@@ -71,6 +71,7 @@ def test_a_search_by_a_published_table_ends_in_a_model_and_measures_nothing(monk
     assert "not measured" in Path("bundle/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_whoever_names_a_device_has_networks_measured_on_it() -> None:
     outcome = run_cli(*SEARCH, "--accept-table", "--device", "cpu", "--json", "--set", "search.finalists=2")
     assert outcome.code == 0, outcome.err
@@ -104,6 +105,7 @@ def _write_published(path: Path, space: SearchSpace, *, leave_out: int = 0) -> N
     path.write_text(yaml.safe_dump(rows))
 
 
+@pytest.mark.slow
 def test_half_of_a_published_table_is_taken_only_where_that_is_accepted(tmp_path: Path) -> None:
     space = make_space(SpaceSpec(name="proxylessnas", input_size=72, in_channels=1, num_classes=12, width=0.5))
     _write_published(tmp_path / "whole.yaml", space)

@@ -43,6 +43,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     return ("--lut", table, "--max-latency", f"{budget_ms}ms")
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, ...], tmp_path: Path) -> None:
     command = ("search", *SETTINGS, *QUICK, *given, "--out")
     assert run_cli(*command, tmp_path / "whole").code == 0

@@ -189,6 +189,7 @@ def test_a_search_needs_a_table_that_knows_the_percentile(tmp_path: Path) -> Non
     assert outcome.code == 2 and "tells no p95 of networks" in outcome.err and "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_runs")
 def test_a_search_ends_in_a_model_whose_tail_keeps_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWNAS_TRUST_CODE", "1")  # the machine's worker is a file of code

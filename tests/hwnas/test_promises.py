@@ -157,6 +157,7 @@ def test_a_machine_that_was_or_is_slowed_is_noticed_and_allowed_for(
     assert "at the table&#x27;s speed" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_no_network_is_lost_to_a_slowness_that_passes(table: Path, budget_ms: float, tmp_path: Path) -> None:
     found = {}
     for name in ("calm", "slowed"):
@@ -245,6 +246,7 @@ def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in names}
 
 
+@pytest.mark.slow
 def test_a_winner_that_misses_when_nothing_is_left_ends_in_advice(table: Path, tmp_path: Path) -> None:
     budget_ms = 2.1 * LatencyModel(make_space(SPEC), load_table(table)).extreme()[1]
     machine, run = PacedMachine(tmp_path), tmp_path / "run"

@@ -171,6 +171,7 @@ def test_models_of_any_size_are_compared_on_rectangles(tmp_path: Path) -> None:
     assert fixed["accuracy"] == free["accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_a_run_on_rectangles_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_runs(monkeypatch)
     _pictures(tmp_path / "data")

@@ -75,6 +75,7 @@ def test_held_out_classes_are_never_trained_on(tmp_path: Path) -> None:
     assert sorted(set(dataset.train.numbered_anew().targets_N.tolist())) == list(range(8))
 
 
+@pytest.mark.slow
 def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     """Digits as identities: a folder of images for each, as faces would be."""
     digits = load_dataset("digits", Path()).train

@@ -18,6 +18,7 @@ from profilers.device import adjusted, find_device
 from search_spaces import make_space
 
 
+@pytest.mark.slow
 def test_a_table_is_carried_over_to_another_batch_size(tmp_path: Path) -> None:
     space = make_space(small_spec("nasbench-macro"))
     device = find_device("cpu")
