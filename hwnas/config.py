@@ -412,7 +412,10 @@ class RunConfig:
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     task: Annotated[
-        _Name, About("classification or verification; see hwnas list task.", flag="--task", panel="What", names="task")
+        _Name,
+        About(
+            "What networks are for, such as detection; see hwnas list task.", flag="--task", panel="What", names="task"
+        ),
     ] = "classification"
     seed: Annotated[
         int, Field(ge=0, lt=2**32), About("Everything random depends on it.", flag="--seed", panel="Training")

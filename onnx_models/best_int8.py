@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import torch
 
+from onnx_models.errors import ExportError
 from onnx_models.int8 import prepare, quantize, quantizing
 from onnx_models.session import OnnxNetwork
 
@@ -26,7 +27,7 @@ class Quantization:
 
     Attributes:
         method: of calibration.
-        scores: by method, on images that neither calibrated nor test; of "float" too.
+        scores: by method that ranges could be taken by, on images that neither calibrated nor test; of "float" too.
         float_nodes: convolutions and products left in float, since quantizing them cost too much.
         kept: whether the drop is within what was allowed.
     """
@@ -62,9 +63,9 @@ def quantize_network(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".int8-") as folder:
         work = _Work(path, Path(folder), images)
         scores = {"float": score(OnnxNetwork(path))}
-        drafts = {method: work.quantized(method) for method in METHODS}
+        drafts = work.drafts()
         scores |= {method: score(OnnxNetwork(draft)) for method, draft in drafts.items()}
-        method = max(METHODS, key=lambda name: scores[name])
+        method = max(drafts, key=lambda name: scores[name])
         best, reached = drafts[method], scores[method]
         float_nodes: list[str] = []
         ranked = work.most_sensitive() if scores["float"] - reached > max_drop else []
@@ -94,6 +95,26 @@ class _Work:
         graph = onnx.load(self._prepared).graph
         self._input = graph.input[0].name
         self._nodes = [node.name for node in graph.node if node.op_type in QUANTIZED]
+
+    def drafts(self) -> dict[str, Path]:
+        """Return the model quantized by each method, but for those that find no range.
+
+        Those of histograms find none for activations that are the same everywhere but for rounding, as the logits of a
+        detector are that has learnt little.
+
+        Raises:
+            ExportError: no method finds any.
+        """
+        drafts: dict[str, Path] = {}
+        failures: list[ExportError] = []
+        for method in METHODS:
+            try:
+                drafts[method] = self.quantized(method)
+            except ExportError as error:
+                failures.append(error)
+        if not drafts:
+            raise failures[0]
+        return drafts
 
     def quantized(self, method: str, *, excluded: Sequence[str] = (), only: str | None = None) -> Path:
         draft = self._folder / f"{method}-{len(excluded)}-{only or 'all'}.onnx".replace("/", "_")

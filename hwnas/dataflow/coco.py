@@ -10,7 +10,7 @@ from typing import Any
 
 from hwnas.dataflow.annotated import AnnotatedImage, Box, Wishes, boxes_dataset, by_split, split_named
 from hwnas.dataflow.dataset import Dataset
-from hwnas.dataflow.faults import Faults, within
+from hwnas.dataflow.faults import Faults, is_number, within
 from hwnas.dataflow.layouts import known_format, known_layout
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize
@@ -244,7 +244,7 @@ def _with_boxes(image: CocoImage, faults: Faults) -> AnnotatedImage:
         values = found.fields.get("bbox")
         if found.is_crowd:
             continue
-        if not isinstance(values, list) or len(values) != 4 or not all(_is_number(value) for value in values):
+        if not isinstance(values, list) or len(values) != 4 or not all(is_number(value) for value in values):
             faults.add(
                 "boxes that are not numbers",
                 found.where,
@@ -255,10 +255,6 @@ def _with_boxes(image: CocoImage, faults: Faults) -> AnnotatedImage:
         box = Box(class_index=found.class_index, corners=(x, y, x + width, y + height), where=found.where)
         boxes.append(box)
     return replace(image.image, boxes=tuple(boxes))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _has(fields: Any, **types: type) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
 from hwnas.errors import RequestError
+
+MOST_NAME_BYTES = 255
+"""What file systems allow in the name of a file or folder."""
 
 
 class Faults:
@@ -43,9 +47,16 @@ class Faults:
         return (f"{root}: left out: {'; '.join(counts)}",)
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value of JSON is a number that a float holds, infinity and NaN among them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
+
+
 def within(folder: Path, name: str) -> Path | None:
-    """Return the path of a file that annotations name; None where it leads out of the folder."""
-    if "\0" in name:
+    """Return the path of a file that annotations name; None where it leads out of the folder or can be no file's."""
+    if "\0" in name or any(len(part.encode(errors="replace")) > MOST_NAME_BYTES for part in name.split("/")):
         return None
     base = Path(os.path.abspath(folder))  # noqa: PTH100 - links stay what they are
     path = Path(os.path.abspath(base / name))  # noqa: PTH100

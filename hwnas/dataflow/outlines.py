@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from hwnas.dataflow.faults import is_number
 from hwnas.dataflow.letterbox import Letterbox
 
 SUPERSAMPLES = 3
@@ -40,7 +41,7 @@ def drawn(segmentation: Any, place: Letterbox, *, most_outside: float) -> NDArra
 
 def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[float, float]]:
     numbers = polygon if isinstance(polygon, list) else []
-    if len(numbers) < 6 or len(numbers) % 2 or not all(_is_finite(value) for value in numbers):
+    if len(numbers) < 6 or len(numbers) % 2 or not all(is_number(value) and math.isfinite(value) for value in numbers):
         raise ValueError(f"expected x and y of three points or more, found {str(polygon)[:100]}")
     height, width = place.before
     for most, values in ((width, numbers[::2]), (height, numbers[1::2])):
@@ -51,10 +52,6 @@ def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[f
     down, right = place.height * SUPERSAMPLES / height, place.width * SUPERSAMPLES / width
     # Pillow's whole numbers are the middles of pixels.
     return [(x * right - 0.5, y * down - 0.5) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -156,6 +156,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     current = _Members(key=key)
                 _add(path, shard, member, end.lower(), current)
             _require_end(path, shard.offset)
+    except RequestError:  # a ValueError, which says all itself
+        raise
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise RequestError(f"{path} is no whole .tar file: {error}; copy it again") from error
     if current is not None:

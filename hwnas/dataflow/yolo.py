@@ -108,6 +108,9 @@ def _image_paths(root: Path, described: _Described, split: str) -> Iterator[Path
     """Yield the images of a split: of folders, or of files that list them."""
     entries = next((described.content[key] for key in KEYS[split] if described.content.get(key)), None)
     for entry in entries if isinstance(entries, list) else [entries] if entries else []:
+        if isinstance(entry, (list, dict)):
+            expected = f"a path or a list of paths for {split}"
+            raise RequestError(f"{described.path}: expected {expected}, found {str(entry)[:200]}; mend it")
         place = _place(root, described, str(entry))
         if place.is_dir():
             yield from sorted(path for path in place.rglob("*") if is_image(path))

@@ -36,8 +36,8 @@ def prepare_data(
         rng_of: makes the generator of that name.
 
     Raises:
-        RequestError: the data have no such targets as the task learns from; or the test is on classes that are not
-            trained on, and the task needs those.
+        RequestError: the data have no such targets as the task learns from, or a part of them shows no class; or the
+            test is on classes that are not trained on, and the task needs those.
     """
     if dataset.target_kind != task.target_kind:
         raise RequestError(
@@ -46,6 +46,7 @@ def prepare_data(
         )
     if config.augmentation is not None:
         dataset = replace(dataset, augmentation=config.augmentation)
+    _require_targets(dataset, config.name)
     for split in (dataset.test, dataset.validation):
         is_known = split is None or torch.isin(dataset.classes_of(split), dataset.classes_of(dataset.train)).any()
         if not (is_known or task.holds_out_classes):
@@ -55,6 +56,15 @@ def prepare_data(
     if (normalisation := _normalisation(dataset, config)) is not None:
         dataset = replace(dataset, normalisation=normalisation)
     return replace(dataset, train=dataset.train.limited(config.train_images, rng_of("train_images")))
+
+
+def _require_targets(dataset: Dataset, name: str) -> None:
+    for part, split in (("train", dataset.train), ("test", dataset.test), ("validation", dataset.validation)):
+        if split is not None and not len(dataset.classes_of(split)):
+            raise RequestError(
+                f"no image of {name} ({part}) shows any of the classes: expected {dataset.target_kind} on some; see "
+                "whether the annotations belong to these images"
+            )
 
 
 def _task_for(dataset: Dataset) -> str:

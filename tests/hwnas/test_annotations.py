@@ -133,6 +133,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-outside": ("coco", bbox(25, 10, 40, 20), ANNOTATION + "expected a box within 40x30 pixels, found x 25 to 65"),
     "coco-empty": ("coco", bbox(25, 10, 0, 20), ANNOTATION + "expected a width and a height above 0"),
     "coco-inverted": ("coco", bbox(25, 10, -5, 20), ANNOTATION + "expected the left edge before the right"),
+    "coco-integer-too-large": ("coco", bbox(10**400, 10, 5, 20), ANNOTATION + "expected bbox of four numbers"),
     "coco-nan": ("coco", bbox(float("nan"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x nan"),
     "coco-huge": ("coco", bbox(float("inf"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
     "coco-three-numbers": ("coco", bbox(25, 10, 5), ANNOTATION + "expected bbox of four numbers"),
@@ -216,6 +217,11 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
         coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 90, 4, 5, 6]])),
         ANNOTATION + "expected points within 40x30 pixels, found 1 to 90",
     ),
+    "coco-masks-huge": (
+        "coco-masks",
+        coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 10**400]])),
+        ANNOTATION + "expected x and y of three points or more",
+    ),
     "coco-masks-nan": (
         "coco-masks",
         coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, float("nan")]])),
@@ -276,6 +282,12 @@ FATAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "yolo-number": ("yolo", replaced("data.yaml", b"nc: 4\nnames: [a, b]\n"), "nc says 4 classes, and names has 2"),
     "yolo-gap": ("yolo", replaced("data.yaml", b"names: {0: a, 2: b}\n"), "by number from 0 without gaps"),
     "yolo-code": ("yolo", replaced("data.yaml", b"names: !!python/object/apply:os.system [ls]\n"), "is not YAML"),
+    "yolo-lists": ("yolo", replaced("data.yaml", b"names: [a, b, c]\ntrain: [[a]]\n"), "a list of paths for train"),
+    "yolo-long": (
+        "yolo",
+        replaced("data.yaml", b"names: [a, b, c]\ntrain: " + 300 * b"a" + b"\n"),
+        "expected a path within",
+    ),
     "yolo-elsewhere": (
         "yolo",
         replaced("data.yaml", b"names: [a, b, c]\ntrain: ../../other/train\n"),

@@ -49,6 +49,7 @@ def test_resolved_yaml_gives_the_same_configuration(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("{max_latency: 1ms, supernet: {epoch: 3}}", "unknown key 'supernet.epoch'; did you mean 'epochs'"),
+        ("{max_latency: 1ms, data: {augmentation: {cutot: 3}}}", "'data.augmentation.cutot'; did you mean 'cutout'"),
         ("{max_latency: 1ms, suprnet: {}}", "unknown key 'suprnet'; did you mean 'supernet'"),
         ("{max_latency: 1ms, supernet: {epochs: many}}", "supernet.epochs: .*valid integer.* got 'many'"),
         ("{max_latency: 1ms, supernet: 3}", "supernet: .*got 3"),

@@ -278,6 +278,17 @@ def test_sensitive_layers_stay_in_float(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "q.onnx", "q2.onnx"}
 
 
+def test_calibrations_that_find_no_range_are_left_out(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)).eval()
+    with torch.no_grad():  # so that the first layer's outputs differ by rounding alone
+        module[0].weight.fill_(5e-8)
+        module[0].bias.fill_(1.0)
+    export_module(module, tmp_path / "m.onnx", input_shapes=[(1, 1, 8, 8)])
+    images = [torch.randn(1, 1, 8, 8) for _ in range(8)]
+    found = quantize_network(tmp_path / "m.onnx", tmp_path / "q.onnx", images, lambda _: 0.5, max_drop=0.1)
+    assert found.method == "MinMax" and "Percentile" not in found.scores and found.kept
+
+
 def test_compare_measures_any_models(bundle: Path, run_folder: Path) -> None:
     paths = [bundle / "model.onnx", bundle / "model.int8.onnx", run_folder / "export" / "random.onnx"]
     outcome = run_cli("compare", *paths, "--data", "digits", "--rounds", 5, "--json", "--quiet")

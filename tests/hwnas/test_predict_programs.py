@@ -185,8 +185,23 @@ def test_what_cannot_be_done_is_said(detector: Path, segmenter: Path, tmp_path: 
         ):
             done = _run(bundle, *arguments)
             assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+        done = _run(bundle, "--folder", tmp_path / "x.png", tmp_path / "x.png")
+        assert done.returncode == 1 and done.stderr.startswith("pictures cannot be written to"), done.stderr
     done = _run(detector, "--model", "model.onnx", tmp_path / "x.png")  # which gives no boxes
     assert "there are: model.boxes.onnx, model.pixels.onnx" in done.stderr
+
+
+def test_grey_of_sixteen_bits_is_as_bright_as_in_training(segmenter: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((32, 64), 100 * 257, np.uint16)).save(tmp_path / "x.png")
+    _printed(segmenter, tmp_path / "x.png", "--folder", tmp_path)
+    Image.new("L", (64, 32), 100).save(tmp_path / "y.png")
+    _printed(segmenter, tmp_path / "y.png", "--folder", tmp_path)
+    with Image.open(tmp_path / "x.overlay.png") as wide, Image.open(tmp_path / "y.overlay.png") as narrow:
+        assert wide.getpixel((9, 9)) == narrow.getpixel((9, 9))
+
+    bundle = _bundle(tmp_path / "bundle", "classification", ["dark", "bright"])
+    (line,) = _printed(bundle, tmp_path / "x.png")
+    assert "dark" in line
 
 
 def test_classes_of_images(tmp_path: Path) -> None:

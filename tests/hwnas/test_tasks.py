@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def test_data_of_another_kind_are_refused_and_the_tasks_for_them_named(task: str
         wanted = TASKS[task].target_kind
         with pytest.raises(RequestError, match=f"{task} learns from {wanted}, toy has {kind}: .* --task {suitable[0]}"):
             prepare(partial(numpy_rng, 0), task_name=task)
+
+
+@pytest.mark.parametrize(("kind", "task", "nothing"), [("boxes", "detection", -1), ("masks", "segmentation", 255)])
+def test_data_that_show_no_class_are_refused(kind: str, task: str, nothing: int) -> None:
+    dataset = dataset_for(kind)
+    targets_N = torch.full_like(dataset.test.targets_N, nothing)
+    if kind == "boxes":
+        targets_N[..., 1:] = 0
+    empty = replace(dataset, test=replace(dataset.test, targets_N=targets_N))
+    with pytest.raises(RequestError, match=rf"no image of toy \(test\) shows any of the classes: expected {kind}"):
+        prepare_data(empty, DataConfig(name="toy"), TASKS[task], partial(numpy_rng, 0), task_name=task)
 
 
 @pytest.mark.parametrize(
