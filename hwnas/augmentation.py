@@ -46,6 +46,8 @@ class Augmentation:
             raise ValueError(f"random_erasing is a probability, 0 to 1, got {self.random_erasing}")
         if min(self.shift, self.operations, self.cutout) < 0:
             raise ValueError("shift, operations and cutout must be at least 0")
-        if not 0 <= self.scale < 1 or not 0 <= self.colour <= 1 or not 0 <= self.mosaic <= 1:
-            found = f"{self.scale}, {self.colour} and {self.mosaic}"
-            raise ValueError(f"scale, colour and mosaic are shares of 1, got {found}")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"scale is a share of 1, below 1, got {self.scale}")
+        for name in ("colour", "mosaic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share, 0 to 1, got {getattr(self, name)}")

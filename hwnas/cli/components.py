@@ -24,13 +24,18 @@ NewKind = Annotated[
     str,
     typer.Argument(
         help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker; "
-        "or, as its flag is called, data, strategy or agent; or device.",
+        "or, as its flag or class is called, data, strategy, agent or training-agent; or device.",
         autocompletion=kinds_and_device,
     ),
 ]
 
-NAMED_BY_FLAGS = {"agent": "search-agent", "data": "dataflow", "strategy": "training-strategy"}
-"""Kinds of components by the flags that take them, where these are called otherwise."""
+OTHER_NAMES = {
+    "agent": "search-agent",
+    "data": "dataflow",
+    "strategy": "training-strategy",
+    "training-agent": "task",
+}
+"""Kinds of components by what their flags or their classes are called, where that is something else."""
 
 
 def new(
@@ -44,7 +49,7 @@ def new(
     if kind == "device":
         _new_device(name, folder)
         return
-    path, test = generate(NAMED_BY_FLAGS.get(kind, kind), name, folder)
+    path, test = generate(OTHER_NAMES.get(kind, kind), name, folder)
     typer.echo(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}")
     typer.echo(f"{test}: run it with python -m pytest {test}")
 
@@ -69,7 +74,7 @@ def list_components(
     """List the built-in components of a kind."""
     from hwnas.components import built_ins, summary_line
 
-    found = built_ins(NAMED_BY_FLAGS.get(kind, kind))
+    found = built_ins(OTHER_NAMES.get(kind, kind))
     rows = [{"name": name, "description": summary_line(component)} for name, component in sorted(found.items())]
     if as_json:
         print_json(rows)
