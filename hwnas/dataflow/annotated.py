@@ -19,7 +19,6 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.faults import Faults
 from hwnas.dataflow.images import read_images, read_whole_image, size_of_image, strict_about_bombs
 from hwnas.dataflow.letterbox import Letterbox
-from hwnas.dataflow.split_folders import NAMES
 from hwnas.dataflow.targets import NO_BOX, TargetKind
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width
@@ -255,15 +254,6 @@ def divided_dataset(
         remarks=tuple(remarks),
         target_kind=kind,
     )
-
-
-def split_named(words: Iterable[str]) -> str | None:
-    """Return the split that the first known word names; None for none."""
-    for word in words:
-        for split, names in NAMES.items():
-            if word in names:
-                return split
-    return None
 
 
 def by_split(found: Iterable[tuple[str | None, Item]], root: Path, what: str) -> dict[str, Item]:

@@ -39,8 +39,9 @@ def drawn(segmentation: Any, place: Letterbox, *, most_outside: float) -> NDArra
 
 
 def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[float, float]]:
-    numbers = polygon if isinstance(polygon, list) else []
-    if len(numbers) < 6 or len(numbers) % 2 or not all(_is_finite(value) for value in numbers):
+    said = polygon if isinstance(polygon, list) else []
+    numbers = [number for value in said if (number := as_float(value)) is not None and math.isfinite(number)]
+    if len(numbers) < 6 or len(numbers) % 2 or len(numbers) < len(said):
         raise ValueError(f"expected x and y of three points or more, found {str(polygon)[:100]}")
     height, width = place.before
     for most, values in ((width, numbers[::2]), (height, numbers[1::2])):
@@ -53,8 +54,14 @@ def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[f
     return [(x * right - 0.5, y * down - 0.5) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def as_float(value: object) -> float | None:
+    """Return a number of JSON as a float, infinity where it is too large for one; None for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -71,7 +78,7 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.boo
 
 
 def _unpacked(text: str) -> Sequence[int]:
-    """Return the run lengths of pycocotools' compressed form: five bits a letter, differences from the third on."""
+    """Return the run lengths of pycocotools' compressed form: five bits a letter, differences from the fourth on."""
     counts: list[int] = []
     value, shift = 0, 0
     for letter in text:

@@ -14,7 +14,7 @@ import torch
 
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.items import Reading, Source, dataset_of
-from hwnas.dataflow.split_folders import NAMES
+from hwnas.dataflow.split_folders import split_named
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component
@@ -85,7 +85,7 @@ def _splits(made: object) -> dict[str, Any] | None:
         made = {"train": made}
     found = {}
     for name, items in made.items():
-        split = next((split for split, names in NAMES.items() if str(name).lower() in names), None)
+        split = split_named(str(name))
         if split is None or split in found or not _is_map_style(items):
             return None
         found[split] = items
