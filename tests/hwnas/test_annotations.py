@@ -135,6 +135,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-inverted": ("coco", bbox(25, 10, -5, 20), ANNOTATION + "expected the left edge before the right"),
     "coco-nan": ("coco", bbox(float("nan"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x nan"),
     "coco-huge": ("coco", bbox(float("inf"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
+    "coco-no-float": ("coco", bbox(10**400, 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
     "coco-three-numbers": ("coco", bbox(25, 10, 5), ANNOTATION + "expected bbox of four numbers"),
     "coco-class": (
         "coco",
@@ -194,11 +195,21 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "voc-words": ("voc", voc("<xmax>40<", "<xmax>far<"), XML + "expected a bndbox with numbers"),
     "voc-missing-image": ("voc", lambda r: (r / VOC_IMAGE).unlink(), "a.xml: expected the image .*a.png, found none"),
     "voc-other-size": ("voc", voc("<width>40<", "<width>44<"), "a.xml: expected an image of 44x30 pixels, found"),
+    "voc-many-bytes": (
+        "voc",
+        voc("<annotation>", '<?xml version="1.0" encoding="gbk"?><annotation>'),
+        "a.xml: line 1: expected XML in UTF-8",
+    ),
+    "voc-no-encoding": (
+        "voc",
+        voc("<annotation>", '<?xml version="1.0" encoding="x"?><annotation>'),
+        "a.xml: line 1: expected XML in UTF-8",
+    ),
     "voc-cut-short": ("voc", voc("</annotation>", ""), r"a.xml: .*line \d+: expected XML"),
     "voc-entities": (
         "voc",
         voc("<annotation>", '<!DOCTYPE a [<!ENTITY b "cc"><!ENTITY d "&b;&b;">]><annotation>&d;'),
-        "line 1: expected no document type",
+        "a.xml: line 1: expected no document type",
     ),
     "voc-outside-of-folder": ("voc", voc(">a.png<", ">../../../a.png<"), "a.xml, line 2: expected a name within"),
     "masks-class": ("masks", mask("L", (40, 30), 4), "train/a.png: expected classes of 0 to 3, or 255 .* found 4"),
@@ -219,6 +230,11 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-masks-nan": (
         "coco-masks",
         coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, float("nan")]])),
+        ANNOTATION + "expected x and y of three points",
+    ),
+    "coco-masks-no-float": (
+        "coco-masks",
+        coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 10**400]])),
         ANNOTATION + "expected x and y of three points",
     ),
     "coco-masks-runs": (
