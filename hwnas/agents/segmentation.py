@@ -68,12 +68,12 @@ class SegmentationAgent(TrainingAgent):
                 logits_XK, targets_X = _of_known_pixels(forward(x_NCHW), targets_NHW)
                 loss += float(functional.cross_entropy(logits_XK, targets_X, reduction="sum"))
                 num += len(targets_X)
-                counts_KK = _confusion(logits_XK, targets_X)
+                counts_KK = confusion(logits_XK.argmax(dim=1), targets_X, logits_XK.shape[1])
                 confusion_KK = counts_KK if confusion_KK is None else confusion_KK + counts_KK
         if confusion_KK is None or not num:
             return {"mean_iou": 0.0, "pixel_accuracy": 0.0, "likelihood": 0.0}
         return {
-            "mean_iou": _mean_iou(confusion_KK),
+            "mean_iou": mean_iou(confusion_KK),
             "pixel_accuracy": share(int(confusion_KK.diag().sum()), num),
             "likelihood": math.exp(-loss / num),
         }
@@ -86,14 +86,14 @@ def _of_known_pixels(outputs_NKHW: torch.Tensor, targets_NHW: torch.Tensor) -> t
     return (logits_XK, targets_X) if bool(is_known_X.all()) else (logits_XK[is_known_X], targets_X[is_known_X])
 
 
-def _confusion(logits_XK: torch.Tensor, targets_X: torch.Tensor) -> torch.Tensor:
-    """Return how many pixels of each class are taken for which."""
-    num_classes = logits_XK.shape[1]
-    pairs_X = targets_X * num_classes + logits_XK.argmax(dim=1)
+def confusion(found_X: torch.Tensor, targets_X: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return [K, K] how many pixels of each class are taken for which; all of them have a class."""
+    pairs_X = targets_X.long() * num_classes + found_X
     return torch.bincount(pairs_X, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _mean_iou(confusion_KK: torch.Tensor) -> float:
+def mean_iou(confusion_KK: torch.Tensor) -> float:
+    """Return the mean IoU of the classes that pixels are of or are taken for, of which there must be one."""
     right_K = confusion_KK.diag()
     union_K = confusion_KK.sum(dim=0) + confusion_KK.sum(dim=1) - right_K
     is_there_K = union_K > 0

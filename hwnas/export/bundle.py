@@ -34,7 +34,8 @@ from lut.certificate import Certificate
 from lut.references import References
 from lut.tails import tail_of
 from onnx_models.best_int8 import Quantization, quantize_network
-from onnx_models.boxes import BOXES, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import BOXES
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing

@@ -13,8 +13,9 @@ import torch
 from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, suppressed
 from hwnas.dataflow import Batches, Dataset, Split
+from onnx_models.box_limits import BoxLimits
 from onnx_models.box_parity import BoxParity, box_parity
-from onnx_models.boxes import Boxes, BoxLimits, OnnxDetector, with_suppression
+from onnx_models.boxes import Boxes, OnnxDetector, with_suppression
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork
 from search_spaces.point_grid import PointGrid
@@ -92,13 +93,8 @@ def found_boxes(outputs_PC: torch.Tensor, grid: PointGrid, limits: BoxLimits) ->
     Args:
         outputs_PC: [P, 4 + K] distances in strides and logits.
     """
-    boxes_D4, scores_D, classes_D = suppressed(
-        grid.decoded(outputs_PC[None, :, :4])[0],
-        outputs_PC[:, 4:].sigmoid(),
-        min_score=limits.min_score,
-        max_iou=limits.max_iou,
-        max_boxes=limits.max_boxes,
-    )
+    boxes_P4, scores_PK = grid.decoded(outputs_PC[None, :, :4])[0], outputs_PC[:, 4:].sigmoid()
+    boxes_D4, scores_D, classes_D = suppressed(boxes_P4, scores_PK, limits)
     return Boxes(boxes_D4=boxes_D4.numpy(), scores_D=scores_D.numpy(), classes_D=classes_D.numpy())
 
 

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.export.contents import Kind, predict_program
-from onnx_models.boxes import BoxLimits, with_suppression
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import with_suppression
 from onnx_models.export import export_module
 from onnx_models.pixels import with_preprocessing
 

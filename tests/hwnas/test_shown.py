@@ -26,7 +26,8 @@ from hwnas.records import as_record
 from hwnas.report.images import confusion, image_sections
 from hwnas.stages.predictions import agreement, mean_overlap, predictions_of
 from hwnas.stages.thumbnails import MOST_PIXELS, mask_png, thumbnail
-from onnx_models.boxes import Boxes, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import Boxes
 from onnx_models.export import export_module
 from search_spaces.point_grid import PointGrid
 
@@ -188,9 +189,9 @@ def test_scores_of_single_images() -> None:
     assert agreement(boxes((0, 0, 0, 10, 10), (1, 20, 20, 30, 30)), target) == 1.0
     assert agreement(boxes((0, 0, 0, 10, 10), (0, 0, 0, 10, 9)), target) == pytest.approx(0.5)  # found once only
     assert agreement(boxes((1, 0, 0, 10, 10)), target) == 0.0 and agreement(boxes((0, 0, 0, 10, 10)), none) == 0.0
-    half = np.array([[0, 0], [1, 255]])
-    assert mean_overlap(np.zeros((2, 2), int), half, 3) == pytest.approx((2 / 3 + 0) / 2)
-    assert mean_overlap(half, half, 3) == 1.0 and mean_overlap(half, np.full((2, 2), 255), 3) == 1.0
+    half = torch.tensor([[0, 0], [1, 255]])
+    assert mean_overlap(torch.zeros(2, 2, dtype=torch.int64), half, 3) == pytest.approx((2 / 3 + 0) / 2)
+    assert mean_overlap(half, half, 3) == 1.0 and mean_overlap(half, torch.full((2, 2), 255), 3) == 1.0
 
 
 def test_unknown_classes_are_no_record() -> None:
