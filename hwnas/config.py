@@ -112,7 +112,8 @@ class DataConfig:
         Augmentation | None,
         About(
             "Random changes of training images, such as {crop: 0.08, flip: true, random_erasing: 0.25, operations: 2, "
-            "magnitude: 0.3, cutout: 8, shift: 4, scale: 0.5, colour: 0.2, mosaic: 0.5} [the data set's]."
+            "magnitude: 0.3, cutout: 8, shift: 4}; of images with boxes or masks, such as {scale: 0.5, flip: true, "
+            "colour: 0.2, mosaic: 0.5} [the data set's]."
         ),
     ] = None
     mean: Annotated[
