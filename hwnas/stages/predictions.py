@@ -17,6 +17,7 @@ from hwnas.artifacts import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.artifacts.shown import Group
 from hwnas.dataflow import Dataset, Split
 from hwnas.dataflow.targets import IGNORED, NO_BOX
+from hwnas.export.accuracy import test_batch_size
 from hwnas.export.contents import Kind
 from hwnas.export.detector import found_boxes
 from hwnas.stages.thumbnails import mask_png, thumbnail
@@ -30,8 +31,6 @@ from search_spaces.point_grid import PointGrid
 
 _Views = tuple[ShownView, ShownView]
 """Target and prediction."""
-
-BATCH = 128
 
 NUM_DENSE = 500
 """Test images at most whose boxes or masks are looked at."""
@@ -60,7 +59,7 @@ class _Shown:
 
     def batches(self, split: Split) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return outputs and targets."""
-        for x_NCHW, targets_N in self.task.batches(split, BATCH).in_order():
+        for x_NCHW, targets_N in self.task.batches(split, test_batch_size(self.dataset)).in_order():
             yield self.network(x_NCHW), targets_N
 
     def images(
