@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -16,8 +16,9 @@ from torch.nn import functional
 from hwnas.agents.agent import Batch, Forward, TrainingAgent
 from hwnas.criteria import Criterion, SmoothedCrossEntropy
 from hwnas.dataflow.dataset import Dataset
-from hwnas.dataflow.targets import IGNORED
+from hwnas.dataflow.targets import IGNORED, TargetKind
 from hwnas.quantities import share
+from search_spaces.space import HeadKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,8 @@ class SegmentationAgent(TrainingAgent):
     Subnets of a supernet are ranked by likelihood, as those of classifiers are.
     """
 
-    head: ClassVar[Literal["classifier", "detection", "segmentation"]] = "segmentation"
-    target_kind: ClassVar[Literal["classes", "boxes", "masks"]] = "masks"
+    head: ClassVar[HeadKind] = "segmentation"
+    target_kind: ClassVar[TargetKind] = "masks"
     default_criterion: ClassVar[str] = "cross-entropy"
     criteria: ClassVar[frozenset[str] | None] = frozenset(
         {"binary-cross-entropy", "cross-entropy", "focal", "quality-focal", "varifocal"}
