@@ -20,6 +20,7 @@ from torch import nn
 from hwnas.artifacts import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.errors import RunError
 from hwnas.export.contents import Kind
 from hwnas.export.detector import BOX_MODELS, PROOF_IMAGES, Detector
 from hwnas.records import as_record
@@ -136,8 +137,7 @@ def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None
     detector.write(mean=mean, std=std)
     names = [name for name in BOX_MODELS if (tmp_path / name).exists()]
     assert names == ["model.boxes.onnx", "model.pixels.onnx"]
-    for name in names:
-        parity = detector.parity(name)
+    for name, parity in detector.proven(names).items():
         assert parity.holds and parity.num_images == PROOF_IMAGES == 500 and parity.num_boxes > 5 * PROOF_IMAGES
         assert 0 <= detector.metrics(name)["map"] <= detector.metrics(name)["ap50"] <= 1
     few = torch.tensor([[[1.0, 0, 0, 16, 16]]]).repeat(NUM, 1, 1)
@@ -145,6 +145,8 @@ def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None
         detector, dataset=_data("boxes", few, ("blue", "red")), grid=replace(points, points_P2=points.points_P2 + 0.01)
     )
     assert others.parity("model.boxes.onnx").num_unequal == NUM
+    with pytest.raises(RunError, match=f"model.boxes.onnx finds other boxes .* on {NUM} of {NUM} test images"):
+        others.proven(["model.boxes.onnx"])
 
 
 def test_masks_of_a_segmentation(tmp_path: Path) -> None:
