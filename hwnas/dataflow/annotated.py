@@ -35,6 +35,9 @@ AUGMENTATIONS: Mapping[TargetKind, Augmentation] = {
     "masks": Augmentation(scale=0.5, flip=True, colour=0.3),
 }
 
+MOST_BOXES = 2000
+"""Boxes of an image at most: all images have room for as many as the fullest one, which may be a damaged file's."""
+
 LEAST_SIDE = 0.01
 """Pixels of a side below which a box is empty."""
 
@@ -105,14 +108,14 @@ def boxes_dataset(
         RequestError: an image or a box is broken, unless those are skipped; or a split has none that are not.
     """
     checked = {
-        split: [_with_good_boxes(s, wishes.faults) for s in found]
+        split: [s for s in (_with_good_boxes(s, wishes.faults) for s in found) if _has_room(s, wishes.faults)]
         for split, found in found_images(root, splits, wishes.faults).items()
     }
     size = common_size(checked, wishes)
     most = max((len(sized.image.boxes) for found in checked.values() for sized in found), default=0)
     read = {}
     for split, found in checked.items():
-        boxes = np.stack([_placed_boxes(sized, size, max(1, most)) for sized in found])
+        boxes = np.array([_placed_boxes(sized, size, max(1, most)) for sized in found], dtype=np.float32)
         read[split] = read_split(root, Labelled(images=found, targets=torch.from_numpy(boxes)), size, wishes)
     return divided_dataset(name, root, read, classes, "boxes", wishes)
 
@@ -194,6 +197,15 @@ def _checked(box: Box, size: tuple[int, int], faults: Faults) -> Box | None:
         faults.add("empty boxes", box.where, f"expected a width and a height above 0, {found}")
         return None
     return replace(box, corners=corners)
+
+
+def _has_room(sized: Sized, faults: Faults) -> bool:
+    """Return whether an image has no more boxes than there may be."""
+    num = len(sized.image.boxes)
+    if num > MOST_BOXES:
+        expected = f"expected {MOST_BOXES} boxes on an image at most"
+        faults.add("images with too many boxes", sized.image.where, f"{expected}, found {num} on {sized.image.path}")
+    return num <= MOST_BOXES
 
 
 def common_size(splits: Mapping[str, Sequence[Sized]], wishes: Wishes) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from annotated_data import CLASSES, PICTURES, WRITERS, save_images
 from PIL import Image
 
 from hwnas.dataflow import Dataset, images, load_dataset
+from hwnas.dataflow.annotated import MOST_BOXES
 from hwnas.dataflow.letterbox import Letterbox
 from hwnas.dataflow.outlines import drawn
 from hwnas.dataflow.targets import BORDER, IGNORED, NO_BOX
@@ -137,6 +138,11 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-huge": ("coco", bbox(float("inf"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
     "coco-no-float": ("coco", bbox(10**400, 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
     "coco-three-numbers": ("coco", bbox(25, 10, 5), ANNOTATION + "expected bbox of four numbers"),
+    "coco-too-many": (
+        "coco",
+        coco(lambda c: c["annotations"].extend({**c["annotations"][0], "id": 1000 + i} for i in range(MOST_BOXES))),
+        IMAGE + "expected 2000 boxes on an image at most, found 2002 on .*a.png",
+    ),
     "coco-class": (
         "coco",
         coco(lambda c: c["annotations"][1].update(category_id=5)),
