@@ -18,11 +18,12 @@ class Augmentation:
             to the whole (Szegedy et al. 2015); 0 for no cropping.
         shift: pixels that images move at most, over a zero border.
         flip: half of the images horizontally.
-        random_erasing: probability that a rectangle of 2 to 33 % of the image becomes noise (Zhong et al. 2020).
+        random_erasing: probability that a rectangle of 2 to 33 % of the image becomes noise (Zhong et al. 2020). For
+            classes only, as it would hide what boxes and masks show.
         operations: of `OPERATIONS` on each image, drawn at random (Cubuk et al. 2020, RandAugment).
         magnitude: how strong these are, 0 to 1.
         cutout: pixels a side of a square that takes the image's mean colour (DeVries and Taylor 2017); 0 for none. For
-            classes only, as the square would hide what boxes and masks show.
+            classes only, likewise.
         scale: images are enlarged or reduced by factors of 1 - scale to 1 + scale, and lie somewhere; 0 for neither.
         colour: brightness, contrast and saturation change by this share at most.
         mosaic: share of the images that four images are put together to (Bochkovskiy et al. 2020); for boxes and masks.

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
-from hwnas.quantities import Budget, parse_bytes, parse_count, parse_image_size, parse_mj, parse_percentile
+from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj, parse_percentile
 from hwnas.records import STRICT
+from hwnas.setting_types import AS_WRITTEN, Count, FilePath, Fraction, Name, Share, checked
 from hwnas.settings import About
-from onnx_models.image_size import size_text
-from safe_files import expanded
 
-
-def _checked(parse: Callable[[str | float], object]) -> BeforeValidator:
-    """Return a validator that takes the texts that the parser takes, and keeps them as they were written."""
-
-    def check(text: str | float) -> str:
-        parse(text)
-        return str(text)
-
-    return BeforeValidator(check)
-
-
-def _as_written(size: object) -> str | int:
-    """Return an image's size as files have it: an integer where it is square, else a text such as 128x256."""
-    parsed = parse_image_size(size)
-    return parsed if isinstance(parsed, int) else size_text(parsed)
-
-
-_Count = Annotated[int, Field(ge=1)]
-_Fraction = Annotated[float, Field(gt=0, lt=1)]
-_Beta = Annotated[float, Field(ge=0, lt=1)]
-_Path = Annotated[Path, AfterValidator(expanded)]
-_Name = Annotated[str, AfterValidator(expanded)]
-"""The name of a component, or of a file that says what it is."""
 TABULAR = "tabular:"
 """The prefix of a benchmark's file where that is the evaluator, as in `tabular:FILE`."""
 
@@ -47,15 +22,15 @@ TABULAR = "tabular:"
 class SpaceConfig:
     """The networks to search among: a built-in space, a YAML file, or `./file.py:Name`; the channels are the data's."""
 
-    name: Annotated[_Name, About("Search space; see hwnas spaces.", flag="--space", panel="What", names="space")] = (
+    name: Annotated[Name, About("Search space; see hwnas spaces.", flag="--space", panel="What", names="space")] = (
         "nasbench-macro"
     )
     input_size: Annotated[
-        Annotated[str | int, BeforeValidator(_as_written)] | None,
+        Annotated[str | int, AS_WRITTEN] | None,
         About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
     ] = None
     model: Annotated[
-        _Name | None,
+        Name | None,
         About(
             "Your own trained network: ./net.py:function, a program of torch.export (.pt2) or an ONNX file.",
             flag="--model",
@@ -63,7 +38,7 @@ class SpaceConfig:
         ),
     ] = None
     weights: Annotated[
-        _Path | None,
+        FilePath | None,
         About("Its weights: safetensors, or a state dict [those it has].", flag="--weights", panel="What"),
     ] = None
     freeze: Annotated[
@@ -75,7 +50,7 @@ class SpaceConfig:
         ),
     ] = ()
     resolutions: Annotated[
-        tuple[Annotated[str | int, BeforeValidator(_as_written)], ...],
+        tuple[Annotated[str | int, AS_WRITTEN], ...],
         About(
             "Sizes of images to choose from, its own first: 96,80,64; where it runs at them [its own].",
             flag="--resolutions",
@@ -86,9 +61,9 @@ class SpaceConfig:
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
         About("Shares of its channels that are offered [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25]."),
     ] = None
-    step: Annotated[_Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")] = 8
+    step: Annotated[Count, About("Channels that its widths are multiples of: runtimes work on so many at a time.")] = 8
     width: Annotated[float, Field(ge=0.05, le=16), About("Width multiplier.", flag="--width", panel="What")] = 1.0
-    outputs: Annotated[_Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
+    outputs: Annotated[Count | None, About("Outputs of a network [the classes, or 128 features of an embedding].")] = (
         None
     )
 
@@ -98,11 +73,11 @@ class DataConfig:
     """The data to learn."""
 
     name: Annotated[
-        _Name, About("Data set; see hwnas list dataflow.", flag="--data", panel="Data", names="dataflow")
+        Name, About("Data set; see hwnas list dataflow.", flag="--data", panel="Data", names="dataflow")
     ] = "digits"
-    root: Annotated[_Path, About("Folder or archive of the data.", flag="--data-root", panel="Data")] = Path("data")
+    root: Annotated[FilePath, About("Folder or archive of the data.", flag="--data-root", panel="Data")] = Path("data")
     train_portion: Annotated[
-        _Fraction | None,
+        Fraction | None,
         About(
             "Share of the training images that train the supernet; the others drive the search "
             "[0.8, or all where the data bring validation images, which then drive it]."
@@ -112,7 +87,8 @@ class DataConfig:
         Augmentation | None,
         About(
             "Random changes of training images, such as {crop: 0.08, flip: true, random_erasing: 0.25, operations: 2, "
-            "magnitude: 0.3, cutout: 8, shift: 4, scale: 0.5, colour: 0.2, mosaic: 0.5} [the data set's]."
+            "magnitude: 0.3, cutout: 8, shift: 4}; of images with boxes or masks, such as {scale: 0.5, flip: true, "
+            "colour: 0.2, mosaic: 0.5} [the data set's]."
         ),
     ] = None
     mean: Annotated[
@@ -124,10 +100,10 @@ class DataConfig:
         About("Standard deviation of each channel, likewise [that of the training images]."),
     ] = None
     train_images: Annotated[
-        _Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
+        Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
     ] = None
     validation_images: Annotated[
-        _Count | None,
+        Count | None,
         About("Evaluate networks on only so many images [all].", flag="--validation-images", panel="Data"),
     ] = None
     skip_broken_images: Annotated[
@@ -139,8 +115,8 @@ class DataConfig:
 class TrainingConfig:
     """The recipe of a training: optimiser, schedule, and what keeps it from learning images by heart."""
 
-    epochs: _Count
-    batch_size: Annotated[_Count, About("Images a step.")] = 64
+    epochs: Count
+    batch_size: Annotated[Count, About("Images a step.")] = 64
     optimizer: Annotated[
         Literal["sgd", "adamw"],
         About("Optimiser: sgd or adamw, which takes about a hundredth of the learning rate."),
@@ -157,7 +133,7 @@ class TrainingConfig:
         ),
     ] = "cosine"
     momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum of sgd; 0 for none.")] = 0.9
-    betas: Annotated[tuple[_Beta, _Beta], About("Decay of adamw's averages of gradients and of their squares.")] = (
+    betas: Annotated[tuple[Share, Share], About("Decay of adamw's averages of gradients and of their squares.")] = (
         0.9,
         0.999,
     )
@@ -187,10 +163,10 @@ class TrainingConfig:
         Annotated[float, Field(gt=0)] | None, About("Norm that gradients are clipped to [they are not].")
     ] = 5.0
     ema_decay: Annotated[
-        _Fraction | None, About("Decay of the moving average of weights that is kept [the last weights are kept].")
+        Fraction | None, About("Decay of the moving average of weights that is kept [the last weights are kept].")
     ] = None
     criterion: Annotated[
-        _Name | None,
+        Name | None,
         About(
             "Loss that training minimises [the task's]; see hwnas list criterion.",
             flag="--criterion",
@@ -199,14 +175,14 @@ class TrainingConfig:
         ),
     ] = None
     images_per_class: Annotated[
-        _Count | None,
+        Count | None,
         About(
             "Images of a class in a batch, of as many classes as fit, as losses on pairs and triplets need it "
             "[as they come]."
         ),
     ] = None
     gradient_accumulation: Annotated[
-        _Count,
+        Count,
         About("Parts that a batch goes through in, where it does not fit in memory; BatchNorm then sees the parts."),
     ] = 1
     accelerator: Annotated[
@@ -230,7 +206,7 @@ class SupernetConfig(TrainingConfig):
         About("Epochs of the supernet; 0 searches given weights as they are.", flag="--epochs", panel="Training"),
     ] = 60
     strategy: Annotated[
-        _Name,
+        Name,
         About(
             "Training strategy of the supernet; see hwnas list training-strategy.",
             flag="--strategy",
@@ -272,7 +248,7 @@ class RetrainConfig(TrainingConfig):
     ] = 0.0
     references: Annotated[bool, About("Train the largest and a random network under the budget too.")] = True
     validation_portion: Annotated[
-        _Fraction | None,
+        Fraction | None,
         About(
             "Share of the training images that is not trained on and chooses the best epoch "
             "[none: the last epoch is kept, or the best by the data's own validation images]."
@@ -285,10 +261,10 @@ class SearchConfig:
     """Settings of the search of the supernet."""
 
     agent: Annotated[
-        _Name, About("Search agent; see hwnas list search-agent.", flag="--agent", panel="Search", names="search-agent")
+        Name, About("Search agent; see hwnas list search-agent.", flag="--agent", panel="Search", names="search-agent")
     ] = "predictor"
     evaluator: Annotated[
-        _Name,
+        Name,
         About(
             "What architectures are scored by; see hwnas list evaluator; or tabular:FILE.",
             flag="--evaluator",
@@ -296,11 +272,11 @@ class SearchConfig:
             names="evaluator",
         ),
     ] = "supernet"
-    short_epochs: Annotated[_Count, About("Epochs of evaluator short-training.")] = 2
+    short_epochs: Annotated[Count, About("Epochs of evaluator short-training.")] = 2
     executor: Annotated[
         Literal["local", "ray"], About("Where evaluations run: local or ray.", flag="--executor", panel="Search")
     ] = "local"
-    actors: Annotated[_Count, About("Ray actors.", flag="--actors", panel="Search")] = 2
+    actors: Annotated[Count, About("Ray actors.", flag="--actors", panel="Search")] = 2
     ray_address: Annotated[str | None, About("Ray cluster [RAY_ADDRESS, else one on this machine].")] = None
     confidence: Annotated[
         Annotated[float, Field(ge=0.5, lt=1)] | None,
@@ -310,13 +286,13 @@ class SearchConfig:
             panel="Budget",
         ),
     ] = None
-    evaluations: Annotated[_Count, About("Architectures to evaluate.", flag="--evaluations", panel="Search")] = 100
+    evaluations: Annotated[Count, About("Architectures to evaluate.", flag="--evaluations", panel="Search")] = 100
     recalibration_batches: Annotated[
-        _Count, About("Batches that give each architecture BatchNorm statistics of its own.")
+        Count, About("Batches that give each architecture BatchNorm statistics of its own.")
     ] = 8
-    finalists: Annotated[_Count, About("Best architectures that are measured before one is named the winner.")] = 8
+    finalists: Annotated[Count, About("Best architectures that are measured before one is named the winner.")] = 8
     generation: Annotated[
-        _Count,
+        Count,
         About(
             "Architectures asked for at a time: an agent knows more when asked for fewer, and more actors have "
             "nothing to do."
@@ -363,11 +339,11 @@ class RunConfig:
 
     max_latency: Annotated[
         str,
-        _checked(Budget.parse),
+        checked(Budget.parse),
         About("The budget: 20ms, or 60% of what the slowest network takes.", flag="--max-latency", panel="Budget"),
     ]
     budgets: Annotated[
-        tuple[Annotated[str, _checked(Budget.parse)], ...],
+        tuple[Annotated[str, checked(Budget.parse)], ...],
         About("Further budgets, each with a winner of its own: 5ms,10ms,20ms.", flag="--budgets", panel="Budget"),
     ] = ()
     percentile: Annotated[
@@ -379,19 +355,19 @@ class RunConfig:
         ),
     ] = 50
     max_params: Annotated[
-        Annotated[str, _checked(parse_count)] | None,
+        Annotated[str, checked(parse_count)] | None,
         About("Parameters at most: 3M.", flag="--max-params", panel="Budget"),
     ] = None
     max_macs: Annotated[
-        Annotated[str, _checked(parse_count)] | None,
+        Annotated[str, checked(parse_count)] | None,
         About("Multiply-accumulates at most: 300M.", flag="--max-macs", panel="Budget"),
     ] = None
     max_memory: Annotated[
-        Annotated[str, _checked(parse_bytes)] | None,
+        Annotated[str, checked(parse_bytes)] | None,
         About("Weights and activations at their peak at most: 64MB.", flag="--max-memory", panel="Budget"),
     ] = None
     max_energy: Annotated[
-        Annotated[str, _checked(parse_mj)] | None,
+        Annotated[str, checked(parse_mj)] | None,
         About("Energy of a forward pass at most: 5mJ; the table must have it.", flag="--max-energy", panel="Budget"),
     ] = None
     space: SpaceConfig = SpaceConfig()
@@ -400,9 +376,9 @@ class RunConfig:
         str | None,
         About("Device; see hwnas devices [the table's, or cpu].", flag="--device", panel="What", names="device"),
     ] = None
-    devices: Annotated[_Path | None, About("A devices file of your own.", flag="--devices", panel="What")] = None
+    devices: Annotated[FilePath | None, About("A devices file of your own.", flag="--devices", panel="What")] = None
     lut: Annotated[
-        _Path | None, About("Latency table; made first where none is given.", flag="--lut", panel="What")
+        FilePath | None, About("Latency table; made first where none is given.", flag="--lut", panel="What")
     ] = None
     trust: TrustConfig = TrustConfig()
     precision: Annotated[
@@ -412,7 +388,7 @@ class RunConfig:
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     task: Annotated[
-        _Name,
+        Name,
         About(
             "What networks are for, such as detection; see hwnas list task.", flag="--task", panel="What", names="task"
         ),
@@ -420,4 +396,4 @@ class RunConfig:
     seed: Annotated[
         int, Field(ge=0, lt=2**32), About("Everything random depends on it.", flag="--seed", panel="Training")
     ] = 0
-    out: Annotated[_Path, About("The run's folder.", flag="--out", panel="Output")] = Path("runs/default")
+    out: Annotated[FilePath, About("The run's folder.", flag="--out", panel="Output")] = Path("runs/default")

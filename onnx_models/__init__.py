@@ -5,8 +5,9 @@
 | `export` | writes torch modules as ONNX files; alone calls torch's exporter |
 | `precision`, `int8`, `best_int8`, `half_precision` | the same models in fewer bits |
 | `pixels` | preprocessing and softmax inside the graph |
+| `boxes`, `box_limits` | decoding and non-maximum suppression inside the graph of a detector |
 | `session` | runs a model in ONNX Runtime on this machine |
-| `parity`, `torch_parity` | tell whether two models compute the same |
+| `parity`, `torch_parity`, `box_parity` | tell whether two models compute the same, or find the same boxes |
 | `memory` | tells what a graph takes while it runs |
 | `binding` | fixes the dimensions that a model leaves free |
 | `image_size` | tells squares from other images |

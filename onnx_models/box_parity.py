@@ -8,7 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from onnx_models.boxes import Boxes, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import Boxes
 
 TOLERANCE = 1e-3
 """The largest difference between sides of boxes, in pixels, and between scores."""

@@ -16,29 +16,10 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_models.box_limits import BoxLimits
+
 BOXES, SCORES, CLASSES, IMAGES = "boxes", "scores", "classes", "images"
 """The outputs of a model that has suppression inside; the last only where it takes more than one image."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BoxLimits:
-    """The limits of which boxes are given.
-
-    Attributes:
-        min_score: a box must have a higher one.
-        max_iou: of a box with one of the same class and a higher score; where it is larger, the box is dropped.
-        max_boxes: of an image.
-    """
-
-    min_score: float = 0.05
-    max_iou: float = 0.6
-    max_boxes: int = 100
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.min_score < 1 and 0 <= self.max_iou <= 1 and self.max_boxes >= 1):
-            raise ValueError(
-                f"expected a least score of 0 to below 1, a largest overlap of 0 to 1 and one box at least, got {self}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -180,6 +180,10 @@ class DenseSupernet(Supernet):
         """Sort those of the chain's layers."""
         self.backbone.sort_channels()
 
+    def blocks_by_place(self) -> list[tuple[nn.Module, ...]]:
+        """Return what stands in each place of neck and head: a module for every width."""
+        return list(zip(*map(list, self.heads), strict=True))  # type: ignore[arg-type]
+
     def _head(self, choices: Choices) -> list[nn.Module]:
         """Return the modules of a neck and head, with the supernet's weights."""
         modules = self.heads[choices[0]]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
 from hwnas.criteria import Criterion, TeacherLoss
 from hwnas.dataflow.dataset import Dataset
+from hwnas.dataflow.targets import TargetKind
 from search_spaces import SearchSpace
+from search_spaces.space import HeadKind
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """x_NCHW and targets_N."""
@@ -37,8 +39,8 @@ class TrainingAgent(Protocol):
             logits.
     """
 
-    head: ClassVar[Literal["classifier", "detection", "segmentation"]] = "classifier"
-    target_kind: ClassVar[Literal["classes", "boxes", "masks"]] = "classes"
+    head: ClassVar[HeadKind] = "classifier"
+    target_kind: ClassVar[TargetKind] = "classes"
     default_criterion: ClassVar[str]
     criteria: ClassVar[frozenset[str] | None] = None
     holds_out_classes: ClassVar[bool] = False

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hwnas.agents.boxes import MAX_BOXES, Detections
+from hwnas.agents.boxes import Detections
+from onnx_models.box_limits import USUAL_LIMITS
 
 
 def average_precision(found: Sequence[Detections], targets: Sequence[torch.Tensor]) -> tuple[float, float]:
@@ -63,7 +64,7 @@ def _evaluated(rows: list[dict[str, object]], targets: Sequence[torch.Tensor]) -
         return 0.0, 0.0
     evaluator = Evaluator(_indexed(wanted, len(targets)), _indexed(rows, len(targets)), "bbox")
     evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ["all"]
-    evaluator.params.maxDets = [MAX_BOXES]
+    evaluator.params.maxDets = [USUAL_LIMITS.max_boxes]
     evaluator.evaluate()
     evaluator.accumulate()
     precision_TRK = evaluator.eval["precision"][..., 0, 0]  # by threshold, recall and class that some image shows

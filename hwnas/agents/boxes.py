@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-MIN_SCORE, MAX_IOU, MAX_BOXES = 0.05, 0.6, 100
-"""What is suppressed unless something else is asked for: scores up to it, overlaps above it, boxes beyond so many."""
+from onnx_models.box_limits import USUAL_LIMITS, BoxLimits
 
 SMALLEST_AREA = 1e-4
 """The area that quotients of areas are divided by at least, so that empty boxes have finite gradients."""
@@ -57,35 +56,26 @@ def _overlap_and_union(one_X4: torch.Tensor, other_X4: torch.Tensor) -> tuple[to
 
 
 def suppressed(
-    boxes_P4: torch.Tensor,
-    scores_PK: torch.Tensor,
-    *,
-    min_score: float = MIN_SCORE,
-    max_iou: float = MAX_IOU,
-    max_boxes: int = MAX_BOXES,
+    boxes_P4: torch.Tensor, scores_PK: torch.Tensor, limits: BoxLimits = USUAL_LIMITS
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the boxes [B, 4], scores [B] and classes [B] of one image that are left of all points' boxes.
 
     As ONNX's NonMaxSuppression does it: of each class the box of the highest score is taken, those of its class that
-    overlap it by more than `max_iou` are not, and so on. `max_boxes` are returned at most, the highest scores of all
-    classes first; equal scores are in the order of their points.
+    overlap it by more than a limit are not, and so on. The highest scores of all classes are first; equal scores are in
+    the order of their points.
 
     Args:
-        scores_PK: a score of each class for every box; those up to `min_score` count for nothing.
+        scores_PK: a score of each class for every box; those up to a limit count for nothing.
     """
-    found = suppressed_in_images(
-        boxes_P4[None], scores_PK[None], min_score=min_score, max_iou=max_iou, max_boxes=max_boxes
-    )
+    found = suppressed_in_images(boxes_P4[None], scores_PK[None], limits)
     return found.boxes_NB4[0], found.scores_NB[0], found.classes_NB[0]
 
 
 def suppressed_in_images(
     boxes_NP4: torch.Tensor,
     scores_NPK: torch.Tensor,
+    limits: BoxLimits = USUAL_LIMITS,
     *,
-    min_score: float = MIN_SCORE,
-    max_iou: float = MAX_IOU,
-    max_boxes: int = MAX_BOXES,
     max_candidates: int | None = None,
 ) -> Detections:
     """Return what `suppressed` does for several images at once, filled up to the most boxes that one of them has.
@@ -97,19 +87,19 @@ def suppressed_in_images(
     """
     num_classes = scores_NPK.shape[2]
     scores_NC, places_NC = scores_NPK.flatten(1).sort(dim=1, descending=True, stable=True)
-    num = int((scores_NC > min_score).sum(dim=1).amax())
+    num = int((scores_NC > limits.min_score).sum(dim=1).amax())
     num = num if max_candidates is None else min(num, max_candidates)
     scores_NC, places_NC = scores_NC[:, :num], places_NC[:, :num]
     classes_NC = places_NC % num_classes
     boxes_NC4 = boxes_NP4.gather(1, (places_NC // num_classes)[..., None].expand(-1, -1, 4))
-    is_left_NC = scores_NC > min_score
+    is_left_NC = scores_NC > limits.min_score
     taken: list[torch.Tensor] = []
-    while len(taken) < max_boxes and bool(is_left_NC.any()):
+    while len(taken) < limits.max_boxes and bool(is_left_NC.any()):
         first_N1 = is_left_NC.byte().argmax(dim=1, keepdim=True)
         taken.append(torch.where(is_left_NC.gather(1, first_N1), first_N1, -1))
         box_N14 = boxes_NC4.gather(1, first_N1[..., None].expand(-1, -1, 4))
         is_same_NC = classes_NC == classes_NC.gather(1, first_N1)
-        is_left_NC &= ~(is_same_NC & (iou(box_N14, boxes_NC4) > max_iou))
+        is_left_NC &= ~(is_same_NC & (iou(box_N14, boxes_NC4) > limits.max_iou))
         is_left_NC.scatter_(1, first_N1, value=False)
     return _chosen(boxes_NC4, scores_NC, classes_NC, taken)
 

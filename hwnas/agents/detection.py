@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -20,9 +20,11 @@ from hwnas.agents.teaching import BOX_WEIGHT, DetectionDistillation
 from hwnas.criteria import Criterion, TeacherLoss, Varifocal
 from hwnas.criteria.quality import normaliser
 from hwnas.dataflow.dataset import Dataset
+from hwnas.dataflow.targets import TargetKind
 from hwnas.errors import RequestError
 from search_spaces import SearchSpace
 from search_spaces.point_grid import PointGrid
+from search_spaces.space import HeadKind
 
 MAX_CANDIDATES = 1000
 """Boxes of an image that metrics suppress others by, as torchvision's detectors take; more change nothing but time."""
@@ -51,8 +53,8 @@ class DetectionAgent(TrainingAgent):
     ranks, and near 0 for all subnets of a supernet that was trained for a few epochs.
     """
 
-    head: ClassVar[Literal["classifier", "detection", "segmentation"]] = "detection"
-    target_kind: ClassVar[Literal["classes", "boxes", "masks"]] = "boxes"
+    head: ClassVar[HeadKind] = "detection"
+    target_kind: ClassVar[TargetKind] = "boxes"
     default_criterion: ClassVar[str] = "varifocal"
     criteria: ClassVar[frozenset[str] | None] = frozenset({"binary-cross-entropy", "quality-focal", "varifocal"})
     search_metric: ClassVar[str | None] = "exp_minus_loss"

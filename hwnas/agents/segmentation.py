@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch.nn import functional
@@ -16,8 +16,9 @@ from torch.nn import functional
 from hwnas.agents.agent import Batch, Forward, TrainingAgent
 from hwnas.criteria import Criterion, SmoothedCrossEntropy
 from hwnas.dataflow.dataset import Dataset
-from hwnas.dataflow.targets import IGNORED
+from hwnas.dataflow.targets import IGNORED, TargetKind
 from hwnas.quantities import share
+from search_spaces.space import HeadKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,8 @@ class SegmentationAgent(TrainingAgent):
     Subnets of a supernet are ranked by likelihood, as those of classifiers are.
     """
 
-    head: ClassVar[Literal["classifier", "detection", "segmentation"]] = "segmentation"
-    target_kind: ClassVar[Literal["classes", "boxes", "masks"]] = "masks"
+    head: ClassVar[HeadKind] = "segmentation"
+    target_kind: ClassVar[TargetKind] = "masks"
     default_criterion: ClassVar[str] = "cross-entropy"
     criteria: ClassVar[frozenset[str] | None] = frozenset(
         {"binary-cross-entropy", "cross-entropy", "focal", "quality-focal", "varifocal"}
@@ -68,12 +69,12 @@ class SegmentationAgent(TrainingAgent):
                 logits_XK, targets_X = _of_known_pixels(forward(x_NCHW), targets_NHW)
                 loss += float(functional.cross_entropy(logits_XK, targets_X, reduction="sum"))
                 num += len(targets_X)
-                counts_KK = _confusion(logits_XK, targets_X)
+                counts_KK = confusion(logits_XK.argmax(dim=1), targets_X, logits_XK.shape[1])
                 confusion_KK = counts_KK if confusion_KK is None else confusion_KK + counts_KK
         if confusion_KK is None or not num:
             return {"mean_iou": 0.0, "pixel_accuracy": 0.0, "likelihood": 0.0}
         return {
-            "mean_iou": _mean_iou(confusion_KK),
+            "mean_iou": mean_iou(confusion_KK),
             "pixel_accuracy": share(int(confusion_KK.diag().sum()), num),
             "likelihood": math.exp(-loss / num),
         }
@@ -86,14 +87,14 @@ def _of_known_pixels(outputs_NKHW: torch.Tensor, targets_NHW: torch.Tensor) -> t
     return (logits_XK, targets_X) if bool(is_known_X.all()) else (logits_XK[is_known_X], targets_X[is_known_X])
 
 
-def _confusion(logits_XK: torch.Tensor, targets_X: torch.Tensor) -> torch.Tensor:
-    """Return how many pixels of each class are taken for which."""
-    num_classes = logits_XK.shape[1]
-    pairs_X = targets_X * num_classes + logits_XK.argmax(dim=1)
+def confusion(found_X: torch.Tensor, targets_X: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return [K, K] how many pixels of each class are taken for which; all of them have a class."""
+    pairs_X = targets_X.long() * num_classes + found_X
     return torch.bincount(pairs_X, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _mean_iou(confusion_KK: torch.Tensor) -> float:
+def mean_iou(confusion_KK: torch.Tensor) -> float:
+    """Return the mean IoU of the classes that pixels are of or are taken for, of which there must be one."""
     right_K = confusion_KK.diag()
     union_K = confusion_KK.sum(dim=0) + confusion_KK.sum(dim=1) - right_K
     is_there_K = union_K > 0

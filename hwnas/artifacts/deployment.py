@@ -12,8 +12,8 @@ from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
 from onnx_models.best_int8 import Quantization
+from onnx_models.box_limits import BoxLimits
 from onnx_models.box_parity import BoxParity
-from onnx_models.boxes import BoxLimits
 from onnx_models.ending import Ending
 from onnx_models.parity import Parity
 from search_spaces import Architecture

@@ -200,7 +200,7 @@ def export(
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from onnx_models.boxes import BoxLimits
+    from onnx_models.box_limits import BoxLimits
 
     run = Run.from_folder(folder, Reporter(is_quiet=quiet), moved=moved.by_setting)
     if bundle.limits and run.task.head != "detection":

@@ -50,7 +50,7 @@ class Varifocal:
 
 def normaliser(scores_XK: torch.Tensor) -> torch.Tensor:
     """Return what losses of scores are divided by: their sum, at least 1; the images where each has one class."""
-    return scores_XK.sum().clamp(min=1.0)
+    return scores_XK.sum(dtype=torch.float32).clamp(min=1.0)  # in bfloat16 it would have three digits
 
 
 def _scores(outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

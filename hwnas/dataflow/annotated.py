@@ -19,7 +19,6 @@ from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.faults import Faults
 from hwnas.dataflow.images import read_images, read_whole_image, size_of_image, strict_about_bombs
 from hwnas.dataflow.letterbox import Letterbox
-from hwnas.dataflow.split_folders import NAMES
 from hwnas.dataflow.targets import NO_BOX, TargetKind
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width
@@ -35,6 +34,9 @@ AUGMENTATIONS: Mapping[TargetKind, Augmentation] = {
     "boxes": Augmentation(scale=0.5, flip=True, colour=0.3, mosaic=0.5),
     "masks": Augmentation(scale=0.5, flip=True, colour=0.3),
 }
+
+MOST_BOXES = 2000
+"""Boxes of an image at most: all images have room for as many as the fullest one, which may be a damaged file's."""
 
 LEAST_SIDE = 0.01
 """Pixels of a side below which a box is empty."""
@@ -106,14 +108,14 @@ def boxes_dataset(
         RequestError: an image or a box is broken, unless those are skipped; or a split has none that are not.
     """
     checked = {
-        split: [_with_good_boxes(s, wishes.faults) for s in found]
+        split: [s for s in (_with_good_boxes(s, wishes.faults) for s in found) if _has_room(s, wishes.faults)]
         for split, found in found_images(root, splits, wishes.faults).items()
     }
     size = common_size(checked, wishes)
     most = max((len(sized.image.boxes) for found in checked.values() for sized in found), default=0)
     read = {}
     for split, found in checked.items():
-        boxes = np.stack([_placed_boxes(sized, size, max(1, most)) for sized in found])
+        boxes = np.array([_placed_boxes(sized, size, max(1, most)) for sized in found], dtype=np.float32)
         read[split] = read_split(root, Labelled(images=found, targets=torch.from_numpy(boxes)), size, wishes)
     return divided_dataset(name, root, read, classes, "boxes", wishes)
 
@@ -197,6 +199,15 @@ def _checked(box: Box, size: tuple[int, int], faults: Faults) -> Box | None:
     return replace(box, corners=corners)
 
 
+def _has_room(sized: Sized, faults: Faults) -> bool:
+    """Return whether an image has no more boxes than there may be."""
+    num = len(sized.image.boxes)
+    if num > MOST_BOXES:
+        expected = f"expected {MOST_BOXES} boxes on an image at most"
+        faults.add("images with too many boxes", sized.image.where, f"{expected}, found {num} on {sized.image.path}")
+    return num <= MOST_BOXES
+
+
 def common_size(splits: Mapping[str, Sequence[Sized]], wishes: Wishes) -> tuple[int, int]:
     """Return height and width: those asked for, those that all images have, or the default."""
     if wishes.input_size is not None:
@@ -255,15 +266,6 @@ def divided_dataset(
         remarks=tuple(remarks),
         target_kind=kind,
     )
-
-
-def split_named(words: Iterable[str]) -> str | None:
-    """Return the split that the first known word names; None for none."""
-    for word in words:
-        for split, names in NAMES.items():
-            if word in names:
-                return split
-    return None
 
 
 def by_split(found: Iterable[tuple[str | None, Item]], root: Path, what: str) -> dict[str, Item]:

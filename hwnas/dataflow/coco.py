@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.dataflow.annotated import AnnotatedImage, Box, Wishes, boxes_dataset, by_split, split_named
+from hwnas.dataflow.annotated import AnnotatedImage, Box, Wishes, boxes_dataset, by_split
 from hwnas.dataflow.dataset import Dataset
-from hwnas.dataflow.faults import Faults, is_number, within
+from hwnas.dataflow.faults import Faults, within
 from hwnas.dataflow.layouts import known_format, known_layout
+from hwnas.dataflow.outlines import as_float
+from hwnas.dataflow.split_folders import split_named
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize
 from safe_files import FileError, read_json
@@ -116,7 +118,7 @@ def _find_files(root: Path) -> dict[str, Path]:
     for path in sorted([*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob(f"*/{ROBOFLOW}")]):
         words = re.findall("[a-z]+", (path.parent if path.name == ROBOFLOW else path).stem.lower())
         if not OTHER_TASKS.intersection(words):
-            found.append((split_named(words), path))
+            found.append((split_named(*words), path))
     if not found:
         expected = "annotations/instances_train.json, train.json, or train/_annotations.coco.json"
         raise RequestError(
@@ -244,14 +246,16 @@ def _with_boxes(image: CocoImage, faults: Faults) -> AnnotatedImage:
         values = found.fields.get("bbox")
         if found.is_crowd:
             continue
-        if not isinstance(values, list) or len(values) != 4 or not all(is_number(value) for value in values):
+        said = values if isinstance(values, list) else []
+        numbers = [number for value in said if (number := as_float(value)) is not None]
+        if not len(said) == len(numbers) == 4:
             faults.add(
                 "boxes that are not numbers",
                 found.where,
                 f"expected bbox of four numbers (x, y, width, height), found {str(values)[:100]}",
             )
             continue
-        x, y, width, height = (float(value) for value in values)
+        x, y, width, height = numbers
         box = Box(class_index=found.class_index, corners=(x, y, x + width, y + height), where=found.where)
         boxes.append(box)
     return replace(image.image, boxes=tuple(boxes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -45,13 +44,6 @@ class Faults:
             return ()
         counts = [f"{num} {reason} (the first: {self._first[reason]})" for reason, num in self._num.most_common()]
         return (f"{root}: left out: {'; '.join(counts)}",)
-
-
-def is_number(value: object) -> bool:
-    """Return whether a value of JSON is a number that a float holds, infinity and NaN among them."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) <= sys.float_info.max
-    return isinstance(value, float)
 
 
 def within(folder: Path, name: str) -> Path | None:

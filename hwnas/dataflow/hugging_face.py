@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.images import opened
 from hwnas.dataflow.items import Reading, Source, dataset_of
-from hwnas.dataflow.split_folders import NAMES
+from hwnas.dataflow.split_folders import split_named
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
@@ -76,7 +77,7 @@ class _Images:
         content = self._table[position][self._column]["bytes"]
         if content is None:
             raise RequestError("it is the name of a file: save the data set with its images in it")
-        return opened(content), 0
+        return opened(io.BytesIO(content)), 0
 
 
 def _loaded(root: Path) -> Any:
@@ -107,7 +108,7 @@ def _by_split(root: Path, loaded: Any) -> dict[str, Any]:
         return {"train": loaded}
     found: dict[str, Any] = {}
     for name, table in loaded.items():
-        split = next((split for split, names in NAMES.items() if str(name).lower() in names), None)
+        split = split_named(str(name))
         if split is None or split in found:
             continue
         found[split] = table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import torch
@@ -98,22 +97,17 @@ def read_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> N
     Raises:
         RequestError: the file is none, or cannot be read; the message is the reason.
     """
-
-    def fitted(image: Image.Image) -> NDArray[np.uint8]:
-        return np.asarray(ImageOps.fit(_coloured(image, is_grey), size[::-1], Image.Resampling.BILINEAR))
-
-    return _decoded(path, fitted)
+    with _opened(path) as image:
+        return fitted(image, size, is_grey=is_grey)
 
 
 def read_whole_image(path: Path, size: tuple[int, int], *, is_grey: bool = False) -> NDArray[np.uint8]:
     """Return the whole image as `read_image` does, in its ratio, grey beside it where the size has another one."""
-
-    def boxed(image: Image.Image) -> NDArray[np.uint8]:
-        place = Letterbox.of((image.height, image.width), size)
-        coloured = _coloured(image, is_grey)
-        return np.asarray(place.image(coloured, border=BORDER, resampling=Image.Resampling.BILINEAR))
-
-    return _decoded(path, boxed)
+    with _opened(path) as image:
+        upright = _upright(image)
+        place = Letterbox.of((upright.height, upright.width), size)
+        coloured = _coloured(upright, is_grey)
+        return _as_array(place.image(coloured, border=BORDER, resampling=Image.Resampling.BILINEAR))
 
 
 def read_mask(path: Path, size: tuple[int, int], *, is_grey: bool = True) -> NDArray[np.uint8]:
@@ -122,17 +116,15 @@ def read_mask(path: Path, size: tuple[int, int], *, is_grey: bool = True) -> NDA
     Raises:
         RequestError: the file cannot be read, or has colours rather than numbers.
     """
-
-    def boxed(image: Image.Image) -> NDArray[np.uint8]:
-        if image.mode not in ("P", "L", "1"):
-            expected = "a class index of 0 to 255 in each pixel, as a palette or in 8 bits of grey"
-            raise ValueError(f"expected {expected}, found the mode {image.mode}: convert it")
-        place = Letterbox.of((image.height, image.width), size)
-        indices = Image.fromarray(np.asarray(image).astype(np.uint8))  # of a palette, too
-        return np.asarray(place.image(indices, border=IGNORED, resampling=Image.Resampling.NEAREST))
-
     assert is_grey, "masks have one channel"
-    return _decoded(path, boxed)
+    with _opened(path) as image:
+        upright = _upright(image)
+        if upright.mode not in ("P", "L", "1"):
+            expected = "a class index of 0 to 255 in each pixel, as a palette or in 8 bits of grey"
+            raise ValueError(f"expected {expected}, found the mode {upright.mode}: convert it")
+        place = Letterbox.of((upright.height, upright.width), size)
+        indices = Image.fromarray(np.asarray(upright).astype(np.uint8))  # of a palette, too
+        return _as_array(place.image(indices, border=IGNORED, resampling=Image.Resampling.NEAREST))
 
 
 def size_of_image(path: Path) -> tuple[int, int]:
@@ -146,23 +138,29 @@ def size_of_image(path: Path) -> tuple[int, int]:
         return (image.width, image.height) if is_turned else (image.height, image.width)
 
 
-def _decoded(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        converted = convert(image)
-        return converted if converted.ndim == 3 else converted[..., None]
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    """Give the image of a file; whatever its decoder raises meanwhile becomes a RequestError with the reason."""
     try:
         require_regular(path)
-        with Image.open(path, formats=_formats()) as image:
+        with opened(path) as image:
             yield image
-    except UnidentifiedImageError as error:
-        raise RequestError("it is damaged, or no image of a kind that is read here") from error
+    except RequestError:
+        raise
     except Exception as error:  # decoders raise whatever they stumble over in a damaged file
         raise RequestError(str(error) or type(error).__name__) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image, turned in place as its tags say: a copy would not have the file's other tags."""
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Return [height, width, channels]."""
+    values = np.asarray(image)
+    return values if values.ndim == 3 else values[..., None]
 
 
 def _coloured(image: Image.Image, is_grey: bool) -> Image.Image:
@@ -209,14 +207,14 @@ def _from_levels(values: NDArray[np.generic], white: int) -> Image.Image:
     return Image.fromarray(np.round(levels * (255 / white)).astype(np.uint8)).convert("RGB")
 
 
-def opened(content: bytes) -> Image.Image:
-    """Return the picture that a file's content is, before it is decoded.
+def opened(file: Path | IO[bytes]) -> Image.Image:
+    """Return the picture that a file holds, before it is decoded.
 
     Raises:
         RequestError: it is none of a kind that is read here; the message is the reason.
     """
     try:
-        return Image.open(io.BytesIO(content), formats=_formats())
+        return Image.open(file, formats=_formats())
     except UnidentifiedImageError as error:
         raise RequestError("it is damaged, or no image of a kind that is read here") from error
 
@@ -227,10 +225,7 @@ def fitted(image: Image.Image, size: tuple[int, int], *, is_grey: bool = False) 
     Raises:
         ValueError: its mode does not say which value is white. Decoders raise errors of any kind for damaged files.
     """
-    ImageOps.exif_transpose(image, in_place=True)  # a copy would not have the file's tags
-    colours = _in_rgb(image).convert("L") if is_grey else _in_rgb(image)
-    centre = np.asarray(ImageOps.fit(colours, size[::-1], Image.Resampling.BILINEAR))
-    return centre[..., None] if is_grey else centre
+    return _as_array(ImageOps.fit(_coloured(_upright(image), is_grey), size[::-1], Image.Resampling.BILINEAR))
 
 
 def _broken_error(path: Path, reason: str) -> RequestError:

@@ -6,21 +6,19 @@ import math
 import operator
 import os
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.folder import with_test_set_aside
-from hwnas.dataflow.images import MOST_IN_MEMORY, fitted, mapped_images
+from hwnas.dataflow.images import MOST_IN_MEMORY, fitted, mapped_images, strict_about_bombs
 from hwnas.dataflow.pictures import picture
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
@@ -184,9 +182,7 @@ class _Fitted:
         return len(self._items)
 
     def __getitem__(self, position: int) -> tuple[NDArray[np.uint8] | str, object]:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # of metadata, without a name
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with strict_about_bombs():
             return self._read(position)
 
     def _read(self, position: int) -> tuple[NDArray[np.uint8] | str, object]:
@@ -205,7 +201,7 @@ class _Fitted:
             return str(error) or type(error).__name__, target
 
 
-def _loaded(fitting: _Fitted) -> Any:
+def _loaded(fitting: _Fitted) -> Iterator[tuple[NDArray[np.uint8] | str, object]]:
     """Yield the items in order, read by a process on each core where there are many."""
     num_workers = _num_processes() if len(fitting) >= MANY else 0
     loader: DataLoader[Any] = DataLoader(
@@ -258,8 +254,8 @@ def _agreed_classes(
             f"the classes of {where} are {len(trained)} numbers up to {trained[-1]}: expected 0 to {len(trained) - 1}, "
             "each with images; number them anew, or name them all"
         )
-    names = tuple(map(str, range(len(trained)) if given is None else given))
-    if missing := [name for number, name in enumerate(names) if number not in set(trained)]:
+    names, with_images = tuple(map(str, range(len(trained)) if given is None else given)), set(trained)
+    if missing := [name for number, name in enumerate(names) if number not in with_images]:
         raise RequestError(f"{where} has no images of {', '.join(missing[:10])}; add some, or leave the classes out")
     if len(names) < 2:
         raise RequestError(f"expected two classes at least in {where}, found {len(names)}")

@@ -20,21 +20,20 @@ from hwnas.dataflow.annotated import (
     divided_dataset,
     found_images,
     read_split,
-    split_named,
 )
-from hwnas.dataflow.class_names import read_names
+from hwnas.dataflow.class_names import NAMES_FILE, read_names
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.faults import Faults
 from hwnas.dataflow.images import read_images, read_mask, size_of_image
 from hwnas.dataflow.layouts import known_format, known_layout
 from hwnas.dataflow.listing import is_image, visible_folders
+from hwnas.dataflow.split_folders import split_named
 from hwnas.dataflow.targets import IGNORED
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize
 
 IMAGE_FOLDERS = ("images", "image", "img", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "SegmentationClass")
-NAMES_FILE = "classes.txt"
 
 
 def load_masks(
@@ -97,7 +96,7 @@ def _find_pairs(root: Path) -> dict[str, _Pair]:
     inside = visible_folders(outer.image_folder) if outer else visible_folders(root) if root.is_dir() else []
     found: list[tuple[str | None, _Pair]] = []
     for folder in inside:
-        split = split_named(re.findall("[a-z]+", folder.name.lower()))
+        split = split_named(*re.findall("[a-z]+", folder.name.lower()))
         pair = outer and _Pair(image_folder=folder, mask_folder=outer.mask_folder / folder.name)
         if split is not None and (pair := pair or _pair_in(folder)) is not None and pair.mask_folder.is_dir():
             found.append((split, pair))

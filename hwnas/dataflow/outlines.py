@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from hwnas.dataflow.faults import is_number
 from hwnas.dataflow.letterbox import Letterbox
 
 SUPERSAMPLES = 3
@@ -40,8 +39,9 @@ def drawn(segmentation: Any, place: Letterbox, *, most_outside: float) -> NDArra
 
 
 def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[float, float]]:
-    numbers = polygon if isinstance(polygon, list) else []
-    if len(numbers) < 6 or len(numbers) % 2 or not all(is_number(value) and math.isfinite(value) for value in numbers):
+    said = polygon if isinstance(polygon, list) else []
+    numbers = [number for value in said if (number := as_float(value)) is not None and math.isfinite(number)]
+    if len(numbers) < 6 or len(numbers) % 2 or len(numbers) < len(said):
         raise ValueError(f"expected x and y of three points or more, found {str(polygon)[:100]}")
     height, width = place.before
     for most, values in ((width, numbers[::2]), (height, numbers[1::2])):
@@ -52,6 +52,16 @@ def _points(polygon: Any, place: Letterbox, most_outside: float) -> list[tuple[f
     down, right = place.height * SUPERSAMPLES / height, place.width * SUPERSAMPLES / width
     # Pillow's whole numbers are the middles of pixels.
     return [(x * right - 0.5, y * down - 0.5) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def as_float(value: object) -> float | None:
+    """Return a number of JSON as a float, infinity where it is too large for one; None for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -68,7 +78,7 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.boo
 
 
 def _unpacked(text: str) -> Sequence[int]:
-    """Return the run lengths of pycocotools' compressed form: five bits a letter, differences from the third on."""
+    """Return the run lengths of pycocotools' compressed form: five bits a letter, differences from the fourth on."""
     counts: list[int] = []
     value, shift = 0, 0
     for letter in text:

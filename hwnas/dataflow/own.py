@@ -14,7 +14,8 @@ import torch
 
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.items import Reading, Source, dataset_of
-from hwnas.dataflow.split_folders import NAMES
+from hwnas.dataflow.split_folders import split_named
+from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
 from search_spaces.importing import ComponentKind, ImportReferenceError, find_component
@@ -56,8 +57,14 @@ def _load(
     is_grey: bool = False,
     reporter: Reporter | None = None,
 ) -> Dataset:
-    made = _made(make, root, input_size)
+    wishes = {"skip_broken_images": skip_broken_images, "is_grey": is_grey, "reporter": reporter}
+    made = _made(make, root, input_size, wishes)
     if isinstance(made, Dataset):
+        if skip_broken_images and "skip_broken_images" not in inspect.signature(make).parameters:
+            raise RequestError(
+                f"--skip-broken-images: {name} makes its Dataset itself and takes no keyword skip_broken_images; leave "
+                "it out, or add the keyword"
+            )
         return made
     splits = _splits(made)
     if splits is None:
@@ -67,12 +74,14 @@ def _load(
     return dataset_of(name.rpartition(":")[2], sources, getattr(splits["train"], "classes", None), reading)
 
 
-def _made(make: Callable[..., Any], root: Path, input_size: ImageSize | None) -> Any:
+def _made(make: Callable[..., Any], root: Path, input_size: ImageSize | None, wishes: Mapping[str, Any]) -> Any:
+    """Return what a component makes, which is given what it names: of a loader's keywords those that it takes."""
+    taken = inspect.signature(make).parameters
     if _is_loader(make):
-        return make(root, input_size)
+        return make(root, input_size, **{name: value for name, value in wishes.items() if name in taken})
     given = {"root": root, "input_size": input_size}
-    named = {name: value for name, value in given.items() if name in inspect.signature(make).parameters}
-    if "train" in inspect.signature(make).parameters:
+    named = {name: value for name, value in given.items() if name in taken}
+    if "train" in taken:
         return {"train": make(**named, train=True), "test": make(**named, train=False)}
     return make(**named)
 
@@ -85,7 +94,7 @@ def _splits(made: object) -> dict[str, Any] | None:
         made = {"train": made}
     found = {}
     for name, items in made.items():
-        split = next((split for split, names in NAMES.items() if str(name).lower() in names), None)
+        split = split_named(str(name))
         if split is None or split in found or not _is_map_style(items):
             return None
         found[split] = items

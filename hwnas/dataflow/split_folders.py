@@ -32,7 +32,7 @@ def find_split_folders(root: Path) -> dict[str, Path]:
         RequestError: it cannot be told what is what.
     """
     folders = visible_folders(root)
-    named = _named(folders, are_all_splits=all(split_of(f) and visible_folders(f) for f in folders))
+    named = _named(folders, are_all_splits=all(split_named(f.name) and visible_folders(f) for f in folders))
     is_divided = bool(named["train"]) and bool(named["validation"] or named["test"])
     if not is_divided and not (named["train"] and len(folders) == 1):
         _require_classes(root, folders)
@@ -47,15 +47,16 @@ def find_split_folders(root: Path) -> dict[str, Path]:
     return splits
 
 
-def split_of(folder: Path) -> str | None:
-    """Return the split that a folder's name is one of; None for none."""
-    return next((split for split, names in NAMES.items() if folder.name.lower() in names), None)
+def split_named(*words: str) -> str | None:
+    """Return the split that the first known word names, in any case; None for none."""
+    found = (split for word in words for split, names in NAMES.items() if word.lower() in names)
+    return next(found, None)
 
 
 def _named(folders: Sequence[Path], *, are_all_splits: bool) -> dict[str, list[Path]]:
     """Return the folders by the split that they are, without those of short names where others may be classes."""
     return {
-        split: [f for f in folders if split_of(f) == split and (are_all_splits or f.name.lower() not in SHORT)]
+        split: [f for f in folders if split_named(f.name) == split and (are_all_splits or f.name.lower() not in SHORT)]
         for split in NAMES
     }
 
@@ -102,7 +103,7 @@ def _require_classes(root: Path, folders: Sequence[Path]) -> None:
 
 def _require_no_repeats(root: Path, folders: Sequence[Path]) -> None:
     """Raise where another folder has the same folders as one for training: it is a split of an unknown name."""
-    for train in [f for f in folders if split_of(f) == "train"]:
+    for train in [f for f in folders if split_named(f.name) == "train"]:
         inside = {f.name for f in visible_folders(train)}
         for other in [f for f in folders if f != train]:
             if len(repeated := sorted(inside & {f.name for f in visible_folders(other)})) >= 2:
@@ -114,7 +115,7 @@ def _require_no_repeats(root: Path, folders: Sequence[Path]) -> None:
 
 
 def _has_parts(folders: Iterable[Path]) -> bool:
-    splits = {split_of(folder) for folder in folders if folder.name.lower() not in SHORT}
+    splits = {split_named(folder.name) for folder in folders if folder.name.lower() not in SHORT}
     return "train" in splits and bool(splits & {"validation", "test"})
 
 

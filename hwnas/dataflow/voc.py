@@ -8,7 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from hwnas.dataflow.annotated import AnnotatedImage, Box, Wishes, boxes_dataset
-from hwnas.dataflow.class_names import read_names
+from hwnas.dataflow.class_names import NAMES_FILE, read_names
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.faults import Faults, within
 from hwnas.dataflow.layouts import known_format, known_layout
@@ -182,7 +182,7 @@ def _corners(box: Element) -> tuple[float, float, float, float] | None:
 
 
 def _classes(root: Path, annotations: Sequence[_Annotation]) -> tuple[str, ...]:
-    listed = root / "classes.txt"
+    listed = root / NAMES_FILE
     if listed.is_file():
         return read_names(listed)
     names = sorted({found.class_name for annotation in annotations for found in annotation.objects})

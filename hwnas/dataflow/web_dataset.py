@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +12,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from hwnas.dataflow.class_names import NAMES_FILE, read_names
 from hwnas.dataflow.dataset import Dataset
 from hwnas.dataflow.files import require_regular
 from hwnas.dataflow.images import opened
 from hwnas.dataflow.items import Reading, Source, dataset_of
 from hwnas.dataflow.listing import SUFFIXES, is_hidden
-from hwnas.dataflow.split_folders import NAMES
+from hwnas.dataflow.split_folders import split_named
 from hwnas.errors import RequestError
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
@@ -27,8 +29,6 @@ PICKLED = frozenset({"pickle", "pkl", "pyd", "pth", "pt"})
 
 MOST_IMAGE_BYTES, MOST_CLASS_BYTES = 2**28, 2**16
 """Bytes that an image, and what tells its class, hold at most."""
-
-NAMES_FILE = "classes.txt"
 
 
 def load_web_dataset(
@@ -103,7 +103,7 @@ class _Images:
         sample = self._samples[position]
         with sample.shard.open("rb") as file:
             file.seek(sample.offset)
-            return opened(file.read(sample.size_bytes)), 0
+            return opened(io.BytesIO(file.read(sample.size_bytes))), 0
 
 
 def _shards(root: Path) -> dict[str, list[Path]]:
@@ -120,7 +120,7 @@ def _shards(root: Path) -> dict[str, list[Path]]:
         words = re.match("[a-z]*", path.name.lower())
         assert words is not None
         word = path.parent.name.lower() if path.parent != root else words[0]
-        found.setdefault(next((s for s, names in NAMES.items() if word in names), None), []).append(path)
+        found.setdefault(split_named(word), []).append(path)
     unknown = found.pop(None, [])
     if unknown and not found:
         return {"train": unknown}
@@ -217,7 +217,7 @@ def _sample(path: Path, members: _Members) -> _Sample:
     return _Sample(shard=path, offset=members.image.offset_data, size_bytes=members.image.size, label=members.label)
 
 
-def _classes(root: Path, samples: Mapping[str, Sequence[_Sample]]) -> tuple[list[str] | None, dict[str, int]]:
+def _classes(root: Path, samples: Mapping[str, Sequence[_Sample]]) -> tuple[Sequence[str] | None, dict[str, int]]:
     """Return the names of the classes, None where they are numbers, and the number of each label.
 
     Raises:
@@ -225,7 +225,7 @@ def _classes(root: Path, samples: Mapping[str, Sequence[_Sample]]) -> tuple[list
     """
     labels = sorted({sample.label for found in samples.values() for sample in found})
     numbers = [label for label in labels if re.fullmatch("[0-9]{1,9}", label)]
-    named = _named(root)
+    named = read_names(root / NAMES_FILE) if (root / NAMES_FILE).exists() else None
     if len(numbers) == len(labels):
         if named is not None and labels and (most := max(map(int, labels))) >= len(named):
             raise RequestError(f"{root / NAMES_FILE} names {len(named)} classes, but there is number {most}")
@@ -239,14 +239,6 @@ def _classes(root: Path, samples: Mapping[str, Sequence[_Sample]]) -> tuple[list
     if unknown := [label for label in labels if label not in names]:
         raise RequestError(f"{root / NAMES_FILE} does not name {unknown[0]!r}, which images have for their class")
     return names, {name: number for number, name in enumerate(names)}
-
-
-def _named(root: Path) -> list[str] | None:
-    path = root / NAMES_FILE
-    if not path.exists():
-        return None
-    require_regular(path)
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _identity(samples: Sequence[_Sample]) -> list[list[str | int]]:

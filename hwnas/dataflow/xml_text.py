@@ -69,8 +69,12 @@ def read_xml(path: Path) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(read_bytes(path, max_bytes=MOST_XML_BYTES), True)
+    except RequestError:
+        raise
     except FileError as error:
         raise RequestError(str(error)) from error
     except expat.ExpatError as error:
         raise RequestError(f"{path}, line {error.lineno}: expected XML, found {error}") from error
+    except (LookupError, ValueError) as error:  # an encoding that nobody knows, or of several bytes a character
+        raise RequestError(f"{path}, line 1: expected XML in UTF-8, found another encoding: {error}") from error
     return outermost.inner[0]

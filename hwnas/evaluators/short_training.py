@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ class ShortTraining:
     def __init__(self, inputs: EvaluatorInputs) -> None:
         self._space, self._task, self._splits = inputs.space, inputs.task, inputs.splits
         self._config, self._batch_size, self._seed = inputs.training, inputs.batch_size, inputs.seed
+        if self._config.mixed_precision == "auto":
+            # A choice by timing may differ from one architecture to the next, which are to be trained alike.
+            self._config = replace(self._config, mixed_precision=False)
 
     def score(self, architecture: Architecture) -> float:
         """Return the agent's score on the images that drive the search.

@@ -20,6 +20,9 @@ MAX_CHUNKS = 32
 
 CHUNK_DIGITS = 6
 
+MOST_OUTPUT_BYTES = 2**30
+"""Bytes of the outputs for all validation images, up to which they are kept for the score of them all."""
+
 
 class SupernetEvaluator:
     """Scores architectures on held-out images, each with BatchNorm statistics of its own.
@@ -53,11 +56,12 @@ class SupernetEvaluator:
     def evaluate(self, architecture: Architecture, baseline: Score | None) -> Score:
         """Return the same, or an estimate as soon as the subnet is certain not to reach its baseline.
 
-        Only where the metric of some images estimates that of all (`scores_images_alone`).
+        Only where the metric of some images estimates that of all (`scores_images_alone`), and where the outputs for
+        all images fit in memory: those of every pixel often do not.
         """
-        if not self._agent.scores_images_alone:
-            return Score(value=self.score(architecture))
         subnet = self._recalibrated(architecture)
+        if not self._agent.scores_images_alone or self._output_bytes(subnet) > MOST_OUTPUT_BYTES:
+            return Score(value=self._agent.search_score(subnet, self._validation))
         outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         chunks: tuple[float, ...] = ()
         size = max(1, len(self._validation) // MAX_CHUNKS)
@@ -73,6 +77,12 @@ class SupernetEvaluator:
     def metrics(self, architecture: Architecture) -> Mapping[str, float]:
         """All of the agent's metrics of the subnet."""
         return self._agent.metrics(self._recalibrated(architecture), self._validation)
+
+    def _output_bytes(self, subnet: nn.Module) -> int:
+        """Return the bytes of a subnet's outputs for all validation images."""
+        with torch.inference_mode():
+            of_one = subnet(self._validation[0][0][:1]).nbytes
+        return int(of_one) * sum(len(x_NCHW) for x_NCHW, _ in self._validation)
 
     def _recalibrated(self, architecture: Architecture) -> nn.Module:
         subnet = self._supernet.subnet(architecture)

@@ -16,7 +16,8 @@ from onnx_models.boxes import gives_boxes
 from onnx_models.image_size import ImageSize, image_size
 from onnx_models.session import OnnxNetwork
 
-TEST_BATCH = 256
+TEST_BATCH, DENSE_TEST_BATCH = 256, 16
+"""Test images at a time, and of networks that tell something of every point or pixel, whose outputs are large."""
 
 
 class NoAccuracyError(Exception):
@@ -57,9 +58,15 @@ def accuracy(
 
 def test_batches(network: OnnxNetwork, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Return the test images as a model takes them, and their targets."""
+    size = test_batch_size(dataset)
     if network.takes_pixels:
-        return dataset.test.chunks(TEST_BATCH)
-    return Batches.of(dataset, dataset.test, TEST_BATCH).in_order()
+        return dataset.test.chunks(size)
+    return Batches.of(dataset, dataset.test, size).in_order()
+
+
+def test_batch_size(dataset: Dataset) -> int:
+    """Return how many test images are given to a model at a time."""
+    return TEST_BATCH if dataset.target_kind == "classes" else DENSE_TEST_BATCH
 
 
 def predicted_classes(values: object, num_images: int, num_classes: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from hwnas.agents.detection import GivesPoints
 from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Suppression
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
-from hwnas.export.accuracy import test_batches
+from hwnas.export.accuracy import test_batch_size, test_batches
 from hwnas.export.contents import PURPOSES, kind_of, predict_program, purpose_of
 from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
@@ -34,7 +34,8 @@ from lut.certificate import Certificate
 from lut.references import References
 from lut.tails import tail_of
 from onnx_models.best_int8 import Quantization, quantize_network
-from onnx_models.boxes import BOXES, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import BOXES
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.pixels import with_preprocessing
@@ -140,8 +141,9 @@ class _Bundle:
         scored = {name: self._scored(name) for name in names if name not in of_boxes}
         metrics = {name: found.metrics for name, found in scored.items()}
         self._require_equal(metrics)
-        suppression = None if detector is None else _suppression(detector, of_boxes)
+        suppression = None
         if detector is not None:
+            suppression = Suppression(limits=options.limits, parity=detector.proven(of_boxes))
             metrics |= {name: detector.metrics(name) for name in of_boxes}
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
@@ -209,7 +211,7 @@ class _Bundle:
         chosen = train.subset(order[:num])
         others = train.subset(order[num : num + NUM_SELECTION])
         whole = [x for x, _ in task.batches(chosen, batch).in_order() if len(x) == batch]
-        selection = list(task.batches(others, 250).in_order())
+        selection = list(task.batches(others, min(250, test_batch_size(task.dataset))).in_order())
 
         def score(network: Callable[[torch.Tensor], torch.Tensor]) -> float:
             ending = self._setup.space.ending
@@ -372,22 +374,6 @@ class _Bundle:
             git=git_state(),
             versions=versions(),
         )
-
-
-def _suppression(detector: Detector, names: Collection[str]) -> Suppression:
-    """Return what the suppression inside models is, and how their boxes compare with those expected.
-
-    Raises:
-        RunError: they are others.
-    """
-    found = {name: detector.parity(name) for name in names}
-    for name, parity in found.items():
-        if not parity.holds:
-            raise RunError(
-                f"{name} finds other boxes than torch makes of {BOX_MODELS[name]} on {parity.num_unequal} of "
-                f"{parity.num_images} test images"
-            )
-    return Suppression(limits=detector.limits, parity=found)
 
 
 def _input(dataset: Dataset) -> dict[str, int]:

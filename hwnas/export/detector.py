@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,10 @@ import torch
 from hwnas.agents.average_precision import average_precision
 from hwnas.agents.boxes import Detections, suppressed
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.errors import RunError
+from onnx_models.box_limits import BoxLimits
 from onnx_models.box_parity import BoxParity, box_parity
-from onnx_models.boxes import Boxes, BoxLimits, OnnxDetector, with_suppression
+from onnx_models.boxes import Boxes, OnnxDetector, with_suppression
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork
 from search_spaces.point_grid import PointGrid
@@ -63,6 +65,21 @@ class Detector:
         test = whole.subset(np.arange(min(PROOF_IMAGES, len(whole))))
         return box_parity(self._expected_and_found(name, test), self.limits)
 
+    def proven(self, names: Iterable[str]) -> dict[str, BoxParity]:
+        """Return how the boxes of models compare, all of which find those that they should.
+
+        Raises:
+            RunError: one finds others.
+        """
+        found = {name: self.parity(name) for name in names}
+        for name, parity in found.items():
+            if not parity.holds:
+                raise RunError(
+                    f"{name} finds other boxes than torch makes of {BOX_MODELS[name]} on {parity.num_unequal} of "
+                    f"{parity.num_images} test images"
+                )
+        return found
+
     def metrics(self, name: str) -> dict[str, float]:
         """Return the mean average precision of a model's boxes on all test images, and that at an overlap of 0.5."""
         detector = OnnxDetector(self.folder / name)
@@ -92,13 +109,8 @@ def found_boxes(outputs_PC: torch.Tensor, grid: PointGrid, limits: BoxLimits) ->
     Args:
         outputs_PC: [P, 4 + K] distances in strides and logits.
     """
-    boxes_D4, scores_D, classes_D = suppressed(
-        grid.decoded(outputs_PC[None, :, :4])[0],
-        outputs_PC[:, 4:].sigmoid(),
-        min_score=limits.min_score,
-        max_iou=limits.max_iou,
-        max_boxes=limits.max_boxes,
-    )
+    boxes_P4, scores_PK = grid.decoded(outputs_PC[None, :, :4])[0], outputs_PC[:, 4:].sigmoid()
+    boxes_D4, scores_D, classes_D = suppressed(boxes_P4, scores_PK, limits)
     return Boxes(boxes_D4=boxes_D4.numpy(), scores_D=scores_D.numpy(), classes_D=classes_D.numpy())
 
 

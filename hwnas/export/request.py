@@ -10,7 +10,7 @@ from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed
 from hwnas.training.task import LearningTask
 from lut import LatencyTable
-from onnx_models.boxes import BoxLimits
+from onnx_models.box_limits import BoxLimits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -10,16 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hwnas.agents.boxes import iou
 from hwnas.agents.detection import GivesPoints
+from hwnas.agents.segmentation import confusion, mean_iou
 from hwnas.artifacts import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.artifacts.shown import Group
 from hwnas.dataflow import Dataset, Split
 from hwnas.dataflow.targets import IGNORED, NO_BOX
+from hwnas.export.accuracy import test_batch_size
 from hwnas.export.contents import Kind
 from hwnas.export.detector import found_boxes
 from hwnas.stages.thumbnails import mask_png, thumbnail
 from hwnas.training.task import LearningTask
-from onnx_models.boxes import Boxes, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import Boxes
 from onnx_models.ending import Ending
 from onnx_models.session import OnnxNetwork
 from search_spaces import SearchSpace
@@ -27,8 +31,6 @@ from search_spaces.point_grid import PointGrid
 
 _Views = tuple[ShownView, ShownView]
 """Target and prediction."""
-
-BATCH = 128
 
 NUM_DENSE = 500
 """Test images at most whose boxes or masks are looked at."""
@@ -57,7 +59,7 @@ class _Shown:
 
     def batches(self, split: Split) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return outputs and targets."""
-        for x_NCHW, targets_N in self.task.batches(split, BATCH).in_order():
+        for x_NCHW, targets_N in self.task.batches(split, test_batch_size(self.dataset)).in_order():
             yield self.network(x_NCHW), targets_N
 
     def images(
@@ -149,7 +151,7 @@ def _segmented(shown: _Shown) -> ShownPredictions:
     num_classes, scores = len(shown.dataset.classes), []
     for outputs_NKHW, targets_NHW in shown.batches(shown.split):
         for found_HW, target_HW in zip(outputs_NKHW.argmax(dim=1), targets_NHW, strict=True):
-            scores.append(mean_overlap(found_HW.numpy(), target_HW.numpy(), num_classes))
+            scores.append(mean_overlap(found_HW, target_HW, num_classes))
     images = []
     for group, places in _chosen(np.array(scores)).items():
         views = []
@@ -184,29 +186,20 @@ def agreement(found: Boxes, target_M5: NDArray[np.float32]) -> float:
     if not len(found) and not len(target_M5):
         return 1.0
     is_free_M = np.ones(len(target_M5), bool)
-    for box_4, kind in zip(found.boxes_D4, found.classes_D, strict=True):
-        overlaps_M = np.where(is_free_M & (target_M5[:, 0] == kind), _overlaps(box_4, target_M5[:, 1:]), 0.0)
-        if len(overlaps_M) and overlaps_M.max() >= MATCHING_IOU:
-            is_free_M[overlaps_M.argmax()] = False
+    overlaps_DM = iou(torch.from_numpy(found.boxes_D4)[:, None], torch.from_numpy(target_M5[:, 1:])).numpy()
+    for overlaps_M, kind in zip(overlaps_DM, found.classes_D, strict=True):
+        usable_M = np.where(is_free_M & (target_M5[:, 0] == kind), overlaps_M, 0.0)
+        if len(usable_M) and usable_M.max() >= MATCHING_IOU:
+            is_free_M[usable_M.argmax()] = False
     return float(2 * (~is_free_M).sum() / (len(found) + len(target_M5)))
 
 
-def _overlaps(box_4: NDArray[np.float32], others_M4: NDArray[np.float32]) -> NDArray[np.float64]:
-    sides_M2 = np.minimum(box_4[2:], others_M4[:, 2:]) - np.maximum(box_4[:2], others_M4[:, :2])
-    common_M = sides_M2.clip(min=0).prod(axis=1, dtype=np.float64)
-    areas_M = (others_M4[:, 2:] - others_M4[:, :2]).prod(axis=1)
-    overlaps_M: NDArray[np.float64] = common_M / np.maximum((box_4[2:] - box_4[:2]).prod() + areas_M - common_M, 1e-9)
-    return overlaps_M
-
-
-def mean_overlap(found_HW: NDArray[np.integer], target_HW: NDArray[np.integer], num_classes: int) -> float:
+def mean_overlap(found_HW: torch.Tensor, target_HW: torch.Tensor, num_classes: int) -> float:
     """Return the mean IoU of the classes on an image or seen on it, its ignored pixels aside; 1 without any pixel."""
     is_known = target_HW != IGNORED
-    pairs = target_HW[is_known].astype(np.int64) * num_classes + found_HW[is_known]
-    counts_KK = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-    union_K = counts_KK.sum(axis=0) + counts_KK.sum(axis=1) - counts_KK.diagonal()
-    is_there = union_K > 0
-    return float((counts_KK.diagonal()[is_there] / union_K[is_there]).mean()) if is_there.any() else 1.0
+    if not bool(is_known.any()):
+        return 1.0
+    return mean_iou(confusion(found_HW[is_known], target_HW[is_known], num_classes))
 
 
 def _target_boxes(boxes_M5: NDArray[np.float32]) -> ShownView:

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from torch import nn
 
 from search_spaces.blocks.stochastic_depth import StochasticDepth
+from search_spaces.dense import DenseSupernet
 from search_spaces.supernet import Supernet
 from search_spaces.traced.network import GraphNetwork
 
 
 def places_of(module: nn.Module) -> list[nn.Module]:
     """Return the parts that follow each other in a network; the candidates for one place of a supernet are one part."""
+    if isinstance(module, DenseSupernet):
+        # Its heads are by width, each with a block for every place.
+        return [*places_of(module.backbone), *(nn.ModuleList(own) for own in module.blocks_by_place())]
     found: list[nn.Module] = []
     children = list(module.children())
     if len(children) == 1 and not isinstance(children[0], nn.ModuleList | GraphNetwork):

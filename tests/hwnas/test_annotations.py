@@ -17,6 +17,7 @@ from annotated_data import CLASSES, PICTURES, WRITERS, save_images
 from PIL import Image
 
 from hwnas.dataflow import Dataset, images, load_dataset
+from hwnas.dataflow.annotated import MOST_BOXES
 from hwnas.dataflow.letterbox import Letterbox
 from hwnas.dataflow.outlines import drawn
 from hwnas.dataflow.targets import BORDER, IGNORED, NO_BOX
@@ -133,10 +134,15 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-outside": ("coco", bbox(25, 10, 40, 20), ANNOTATION + "expected a box within 40x30 pixels, found x 25 to 65"),
     "coco-empty": ("coco", bbox(25, 10, 0, 20), ANNOTATION + "expected a width and a height above 0"),
     "coco-inverted": ("coco", bbox(25, 10, -5, 20), ANNOTATION + "expected the left edge before the right"),
-    "coco-integer-too-large": ("coco", bbox(10**400, 10, 5, 20), ANNOTATION + "expected bbox of four numbers"),
     "coco-nan": ("coco", bbox(float("nan"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x nan"),
     "coco-huge": ("coco", bbox(float("inf"), 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
+    "coco-no-float": ("coco", bbox(10**400, 10, 5, 20), ANNOTATION + "expected finite numbers, found x inf"),
     "coco-three-numbers": ("coco", bbox(25, 10, 5), ANNOTATION + "expected bbox of four numbers"),
+    "coco-too-many": (
+        "coco",
+        coco(lambda c: c["annotations"].extend({**c["annotations"][0], "id": 1000 + i} for i in range(MOST_BOXES))),
+        IMAGE + "expected 2000 boxes on an image at most, found 2002 on .*a.png",
+    ),
     "coco-class": (
         "coco",
         coco(lambda c: c["annotations"][1].update(category_id=5)),
@@ -195,11 +201,21 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "voc-words": ("voc", voc("<xmax>40<", "<xmax>far<"), XML + "expected a bndbox with numbers"),
     "voc-missing-image": ("voc", lambda r: (r / VOC_IMAGE).unlink(), "a.xml: expected the image .*a.png, found none"),
     "voc-other-size": ("voc", voc("<width>40<", "<width>44<"), "a.xml: expected an image of 44x30 pixels, found"),
+    "voc-many-bytes": (
+        "voc",
+        voc("<annotation>", '<?xml version="1.0" encoding="gbk"?><annotation>'),
+        "a.xml: line 1: expected XML in UTF-8",
+    ),
+    "voc-no-encoding": (
+        "voc",
+        voc("<annotation>", '<?xml version="1.0" encoding="x"?><annotation>'),
+        "a.xml: line 1: expected XML in UTF-8",
+    ),
     "voc-cut-short": ("voc", voc("</annotation>", ""), r"a.xml: .*line \d+: expected XML"),
     "voc-entities": (
         "voc",
         voc("<annotation>", '<!DOCTYPE a [<!ENTITY b "cc"><!ENTITY d "&b;&b;">]><annotation>&d;'),
-        "line 1: expected no document type",
+        "a.xml: line 1: expected no document type",
     ),
     "voc-outside-of-folder": ("voc", voc(">a.png<", ">../../../a.png<"), "a.xml, line 2: expected a name within"),
     "masks-class": ("masks", mask("L", (40, 30), 4), "train/a.png: expected classes of 0 to 3, or 255 .* found 4"),
@@ -225,6 +241,11 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "coco-masks-nan": (
         "coco-masks",
         coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, float("nan")]])),
+        ANNOTATION + "expected x and y of three points",
+    ),
+    "coco-masks-no-float": (
+        "coco-masks",
+        coco(lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 10**400]])),
         ANNOTATION + "expected x and y of three points",
     ),
     "coco-masks-runs": (

@@ -19,6 +19,7 @@ from hwnas.agents.boxes import Detections, generalised_iou, iou, suppressed, sup
 from hwnas.agents.teaching import DetectionDistillation
 from hwnas.criteria import BinaryCrossEntropy
 from hwnas.errors import RequestError
+from onnx_models.box_limits import BoxLimits
 from search_spaces import SpaceSpec
 
 
@@ -76,7 +77,7 @@ def test_suppression_is_that_of_every_class_alone(
 ) -> None:
     boxes, scores = torch.tensor([box for box, _ in points]).float(), torch.tensor([s for _, s in points]) / 20
     limits = {"min_score": 0.11, "max_iou": max_iou, "max_boxes": max_boxes}
-    found = suppressed(boxes, scores, **limits)
+    found = suppressed(boxes, scores, BoxLimits(**limits))
     expected = _slowly_suppressed(boxes, scores, **limits)
     assert found[1].tolist() == pytest.approx([score for score, _, _ in expected])
     assert found[2].tolist() == [kind for _, kind, _ in expected]
@@ -90,9 +91,9 @@ def test_images_of_a_batch_are_suppressed_alone(seed: int) -> None:
     first = 20 * torch.rand(3, 30, 2, generator=generator)
     boxes = torch.cat([first, first + 12 * torch.rand(3, 30, 2, generator=generator)], dim=2)
     scores = torch.rand(3, 30, 4, generator=generator) * torch.tensor([1.0, 0.2, 0.0])[:, None, None]
-    together = suppressed_in_images(boxes, scores, max_boxes=20)
+    together = suppressed_in_images(boxes, scores, BoxLimits(max_boxes=20))
     for image in range(3):
-        alone = suppressed(boxes[image], scores[image], max_boxes=20)
+        alone = suppressed(boxes[image], scores[image], BoxLimits(max_boxes=20))
         num = len(alone[1])
         for found, expected in zip(together, alone, strict=True):
             assert torch.equal(found[image, :num], expected)

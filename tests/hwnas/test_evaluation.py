@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.agents import ClassificationAgent
+from hwnas.evaluators import supernet
 from hwnas.evaluators.supernet import SupernetEvaluator, recalibrate
 from search_spaces import SearchSpace
 
@@ -49,6 +50,17 @@ def test_subnets_are_ranked_by_the_search_metric(space: SearchSpace) -> None:
     assert evaluator.score(architecture) == metrics["likelihood"] != metrics["accuracy"]
     evaluator._agent = _OneMetricAgent()
     assert evaluator.score(architecture) == 0.25
+
+
+def test_outputs_that_do_not_fit_in_memory_are_not_kept(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = _evaluator(space)
+    architecture = space.sample(np.random.default_rng(0))
+    kept = evaluator.evaluate(architecture, None)
+    monkeypatch.setattr(supernet, "MOST_OUTPUT_BYTES", 3 * 16 * space.spec.num_classes * 4)
+    assert evaluator.evaluate(architecture, None) == kept and len(kept.chunks) == 3
+    monkeypatch.setattr(supernet, "MOST_OUTPUT_BYTES", 3 * 16 * space.spec.num_classes * 4 - 1)
+    alone = evaluator.evaluate(architecture, kept)
+    assert alone.value == pytest.approx(kept.value, rel=1e-6) and not alone.chunks
 
 
 class _OneMetricAgent(ClassificationAgent):

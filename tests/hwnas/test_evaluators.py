@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,22 @@ import torch
 from command_line import run_cli
 from samples import history_without_times, small_spec, synthetic_table
 from scipy.stats import spearmanr
+from task_samples import dataset_for
 from torch.nn import functional
 
+from hwnas.agents import ClassificationAgent
+from hwnas.config import RetrainConfig
+from hwnas.dataflow.splits import Portions, divide
 from hwnas.errors import RunError
 from hwnas.evaluators import EVALUATORS
 from hwnas.evaluators.executor import on_ray
+from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.evaluators.score import Score
+from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.zero_cost import PROXIES, ZeroCost
 from hwnas.search.proxy_features import proxy_features
+from hwnas.training import trainer
+from hwnas.training.task import LearningTask
 from lut import save_table
 from search_spaces import Architecture, SpaceSpec, make_space
 
@@ -36,6 +45,23 @@ def _evaluator(name: str, seed: int = 0, space_name: str = "nasbench-macro") -> 
     targets_N = torch.arange(16) % 10
     space = make_space(small_spec(space_name))
     return ZeroCost(space, PROXIES[name], x_NCHW, targets_N, loss=functional.cross_entropy, seed=seed)
+
+
+def test_short_trainings_do_not_depend_on_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "step_times_s", lambda *_: pytest.fail("steps are timed"))
+    space, dataset = make_space(replace(SPEC, num_classes=4)), dataset_for("classes")
+    portions = Portions(train=None, validation_images=None, retrain_validation=None, by_class=False)
+    inputs = EvaluatorInputs(
+        space=space,
+        supernet=space.supernet(),
+        task=LearningTask(agent_class=ClassificationAgent, space=space, dataset=dataset, seed=0),
+        splits=divide(dataset, portions, rng_of=lambda _: np.random.default_rng(0)),
+        training=RetrainConfig(epochs=1, batch_size=20, mixed_precision="auto"),
+        batch_size=20,
+        recalibration_batches=1,
+        seed=0,
+    )
+    assert 0 <= ShortTraining(inputs).score((0,) * 8) <= 1
 
 
 @pytest.mark.parametrize("name", sorted(PROXIES))

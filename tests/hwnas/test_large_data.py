@@ -435,3 +435,26 @@ def test_the_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(RequestError, match=r"pip install 'hwnas\[datasets\]'"):
         load_dataset("huggingface", tmp_path)
+
+
+LOADERS = """
+from task_samples import dataset_for
+
+
+def plain(root, input_size):
+    return dataset_for("classes")
+
+
+def careful(root, input_size, *, skip_broken_images=False):
+    assert skip_broken_images
+    return dataset_for("classes")
+"""
+
+
+def test_loaders_of_ones_own_are_given_the_keywords_that_they_take(tmp_path: Path) -> None:
+    (tmp_path / "loaders.py").write_text(LOADERS)
+    own = tmp_path / "loaders.py"
+    assert load_dataset(f"{own}:plain", tmp_path).name == "toy"
+    assert load_dataset(f"{own}:careful", tmp_path, skip_broken_images=True).name == "toy"
+    with pytest.raises(RequestError, match="takes no keyword skip_broken_images"):
+        load_dataset(f"{own}:plain", tmp_path, skip_broken_images=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from hwnas.artifacts.shown import colour_of
+from hwnas.dataflow.letterbox import Letterbox
+from hwnas.dataflow.targets import BORDER
 from hwnas.export.contents import Kind, predict_program
-from onnx_models.boxes import BoxLimits, with_suppression
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import with_suppression
 from onnx_models.export import export_module
 from onnx_models.pixels import with_preprocessing
 
@@ -132,6 +137,19 @@ def test_boxes_are_told_in_pixels_of_the_image(detector: Path, tmp_path: Path, s
         assert found == pytest.approx(expected, abs=2 / scale)
     with Image.open(tmp_path / "out" / "x.boxes.png") as drawn:
         assert drawn.size == size and drawn.mode == "RGB"
+
+
+@pytest.mark.parametrize("size", [(64, 32), (100, 90), (31, 201), (7, 3), (999, 1)])
+def test_programs_place_and_colour_as_the_package_does(segmenter: Path, size: tuple[int, int]) -> None:
+    program = runpy.run_path(str(segmenter / "predict.py"))
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3)).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    canvas, place = program["letterboxed"](image)
+    expected = Letterbox.of(size[::-1], (HEIGHT, WIDTH))
+    assert place == (expected.left, expected.top, expected.width, expected.height)
+    whole = expected.image(image, border=BORDER, resampling=Image.Resampling.BILINEAR)
+    assert np.array_equal(np.asarray(canvas), np.asarray(whole))
+    assert [program["colour_of"](kind) for kind in range(100)] == [colour_of(kind) for kind in range(100)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "YCbCr"])

@@ -20,13 +20,15 @@ from torch import nn
 from hwnas.artifacts import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.augmentation import Augmentation
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.errors import RunError
 from hwnas.export.contents import Kind
 from hwnas.export.detector import BOX_MODELS, PROOF_IMAGES, Detector
 from hwnas.records import as_record
 from hwnas.report.images import confusion, image_sections
 from hwnas.stages.predictions import agreement, mean_overlap, predictions_of
 from hwnas.stages.thumbnails import MOST_PIXELS, mask_png, thumbnail
-from onnx_models.boxes import Boxes, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import Boxes
 from onnx_models.export import export_module
 from search_spaces.point_grid import PointGrid
 
@@ -135,8 +137,7 @@ def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None
     detector.write(mean=mean, std=std)
     names = [name for name in BOX_MODELS if (tmp_path / name).exists()]
     assert names == ["model.boxes.onnx", "model.pixels.onnx"]
-    for name in names:
-        parity = detector.parity(name)
+    for name, parity in detector.proven(names).items():
         assert parity.holds and parity.num_images == PROOF_IMAGES == 500 and parity.num_boxes > 5 * PROOF_IMAGES
         assert 0 <= detector.metrics(name)["map"] <= detector.metrics(name)["ap50"] <= 1
     few = torch.tensor([[[1.0, 0, 0, 16, 16]]]).repeat(NUM, 1, 1)
@@ -144,6 +145,8 @@ def test_the_models_that_give_boxes_are_proven_on_images(tmp_path: Path) -> None
         detector, dataset=_data("boxes", few, ("blue", "red")), grid=replace(points, points_P2=points.points_P2 + 0.01)
     )
     assert others.parity("model.boxes.onnx").num_unequal == NUM
+    with pytest.raises(RunError, match=f"model.boxes.onnx finds other boxes .* on {NUM} of {NUM} test images"):
+        others.proven(["model.boxes.onnx"])
 
 
 def test_masks_of_a_segmentation(tmp_path: Path) -> None:
@@ -188,9 +191,9 @@ def test_scores_of_single_images() -> None:
     assert agreement(boxes((0, 0, 0, 10, 10), (1, 20, 20, 30, 30)), target) == 1.0
     assert agreement(boxes((0, 0, 0, 10, 10), (0, 0, 0, 10, 9)), target) == pytest.approx(0.5)  # found once only
     assert agreement(boxes((1, 0, 0, 10, 10)), target) == 0.0 and agreement(boxes((0, 0, 0, 10, 10)), none) == 0.0
-    half = np.array([[0, 0], [1, 255]])
-    assert mean_overlap(np.zeros((2, 2), int), half, 3) == pytest.approx((2 / 3 + 0) / 2)
-    assert mean_overlap(half, half, 3) == 1.0 and mean_overlap(half, np.full((2, 2), 255), 3) == 1.0
+    half = torch.tensor([[0, 0], [1, 255]])
+    assert mean_overlap(torch.zeros(2, 2, dtype=torch.int64), half, 3) == pytest.approx((2 / 3 + 0) / 2)
+    assert mean_overlap(half, half, 3) == 1.0 and mean_overlap(half, torch.full((2, 2), 255), 3) == 1.0
 
 
 def test_unknown_classes_are_no_record() -> None:

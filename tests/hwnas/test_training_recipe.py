@@ -32,8 +32,9 @@ from hwnas.training.optimizer import make_optimizer, set_learning_rate
 from hwnas.training.schedule import SCHEDULES, learning_rate
 from hwnas.training.strategy import TaskLoss, steps_of
 from hwnas.training.trainer import with_criterion
-from search_spaces import make_space
+from search_spaces import SpaceSpec, make_space
 from search_spaces.blocks.stochastic_depth import StochasticDepth
+from search_spaces.dense import DenseSupernet
 
 PLAIN = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.02, warmup_epochs=1)
 
@@ -336,6 +337,19 @@ def test_every_parameter_is_of_one_layer(name: str) -> None:
         layers = layers_of(module)
         assert len(layers) > 3
         assert sorted(id(p) for layer in layers for p in layer) == sorted(id(p) for p in module.parameters())
+
+
+def test_widths_of_a_head_learn_alike() -> None:
+    spec = SpaceSpec(name="nasbench-macro", input_size=32, num_classes=3, width=0.25, head="detection")
+    supernet = make_space(spec).supernet()
+    assert isinstance(supernet, DenseSupernet)
+    layer_of = {id(p): number for number, layer in enumerate(layers_of(supernet)) for p in layer}
+    assert layer_of.keys() == {id(p) for p in supernet.parameters()}
+    of_place = [
+        {layer_of[id(p)] for block in place for p in block.parameters()} for place in supernet.blocks_by_place()
+    ]
+    assert all(len(numbers) == 1 for numbers in of_place if numbers)
+    assert len(set().union(*of_place)) == len([numbers for numbers in of_place if numbers]) > 3
 
 
 def test_layers_of_a_network_of_ones_own_are_in_the_order_in_which_it_uses_them() -> None:

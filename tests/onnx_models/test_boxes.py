@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
+from onnx_models.box_limits import BoxLimits
 from onnx_models.box_parity import box_parity, differences_of
-from onnx_models.boxes import Boxes, BoxLimits, OnnxDetector, with_suppression
+from onnx_models.boxes import Boxes, OnnxDetector, with_suppression
 from onnx_models.export import export_module
 from onnx_models.pixels import with_preprocessing
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from onnx_models.boxes import Boxes, BoxLimits
+from onnx_models.box_limits import BoxLimits
+from onnx_models.boxes import Boxes
 from onnx_models.export import export_module
 
 

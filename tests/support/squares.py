@@ -1,4 +1,4 @@
-"""Data that tests name as `squares.py:boxes`: squares of three brightnesses on noise, each brightness a class."""
+"""Data that tests name as `squares.py:boxes`: a bright and a dark square on noise, which may cover the bright one."""
 
 from __future__ import annotations
 
