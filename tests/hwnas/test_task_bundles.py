@@ -29,7 +29,8 @@ def _run(folder: Path, task: str, data: str) -> Path:
     outcome = run_cli(
         *("search", "--task", task, "--data", f"{squares.__file__}:{data}", "--width", 0.25, "--epochs", 2),
         *("--evaluations", 6, "--retrain-epochs", 30, "--lut", folder / "t.json", "--max-latency", "80%"),
-        *("--set", "retrain.references=false", "--out", folder / "run", "--quiet"),
+        *("--set", "retrain.references=false", "--set", "retrain.batch_size=8", "--set", "supernet.batch_size=8"),
+        *("--out", folder / "run", "--quiet"),
     )
     assert outcome.code == 0, outcome.err
     return folder / "run"
