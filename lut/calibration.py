@@ -281,7 +281,7 @@ class _Problem:
 
     @property
     def sums_ms(self) -> NDArray[np.float64]:
-        """What each network's blocks take alone, but for the conversions that are known to vanish."""
+        """The milliseconds of each network's blocks alone, but for conversions that are known to vanish."""
         return self.counts @ self.block_ms + self.conversions[:, 2]
 
     def covariances(self, half_mb: float, sharpness: float, property_stds: NDArray[np.float64]) -> NDArray[np.float64]:

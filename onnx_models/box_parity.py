@@ -20,7 +20,7 @@ AT_A_LIMIT = 1e-5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxParity:
-    """How the boxes that a model finds compare with those expected, image by image.
+    """Tells how the boxes that a model finds compare with those expected, image by image.
 
     Attributes:
         num_boxes: expected in all.

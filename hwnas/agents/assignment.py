@@ -20,7 +20,7 @@ LEAST_QUALITY = 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Assigned:
-    """What every point is to find.
+    """Holds what every point is to find.
 
     Attributes:
         boxes_NP4: zeros where it is to find nothing.

@@ -63,7 +63,7 @@ class ShownImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=READ_IN_PART)
 class ShownPredictions:
-    """What the winner says of test images.
+    """Holds what the winner says of test images.
 
     Attributes:
         measure: what the score of an image is, in words.

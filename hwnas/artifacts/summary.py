@@ -115,7 +115,7 @@ class Summary(NetworkSummary):
 
     @property
     def metric(self) -> str:
-        """What the test accuracy of the networks is called in this task, as people read it."""
+        """The name of the score in this task, as people read it."""
         return next(iter(self.test_metrics)).replace("_", " ")
 
     @property

@@ -71,7 +71,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
-    """How images are to be read: at which size, in how many channels; where what is broken goes."""
+    """Says how images are read: at which size, in how many channels; where what is broken goes."""
 
     input_size: ImageSize | None
     is_grey: bool

@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How images are read.
+    """Says how images are read.
 
     Attributes:
         skip_broken: leave out images that cannot be read instead of refusing them.

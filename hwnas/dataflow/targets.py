@@ -32,7 +32,7 @@ LEAST_VISIBLE = 0.25
 
 
 class Kind(Protocol):
-    """What one kind of targets needs."""
+    """Does what differs between kinds of targets."""
 
     border: int
     """The value of image pixels that come from outside of an image."""

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from search_spaces.block import MOST, Block, Shape, require_range, require_types
-from search_spaces.blocks.features import feature_text, require_feature, require_size, size_text
+from search_spaces.blocks.features import FeatureBlock, feature_text, require_feature, require_size, size_text
 from search_spaces.blocks.layers import conv_bn_act, init_weights
 from search_spaces.errors import SpaceError
 
@@ -29,41 +29,10 @@ PREDICTION_STD = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lateral(Block):
-    """1x1 convolution of a feature map to the neck's width, BatchNorm (Lin et al. 2017, Feature Pyramid Networks).
-
-    Attributes:
-        feature: channels, height and width of the feature map.
-        width: channels of the neck.
-
-    Raises:
-        SpaceError: a size is not in a sensible range.
-    """
+class Lateral(FeatureBlock):
+    """1x1 convolution of a feature map to the neck's width, BatchNorm (Lin et al. 2017, Feature Pyramid Networks)."""
 
     family: ClassVar[str] = "lateral"
-
-    feature: Shape
-    width: int
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require_feature(self, "feature", self.feature)
-        require_range(self, "width", 1, MOST)
-
-    @property
-    def key(self) -> str:
-        """Family, feature map and width."""
-        return f"{self.family}({feature_text(self.feature)},w={self.width})"
-
-    @property
-    def input_shapes(self) -> tuple[Shape, ...]:
-        """The feature map."""
-        return (self.feature,)
-
-    @property
-    def output_shape(self) -> Shape:
-        """As many pixels, in the neck's width."""
-        return (self.width, *self.feature[1:])
 
     def build(self) -> nn.Module:
         """Return the convolution, initialised."""
@@ -73,31 +42,22 @@ class Lateral(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TopDown(Block):
+class TopDown(FeatureBlock):
     """The lateral convolution of a feature map, added to the pyramid's next coarser level brought to its size.
 
     The coarser level is repeated to the nearest pixels, as in Lin et al. 2017.
 
     Attributes:
-        feature: channels, height and width of the feature map.
         coarse: height and width of the coarser level.
-        width: channels of the neck.
-
-    Raises:
-        SpaceError: a size is not in a sensible range.
     """
 
     family: ClassVar[str] = "top_down"
 
-    feature: Shape
     coarse: tuple[int, ...]
-    width: int
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_feature(self, "feature", self.feature)
+        FeatureBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_size(self, "coarse", self.coarse)
-        require_range(self, "width", 1, MOST)
 
     @property
     def key(self) -> str:
@@ -108,11 +68,6 @@ class TopDown(Block):
     def input_shapes(self) -> tuple[Shape, ...]:
         """The feature map, and the coarser level of the pyramid."""
         return (self.feature, (self.width, *self.coarse))
-
-    @property
-    def output_shape(self) -> Shape:
-        """The finer level of the pyramid."""
-        return (self.width, *self.feature[1:])
 
     def build(self) -> nn.Module:
         """Return the convolution with the addition, initialised."""

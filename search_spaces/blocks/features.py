@@ -2,8 +2,46 @@
 
 from __future__ import annotations
 
-from search_spaces.block import MOST, Block, Shape
+from dataclasses import dataclass
+
+from search_spaces.block import MOST, Block, Shape, require_range, require_types
 from search_spaces.errors import SpaceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureBlock(Block):
+    """A block that gives a feature map another number of channels, and leaves its pixels.
+
+    Attributes:
+        feature: channels, height and width of the feature map.
+        width: channels of the output.
+
+    Raises:
+        SpaceError: a size is not in a sensible range.
+    """
+
+    feature: Shape
+    width: int
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        require_feature(self, "feature", self.feature)
+        require_range(self, "width", 1, MOST)
+
+    @property
+    def key(self) -> str:
+        """Family, feature map and width."""
+        return f"{self.family}({feature_text(self.feature)},w={self.width})"
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The feature map."""
+        return (self.feature,)
+
+    @property
+    def output_shape(self) -> Shape:
+        """As many pixels, in the width."""
+        return (self.width, *self.feature[1:])
 
 
 def require_feature(owner: Block, name: str, feature: Shape) -> None:

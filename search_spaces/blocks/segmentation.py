@@ -14,46 +14,15 @@ from torch import nn
 from torch.nn import functional
 
 from search_spaces.block import IDENTITY_KEY, MOST, Block, Shape, require_range, require_types
-from search_spaces.blocks.features import feature_text, require_feature, require_size, size_text
+from search_spaces.blocks.features import FeatureBlock, feature_text, require_feature, require_size, size_text
 from search_spaces.blocks.layers import conv_bn_act, init_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GatedContext(Block):
-    """1x1 convolution, BatchNorm and ReLU, times a gate per channel from what is all over the feature map.
-
-    Attributes:
-        feature: channels, height and width of the coarse feature map.
-        width: channels of the head.
-
-    Raises:
-        SpaceError: a size is not in a sensible range.
-    """
+class GatedContext(FeatureBlock):
+    """1x1 convolution, BatchNorm and ReLU, times a gate per channel from what is all over the feature map."""
 
     family: ClassVar[str] = "gated_context"
-
-    feature: Shape
-    width: int
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require_feature(self, "feature", self.feature)
-        require_range(self, "width", 1, MOST)
-
-    @property
-    def key(self) -> str:
-        """Family, feature map and width."""
-        return f"{self.family}({feature_text(self.feature)},w={self.width})"
-
-    @property
-    def input_shapes(self) -> tuple[Shape, ...]:
-        """The coarse feature map."""
-        return (self.feature,)
-
-    @property
-    def output_shape(self) -> Shape:
-        """As many pixels, in the head's width."""
-        return (self.width, *self.feature[1:])
 
     def build(self) -> nn.Module:
         """Return both branches, initialised."""
@@ -63,31 +32,23 @@ class GatedContext(Block):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PixelClassifier(Block):
+class PixelClassifier(FeatureBlock):
     """Logits from the coarse context, brought to a finer feature map's size, and from that one's details, added.
 
     Attributes:
-        feature: channels, height and width of the fine feature map.
-        coarse: height and width of the context.
         width: channels of the context.
+        coarse: height and width of the context.
         num_classes: classes to tell apart.
-
-    Raises:
-        SpaceError: a size is not in a sensible range.
     """
 
     family: ClassVar[str] = "pixel_classifier"
 
-    feature: Shape
     coarse: tuple[int, ...]
-    width: int
     num_classes: int
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_feature(self, "feature", self.feature)
+        FeatureBlock.__post_init__(self)  # super() does not work in slotted dataclasses before Python 3.14
         require_size(self, "coarse", self.coarse)
-        require_range(self, "width", 1, MOST)
         require_range(self, "num_classes", 1, MOST)
 
     @property

@@ -10,11 +10,12 @@ import torch
 from command_line import run_cli, shorten_runs
 from samples import small_spec, synthetic_table
 from torch import nn
+from toy_data import two_brightnesses
 
 from hwnas.config import SupernetConfig, TrainingConfig
 from hwnas.config_file import load_config
 from hwnas.criteria import SmoothedCrossEntropy
-from hwnas.dataflow import Augmentation, Batches, Dataset, Split
+from hwnas.dataflow import Augmentation, Batches, Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from hwnas.training import STRATEGIES, Trainer
@@ -30,12 +31,7 @@ ADAMW = TrainingConfig(epochs=4, batch_size=16, optimizer="adamw", learning_rate
 
 
 def _dataset() -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.arange(64) % 2
-    noise = torch.randint(0, 60, (64, 1, 8, 8), generator=generator)
-    images = (noise + 120 * targets[:, None, None, None]).to(torch.uint8)
-    split = Split(images_NCHW=images, targets_N=targets)
-    return Dataset(name="toy", classes=("dark", "light"), train=split, test=split, augmentation=Augmentation(shift=1))
+    return two_brightnesses(Augmentation(shift=1))
 
 
 def _trainer(folder: Path, config: TrainingConfig, strategy: str = "uniform") -> Trainer:

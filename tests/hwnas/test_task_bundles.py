@@ -12,25 +12,15 @@ import pytest
 import squares
 from command_line import run_cli, shorten_runs
 from PIL import Image
-from samples import synthetic_table
-
-from lut import save_table
-from search_spaces import SpaceSpec, make_space
+from square_runs import search_squares
 
 pytestmark = pytest.mark.slow
 
 
 def _run(folder: Path, task: str, data: str) -> Path:
-    num_classes = {"boxes": 2, "masks": 3}[data]
-    spec = SpaceSpec(
-        name="nasbench-macro", input_size=32, in_channels=1, num_classes=num_classes, width=0.25, head=task
-    )
-    save_table(synthetic_table(make_space(spec), scale_ns=1e8), folder / "t.json")
-    outcome = run_cli(
-        *("search", "--task", task, "--data", f"{squares.__file__}:{data}", "--width", 0.25, "--epochs", 2),
-        *("--evaluations", 6, "--retrain-epochs", 30, "--lut", folder / "t.json", "--max-latency", "80%"),
-        *("--set", "retrain.references=false", "--set", "retrain.batch_size=8", "--set", "supernet.batch_size=8"),
-        *("--out", folder / "run", "--quiet"),
+    outcome = search_squares(
+        *(folder, task, data, "--retrain-epochs", 30, "--set", "retrain.references=false"),
+        *("--set", "retrain.batch_size=8", "--set", "supernet.batch_size=8"),
     )
     assert outcome.code == 0, outcome.err
     return folder / "run"

@@ -6,12 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-import squares
-from command_line import run_cli
-from samples import synthetic_table
-
-from lut import save_table
-from search_spaces import SpaceSpec, make_space
+from square_runs import search_squares
 
 SCORES = {"detection": {"map", "ap50", "exp_minus_loss"}, "segmentation": {"mean_iou", "pixel_accuracy", "likelihood"}}
 
@@ -22,16 +17,9 @@ SCORES = {"detection": {"map", "ap50", "exp_minus_loss"}, "segmentation": {"mean
     [("detection", "boxes", "uniform"), ("detection", "boxes", "sandwich"), ("segmentation", "masks", "sandwich")],
 )
 def test_a_search_ends_in_a_proven_model(task: str, data: str, strategy: str, tmp_path: Path) -> None:
-    num_classes = {"boxes": 2, "masks": 3}[data]
-    spec = SpaceSpec(
-        name="nasbench-macro", input_size=32, in_channels=1, num_classes=num_classes, width=0.25, head=task
-    )
-    save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
-    outcome = run_cli(
-        *("search", "--task", task, "--data", f"{squares.__file__}:{data}", "--width", 0.25, "--epochs", 2),
-        *("--evaluations", 6, "--retrain-epochs", 15, "--strategy", strategy, "--lut", tmp_path / "t.json"),
-        *("--max-latency", "80%", "--set", "retrain.distillation=0.5", "--set", "supernet.batch_size=16"),
-        *("--set", "retrain.batch_size=16", "--out", tmp_path / "run", "--json", "--quiet"),
+    outcome = search_squares(
+        *(tmp_path, task, data, "--retrain-epochs", 15, "--strategy", strategy, "--set", "retrain.distillation=0.5"),
+        *("--set", "supernet.batch_size=16", "--set", "retrain.batch_size=16", "--json"),
     )
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from samples import small_spec
 from torch import nn
+from toy_data import two_brightnesses
 
 from hwnas.agents import ClassificationAgent, VerificationAgent
 from hwnas.config import TrainingConfig
 from hwnas.criteria import BatchHardTriplet, SmoothedCrossEntropy
-from hwnas.dataflow import Augmentation, Batches, Dataset, Split
+from hwnas.dataflow import Augmentation, Batches, Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter
 from hwnas.search import DifferentiableAgent, HardLimits, Limit
@@ -35,13 +36,7 @@ CONFIG = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.05, warmup_epoc
 
 
 def _dataset() -> Dataset:
-    """Two classes that differ in brightness."""
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.arange(64) % 2
-    noise = torch.randint(0, 60, (64, 1, 8, 8), generator=generator)
-    images = (noise + 120 * targets[:, None, None, None]).to(torch.uint8)
-    split = Split(images_NCHW=images, targets_N=targets)
-    return Dataset(name="toy", classes=("dark", "light"), train=split, test=split, augmentation=Augmentation(shift=1))
+    return two_brightnesses(Augmentation(shift=1))
 
 
 def _space(strategy: str = "uniform") -> SearchSpace:

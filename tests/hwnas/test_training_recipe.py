@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import small_spec
 from torch import nn
+from toy_data import two_brightnesses
 from traced_checks import space_of
 
 from hwnas.agents import ClassificationAgent, VerificationAgent
@@ -40,13 +41,7 @@ PLAIN = TrainingConfig(epochs=4, batch_size=16, learning_rate=0.02, warmup_epoch
 
 
 def _dataset() -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.arange(64) % 2
-    noise = torch.randint(0, 60, (64, 1, 8, 8), generator=generator)
-    images = (noise + 120 * targets[:, None, None, None]).to(torch.uint8)
-    split = Split(images_NCHW=images, targets_N=targets)
-    changes = Augmentation(shift=1, random_erasing=0.5)
-    return Dataset(name="toy", classes=("dark", "light"), train=split, test=split, augmentation=changes)
+    return two_brightnesses(Augmentation(shift=1, random_erasing=0.5))
 
 
 def _trainer(folder: Path, config: TrainingConfig, strategy: str = "uniform") -> Trainer:
