@@ -19,6 +19,7 @@ from own_networks import write_trained
 from samples import history_without_times, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
+from square_runs import search_of_squares
 
 from hwnas.pipeline.own_network import read_space
 from hwnas.training.checkpoint import load_checkpoint
@@ -31,6 +32,11 @@ QUICK = ("--epochs", 4, "--evaluations", 10, "--retrain-epochs", 8)
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SEED = 16
+KILLED = (
+    *("ema and validation", "inherit", "distillation", "adamw", "own network", "detection", "ray"),
+    *("train", "export", "profile"),
+)
+"""What is killed at random instants."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +81,7 @@ def _summary(run: Path) -> dict[str, object]:
     """Without what was measured and where it was saved."""
     summary = json.loads((run / "summary.json").read_text())
     rows = {"winner": summary, **summary["references"]}
-    names = ("architecture", "params", "macs", "supernet_score", "test_accuracy", "epoch", "predicted_ms")
+    names = ("architecture", "params", "macs", "supernet_score", "test_metrics", "epoch", "predicted_ms")
     return {row: {name: fields[name] for name in names} for row, fields in rows.items()} | {"parity": summary["parity"]}
 
 
@@ -146,6 +152,9 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
     }
     if name == "own network":
         return Scenario((*_search_of_own_network(folder), "--out"), _assert_same_search, 8)
+    if name == "detection":
+        command = search_of_squares(folder, "detection", "boxes")
+        return Scenario((*command, *SETTINGS[4:], "--retrain-epochs", 4, "--out"), _assert_same_search, 6)
     if name in searches:
         kills = {"ema and validation": 9, "inherit": 8, "distillation": 6, "adamw": 4, "ray": 3}[name]
         return Scenario((*search, *searches[name], "--out"), _assert_same_search, kills)
@@ -217,10 +226,7 @@ class Killer:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "name",
-    ["ema and validation", "inherit", "distillation", "adamw", "own network", "ray", "train", "export", "profile"],
-)
+@pytest.mark.parametrize("name", KILLED)
 def test_killed_at_random_instants(
     name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
