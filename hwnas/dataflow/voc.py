@@ -157,8 +157,8 @@ def _line(element: Element, tag: str) -> int:
 def _claimed_size(outermost: Element) -> tuple[int, int] | None:
     size = outermost.first("size")
     words = (size.said("height"), size.said("width")) if size else ("", "")
-    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
-        return None  # labelling programs write 0 where they do not know
+    if not all(word.isascii() and word.isdigit() and 0 < int(word[:10]) < 10**9 for word in words):
+        return None  # labelling programs write 0 where they do not know; no image has a side of ten digits
     return int(words[0]), int(words[1])
 
 

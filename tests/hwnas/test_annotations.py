@@ -373,6 +373,14 @@ def test_crowds_and_difficult_objects_are_left_out_with_a_remark(tmp_path: Path)
     assert torch.equal(difficult.train.targets_N, boxes.train.targets_N)
 
 
+@pytest.mark.parametrize("width", ["0", "", "forty", "9" * 5000])
+def test_what_voc_claims_of_a_width_and_no_image_has_is_not_asked_of_the_image(width: str, tmp_path: Path) -> None:
+    WRITERS["voc"](tmp_path)
+    expected = load_dataset("voc", tmp_path, input_size=32)
+    voc("<width>40<", f"<width>{width}<")(tmp_path)
+    assert torch.equal(load_dataset("voc", tmp_path, input_size=32).train.images_NCHW, expected.train.images_NCHW)
+
+
 def test_compressed_run_lengths_are_unpacked_as_pycocotools_does() -> None:
     """Runs of 6, 3, 2, 3, 6 as the letters of 6, 3, 2, 3 - 3 and 6 - 2; 60 takes two letters."""
     place = Letterbox.of((5, 4), (5, 4))
