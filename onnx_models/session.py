@@ -71,11 +71,14 @@ class OnnxNetwork:
         """The type that the images are given as; None where the model takes something else than floats."""
         return FLOATS.get(str(self.input.type))
 
+    def typed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the images as the model takes them: in its float type, or as the pixels that they are."""
+        images = x_NCHW.contiguous().numpy()
+        return torch.from_numpy(images if self.float_type is None else images.astype(self.float_type, copy=False))
+
     def raw(self, x_NCHW: torch.Tensor) -> list[Any]:
         """Return the outputs for each part of the images, which has the fixed batch size; the last is filled up."""
-        images = x_NCHW.contiguous().numpy()
-        if self.float_type is not None:
-            images = images.astype(self.float_type, copy=False)
+        images = self.typed(x_NCHW).numpy()
         parts = [images]
         if self.batch is not None:
             missing = -len(images) % self.batch

@@ -68,7 +68,7 @@ def compare(
     """Compare latency, accuracy, size and memory of any ONNX models, measured interleaved."""
     from hwnas.cli.idle_flags import refuse_without
     from hwnas.dataflow import load_dataset
-    from hwnas.export.compare import Question, compare_models
+    from hwnas.export.compare import SCORES, Question, compare_models
     from hwnas.pipeline.named import models_named, normalisations
     from hwnas.progress import Reporter
     from hwnas.quantities import parse_image_size
@@ -106,7 +106,8 @@ def compare(
     if as_json:
         print_json([row.as_dict(with_accuracy=dataset is not None) for row in rows])
         return
-    _print(rows, f"{chosen.name}, by {chosen.runtime}" if on.runtime else chosen.name)
+    score, _ = SCORES["classes" if dataset is None else dataset.target_kind]
+    _print(rows, f"{chosen.name}, by {chosen.runtime}" if on.runtime else chosen.name, score)
     _print_what_rounds_tell(rounds)
 
 
@@ -119,11 +120,11 @@ def _print_what_rounds_tell(rounds: int) -> None:
             print(f"no {percentile_name(percentile)} from {rounds} runs of each model: --rounds {least} tells it")
 
 
-def _print(rows: Sequence[ComparedModel], device: str) -> None:
+def _print(rows: Sequence[ComparedModel], device: str, score: str) -> None:
     fastest = min(row.latency_ms for row in rows)
     print_table(
         f"{counted(len(rows), 'model')} on {device}",
-        ["model", "input", "p50 ms", "p95 ms", "p99 ms", "times the fastest", "accuracy", "size KiB", "memory KiB"],
+        ["model", "input", "p50 ms", "p95 ms", "p99 ms", "times the fastest", score, "size KiB", "memory KiB"],
         [
             [
                 row.model,

@@ -41,10 +41,8 @@ def accuracy(
     """
     if dataset.target_kind != "classes":
         raise NoAccuracyError(f"{dataset.name} has {dataset.target_kind}, expected a class for each image")
-    network = _network(path, output)
-    if at_size is not None and (size := _other_size(network, dataset)) is not None:
-        dataset = at_size(size)
-    _require_images(network, dataset)
+    network = network_of(path, output)
+    dataset = fitting_images(network, dataset, at_size)
     correct = 0
     for images, targets_N in test_batches(network, dataset):
         try:
@@ -99,13 +97,30 @@ def predicted_classes(values: object, num_images: int, num_classes: int) -> NDAr
     return best
 
 
-def _network(path: Path, output: str | None) -> OnnxNetwork:
+def network_of(path: Path, output: str | None) -> OnnxNetwork:
+    """Return the model, looked at by one of its outputs.
+
+    Raises:
+        NoAccuracyError: it has no such output, several where none is named, or several inputs.
+    """
     try:
         return OnnxNetwork(path, output)
     except ValueError as error:
         if gives_boxes(path):
             raise NoAccuracyError("it is no classifier: it gives boxes") from error
         raise NoAccuracyError(str(error)) from error
+
+
+def fitting_images(network: OnnxNetwork, dataset: Dataset, at_size: Callable[[ImageSize], Dataset] | None) -> Dataset:
+    """Return the data at the size that the model takes.
+
+    Raises:
+        NoAccuracyError: it takes something else than such images.
+    """
+    if at_size is not None and (size := _other_size(network, dataset)) is not None:
+        dataset = at_size(size)
+    _require_images(network, dataset)
+    return dataset
 
 
 def _other_size(network: OnnxNetwork, dataset: Dataset) -> ImageSize | None:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from hwnas.export.accuracy import NoAccuracyError, accuracy
+from hwnas.export.dense_accuracy import box_precision, mask_overlap
 from hwnas.measured import Measured
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
@@ -24,6 +25,9 @@ from profilers import Profiler
 from profilers.device import require_cores
 from profilers.worker_onnxruntime import DTYPES
 from search_spaces import ExportError, SpaceError
+
+SCORES = {"classes": ("accuracy", accuracy), "boxes": ("mAP", box_precision), "masks": ("mean IoU", mask_overlap)}
+"""What tells how well models do by the kind of the data's targets, and what that is called."""
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel."""
@@ -75,7 +79,7 @@ class ComparedModel:
         model: its file, as it was given.
         input: element types and sizes in words.
         bound: what free dimensions were given, by their names.
-        accuracy: None without test data, too.
+        accuracy: None without test data, too; of detectors mean average precision, of segmenters mean IoU.
         latency_ms: the median, without what disturbed all models alike.
         p95_ms, p99_ms: of single runs; None where there are too few.
         missing: why figures cannot be had, by name.
@@ -179,7 +183,8 @@ def _accuracy(model: BoundModel, question: Question, dataset: Dataset, missing: 
     # A model with one output is scored by it, whatever those of the others are called.
     output = None if len(model.outputs) == 1 else question.output
     try:
-        return accuracy(model.fixed, output, normalised(dataset), sized)
+        _, score = SCORES[dataset.target_kind]
+        return score(model.fixed, output, normalised(dataset), sized)
     except NoAccuracyError as error:
         missing["accuracy"] = str(error)
         return None

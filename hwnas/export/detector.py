@@ -85,7 +85,7 @@ class Detector:
         detector = OnnxDetector(self.folder / name)
         found, targets = [], []
         for images, targets_NM5 in self._batches(self.dataset.test, detector):
-            found.append(_as_detections(detector(images)))
+            found.append(as_detections(detector(images)))
             targets.append(targets_NM5)
         precision, at_half = average_precision(found, targets)
         return {"map": precision, "ap50": at_half}
@@ -114,7 +114,7 @@ def found_boxes(outputs_PC: torch.Tensor, grid: PointGrid, limits: BoxLimits) ->
     return Boxes(boxes_D4=boxes_D4.numpy(), scores_D=scores_D.numpy(), classes_D=classes_D.numpy())
 
 
-def _as_detections(images: Sequence[Boxes]) -> Detections:
+def as_detections(images: Sequence[Boxes]) -> Detections:
     """Return the boxes of images in one tensor, filled up."""
     most = max(map(len, images))
     boxes = np.zeros((len(images), most, 4), np.float32)

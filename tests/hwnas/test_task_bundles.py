@@ -78,6 +78,12 @@ def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -
     assert "Test images with the lowest scores" in page and "<rect" in page and "model.boxes.onnx" in page
     outcome = run_cli("compare", bundle / "model.boxes.onnx", bundle / "model.onnx", "--data", "digits", "--rounds", 3)
     assert outcome.code == 0 and "it is no classifier: it gives boxes" in outcome.out
+    data = ("--data", f"{squares.__file__}:boxes", "--rounds", 3, "--json", "--quiet")
+    names = ("model.boxes.onnx", "model.pixels.onnx", "model.onnx")
+    rows = json.loads(run_cli("compare", *(bundle / name for name in names), *data).out)
+    for row, name in zip(rows[:2], names[:2], strict=True):
+        assert row["accuracy"] == pytest.approx(models[name]["test_metrics"]["map"], abs=1e-6)
+    assert "give model.boxes.onnx" in rows[2]["missing"]["accuracy"]
 
 
 def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -> None:
@@ -92,6 +98,9 @@ def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -
     for name in ("model.onnx", "model.pixels.onnx", "model.int8.onnx"):
         line = _predicted(bundle, tmp_path / "x.png", "--model", name, "--folder", tmp_path / "out")
         assert "background" in line and "drawn in" in line
+    data = ("--data", f"{squares.__file__}:masks", "--rounds", 3, "--json", "--quiet")
+    (row,) = json.loads(run_cli("compare", bundle / "model.pixels.onnx", *data).out)
+    assert row["accuracy"] == pytest.approx(models["model.pixels.onnx"]["test_metrics"]["mean_iou"], abs=1e-6)
     page = (segmenter / "report.html").read_text()
     assert "Test images with typical scores" in page and 'class="legend"' in page
     outcome = run_cli("export", segmenter, "-o", tmp_path / "other", "--min-score", 0.3, "--trust-code", "--quiet")
