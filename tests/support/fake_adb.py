@@ -148,6 +148,7 @@ def _shell(state: Path, line: str) -> int:
 
 def _serve(state: Path, line: str, life: int, told: int) -> None:
     """Be adb's daemon on the phone: run a line, and hang up once nobody listens any more."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup ignore it, and what they start; a phone does not
     program = subprocess.Popen(["sh", "-c", line])
     while program.poll() is None:
         if select.select([life], [], [], 0.02)[0] or (state / "state").read_text() == "gone":

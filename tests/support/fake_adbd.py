@@ -206,4 +206,5 @@ async def main(serial: str, *, is_authorized: bool) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup ignore it, and what they start; a phone does not
     asyncio.run(main(sys.argv[1], is_authorized=sys.argv[2] == "True"))
