@@ -206,10 +206,14 @@ def _with_head(chain: ChainSpace, run: Run) -> SearchSpace:
 
 
 def _only_architecture(space: SearchSpace, run: Run) -> Architecture:
-    """Return the one choice of every layer, and what the winner chose of neck and head."""
-    num = len(space.head.decisions) if isinstance(space, DenseSpace) else 0
-    of_head = _winner(run)[len(_winner(run)) - num :]
-    return (0,) * (len(space.decisions) - num) + of_head
+    """Return the one choice of every layer, and what the winner chose of neck and head.
+
+    The widths of narrow networks' heads are fewer, as channels are multiples of eight: of them it is the widest then.
+    """
+    decisions = space.head.decisions if isinstance(space, DenseSpace) else ()
+    of_head = _winner(run)[len(_winner(run)) - len(decisions) :]
+    limited = [min(choice, len(d.choices) - 1) for choice, d in zip(of_head, decisions, strict=True)]
+    return (*[0] * (len(space.decisions) - len(decisions)), *limited)
 
 
 def _winner(run: Run) -> Architecture:
