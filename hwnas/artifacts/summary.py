@@ -46,7 +46,7 @@ class NetworkSummary:
         p50_ms, p95_ms, p99_ms: percentiles of single runs; None where there are too few runs to tell.
         percentile: that the budget is held on: 50 for the median.
         float_ms: what the network takes in float, where budgets are held in int8; None for references.
-        budget_kept: as measured; None where nothing can be.
+        budget_kept: as measured; where nothing was, None for one that is kept by prediction.
         max_latency_ms: None where the budget rules nothing out.
         advice: what to do about a budget that is not kept.
     """

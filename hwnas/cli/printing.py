@@ -146,10 +146,11 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
         same: the names of networks that are the same as others, and the names of those.
     """
     ms = ms_column(next((n.percentile for n in networks.values()), MEDIAN))
+    metric = next((next(iter(n.test_metrics)) for n in networks.values()), "accuracy").replace("_", " ")
     print_table(
         title,
         [
-            *("network", "architecture", "params", "test accuracy"),
+            *("network", "architecture", "params", f"test {metric}"),
             *(f"predicted {ms}", f"measured {ms}", f"budget {ms}", "kept"),
         ],
         [

@@ -109,7 +109,13 @@ def figures(
         p99_ms=None if measured is None else measured.p99_ms,
         percentile=percentile,
         float_ms=float_ms,
-        budget_kept=None if measured is None else measured.latency_ms <= found.max_ms,
+        budget_kept=_is_kept(found, measured),
         max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
         advice=advice,
     )
+
+
+def _is_kept(found: FoundNetwork, measured: Measured | None) -> bool | None:
+    if measured is not None:
+        return measured.latency_ms <= found.max_ms
+    return None if found.predicted_ms <= found.max_ms else False

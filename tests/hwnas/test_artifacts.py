@@ -26,7 +26,9 @@ from hwnas.measured import Measured
 from hwnas.records import read_record
 from hwnas.run_folder import RunFolder
 from hwnas.search import Evaluation
+from hwnas.stages.summary import figures
 from onnx_models.parity import Parity
+from search_spaces import SpaceSpec, make_space
 
 MEASURED = Measured(latency_ms=1.5, repeatability=0.01, drift=1.25)
 FOUND = FoundNetwork(
@@ -147,3 +149,14 @@ def test_an_attempt_that_is_set_aside_leaves_what_stays(files: RunFolder) -> Non
     assert attempt.export.read_result() == EXPORTED and list(files.decisions().values()) == [DECISION]
     assert files.retrain.checkpoint("random").exists() and not files.retrain.checkpoint("winner").exists()
     assert files.export.model("random").exists() and files.export.read_decision() is None
+
+
+@pytest.mark.parametrize(("predicted_ms", "is_kept"), [(0.9, None), (1.1, False)])
+def test_a_network_that_was_not_measured_misses_a_budget_by_its_prediction(
+    predicted_ms: float, is_kept: bool | None
+) -> None:
+    space = make_space(SpaceSpec(name="nasbench-macro", input_size=8, num_classes=10, width=0.25))
+    found = FoundNetwork(
+        architecture=(0,) * 8, params=1, macs=1, supernet_score=0.5, predicted_ms=predicted_ms, max_ms=1.0
+    )
+    assert figures(space, found, {"mean_iou": 0.4}, None, epoch=None).budget_kept is is_kept
