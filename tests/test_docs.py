@@ -86,6 +86,8 @@ NOT_RUN = {
     "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",
     "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
     "hwnas search --task detection --data coco": "images with boxes; tests/hwnas/test_task_runs.py makes some",
+    "hwnas search --space autoformer": "CIFAR-10, and an hour",
+    "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
