@@ -75,6 +75,11 @@ class NetworkSummary:
     max_latency_ms: _NotNegative | None
     advice: str | None = None
 
+    @property
+    def metric(self) -> str:
+        """The name of the score in this task, as people read it."""
+        return next(iter(self.test_metrics)).replace("_", " ")
+
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files: what belongs to a measurement only where there is one."""
         fields = asdict(self)
@@ -112,11 +117,6 @@ class Summary(NetworkSummary):
         """The figures of every network by its name, the winner's first, and then those of what somebody brought."""
         brought = {name: row for name, row in self.references.items() if name == ORIGINAL}
         return {WINNER: self, **brought, **self.winners, **self.references}
-
-    @property
-    def metric(self) -> str:
-        """The name of the score in this task, as people read it."""
-        return next(iter(self.test_metrics)).replace("_", " ")
 
     @property
     def duplicates(self) -> dict[str, str]:

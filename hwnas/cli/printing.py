@@ -146,7 +146,7 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
         same: the names of networks that are the same as others, and the names of those.
     """
     ms = ms_column(next((n.percentile for n in networks.values()), MEDIAN))
-    metric = next((next(iter(n.test_metrics)) for n in networks.values()), "accuracy").replace("_", " ")
+    metric = next((n.metric for n in networks.values()), "accuracy")
     print_table(
         title,
         [

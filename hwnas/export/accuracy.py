@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +20,17 @@ TEST_BATCH, DENSE_TEST_BATCH = 256, 16
 """Test images at a time, and of networks that tell something of every point or pixel, whose outputs are large."""
 
 
+Found = TypeVar("Found")
+
+AtSize = Callable[[ImageSize], Dataset] | None
+"""Gives the data at the size that a model takes; None where they have to be of that size."""
+
+
 class NoAccuracyError(Exception):
     """Why a model's accuracy on the data cannot be told."""
 
 
-def accuracy(
-    path: Path, output: str | None, dataset: Dataset, at_size: Callable[[ImageSize], Dataset] | None = None
-) -> float:
+def accuracy(path: Path, output: str | None, dataset: Dataset, at_size: AtSize = None) -> float:
     """Return the share of test images whose class the model tells; a fixed batch size is filled up.
 
     Models of pixels (uint8) are given the images as they are, those of floats normalised ones.
@@ -45,13 +49,22 @@ def accuracy(
     dataset = fitting_images(network, dataset, at_size)
     correct = 0
     for images, targets_N in test_batches(network, dataset):
-        try:
-            parts = network.raw(images)
-        except Exception as error:  # onnxruntime raises many kinds of its own
-            raise NoAccuracyError(f"it cannot run on these images: {str(error).splitlines()[0]}") from error
+        parts = given(network.raw, images)
         predicted = [predicted_classes(p, network.batch or len(images), len(dataset.classes)) for p in parts]
         correct += int((np.concatenate(predicted)[: len(images)] == targets_N.numpy()).sum())
     return share(correct, len(dataset.test))
+
+
+def given(model: Callable[[torch.Tensor], Found], images: torch.Tensor) -> Found:
+    """Return what a model gives for images.
+
+    Raises:
+        NoAccuracyError: it cannot run on them.
+    """
+    try:
+        return model(images)
+    except Exception as error:  # onnxruntime raises many kinds of its own
+        raise NoAccuracyError(f"it cannot run on these images: {str(error).splitlines()[0]}") from error
 
 
 def test_batches(network: OnnxNetwork, dataset: Dataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -111,7 +124,7 @@ def network_of(path: Path, output: str | None) -> OnnxNetwork:
         raise NoAccuracyError(str(error)) from error
 
 
-def fitting_images(network: OnnxNetwork, dataset: Dataset, at_size: Callable[[ImageSize], Dataset] | None) -> Dataset:
+def fitting_images(network: OnnxNetwork, dataset: Dataset, at_size: AtSize) -> Dataset:
     """Return the data at the size that the model takes.
 
     Raises:

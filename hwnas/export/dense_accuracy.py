@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ from hwnas.agents.average_precision import average_precision
 from hwnas.agents.segmentation import confusion, mean_iou
 from hwnas.dataflow import Dataset
 from hwnas.dataflow.targets import IGNORED
-from hwnas.export.accuracy import NoAccuracyError, fitting_images, network_of, test_batches
+from hwnas.export.accuracy import AtSize, NoAccuracyError, fitting_images, given, network_of, test_batches
 from hwnas.export.detector import as_detections
 from onnx_models.boxes import BOXES, OnnxDetector, gives_boxes
-from onnx_models.image_size import ImageSize
-
-AtSize = Callable[[ImageSize], Dataset] | None
 
 
 def box_precision(path: Path, output: str | None, dataset: Dataset, at_size: AtSize = None) -> float:
@@ -41,7 +37,7 @@ def box_precision(path: Path, output: str | None, dataset: Dataset, at_size: AtS
     dataset = fitting_images(network, dataset, at_size)
     detector, found, targets = OnnxDetector(path), [], []
     for images, targets_NM5 in test_batches(network, dataset):
-        boxes = detector(network.typed(images))
+        boxes = given(detector, network.typed(images))
         if any((one.classes_D >= len(dataset.classes)).any() for one in boxes):
             highest = max(int(one.classes_D.max(initial=0)) for one in boxes)
             raise NoAccuracyError(f"it tells class {highest}, the data have {len(dataset.classes)}")
@@ -66,7 +62,8 @@ def mask_overlap(path: Path, output: str | None, dataset: Dataset, at_size: AtSi
     num_classes = len(dataset.classes)
     confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for images, targets_NHW in test_batches(network, dataset):
-        parts = [_pixel_classes(part, tuple(targets_NHW.shape[1:]), num_classes) for part in network.raw(images)]
+        outputs = given(network.raw, images)
+        parts = [_pixel_classes(part, tuple(targets_NHW.shape[1:]), num_classes) for part in outputs]
         found_NHW = torch.from_numpy(np.concatenate(parts)[: len(images)])
         is_known = targets_NHW != IGNORED
         confusion_KK += confusion(found_NHW[is_known], targets_NHW[is_known], num_classes)

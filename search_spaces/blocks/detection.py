@@ -162,7 +162,7 @@ class Points(Block):
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
-        """What each level's head gives."""
+        """The outputs of each level's head."""
         return tuple((NUM_DISTANCES + self.num_classes, num) for num in self.points)
 
     @property

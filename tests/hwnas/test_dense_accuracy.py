@@ -97,3 +97,18 @@ def test_other_outputs_and_classes_are_refused_by_name(tmp_path: Path) -> None:
     two = replace(squares.masks(tmp_path), classes=("background", "bright", "dark", "more"))
     with pytest.raises(NoAccuracyError, match=r"it gives 3x32x32 for each image, expected .* 4x32x32"):
         mask_overlap(segmenter, None, two)
+
+
+def test_a_detector_that_fails_on_images_is_no_traceback(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),  # of black images none, which are no four numbers
+        helper.make_node("Cast", ["places"], ["numbers"], to=Kind.FLOAT),
+        helper.make_node("Reshape", ["numbers", "shape"], ["boxes"]),
+        helper.make_node("Identity", ["s"], ["scores"]),
+        helper.make_node("Identity", ["c"], ["classes"]),
+    ]
+    outputs = [value("boxes", [1, 4]), value("scores", [1]), value("classes", [1], Kind.INT64)]
+    weights = {"s": np.ones(1, np.float32), "c": np.ones(1, np.int64), "shape": np.array([1, 4])}
+    path = save_graph(tmp_path / "m.onnx", nodes, [PIXELS], outputs, **weights)
+    with pytest.raises(NoAccuracyError, match="it cannot run on these images"):
+        box_precision(path, None, one_box_each())
