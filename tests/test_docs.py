@@ -91,6 +91,7 @@ NOT_RUN = {
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
+    "python benchmarks/composed.py": "CIFAR-10; tests/hwnas/test_annotations.py makes a small set",
     "python benchmarks/head_to_head.py": "CIFAR-10, Torch-Pruning, and an hour",
     "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
