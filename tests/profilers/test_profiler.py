@@ -24,7 +24,7 @@ from profilers.visits import VISITS_PER_RESTART
 from search_spaces.blocks.conv import ConvBnAct
 from search_spaces.onnx_export import export_block
 
-DEVICE = Device(name="test", runtime="onnxruntime", visit_timeout_s=1.0, open_timeout_s=5.0, start_timeout_s=20.0)
+DEVICE = Device(name="test", runtime="onnxruntime", visit_timeout_s=30.0, open_timeout_s=30.0, start_timeout_s=20.0)
 
 FAKE_WORKER = """
 import json, os, sys, time
@@ -129,7 +129,7 @@ def test_pinning_to_a_core_that_is_not_there_is_said(tmp_path: Path, fake_models
 def test_one_misbehaving_model_costs_one_entry(
     misdeed: str, when: str, tmp_path: Path, fake_models: list[Model]
 ) -> None:
-    device = replace(DEVICE, open_timeout_s=1.0)
+    device = replace(DEVICE, open_timeout_s=1.0, visit_timeout_s=1.0)
     transport = FakeTransport(tmp_path, **{when: {"2": misdeed}})
     profiler = Profiler(device=device, rounds=5, transport=transport)
     result = profiler.measure(fake_models, tmp_path / "j")
