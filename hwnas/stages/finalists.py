@@ -150,9 +150,11 @@ class Finalists:
 
     def _best_of(self, finalists: Sequence[Finalist]) -> Finalist | None:
         """Return the best of some finalists: the preferred one, else the first by rank; None where there is none."""
+        if not finalists:
+            return None
         by_architecture = {f.architecture: f for f in finalists}
-        if self._preferred in by_architecture or len(by_architecture) < 2:
-            return by_architecture.get(self._preferred, next(iter(finalists), None))
+        if self._preferred is not None and self._preferred in by_architecture:
+            return by_architecture[self._preferred]
         return by_architecture[self._rank([f.evaluation for f in finalists])[0].architecture]
 
     def _hopeful(self) -> list[Evaluation]:
