@@ -82,6 +82,19 @@ def halved(
     return left + beaten
 
 
+def trained_epochs(num: int, *, epochs: int, most_epochs: int) -> int:
+    """Return the epochs that all trainings of so many networks take together."""
+    total = 0
+
+    def count(architectures: Sequence[Architecture], for_epochs: int) -> list[float]:
+        nonlocal total
+        total += len(architectures) * for_epochs
+        return [0.0] * len(architectures)
+
+    halved([(number,) for number in range(num)], count, epochs=epochs, most_epochs=most_epochs)
+    return total
+
+
 @dataclass(kw_only=True, slots=True, eq=False)
 class ShortTrainings:
     """The order of finalists by what they score when each is trained alone for a few epochs.

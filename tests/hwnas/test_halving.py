@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hwnas.errors import RunError
 from hwnas.progress import Reporter
 from hwnas.search import Evaluation
-from hwnas.stages.halving import ShortTrainings, contenders, halved
+from hwnas.stages.halving import ShortTrainings, contenders, halved, trained_epochs
 from search_spaces import Architecture, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
 
@@ -66,6 +66,7 @@ def test_halving_orders_all_and_trains_the_better_half_longer(
     order = halved(architectures, score, epochs=epochs, most_epochs=most_epochs)
     assert sorted(order) == architectures
     assert all(for_epochs <= max(most_epochs, 1) for _, for_epochs in trained)
+    assert trained_epochs(num, epochs=epochs, most_epochs=most_epochs) == sum(for_epochs for _, for_epochs in trained)
     rounds = Counter(for_epochs for _, for_epochs in trained)
     assert list(rounds.values()) == [math.ceil(num / 2**n) for n in range(len(rounds))]
     if trained:
