@@ -13,6 +13,7 @@ from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
 from hwnas.report.images import confusion, image_sections
+from hwnas.report.style import style_sheet
 
 KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
 
@@ -29,6 +30,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
         "$TITLE": escape(f"{subject.space.spec.name} on {subject.device}"),
         "$REFRESH": f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else "",
         "$ANSWER": _answer(facts),
+        "$STYLE": style_sheet(),
         "$STRIP": _strip(facts),
         "$PICTURES": "\n".join(_section(picture) for picture in drawn),
         "$IMAGES": image_sections(facts.predictions),
@@ -57,25 +59,26 @@ def _answer(facts: Facts) -> str:
         return f'<p class="lead">Still running: {escape(done)}.</p>'
     is_kept, of = summary.budget_kept, "" if summary.percentile == MEDIAN else f" (p{summary.percentile})"
     cards = [
-        (f"{summary.test_accuracy:.2%}", f"test {summary.metric}", "card"),
+        (f"{summary.test_accuracy:.2%}", f"test {summary.metric}", "tile"),
         (
             "not measured" if summary.measured_ms is None else f"{summary.measured_ms:.4g} ms",
             f"measured on {summary.device}{of}",
-            "card",
+            "tile",
         ),
         (
             budget_text(summary.max_latency_ms, " ms"),
             f"budget{of}, which it {KEEPS[is_kept]}",
-            "card warning" if is_kept is False else "card",
+            "tile missed" if is_kept is False else "tile",
         ),
-        (f"{summary.predicted_ms:.4g} ms", f"predicted{of}", "card"),
-        (f"{summary.params / 1e6:.3g} M", "parameters", "card"),
-        (f"{summary.macs / 1e6:.3g} M", "multiply-accumulates", "card"),
+        (f"{summary.predicted_ms:.4g} ms", f"predicted{of}", "tile"),
+        (f"{summary.params / 1e6:.3g} M", "parameters", "tile"),
+        (f"{summary.macs / 1e6:.3g} M", "multiply-accumulates", "tile"),
     ]
     return (
-        '<div class="cards">'
+        '<div class="tiles">'
         + "".join(
-            f'<div class="{kind}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+            f'<div class="{kind}"><span class="name">{escape(label)}</span>'
+            f'<span class="value">{escape(value)}</span></div>'
             for value, label, kind in cards
         )
         + "</div>"
