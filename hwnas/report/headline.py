@@ -88,9 +88,11 @@ def headline(facts: Facts) -> Picture | None:
 
 
 def trained_networks(summary: Summary, further: dict[str, NetworkSummary]) -> dict[str, NetworkSummary]:
-    """Return the figures of every architecture that was trained, once, by all the names that it has."""
+    """Return the figures of every architecture that was trained, by all names under which its verdict is the same."""
     networks = {**summary.networks, **further}
     same = duplicate_names({name: network.architecture for name, network in networks.items()})
+    # One network may keep one budget and miss another: it is shown as both then.
+    same = {name: other for name, other in same.items() if networks[name].budget_kept is networks[other].budget_kept}
     return {
         " = ".join((name, *(other for other, first in same.items() if first == name))): network
         for name, network in networks.items()
@@ -141,7 +143,8 @@ def _ranges(xs: list[float], ys: list[float], budgets: list[float]) -> tuple[lis
     low_y, high_y = min(ys), max(ys)
     margin_x = 0.14 * (high_x - low_x) or 0.2 * high_x or 1.0
     margin_y = 0.18 * (high_y - low_y) or 2.0
-    return [max(0.0, low_x - margin_x), high_x + margin_x], [low_y - margin_y, high_y + margin_y]
+    top = min(high_y + margin_y, 100 + 0.03 * (high_y - low_y + margin_y))  # no tick above 100 %
+    return [max(0.0, low_x - margin_x), high_x + margin_x], [low_y - margin_y, top]
 
 
 def _budget_line(max_ms: float) -> dict[str, Any]:

@@ -75,6 +75,17 @@ def test_the_first_picture_shows_test_scores_at_measured_latencies_and_every_bud
     )
 
 
+def test_a_network_that_keeps_one_budget_and_misses_another_is_shown_as_both() -> None:
+    summary = _summary()
+    tight = replace(NETWORK, max_latency_ms=0.5, budget_kept=False)
+    wide = replace(NETWORK, max_latency_ms=5.0)
+    picture = headline(_facts(replace(summary, winners={"winner-tight": tight, "winner-wide": wide})))
+    assert picture is not None
+    kinds = {trace["name"]: trace for trace in picture.data}
+    assert kinds["misses its budget"]["text"] == ["winner-tight"]
+    assert [words.split(",")[0] for words in kinds["winner, keeps its budget"]["hovertext"]] == ["winner = winner-wide"]
+
+
 def test_a_missed_budget_is_told_by_words_as_well_as_by_colour() -> None:
     facts = _facts(_summary(budget_kept=False, measured_ms=2.5, advice="give --max-latency 2.5ms"))
     page = answer(facts)
