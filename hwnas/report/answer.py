@@ -58,7 +58,7 @@ def head(facts: Facts) -> Html:
     told |= {"device": subject.device} | ({} if facts.table is None else _measured_on(facts))
     told |= {"search space": subject.space.spec.name}
     told |= {name: subject.settings[name] for name in ("budget", "precision", "seed") if name in subject.settings}
-    eyebrow = "Report of a search" if facts.summary is not None else "A search that is going on"
+    eyebrow = "Report of a search" if facts.summary is not None else "Report of an unfinished search"
     return Html(
         f'<p class="eyebrow">{eyebrow}</p><h1>{escape(subject.data)} on {escape(subject.device)}</h1>'
         f"{definitions(told, 'facts')}"
@@ -167,10 +167,14 @@ def _so_far(facts: Facts) -> Html:
     trained = facts.curves.get("supernet", [])
     retrained = {name.removeprefix("retrain "): rows for name, rows in facts.curves.items() if name != "supernet"}
     asked = facts.subject
+    # Each budget has a search of its own, which may end before all of its evaluations.
+    of_all = f"of {asked.num_evaluations} evaluations"
+    if "further budgets" in asked.settings:
+        of_all = f"evaluations, up to {asked.num_evaluations} for each budget"
     stages = [
         ("Latency table", facts.table is not None, "blocks and networks are measured on the device"),
         ("Supernet", bool(facts.history), f"{len(trained)} of {asked.num_epochs} epochs"),
-        ("Search", bool(retrained), f"{len(facts.history)} of {asked.num_evaluations} evaluations"),
+        ("Search", bool(retrained), f"{len(facts.history)} {of_all}"),
         (
             "Training of the networks",
             False,

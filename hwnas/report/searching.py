@@ -62,7 +62,7 @@ def front(facts: Facts) -> Picture | None:
         name="front",
         title="What the search looked at",
         text="Every network that was evaluated, by what the supernet says of it and the latency table predicts: both "
-        "are estimates, made to choose by. Click a point to see its layers.",
+        "are estimates, made to choose by." + ("" if facts.summary is None else " Click a point to see its layers."),
         data=data,
         layout=layout,
         columns=(
