@@ -46,23 +46,29 @@ class Tile:
 def title(facts: Facts) -> str:
     """Return what the run is about in a line."""
     subject = facts.subject
-    return f"{subject.data}: {subject.space.spec.name} on {subject.device}"
+    return f"{_short(subject.data)}: {subject.space.spec.name} on {subject.device}"
 
 
 def head(facts: Facts) -> Html:
     """Return the title with data, device, date and the settings that matter most."""
     subject = facts.subject
     height, width = height_width(subject.space.spec.input_size)
-    told = {"data": f"{subject.data}, {len(facts.summary.classes)} classes" if facts.summary else subject.data}
+    data = _short(subject.data)
+    told = {"data": f"{data}, {len(facts.summary.classes)} classes" if facts.summary else data}
     told |= {"task": subject.task, "images": f"{subject.space.spec.in_channels}x{height}x{width} pixels"}
     told |= {"device": subject.device} | ({} if facts.table is None else _measured_on(facts))
     told |= {"search space": subject.space.spec.name}
     told |= {name: subject.settings[name] for name in ("budget", "precision", "seed") if name in subject.settings}
     eyebrow = "Report of a search" if facts.summary is not None else "Report of an unfinished search"
     return Html(
-        f'<p class="eyebrow">{eyebrow}</p><h1>{escape(subject.data)} on {escape(subject.device)}</h1>'
+        f'<p class="eyebrow">{eyebrow}</p><h1>{escape(data)} on {escape(subject.device)}</h1>'
         f"{definitions(told, 'facts')}"
     )
+
+
+def _short(data: str) -> str:
+    """Return the name of data; of those in a file of somebody's own, without the folders that it is in."""
+    return data.rpartition("/")[2]
 
 
 def _measured_on(facts: Facts) -> dict[str, str]:

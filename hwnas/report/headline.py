@@ -144,7 +144,8 @@ def _ranges(xs: list[float], ys: list[float], budgets: list[float]) -> tuple[lis
     margin_x = 0.14 * (high_x - low_x) or 0.2 * high_x or 1.0
     margin_y = 0.18 * (high_y - low_y) or 2.0
     top = min(high_y + margin_y, 100 + 0.03 * (high_y - low_y + margin_y))  # no tick above 100 %
-    return [max(0.0, low_x - margin_x), high_x + margin_x], [low_y - margin_y, top]
+    left = max(low_x - margin_x, -0.04 * (high_x - low_x))  # no tick below 0 ms
+    return [left, high_x + margin_x], [low_y - margin_y, top]
 
 
 def _budget_line(max_ms: float) -> dict[str, Any]:

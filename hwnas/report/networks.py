@@ -119,7 +119,7 @@ def bundle(deployment: Deployment) -> Html:
 
 def settings(facts: Facts) -> Html:
     """Return everything that the numbers depend on."""
-    told = {"search space": str(facts.subject.space.spec), **facts.subject.settings}
+    told = {"data": facts.subject.data, "search space": str(facts.subject.space.spec), **facts.subject.settings}
     if facts.table is not None:
         provenance = facts.table.provenance
         told |= {"table": f"{provenance.date}, {provenance.rounds} rounds, {provenance.precision}"}
