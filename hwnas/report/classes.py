@@ -105,15 +105,10 @@ def _matrix(predictions: ShownPredictions, sizes: Mapping[int, int]) -> list[dic
     of_class = np.array([max(1, sizes.get(kind, 0)) for kind in range(len(names))])
     shares = np.round(100 * counts / of_class[:, None], 2)
     is_right = np.eye(len(names), dtype=bool)
-    has_numbers = len(names) <= MOST_IN_MATRIX // 2
+    right, mistaken = np.where(is_right, shares, np.nan), np.where(is_right | (counts == 0), np.nan, shares)
     return [
-        _layer(
-            names, counts, np.where(is_right, shares, np.nan), colours=(CARD, RIGHT_FILL), most=100, shown=has_numbers
-        ),
-        _layer(
-            *(names, counts, np.where(is_right | (counts == 0), np.nan, shares)),
-            **{"colours": (MISSED_CARD, MISSED_FILL), "most": MOST_MISTAKEN, "shown": has_numbers},
-        ),
+        _layer(names, counts, right, colours=(CARD, RIGHT_FILL), most=100),
+        _layer(names, counts, mistaken, colours=(MISSED_CARD, MISSED_FILL), most=MOST_MISTAKEN),
     ]
 
 
@@ -124,13 +119,12 @@ def _layer(
     *,
     colours: tuple[str, str],
     most: float,
-    shown: bool,
 ) -> dict[str, Any]:
     """Return the cells whose shares are numbers, in per cent, coloured up to `most`."""
     return {
-        "z": np.where(np.isnan(shares), None, shares.astype(object)).tolist(),
+        "z": [[None if np.isnan(share) else share for share in row] for row in shares.tolist()],
         "text": [[str(num) if num else "" for num in row] for row in counts.tolist()],
-        "texttemplate": "%{text}" if shown else "",
+        "texttemplate": "%{text}" if len(names) <= MOST_IN_MATRIX // 2 else "",
         "textfont": {"color": FRONT},
         "x": names,
         "y": names,

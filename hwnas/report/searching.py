@@ -34,13 +34,10 @@ def front(facts: Facts) -> Picture | None:
     if not facts.history:
         return None
     space, ms = facts.subject.space, ms_column(facts.subject.percentile)
+    front_style = {"line": {"shape": "hv", "color": ACCENT}, "marker": {"color": ACCENT, "size": 6}}
     data = [
         _points(space, facts.history, mode="markers", name="evaluated", marker={"color": FAINT, "size": 7}),
-        _points(
-            *(space, facts.front),
-            **{"mode": "lines+markers", "name": "front", "line": {"shape": "hv", "color": ACCENT}},
-            marker={"color": ACCENT, "size": 6},
-        ),
+        _points(space, facts.front, mode="lines+markers", name="front", **front_style),
     ]
     keys = [_EVALUATED, Key(name="front: no other is both better and faster", colour=ACCENT, shape="line")]
     layout = axes(f"predicted latency, {ms}", "supernet score, %")
