@@ -460,7 +460,7 @@ def _begun_from(*_: object, **__: object) -> Inputs:
     return Inputs(space=SPEC.as_dict(), device="cpu", files={}, data=data, origin=origin)
 
 
-def _served(render: Any, _host: str, port: int, *, warn: object) -> None:
+def _served(render: Any, port: int, *, warn: object) -> None:
     (run,) = render.args
     raise RunError(f"port {port}, {run.config.space.name}")
 
