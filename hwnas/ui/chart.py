@@ -16,10 +16,16 @@ NUM_COLOURS = 6
 MAX_POINTS = 1000
 """Points of a series that are drawn; of more an even selection is."""
 
-SIZES = {"broad": (720, 380), "narrow": (345, 300)}
+MAX_NAMED = 60
+"""Points that have their names beside them."""
+
+SIZES = {"broad": (600, 380), "narrow": (345, 320)}
 """Width and height in pixels: text would become too small if one drawing were scaled for all screens."""
 
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 44
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 52, 42
+
+LETTER_WIDTH, LINE_HEIGHT = 6.7, 14
+"""Pixels of the text beside marks."""
 
 LARGEST = 1e15
 """Numbers beyond are not drawn: no latency and no score is one."""
@@ -100,8 +106,7 @@ def _svg(chart: Chart, name: str, width: int, height: int) -> str:
     xs, ys = [p.x for p in points] + [line.x for line in chart.limits if _is_drawn(line.x)], [p.y for p in points]
     if chart.within is not None:
         xs = ys = [0.0, *xs, *ys]
-    num_ticks = 4 if name == "narrow" else 7
-    x = _axis(xs, LEFT, width - RIGHT, num_ticks)
+    x = _axis(xs, LEFT, width - RIGHT, 5 if name == "narrow" else 6)
     y = _axis(ys, height - BOTTOM, TOP, 5)
     parts = [
         f'<svg class="chart {name}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(chart.title)}">',
@@ -109,9 +114,10 @@ def _svg(chart: Chart, name: str, width: int, height: int) -> str:
         *([] if chart.within is None else _band(chart.within, x, y)),
         *_limits(chart.limits, x, y),
         *(part for series in chart.series for part in _series(series, x, y)),
-        f'<text class="axis" x="{(x.start + x.end) / 2:g}" y="{height - 8}" text-anchor="middle">'
+        *_labels(chart.series, x, y),
+        f'<text class="axis" x="{(x.start + x.end) / 2:g}" y="{height - 6}" text-anchor="middle">'
         f"{escape(chart.x_label)}</text>",
-        f'<text class="axis" x="{LEFT - 40}" y="14">{escape(chart.y_label)}</text>',
+        f'<text class="axis" x="2" y="12">{escape(chart.y_label)}</text>',
         "</svg>",
     ]
     return "".join(parts)
@@ -149,23 +155,20 @@ def _band(share: float, x: _Axis, y: _Axis) -> Iterable[str]:
 
 
 def _limits(limits: Sequence[Limit], x: _Axis, y: _Axis) -> Iterable[str]:
-    """Yield budget lines; those whose names would be on top of each other are named higher and lower in turn."""
-    last = -math.inf
-    for limit in sorted((one for one in limits if _is_drawn(one.x)), key=lambda one: one.x):
-        place = x.place(limit.x)
-        kind = _colour(limit.colour)
-        yield f'<line class="limit {kind}" x1="{place:.1f}" x2="{place:.1f}" y1="{y.start:g}" y2="{y.end:g}">'
+    """Yield budget lines, each named above the plot where there is room for it."""
+    drawn = sorted((limit for limit in limits if _is_drawn(limit.x)), key=lambda limit: limit.x)
+    rows = [-math.inf, -math.inf]  # where the last name in each of two rows ends
+    for limit in drawn:
+        place, kind = x.place(limit.x), _colour(limit.colour)
+        yield f'<line class="limit {kind}" x1="{place:.1f}" x2="{place:.1f}" y1="{y.start:g}" y2="{y.end - 4:g}">'
         yield f"<title>{escape(limit.text)}</title></line>"
-        width = 6.2 * len(limit.text)
-        if place - last > 6:
-            is_left = place + width > x.end
-            if place - last > width or not is_left:
-                anchor, beside = ("end", -4) if is_left else ("start", 4)
-                yield (
-                    f'<text class="mark-label {kind}" x="{place + beside:.1f}" y="{y.end + 10:g}" '
-                    f'text-anchor="{anchor}">{escape(limit.text)}</text>'
-                )
-                last = place + (0 if is_left else width)
+        width = LETTER_WIDTH * len(limit.text)
+        start = min(max(place - width / 2, x.start), x.end - width)
+        row = next((number for number, end in enumerate(rows) if start > end + 6), None)
+        if row is not None:
+            rows[row] = start + width
+            yield f'<text class="mark-label {kind}" x="{start:.1f}" y="{y.end - 9 - LINE_HEIGHT * row:g}">'
+            yield f"{escape(limit.text)}</text>"
 
 
 def _series(series: Series, x: _Axis, y: _Axis) -> Iterable[str]:
@@ -183,13 +186,26 @@ def _series(series: Series, x: _Axis, y: _Axis) -> Iterable[str]:
         else:
             radius = {"dot": 3.5, "large": 7, "hollow": 6}[series.mark]
             yield f'<circle class="{series.mark} {kind}" cx="{a:.1f}" cy="{b:.1f}" r="{radius}">{title}</circle>'
-        if point.label:
-            is_left = a + 10 + 6.2 * len(point.label) > x.end
-            anchor, beside = ("end", -11) if is_left else ("start", 11)
-            yield (
-                f'<text class="mark-label {kind}" x="{a + beside:.1f}" y="{b + 4:.1f}" text-anchor="{anchor}">'
-                f"{escape(point.label)}</text>"
-            )
+
+
+def _labels(all_series: Sequence[Series], x: _Axis, y: _Axis) -> Iterable[str]:
+    """Yield the names beside points, each where it hides no mark and no other name, if there is such a place."""
+    named = [(point, series.colour) for series in all_series for point in _drawn(series) if point.label][:MAX_NAMED]
+    taken = [(x.place(point.x) - 8, y.place(point.y) - 8, 16.0, 16.0) for point, _ in named]
+    for point, colour in named:
+        width, a, b = LETTER_WIDTH * len(point.label), x.place(point.x), y.place(point.y)
+        corners = ((a + 10, b - 7), (a - 10 - width, b - 7), (a - width / 2, b - 24), (a - width / 2, b + 10))
+        inside = [c for c in corners if x.start <= c[0] <= x.end - width and y.end - 4 <= c[1] <= y.start - LINE_HEIGHT]
+        free = [c for c in inside if not any(_overlap((*c, width, LINE_HEIGHT), box) for box in taken)]
+        left, top = [*free, *inside, *corners][0]
+        taken.append((left, top, width, LINE_HEIGHT))
+        place = f'x="{left:.1f}" y="{top + 11:.1f}"'
+        yield f'<text class="mark-label {_colour(colour)}" {place}>{escape(point.label)}</text>'
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Return whether two boxes overlap, each given by left, top, width and height."""
+    return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
 def _drawn(series: Series) -> list[Point]:

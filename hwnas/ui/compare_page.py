@@ -41,9 +41,8 @@ def compare_page(chosen: Sequence[RunEntry], where: str, *, unknown: Sequence[st
         if entries
         else f'<p class="buttons"><a class="button first" href="{RUNS_PATH}">To the list</a></p>',
         *(note(doubt, is_warning=True) for doubt in doubts(list(entries.values()))),
-        trained_figure(entries),
+        f'<div class="beside">{trained_figure(entries)}{front_figure(entries)}</div>',
         _networks(entries),
-        front_figure(entries),
         _settings(entries) if len(entries) > 1 else "",
     ]
     return frame("Compare runs", "".join(parts), where=where, current=RUNS_PATH)

@@ -28,17 +28,13 @@ def trained_figure(entries: Mapping[str, RunEntry]) -> Html:
     finished = {letter: entry for letter, entry in entries.items() if entry.networks}
     metrics = {entry.networks[WINNER].metric for entry in finished.values()}
     metric = metrics.pop() if len(metrics) == 1 else "score"
-    series, limits = [], []
-    for number, (letter, entry) in enumerate(entries.items()):
-        if entry.networks:
-            series += list(_trained(letter, number, entry))
-            limits += list(_budgets(letter, number, entry))
+    series = [one for number, (letter, entry) in enumerate(entries.items()) for one in _trained(letter, number, entry)]
     chart = Chart(
         title=f"Test {metric} against measured latency",
         x_label=f"measured latency, {_ms(finished.values())}",
         y_label=f"test {metric}, %",
         series=series,
-        limits=limits,
+        limits=_budgets(entries),
     )
     marks = [(LARGE, "winner"), (HOLLOW, "winner that misses its budget"), (CROSS, "reference"), (LIMIT, "budget")]
     has_missed = any(one.mark == "hollow" for one in series)
@@ -56,19 +52,29 @@ def _winners(entry: RunEntry) -> dict[str, NetworkSummary]:
     return {} if summary is None else {WINNER: summary, **summary.winners}
 
 
+def _colours(letter: str, number: int, entry: RunEntry) -> dict[str, int]:
+    """Return the colours of winners: the run's, or each its own where there is one run; the same network has one."""
+    if letter:
+        return dict.fromkeys(_winners(entry), number)
+    same = {} if entry.records.summary is None else entry.records.summary.duplicates
+    distinct = [name for name in _winners(entry) if name not in same]
+    return {name: distinct.index(same.get(name, name)) for name in _winners(entry)}
+
+
 def _trained(letter: str, number: int, entry: RunEntry) -> Iterator[Series]:
-    """Yield a series for each winner, and one for the references."""
-    winners = _winners(entry)
-    for colour, (name, network) in enumerate(winners.items()):
-        yield Series(
-            points=_points({name: network}, letter or name, entry),
-            colour=number if letter else colour,
-            mark="hollow" if network.budget_kept is False else "large",
-        )
-    references = {name: network for name, network in entry.networks.items() if name not in winners}
-    yield Series(
-        points=_points(references, None if letter else "", entry), colour=number if letter else None, mark="cross"
-    )
+    """Yield a series for each distinct winner, and one for the references."""
+    if (summary := entry.records.summary) is None:
+        return
+    winners, colours = _winners(entry), _colours(letter, number, entry)
+    for name, network in winners.items():
+        if name not in summary.duplicates:
+            yield Series(
+                points=_points({name: network}, letter or name, entry),
+                colour=colours[name],
+                mark="hollow" if network.budget_kept is False else "large",
+            )
+    others = {name: n for name, n in entry.networks.items() if name not in winners and name not in summary.duplicates}
+    yield Series(points=_points(others, None if letter else "", entry), colour=number if letter else None, mark="cross")
 
 
 def _points(networks: Mapping[str, NetworkSummary], label: str | None, entry: RunEntry) -> list[Point]:
@@ -90,11 +96,18 @@ def _points(networks: Mapping[str, NetworkSummary], label: str | None, entry: Ru
     ]
 
 
-def _budgets(letter: str, number: int, entry: RunEntry) -> Iterator[Limit]:
-    for colour, network in enumerate(_winners(entry).values()):
-        if network.max_latency_ms is not None:
-            text = f"{letter} {budget_text(network.max_latency_ms, ' ms')}".strip()
-            yield Limit(x=network.max_latency_ms, colour=number if letter else colour, text=text)
+def _budgets(entries: Mapping[str, RunEntry]) -> list[Limit]:
+    """Return the budgets of winners; one that several runs have is named after all of them."""
+    owners: dict[float, dict[str, int]] = {}
+    for number, (letter, entry) in enumerate(entries.items()):
+        colours = _colours(letter, number, entry)
+        for name, network in _winners(entry).items():
+            if network.max_latency_ms is not None:
+                owners.setdefault(network.max_latency_ms, {}).setdefault(letter, colours[name])
+    return [
+        Limit(x=ms, colour=next(iter(by.values())), text=f"{' '.join(by)} {budget_text(ms, ' ms')}".strip())
+        for ms, by in owners.items()
+    ]
 
 
 def front_figure(entries: Mapping[str, RunEntry]) -> Html:
@@ -103,7 +116,8 @@ def front_figure(entries: Mapping[str, RunEntry]) -> Html:
     Args:
         entries: as of `trained_figure`.
     """
-    series, limits, faults = [], [], []
+    series: list[Series] = []
+    faults: list[str] = []
     for number, (letter, entry) in enumerate(entries.items()):
         try:
             front = entry.front()
@@ -111,14 +125,13 @@ def front_figure(entries: Mapping[str, RunEntry]) -> Html:
             faults.append(note(f"The front of {entry.key} cannot be shown: {error}", is_warning=True))
             continue
         if front:
-            series += list(_found(letter, number, entry, front))
-            limits += list(_budgets(letter, number, entry))
+            series += _found(letter, number, entry, front)
     chart = Chart(
         title="What the search found",
         x_label="predicted latency, ms",
         y_label="supernet score, %",
         series=series,
-        limits=limits,
+        limits=_budgets(entries),
     )
     words = "No other network that was evaluated beats these in both score and predicted latency." + (
         " Scores are by each run's own supernet: those of different ones are not the same measure."
@@ -141,8 +154,12 @@ def _found(letter: str, number: int, entry: RunEntry, front: Sequence[Evaluation
         for evaluation in front
         if "latency_ms" in evaluation.costs
     ]
-    yield Series(points=points, colour=number if letter else None, is_stepped=True)
-    for colour, (name, network) in enumerate(_winners(entry).items()):
-        text = f"{entry.key}, {name}: {network.supernet_score:.2%} at {network.predicted_ms:.4g} ms as predicted"
-        point = Point(x=network.predicted_ms, y=100 * network.supernet_score, text=text, label=letter or name)
-        yield Series(points=[point], colour=number if letter else colour, mark="large")
+    yield Series(points=points, colour=number, is_stepped=True)
+    if (summary := entry.records.summary) is None:
+        return
+    colours = _colours(letter, number, entry)
+    for name, network in _winners(entry).items():
+        if name not in summary.duplicates:
+            text = f"{entry.key}, {name}: {network.supernet_score:.2%} at {network.predicted_ms:.4g} ms as predicted"
+            point = Point(x=network.predicted_ms, y=100 * network.supernet_score, text=text, label=letter or name)
+            yield Series(points=[point], colour=colours[name], mark="large")

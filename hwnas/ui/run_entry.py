@@ -67,13 +67,15 @@ class RunEntry:
 
     @property
     def space(self) -> str:
-        """The name of the search space; empty where that is not known."""
+        """The name of the search space, or of the network that was brought; empty where that is not known."""
+        if self.records.config is not None and self.records.config.space.model is not None:
+            return Path(self.records.config.space.model).name
         if self.records.inputs is not None:
             return str(self.records.inputs.space.get("name", ""))
         if self.records.summary is not None:
             return str(self.records.summary.space.get("name", ""))
         config = self.records.config
-        return "" if config is None else config.space.model or config.space.name
+        return "" if config is None else config.space.name
 
     @property
     def device(self) -> str:

@@ -151,7 +151,7 @@ def _form(shown: Sequence[RunEntry], words: Sequence[str], sort: str) -> str:
     find = (
         f'<form class="find" role="search" action="{RUNS_PATH}"><input type="search" name="find" value="{text}" '
         'placeholder="digits finished missed" aria-label="Words that a run must have">'
-        f'<input type="hidden" name="sort" value="{escape(sort)}"><button>Filter</button></form>'
+        f'<select name="sort" aria-label="Order">{_orders(sort)}</select><button>Filter</button></form>'
     )
     if not shown:
         return f'<div class="tools">{find}{again}</div>{note("No run has all of these words.")}'
@@ -162,6 +162,18 @@ def _form(shown: Sequence[RunEntry], words: Sequence[str], sort: str) -> str:
         f'<th class="tick"><span class="soft" title="Tick runs to compare them">✓</span></th>'
         f"{''.join(_heading(column, words, sort) for column in (_NAME, *_COLUMNS))}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div></form>"
+    )
+
+
+def _orders(sort: str) -> str:
+    """Return the orders to choose from; on narrow screens there are no headings to sort by."""
+    columns = [SORTED_BY["date"], *(column for name, column in SORTED_BY.items() if name != "date")]
+    names = {column.name: f"by {column.title.lower()}" for column in columns} | {"date": "newest first"}
+    if sort not in names and sort.removeprefix("-") in names:
+        names = {sort: f"{names[sort.removeprefix('-')]}, reversed", **names}
+    return "".join(
+        f'<option value="{escape(name)}"{" selected" if name == sort else ""}>{words}</option>'
+        for name, words in names.items()
     )
 
 

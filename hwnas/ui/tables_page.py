@@ -109,9 +109,8 @@ def table_page(entry: TableEntry, view: TableView | None, where: str) -> str:
         *doubt,
         *(note(f"{_sentence(warning)}", is_warning=True) for warning in view.warnings),
         _certificate(entry, view),
-        _predictions(view),
         *([] if view.missing_space is None else [note(f"No network is predicted here: {view.missing_space}")]),
-        _told(view),
+        f'<div class="beside">{_predictions(view)}{_told(view)}</div>',
         _slowest(view),
         _failures(view),
     ]
@@ -178,7 +177,8 @@ def _predictions(view: TableView) -> Html:
 def _told(view: TableView) -> str:
     if not view.sentences:
         return ""
-    return f"<h2>What it tells</h2><ul>{''.join(f'<li>{escape(_sentence(s))}</li>' for s in view.sentences)}</ul>"
+    lines = "".join(f"<li>{escape(_sentence(sentence))}</li>" for sentence in view.sentences)
+    return f'<section><h3>What it tells</h3><ul class="told">{lines}</ul></section>'
 
 
 def _slowest(view: TableView) -> str:
