@@ -33,7 +33,7 @@ def ui(
     typer.echo(f"{address}  (Ctrl-C ends it)")
     if is_opened:
         # Some browsers take the terminal until they are closed, and the pages must be served meanwhile.
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(address,), name="browser", daemon=True).start()
     try:
         server.serve_forever()
     except Interruption:  # the way to end it

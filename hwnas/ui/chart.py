@@ -24,7 +24,7 @@ SIZES = {"broad": (600, 380), "narrow": (345, 320)}
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 52, 42
 
-LETTER_WIDTH, LINE_HEIGHT = 6.7, 14
+LETTER_WIDTH, LINE_HEIGHT = 7.4, 14
 """Pixels of the text beside marks."""
 
 LARGEST = 1e15
