@@ -50,3 +50,16 @@ def _remove_if_empty(lock: Path, made: Sequence[Path]) -> None:
     with suppress(OSError):
         for folder in made:
             folder.rmdir()
+
+
+def is_worked_on(lock_path: Path) -> bool:
+    """Return whether a process of this machine holds a run's lock; False where the system does not tell.
+
+    The list of locks is read, and the lock left alone: whoever took it to see would keep a run from starting.
+    """
+    try:
+        inode, locks = lock_path.lstat().st_ino, Path("/proc/locks").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return False
+    # Devices are not compared: file systems on top of others name one here and another there.
+    return any(line[1] == "FLOCK" and line[5].endswith(f":{inode}") for line in map(str.split, locks.splitlines()))

@@ -81,6 +81,7 @@ NOT_RUN = {
     "hwnas explain": "a quiet machine; tests/hwnas/test_explain.py explains small models",
     "hwnas profile --kernels": "a quiet machine; tests/hwnas/test_explain.py measures small models",
     "hwnas predict": "the table before",
+    "hwnas ui": "serves until it is ended; tests/hwnas/test_ui.py starts it",
     "hwnas device serve": "serves until it is ended; tests/profilers/test_boards.py starts it",
     "hwnas device track": "serves until it is ended; tests/profilers/test_boards.py starts it",
     "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",

@@ -23,6 +23,7 @@ ALLOWED = {
 }
 LAYERS = (
     "__main__ cli scaffold device_file documentation",
+    "ui",
     "pipeline",
     "report export.bundle export.readme export.recommend export.request",
     "stages front",
@@ -34,12 +35,12 @@ LAYERS = (
     "training profiling export",
     "agents config config_training config_file recipes settings constraint surrogate measured",
     "dataflow criteria",
-    "augmentation components progress quantities records run_lock setting_types",
+    "augmentation components loopback progress quantities records run_lock setting_types",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""
 
-KNOW_THE_RUN = {"cli", "pipeline", "config", "config_file", "run_folder"}
+KNOW_THE_RUN = {"cli", "ui", "pipeline", "config", "config_file", "run_folder"}
 """Where a run's configuration and its folder are known; everything else is given what it uses by name."""
 
 MAX_PARAMETERS = 8

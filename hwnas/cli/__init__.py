@@ -9,6 +9,8 @@ import signal
 import sys
 from types import FrameType
 
+from hwnas.cli.interruption import Interruption
+
 SPINS = "2000"
 """Turns that a thread of torch's waits for the others before it gives up its core. With the hundreds of thousands that
 GNU's OpenMP takes, training was twice as slow beside a busy process as with this many; alone it is a seventh faster."""
@@ -16,14 +18,6 @@ GNU's OpenMP takes, training was twice as slow beside a busy process as with thi
 
 ENDED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 """Signals that end a command in good order, drafts removed and workers ended, and the word for each."""
-
-
-class Interruption(BaseException):
-    """Ctrl-C or a request to end; unlike KeyboardInterrupt, the command-line library does not answer it itself."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from hwnas.cli import (
     run,
     settings,
     tune,
+    ui,
 )
 from hwnas.cli.arguments import all_callbacks, with_paths_expanded
 from hwnas.cli.code import may_run_code
@@ -72,6 +73,7 @@ app.command("front")(front.front)
 app.command("emit")(emit.emit)
 app.command("report")(report.report)
 app.command("watch")(report.watch)
+app.command("ui")(ui.ui)
 app.command("tune")(tune.tune)
 app.command("docs")(documentation.docs)
 app.command("settings")(settings.settings)

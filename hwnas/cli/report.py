@@ -34,7 +34,7 @@ def watch(
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"space.name": space})
     try:
-        server = make_server(partial(render_report, run), "127.0.0.1", port, warn=run.reporter.warn)
+        server = make_server(partial(render_report, run), port, warn=run.reporter.warn)
     except OSError as error:
         raise RequestError(f"cannot serve on port {port}: {error.strerror}; give another --port") from error
     typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)")

@@ -356,7 +356,7 @@ def test_texts_cannot_become_markup(run_folder: Path, tmp_path: Path) -> None:
 
 def _server(folder: Path) -> ThreadingHTTPServer:
     run = Run.from_folder(folder, Reporter(is_quiet=True))
-    return make_server(partial(render_report, run), "127.0.0.1", 0, warn=run.reporter.warn)
+    return make_server(partial(render_report, run), 0, warn=run.reporter.warn)
 
 
 def test_watch_serves_on_loopback(run_folder: Path) -> None:
@@ -518,7 +518,7 @@ def test_a_report_that_cannot_be_made_is_said_once_and_not_by_a_traceback(
     def fail(*_: object, **__: object) -> str:
         raise error
 
-    server = make_server(fail, "127.0.0.1", 0, warn=Reporter(is_quiet=True).warn)
+    server = make_server(fail, 0, warn=Reporter(is_quiet=True).warn)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         for _ in range(2):

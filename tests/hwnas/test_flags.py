@@ -11,6 +11,7 @@ import json
 import pkgutil
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "emit": ("run", "45%"),
     "report": ("run",),
     "watch": ("run",),
+    "ui": ("run",),
     "settings": (),
     "spaces": (),
     "list": ("criterion",),
@@ -309,6 +311,7 @@ CASES: dict[str, dict[str, Case]] = {
     "emit": {"--lut": Case("u.json", "u.json"), "--space": Case("spos", "spos"), "--json": Case(None, '"budget_ms"')},
     "report": {"--space": Case("spos", "spos")},
     "watch": {"--space": Case("spos", "spos"), "--port": Case(7777, "port 7777")},
+    "ui": {"--port": Case(7777, ":7777/"), "--open": Case(None, "opened http://127.0.0.1:8764/")},
     "settings": {"--json": Case(None, '"meaning"')},
     "spaces": {
         "--input-size": Case(16, "at 3x16x16"),
@@ -460,9 +463,20 @@ def _begun_from(*_: object, **__: object) -> Inputs:
     return Inputs(space=SPEC.as_dict(), device="cpu", files={}, data=data, origin=origin)
 
 
-def _served(render: Any, _host: str, port: int, *, warn: object) -> None:
+def _served(render: Any, port: int, *, warn: object) -> None:
     (run,) = render.args
     raise RunError(f"port {port}, {run.config.space.name}")
+
+
+def _looked_at(_folder: Path, port: int, *, warn: object) -> SimpleNamespace:
+    def serve() -> None:
+        for thread in threading.enumerate():
+            if thread.name == "browser":
+                thread.join()
+
+    return SimpleNamespace(
+        server_name="127.0.0.1", server_port=port, serve_forever=serve, server_close=lambda: _tell("closed")
+    )
 
 
 def _profiled(space: Any, path: Path, plan: Any, *, profiler: Any, reporter: Any, is_fresh: bool) -> None:
@@ -541,6 +555,8 @@ def _nothing_is_done(_everything_is_imported: None, monkeypatch: pytest.MonkeyPa
         "lut.explain.explain_model": _explained,
         "lut.kernel_build.kernels_on": _fused,
         "hwnas.report.watch.make_server": _served,
+        "hwnas.ui.make_ui_server": _looked_at,
+        "webbrowser.open": lambda address: _tell(f"opened {address}"),
         "lut.adapt.adapt_table": _adapted,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
         "lut.merge.merge_tables": lambda *_: None,

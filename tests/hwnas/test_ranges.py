@@ -28,6 +28,7 @@ ENDS_SOON: dict[str, tuple[object, ...]] = {
     "train": ("--width", 0.25, "--lut", "absent.json", "--max-latency", "5ms"),
     "export": ("absent",),
     "watch": ("absent",),
+    "ui": ("absent",),
     "compare": ("absent.onnx",),
     "explain": ("absent.onnx",),
     "predict": ("absent.onnx", "--lut", "absent.json"),
