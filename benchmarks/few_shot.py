@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _read_npz(path: Path) -> Latencies:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, latency_ms = arrays["architectures"], arrays["latency_ms"].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise SourcesError(f"expected arrays architectures and latency_ms in {path}: {error}") from error
     if names.ndim == 2:
         names = np.array(["-".join(map(str, row)) for row in names.tolist()])
