@@ -114,8 +114,8 @@ class _KnownPool:
         architectures = draw_pool(space, NUM_DRAWN, rng)
         rows = np.array(architectures)
         source_ms = np.stack([model.predict_ms(rows) for model in models], axis=1)
-        is_real = (source_ms > 0).all(axis=1)
-        architectures = [a for a, real in zip(architectures, is_real, strict=True) if real]
+        is_real: NDArray[np.bool_] = np.all(source_ms > 0, axis=1)
+        architectures = [a for a, real in zip(architectures, is_real.tolist(), strict=True) if real]
         num, needed = len(architectures), plan.num_networks + plan.num_held_out
         if num < needed:
             raise TableError(
@@ -226,7 +226,8 @@ def _closest_blocks(
         np.concatenate([np.full(len(counts), 1 / PREDICTION_STD), prior.sum(axis=1)]),
         bounds=(0.0, np.inf),
     )
-    return np.maximum(LEAST_MS, usual_ms * found.x)
+    block_ms: NDArray[np.float64] = np.maximum(LEAST_MS, usual_ms * found.x)
+    return block_ms
 
 
 def _tables(num: int) -> str:

@@ -91,7 +91,8 @@ class KnownNetworks:
         common = np.sort(scaled, axis=0).mean(axis=1)
         common = (common - common.mean()) / _positive(common.std())
         ranks = rankdata(self.source_ms, axis=0) - 1  # the mean rank where networks take equally long
-        return np.interp(ranks, np.arange(len(common)), common)
+        same: Array = np.interp(ranks, np.arange(len(common)), common)
+        return same
 
     @cached_property
     def mean(self) -> Array:
@@ -112,7 +113,8 @@ class KnownNetworks:
         if self.choices is None:
             return np.zeros((len(self.source_ms), 0))
         found = np.stack([(self.choices == c).sum(axis=1) for c in np.unique(self.choices)], axis=1)
-        return (found - found.mean(axis=0)) / _positive(found.std(axis=0).mean()) / np.sqrt(found.shape[1])
+        scaled: Array = (found - found.mean(axis=0)) / _positive(found.std(axis=0).mean()) / np.sqrt(found.shape[1])
+        return scaled
 
     def covariances(self, rows: NDArray[np.integer], others: NDArray[np.integer], devices: Sequence[int]) -> Array:
         """Return the terms of the covariance between networks, [T, rows, others], by the known devices that are given.
@@ -220,7 +222,7 @@ class FewShotModel:
         doubts = _doubts(covariances.mean(axis=0), float(variances[:, -1].mean()), values)
         covariances += (variances[:, -1:] * doubts + JITTER)[:, :, None] * np.eye(len(values))
         solved = np.linalg.solve(covariances, np.broadcast_to(values[:, None], (*covariances.shape[:2], 1)))[..., 0]
-        weights = _likelihoods(covariances, solved, values)
+        weights = _likelihoods(covariances, np.asarray(solved, dtype=np.float64), values)
         predicted = np.zeros(len(everything))
         for weight, own, weighted in zip(weights, variances, solved, strict=True):
             predicted += weight * ((np.tensordot(own[:-1], to_all, 1) + CONSTANT) @ weighted)
@@ -297,7 +299,8 @@ def _likelihoods(covariances: Array, solved: Array, values: Array) -> Array:
     scales = np.maximum(solved @ values / num, JITTER)
     logs = -0.5 * num * np.log(scales) - 0.5 * np.linalg.slogdet(covariances)[1]
     likelihoods: Array = np.exp(logs - logs.max())
-    return likelihoods / likelihoods.sum()
+    likelihoods /= likelihoods.sum()
+    return likelihoods
 
 
 def _product(features: Array, rows: NDArray[np.integer], others: NDArray[np.integer]) -> Array:
