@@ -28,7 +28,8 @@ USUAL = (
     (1.0, 0.1, 0.01, 0.03, 0.1, 0.1, 0.1, 0.03),
 )
 """Variances of the terms and of the noise, relative to that of the latencies, where known devices tell no better: for a
-new device that resembles the known ones, and for one whose latencies follow its own law in the choices."""
+new device that resembles the known ones, and for one whose latencies follow its own law in the choices. The first are
+about those that 400 measurements of NAS-Bench-201's networks on a Raspberry Pi 4 and a Pixel 3 make likeliest."""
 
 PRIOR_STD = 1.5
 """Prior standard deviation of the logarithms of variances around the first of the usual ones."""
