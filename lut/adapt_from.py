@@ -12,6 +12,7 @@ from scipy.optimize import lsq_linear
 
 from lut.adapt import origin_of_base
 from lut.build import TablePlan, block_counts, finished, journal_beside, measure_plan
+from lut.calibration import MIN_NETWORKS
 from lut.errors import TableError
 from lut.few_shot import FewShotModel, KnownNetworks
 from lut.model import LatencyModel
@@ -51,12 +52,21 @@ class FewShotPlan:
         num_held_out: others, drawn evenly over the predicted latencies, that only certify; 0 for no certificate.
         precision: of the models.
         seed: of the networks that are chosen from, and of those held out.
+
+    Raises:
+        TableError: the networks are too few to calibrate or to certify with.
     """
 
     num_networks: int
     num_held_out: int
     precision: Precision
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.num_networks < MIN_NETWORKS:
+            raise TableError(f"{self.num_networks} networks are too few to learn from; give {MIN_NETWORKS} or more")
+        if self.num_held_out == 1:
+            raise TableError("one held-out network is too few to certify with; give 2 or more, or 0 for no certificate")
 
 
 def adapt_from(

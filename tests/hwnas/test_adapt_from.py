@@ -120,6 +120,11 @@ def test_no_table_and_flags_for_several_beside_one_are_refused(folder: Path) -> 
     assert one.code == 2 and "--held-out" in one.err
 
 
+def test_one_held_out_network_certifies_nothing(folder: Path) -> None:
+    outcome = _adapt(folder, *_from(folder, "a"), "--held-out", 1, "-o", folder / "refused.json")
+    assert outcome.code == 2 and "give 2 or more, or 0 for no certificate" in outcome.err, outcome
+
+
 def test_more_networks_than_a_space_has_are_refused(folder: Path) -> None:
     outcome = _adapt(folder, *_from(folder, "a"), "--networks", 2000, "-o", folder / "refused.json")
     assert outcome.code == 2 and "expected 2010 networks that differ" in outcome.err and "give fewer" in outcome.err
