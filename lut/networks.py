@@ -110,6 +110,7 @@ def _spread(num: int, num_chosen: int) -> NDArray[np.int64]:
 
 
 def draw_pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Architecture]:
+    """Return the networks that differ among `num` drawn ones, some of which prefer few choices; canonical."""
     found: dict[Architecture, None] = {}
     for number in range(num):
         concentration = CONCENTRATIONS[number % len(CONCENTRATIONS)]
