@@ -64,7 +64,7 @@ def adapt_table(
             provenance=replace(
                 measured.provenance,
                 stopped_by=ADAPTED,
-                worker={**measured.provenance.worker, "adapted_from": _origin(base), "adapted_scale": scale},
+                worker={**measured.provenance.worker, "adapted_from": origin_of_base(base), "adapted_scale": scale},
             ),
         ),
         space,
@@ -97,6 +97,6 @@ def advice(table: LatencyTable) -> str:
     return f"the mean error of {certificate.mape:.1%} leaves a full profile little to gain"
 
 
-def _origin(base: LatencyTable) -> str:
+def origin_of_base(base: LatencyTable) -> str:
     device = base.provenance.device
     return f"{device['name']}, {device['threads']} threads, {base.provenance.precision}, {base.provenance.date}"

@@ -81,7 +81,7 @@ def draw_networks(space: SearchSpace, num: int, *, seed: int) -> list[NetworkPla
     if num == 0:
         return []
     rng = np.random.default_rng([seed, num])
-    pool = _pool(space, num * POOL_PER_NETWORK, rng)
+    pool = draw_pool(space, num * POOL_PER_NETWORK, rng)
     macs = GraphCosts(space).macs(np.array(pool))
     edges = np.linspace(macs.min(), macs.max(), num + 1)
     slices = [np.flatnonzero((macs >= low) & (macs <= high)) for low, high in pairwise(edges)]
@@ -109,7 +109,8 @@ def _spread(num: int, num_chosen: int) -> NDArray[np.int64]:
     return np.linspace(0, num - 1, num_chosen).round().astype(np.int64)
 
 
-def _pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Architecture]:
+def draw_pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Architecture]:
+    """Return the networks that differ among `num` drawn ones, some of which prefer few choices; canonical."""
     found: dict[Architecture, None] = {}
     for number in range(num):
         concentration = CONCENTRATIONS[number % len(CONCENTRATIONS)]

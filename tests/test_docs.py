@@ -93,6 +93,7 @@ NOT_RUN = {
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
     "python benchmarks/composed.py": "CIFAR-10; tests/hwnas/test_annotations.py makes a small set",
+    "python benchmarks/few_shot.py": "latencies of devices; tests/lut/test_few_shot_benchmark.py makes some",
     "python benchmarks/head_to_head.py": "CIFAR-10, Torch-Pruning, and an hour",
     "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",

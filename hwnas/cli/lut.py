@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hwnas.cli.arguments import Batch, DeviceFlags, DevicesFile, Json, Quiet, TableFile, Threads, device_named
+from hwnas.cli import adapt
+from hwnas.cli.arguments import DevicesFile, Json, Quiet, TableFile
 from hwnas.cli.commands import Group
-from hwnas.cli.completion import precisions
 from hwnas.cli.printing import print_json, print_networks, print_table
 from hwnas.cli.ranges import ranged
 from hwnas.cli.table_space import TableSpace, space_of
-
-if TYPE_CHECKING:
-    from lut import LatencyTable
-    from search_spaces import SearchSpace
+from hwnas.cli.table_summary import print_table_summary
 
 app = typer.Typer(cls=Group, help="Look into latency tables.", no_args_is_help=True)
 
@@ -71,78 +66,6 @@ def show(
     print_networks(table)
     if table.failures:
         print_table("failed blocks", ["block", "error"], [[m.key, str(m.error)] for m in table.failures])
-
-
-def print_table_summary(table: LatencyTable, path: Path, space: SearchSpace | None) -> None:
-    """Print what a table is, and how fast the networks of its space are where the space is given."""
-    from hwnas.quantities import format_ms
-    from hwnas.trust import contradictions, describe_certificate, describe_tail
-    from lut.machine import describe_machine
-    from lut.overview import describe_energy, describe_fallbacks, extreme_networks
-    from lut.tails import tails_of
-
-    made = table.provenance
-    worker, device, num = made.worker, made.device, len(table.entries) + len(table.reported)
-    print(f"{path}: {num} blocks of {table.space}, {len(table.failures)} failed")
-    if table.is_imported:
-        print(f"  from {worker['source']}, published for {device['name']}; imported {made.date}")
-    else:
-        print(
-            f"  on {device['name']} ({worker.get('cpu_model')}, {device['threads']} threads, batch {device['batch']}, "
-            f"cores {worker.get('cores')}, governor {worker.get('governor') or 'unknown'})"
-        )
-        version = worker.get(device["runtime"], "")
-        variant = "".join(f", {device[name]}" for name in ("provider", "target", "arithmetic") if name in device)
-        print(
-            f"  {device['runtime']}{version and f' {version}'}{variant}, {made.precision}, {made.rounds} rounds "
-            f"(ended by {made.stopped_by}), {made.date}"
-        )
-    if table.is_adapted:
-        print(f"  adapted from {worker['adapted_from']}, times {worker['adapted_scale']:.3f}")
-    print(f"  energy: {describe_energy(table)}")
-    if made.is_emulated:
-        print("  made under an emulator: its numbers are no latencies of a device")
-    if made.fallbacks:
-        print(f"  {describe_fallbacks(table)}")
-    for line in _disturbances(table):
-        print(f"  {line}")
-    for key, error in table.unsettled.items():
-        print(f"  not settled: {key}, odd and even restarts differ by {error:.1%}")
-    if space is not None and (missing := table.missing(space)):
-        print(f"  lacks {len(missing)} blocks of its space, such as {missing[0]}: no network can be predicted by it")
-    if space is not None and (foreign := table.foreign(space)):
-        print(f"  holds {len(foreign)} blocks that its space no longer has, such as {foreign[0]}: profile it again")
-    if space is not None:
-        for sentence in describe_machine(table, space):
-            print(f"  {sentence}")
-    if space is not None and (extremes := extreme_networks(table, space)) is not None:
-        fastest, slowest = (format_ms(extremes[name]["predicted_ms"]) for name in ("fastest", "slowest"))
-        print(f"  networks of this space are predicted to take {fastest} (the fastest) to {slowest} (the slowest)")
-    print(f"  {describe_certificate(table)}")
-    for tail in [] if space is None else tails_of(table, space).values():
-        print(f"  {describe_tail(tail)}")
-    for line in [] if space is None else contradictions(table, space):
-        print(f"  warning: {line}")
-
-
-def _disturbances(table: LatencyTable) -> Iterator[str]:
-    """Yield what the samples tell of how disturbed the machine was."""
-    from lut.overview import median_spread, repeatability
-
-    spread, difference = median_spread(table), repeatability(table)
-    if difference is not None:
-        spread_text = "" if spread is None else f"median spread of the samples {spread:.1%}, "
-        yield f"{spread_text}odd against even restarts {difference:.2%}"
-    if table.provenance.throttled_rounds:
-        yield f"{table.provenance.throttled_rounds} rounds were repeated, since the device was throttled during them"
-    slowdown = table.slowdown
-    if slowdown.spread is None:
-        return
-    # Where it was slowed too much, the line on the certificate says so.
-    parts = [*([slowdown.sentence()] if slowdown.is_believed else []), f"common slow-downs of {slowdown.spread:.1%}"]
-    if slowdown.preempted is not None:
-        parts.append(f"the core was lost in {slowdown.preempted:.1%} of the samples")
-    yield "; ".join(parts)
 
 
 @app.command()
@@ -318,62 +241,4 @@ def import_(
     print_table_summary(table, output, make_space(table.space))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewDevice(DeviceFlags):
-    """The device and the setting that a table is adapted to."""
-
-    device: Annotated[str, device_named("The new device; see hwnas devices.")] = "cpu"
-    threads: Threads = None
-    batch: Batch = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdaptFlags:
-    """The measurements that adapt a table."""
-
-    precision: Annotated[str | None, typer.Option(help="fp32 or int8 [the base's].", autocompletion=precisions)] = None
-    networks: Annotated[int, ranged("networks_to_adapt", "Whole networks to measure.")] = 20
-    rounds: Annotated[int, ranged("rounds", "Interleaved rounds to measure at most.")] = 80
-    seed: Annotated[int, ranged("seed", "Which networks, and the order of visits.")] = 0
-
-
-@app.command()
-def adapt(
-    base: Annotated[Path, typer.Argument(help="A table of the same space, of another device or setting.")],
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new table's file.")],
-    to: NewDevice,
-    work: AdaptFlags,
-    space_name: TableSpace = None,
-    quiet: Quiet = False,
-) -> None:
-    """Make a table for a new device or setting from another table and a few measured networks."""
-    from hwnas.profiling import known_precision, making_table, onnx_cache, shown
-    from hwnas.progress import Reporter
-    from hwnas.trust import shortfall
-    from lut import load_table, plan_table
-    from lut.adapt import adapt_table, advice
-    from profilers import Profiler
-    from profilers.device import adjusted, find_device
-
-    table = load_table(base)
-    space = space_of(table, base, space_name)
-    chosen = adjusted(find_device(to.device, to.devices), threads=to.threads, batch=to.batch)
-    kind = known_precision(work.precision or table.provenance.precision)
-    rounds, seed = work.rounds, work.seed
-    plan = plan_table(space, rounds=rounds, num_networks=work.networks, batch=chosen.batch, precision=kind, seed=seed)
-    with making_table(output), shown(Reporter(is_quiet=quiet), "adapt", rounds) as on_progress:
-        adapted = adapt_table(
-            table,
-            space,
-            output,
-            plan,
-            profiler=Profiler(device=chosen, rounds=rounds, seed=seed, on_progress=on_progress),
-            onnx_folder=onnx_cache(),
-        )
-    print_table_summary(adapted, output, space)
-    if (problem := shortfall(adapted, space, name=str(output))) is not None:
-        print(f"  {advice(adapted)}")
-        print(problem)
-        raise typer.Exit(1)
-    print(f"  {advice(adapted)}")
+app.command()(adapt.adapt)

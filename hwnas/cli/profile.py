@@ -95,8 +95,8 @@ def profile(
     Ends with exit code 1 where search could not use the table; it is kept all the same. With --kernels it measures the
     fused operators of ONNX models, for hwnas predict.
     """
-    from hwnas.cli.lut import print_table_summary
     from hwnas.cli.profile_kernels import profile_kernels
+    from hwnas.cli.table_summary import print_table_summary
     from hwnas.profiling import known_precision
     from hwnas.trust import shortfall
     from lut import plan_table

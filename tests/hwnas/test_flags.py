@@ -369,6 +369,8 @@ CASES: dict[str, dict[str, Case]] = {
         "--batch": Case(2, "batch=2"),
         "--precision": Case("int8", "precision='int8'"),
         "--networks": Case(30, f"{NUM_OF_30} networks"),
+        "--from": Case("../home/t.json", "FewShotPlan(num_networks=10, num_held_out=10"),
+        "--held-out": Case(7, "num_held_out=7", beside=("--from", "../home/t.json")),
         "--rounds": Case(7, "rounds=7"),
         "--seed": Case(7, "seed=7"),
         "--space": TABLE_SPACE,
@@ -489,6 +491,11 @@ def _adapted(table: LatencyTable, _: object, path: Path, plan: Any, *, profiler:
     return table
 
 
+def _adapted_from(sources: Any, _: object, path: Path, plan: Any, *, profiler: object, **__: object) -> LatencyTable:
+    _tell(path, [source.name for source in sources], plan, profiler)
+    return sources[0].table  # type: ignore[no-any-return]
+
+
 def _planned(plan: Any) -> str:
     return f"{len(plan.networks)} networks, precision={plan.precision!r}"
 
@@ -558,6 +565,7 @@ def _nothing_is_done(_everything_is_imported: None, monkeypatch: pytest.MonkeyPa
         "hwnas.ui.make_ui_server": _looked_at,
         "webbrowser.open": lambda address: _tell(f"opened {address}"),
         "lut.adapt.adapt_table": _adapted,
+        "lut.adapt_from.adapt_from": _adapted_from,
         "lut.build.finished": lambda *_: SimpleNamespace(calibration=True),
         "lut.merge.merge_tables": lambda *_: None,
         "hwnas.front.plot_front": _stopped,
@@ -658,6 +666,7 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
         ("export", "run", "-o", "b", "--no-int8", "--max-drop", 3),
         ("lut", "show", "t.json", "--json", "--slowest", 3),
         ("lut", "diff", "t.json", "t.json", "--json", "--most", 3),
+        ("lut", "adapt", "t.json", "-o", "new.json", "--held-out", 3),
         ("device", "emulate", "rpi4", "--set-up-only", "--port", 7),
         ("search", "--max-latency", "5ms", "--actors", 7),
         ("search", "--max-latency", "5ms", "--data-root", "x"),
