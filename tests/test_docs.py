@@ -70,6 +70,9 @@ NOT_RUN = {
     "hwnas devices check phone": "a phone",
     "hwnas profile --device phone": "a phone",
     "pip install": "the network",
+    "uv": "uv, and the network",
+    "docker": "Docker; tests/test_packaging.py reads the Dockerfile",
+    ".venv/bin/mkdocs": "tests/test_site.py builds the site",
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
@@ -85,6 +88,7 @@ NOT_RUN = {
     "hwnas device track": "serves until it is ended; tests/profilers/test_boards.py starts it",
     "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",
     "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
+    "hwnas search --data folder": "a folder of images; tests/hwnas/test_image_files.py makes some",
     "hwnas search --task detection --data coco": "images with boxes; tests/hwnas/test_task_runs.py makes some",
     "hwnas search --space autoformer": "CIFAR-10, and an hour",
     "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
@@ -132,6 +136,7 @@ CHAPTERS = (
     ("docs/latency.md",),
     ("docs/own-network.md",),
     ("docs/results.md",),
+    ("docs/start.md",),
 )
 """Pages that go on from what those before them left."""
 

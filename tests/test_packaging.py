@@ -85,3 +85,24 @@ def test_every_dependency_has_a_tested_version() -> None:
     for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["docs"]):
         wanted = Requirement(text)
         assert pinned[wanted.name.lower()] in wanted.specifier, text
+
+
+def test_badges_say_what_is_so() -> None:
+    """Nothing else than what these files say is claimed by a badge; none is fetched from elsewhere."""
+    pythons = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    assert PYPROJECT["tool"]["mypy"]["strict"] is True
+    said = {
+        "license": f"license: {PROJECT['license']}",
+        "python": f"python: {', '.join(pythons)}",
+        "types": "types: mypy, strict",
+    }
+    badges = {path.stem.removeprefix("badge-"): path for path in (ROOT / "docs").glob("badge-*.svg")}
+    assert badges.keys() == said.keys()
+    for name, path in badges.items():
+        assert f'aria-label="{said[name]}"' in path.read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"!\[.+?\]\((.+?)\)", readme)) == {
+        *(f"docs/{path.name}" for path in badges.values()),
+        "docs/front.png",
+        "docs/report.png",
+    }
