@@ -63,12 +63,32 @@ def pages_of(nav: list[Any]) -> Iterator[str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Have links that lead out of docs in a checkout lead to the site's pages."""
+    """Have links that lead out of docs in a checkout lead to the site's pages, words to their place in the glossary."""
+    markdown = re.sub(r"\[([^]]+)\]\(glossary\.md\)", _to_its_place, markdown)
+    if page.file.src_uri == "glossary.md":
+        markdown = re.sub(r"^\| ([^|]+?) \|", _as_places, markdown, flags=re.MULTILINE)
     if page.file.src_uri in {name.lower() for name in FROM_THE_TOP}:
         markdown = re.sub(r"\]\(docs/", "](", markdown)
     for name in FROM_THE_TOP:
         markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({name.lower()}", markdown)
     return markdown
+
+
+def words() -> set[str]:
+    """Return the words that the glossary explains."""
+    rows = re.findall(r"^\| ([^|]+?) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {word for row in rows[1:] for word in row.split(", ")}
+
+
+def _to_its_place(link: re.Match[str]) -> str:
+    word = next((word for word in (link[1].lower(), link[1].lower().removesuffix("s")) if word in words()), None)
+    return link[0] if word is None else f"[{link[1]}](glossary.md#{word.replace(' ', '-')})"
+
+
+def _as_places(row: re.Match[str]) -> str:
+    known = [word for word in row[1].split(", ") if word in words()]
+    places = "".join(f'<a id="{word.replace(" ", "-")}"></a>' for word in known)
+    return f"| {places}{row[1]} |"
 
 
 def reference_page() -> str:

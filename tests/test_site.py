@@ -140,4 +140,6 @@ def test_pages_that_are_made_are_there(site: Path) -> None:
     commands = _Page(site / "commands.html")
     assert {"hwnas-search", "hwnas-lut-show"} <= commands.names
     assert "lut.table.LatencyTable" in _Page(site / "reference.html").names
+    assert {"budget", "execution-provider"} <= _Page(site / "glossary.html").names, "words have places"
+    assert "glossary.html#budget" in _Page(site / "start.html").links
     assert (site / "security.html").is_file() and (site / "changelog.html").is_file()
