@@ -100,6 +100,7 @@ NOT_RUN = {
     "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
     "hwnas export run0": "the run before",
+    "hwnas export runs/detector": "a trained detector; tests/hwnas/test_task_bundles.py exports one",
 }
 """Beginnings of the commands that no test runs, and what they need. They are parsed like all others."""
 
