@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
-from profilers.errors import NoAnswerError, WorkerLostError
+from profilers.errors import DeviceError, NoAnswerError, WorkerLostError
+from profilers.programs import end_group
 from profilers.quoting import printable, quoted
 
 Message = dict[str, Any]
@@ -39,9 +40,15 @@ class Connection:
 
     Raises:
         WorkerLostError: there is no such program.
+        DeviceError: this is Windows.
     """
 
     def __init__(self, command: list[str]) -> None:
+        if sys.platform == "win32":
+            raise DeviceError(
+                "measuring needs pipes that can be waited for, which Linux and macOS have and Windows has not: "
+                "run hwnas in WSL 2"
+            )
         try:
             self._process = subprocess.Popen(
                 command,
@@ -127,8 +134,7 @@ class Connection:
 
     def kill(self) -> None:
         """End the worker and whatever it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        end_group(self._process)
         self._process.wait()
         self._selector.close()
         for stream in (self._input, self._output, self._process.stderr):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -18,6 +16,7 @@ from platformdirs import user_cache_path
 from onnx_models.external_data import content_hash
 from profilers.errors import ConversionError
 from profilers.installed import install_command, installed_version, missing_packages
+from profilers.programs import end_group
 from profilers.quoting import printable
 from profilers.runtime import Runtime
 from safe_files import cached, sha256_of
@@ -70,8 +69,7 @@ def _run(command: list[str], folder: Path, timeout_s: float) -> tuple[int, bytes
         except subprocess.TimeoutExpired:
             raise ConversionError(f"the converter did not end within {timeout_s:g} s") from None
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_group(process)
     return process.returncode, said
 
 

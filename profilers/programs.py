@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from profilers.errors import WorkerLostError
 from profilers.quoting import printable
@@ -42,3 +45,12 @@ def finish(command: Sequence[str], timeout_s: float) -> str:
         words = printable(done.stderr.strip().rpartition("\n")[2])
         raise WorkerLostError(f"{command[0]} failed: {words or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session of its own, and what it started; where there are no groups, it alone."""
+    if not hasattr(os, "killpg"):
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -103,7 +103,10 @@ class Supervisor:
         """Kill the server and its sessions."""
         if self.child is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.child.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    os.killpg(self.child.pid, signal.SIGKILL)
+                else:
+                    self.child.kill()
             self.child.wait()
             self.child = None
 

@@ -55,6 +55,7 @@ The runtime's part is a file with a class `Runtime`, which raises whatever says 
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import gc
 import importlib.util
@@ -118,7 +119,8 @@ def main() -> None:
 def die_with_parent() -> None:
     """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
     if sys.platform in ("linux", "android"):  # Termux's python is one or the other, by its version
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError, AttributeError):  # a C library without it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def keep_events_apart() -> None:

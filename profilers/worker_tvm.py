@@ -13,6 +13,7 @@ device and reports the fourth.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -68,7 +69,8 @@ def main() -> None:
 def die_with_parent() -> None:
     """Have Linux end this process with the one that started it, hanging or not; elsewhere the input's end must do."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError, AttributeError):  # a C library without it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def say(answer: dict[str, object]) -> None:

@@ -70,6 +70,9 @@ NOT_RUN = {
     "hwnas devices check phone": "a phone",
     "hwnas profile --device phone": "a phone",
     "pip install": "the network",
+    "uv": "uv, and the network",
+    "docker": "Docker; tests/test_packaging.py reads the Dockerfile",
+    ".venv/bin/mkdocs": "tests/test_site.py builds the site",
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
@@ -86,6 +89,7 @@ NOT_RUN = {
     "hwnas device track": "serves until it is ended; tests/profilers/test_boards.py starts it",
     "hwnas device emulate": "the network, and compilers; tests/profilers/test_boards.py sets one up",
     "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
+    "hwnas search --data folder": "a folder of images; tests/hwnas/test_image_files.py makes some",
     "hwnas search --task detection --data coco": "images with boxes; tests/hwnas/test_task_runs.py makes some",
     "hwnas search --space autoformer": "CIFAR-10, and an hour",
     "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
@@ -98,6 +102,7 @@ NOT_RUN = {
     "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
     "hwnas export run0": "the run before",
+    "hwnas export runs/detector": "a trained detector; tests/hwnas/test_task_bundles.py exports one",
 }
 """Beginnings of the commands that no test runs, and what they need. They are parsed like all others."""
 
@@ -134,6 +139,7 @@ CHAPTERS = (
     ("docs/latency.md",),
     ("docs/own-network.md",),
     ("docs/results.md",),
+    ("docs/start.md",),
 )
 """Pages that go on from what those before them left."""
 

@@ -218,7 +218,8 @@ def _loaded(fitting: _Fitted) -> Iterator[tuple[NDArray[np.uint8] | str, object]
 
 def _num_processes() -> int:
     """Return how many processes read; 0 where this one has to: only on Linux may those that it forks be relied on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
+    is_linux = sys.platform == "linux" and hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if is_linux else 0
 
 
 def _class_index(source: Source, position: int, target: object) -> int:
