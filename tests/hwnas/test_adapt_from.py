@@ -134,11 +134,10 @@ def test_more_networks_than_a_space_has_are_refused(folder: Path) -> None:
 def test_killed_it_goes_on_where_it_was(folder: Path, adapted: LatencyTable) -> None:
     output = folder / "killed.json"
     where = ("--device", "new", "--devices", folder / "devices.yaml", "-o", output)
-    command = ("lut", "adapt", *_from(folder, "a", "b", "c"), *MEASURED, *where)
+    command = ("lut", "adapt", *_from(folder, "a", "b", "c"), *MEASURED, "--rounds", 60, *where)
     journal = folder / "killed.json.journal"
-    kill_when(start_cli(*command), lambda: journal.exists() and num_lines(journal) > 100)
-    kept = num_lines(journal)
-    assert kept > 100 and not output.exists()
+    kill_when(start_cli(*command), lambda: num_lines(journal) >= 6)
+    assert num_lines(journal) >= 6 and not output.exists()
     assert run_cli(*command).code == 0
     table = load_table(output)
     assert table.certificate is not None and not journal.exists()
