@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwnas.artifacts import NetworkSummary
+from hwnas.config import RunConfig
 from hwnas.errors import RequestError, RunError
 from hwnas.front import latency_front
 from hwnas.pipeline.latency import kept_table
@@ -13,7 +14,7 @@ from hwnas.pipeline.networks import require_of_space
 from hwnas.pipeline.run import Run
 from hwnas.report import Facts, Subject, render, write_events
 from hwnas.report.along import part_latencies, sliced_layers
-from hwnas.report.facts import block_latencies, network_latencies
+from hwnas.report.facts import ModelFile, block_latencies, network_latencies
 from hwnas.run_folder import RunFolder
 from hwnas.stages.summary import figures
 from hwnas.training.trainer import EpochRecord, best_epoch, epochs_of
@@ -49,15 +50,17 @@ def gather(run: Run) -> Facts:
             space=run.space,
             device=run.device_name,
             data=config.data.name,
-            seed=config.seed,
-            strategy=config.supernet.strategy,
-            search_agent=config.search.agent,
+            task=config.task,
             num_evaluations=config.search.evaluations,
+            num_epochs=config.supernet.epochs,
+            num_retrain_epochs=config.retrain.epochs,
             percentile=config.percentile,
+            settings=_settings(config),
         ),
         summary=summary,
         further=further_rows(run),
         deployments=run.files.export.read_deployments(),
+        models=[] if summary is None else _models(run.files, [*summary.networks]),
         history=evaluations,
         front=latency_front(evaluations),
         table=table,
@@ -68,6 +71,44 @@ def gather(run: Run) -> Facts:
         predictions=run.files.export.read_predictions(),
         block_ms=[] if table is None else block_latencies(table, run.space),
     )
+
+
+def _settings(config: RunConfig) -> dict[str, str]:
+    """Return the settings that people ask for, by name; config.yaml has all."""
+    limits = {
+        "most parameters": config.max_params,
+        "most multiply-accumulates": config.max_macs,
+        "most memory": config.max_memory,
+        "most energy": config.max_energy,
+    }
+    return {
+        "budget": config.max_latency,
+        **({"further budgets": ", ".join(config.budgets)} if config.budgets else {}),
+        **{name: value for name, value in limits.items() if value is not None},
+        "precision": config.precision,
+        "training strategy": config.supernet.strategy,
+        "epochs of the supernet": str(config.supernet.epochs),
+        "search agent": config.search.agent,
+        "evaluator": config.search.evaluator,
+        "evaluations": str(config.search.evaluations),
+        "epochs of each network": str(config.retrain.epochs),
+        "seed": str(config.seed),
+    }
+
+
+def _models(files: RunFolder, names: list[str]) -> list[ModelFile]:
+    """Return the models of networks that were exported; ones of the same architecture share a file."""
+    return [
+        ModelFile(
+            path=path.relative_to(files.root).as_posix(),
+            network=name,
+            size_bytes=path.stat().st_size,
+            batch="any" if path == files.export.dynamic_model else "1",
+        )
+        for name in names
+        for path in files.export.models_of(name)
+        if path.is_file()
+    ]
 
 
 def further_rows(run: Run) -> dict[str, NetworkSummary]:

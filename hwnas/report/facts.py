@@ -23,17 +23,36 @@ class Subject:
         device: its name.
         data: the name of the data set.
         num_evaluations: architectures that the search is to evaluate.
+        num_epochs, num_retrain_epochs: of the supernet, and of each network on its own.
         percentile: that latencies are, of single runs.
+        settings: everything else that people ask for, by name; `budget` and `seed` among them.
     """
 
     space: SearchSpace
     device: str
     data: str
-    seed: int
-    strategy: str
-    search_agent: str
+    task: str
     num_evaluations: int
+    num_epochs: int
+    num_retrain_epochs: int
     percentile: int
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFile:
+    """A model of a run.
+
+    Attributes:
+        path: from the run's folder on.
+        network: whose model it is.
+        batch: images that it takes at a time, in words.
+    """
+
+    path: str
+    network: str
+    size_bytes: int
+    batch: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,6 +62,7 @@ class Facts:
     Attributes:
         further: the figures of networks that were trained after the run's own, by name.
         deployments: what the deployment.json of each network's last bundle says.
+        models: of the networks that were exported.
         curves: epochs by training.
         networks: measured and predicted milliseconds of the table's networks, by role.
         layers, parts: of a network that somebody brought, beside the winner; none of other spaces.
@@ -54,6 +74,7 @@ class Facts:
     summary: Summary | None
     further: dict[str, NetworkSummary]
     deployments: list[Deployment]
+    models: list[ModelFile]
     history: list[Evaluation]
     front: list[Evaluation]
     table: LatencyTable | None

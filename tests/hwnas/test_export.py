@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import socket
 import struct
@@ -326,6 +327,11 @@ def test_report_shows_a_run_at_every_stage(run_folder: Path, tmp_path: Path) -> 
     summary = json.loads((run_folder / "summary.json").read_text())
     assert f"{summary['test_accuracy']:.2%}" in page
     assert "http://" not in page.split("<script>")[0] and 'src="' not in page.split("<script>")[0]
+    whole = Run.from_folder(run_folder, Reporter(is_quiet=True))
+    assert render_report(whole) == page
+    links = re.findall(r'href="(export/[^"]+)"', page)
+    assert links and all((run_folder / link).is_file() for link in links)
+    assert 'href="export/' not in render_report(whole, refresh_s=5)
     started = tmp_path / "run"
     shutil.copytree(run_folder, started)
     for gone in ("summary.json", "export", "retrain", "search", "supernet"):
@@ -394,6 +400,7 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     points = page.locator("#front .scatterlayer .trace").first.locator("path.point")
     assert points.count() == num_lines == 15
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#headline .scatterlayer .textpoint, #headline .scatterlayer text").count() >= 3
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(255, 255, 255)")
     # Over the winner's star, which is drawn on top.
@@ -408,11 +415,24 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     page.mouse.click(*middle)
     page.wait_for_function("document.getElementById('shown').textContent !== 'winner'")
     assert page.locator("#shown").text_content().startswith(name)
-    assert page.locator("#strip > div").count() == 8
-    assert page.locator(".figure").count() == page.locator("details").count() == 6
+    assert page.locator("#strip > li").count() == 8
+    num_figures = page.evaluate("Object.keys(figures).length")
+    assert page.locator(".figure").count() == page.locator("details.data").count() == num_figures >= 7
+    assert page.locator("details[open]").count() == 0 and page.locator(".figure svg.main-svg").count() >= num_figures
     assert page.locator(".shot svg image").count() == page.locator(".shot").count() > 0
     assert not problems and all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     page.close()
+
+
+def test_report_tells_its_numbers_without_javascript(browser: Any, run_folder: Path) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 900}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((run_folder / "report.html").as_uri())
+    summary = json.loads((run_folder / "summary.json").read_text())
+    assert f"{summary['test_accuracy']:.2%}" in page.locator(".lead").text_content()
+    assert page.locator(".tile").count() == 6 and page.locator("noscript p").is_visible()
+    assert page.locator("details.data table").first.is_visible() and not page.locator(".figure").first.is_visible()
+    context.close()
 
 
 def test_opened_model_needs_one_input_and_output(tmp_path: Path) -> None:

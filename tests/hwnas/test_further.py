@@ -103,13 +103,13 @@ def test_the_report_has_the_networks_that_were_trained_after_the_runs_own(run: P
     _ok(run_cli(*command))
     page = (run / "report.html").read_text()
     for name in (f"network-{unseen}", f"network-{winner} = winner", "budget-75pct"):
-        assert f"<td>{name}" in page, name
+        assert f">{name}</th>" in page, name
     rows = further_rows(Run.from_folder(run, Reporter(is_quiet=True)))
     assert [*rows] == [f"network-{unseen}", f"network-{winner}", "budget-75pct"]
     own = _summary(run)
     assert rows[f"network-{winner}"].test_metrics == own.test_metrics and rows[f"network-{winner}"].epoch == own.epoch
     RunFolder(run).retrain.checkpoint(f"network-{unseen}").write_bytes(b"damaged")
-    assert f"<td>network-{unseen}<" not in render_report(Run.from_folder(run, Reporter(is_quiet=True)))
+    assert f">network-{unseen}</th>" not in render_report(Run.from_folder(run, Reporter(is_quiet=True)))
 
 
 @pytest.mark.parametrize(("budget", "words"), [("1us", "no architecture under"), ("99%", "the search looked at")])

@@ -65,7 +65,7 @@ def test_a_search_by_a_published_table_ends_in_a_model_and_measures_nothing(monk
     again = run_cli("search", "--resume", "--out", "run", "--quiet")
     assert again.code == 0 and "by prediction" in again.out, again.err
     page = Path("run/report.html").read_text()
-    assert "not measured" in page and "keeps by prediction" in page
+    assert "not measured" in page and "kept by prediction" in page
     bundled = run_cli("export", "run", "-o", "bundle", "--no-int8", "--quiet")
     assert bundled.code == 0, bundled.err
     assert "not measured" in Path("bundle/README.md").read_text()

@@ -131,7 +131,7 @@ def test_what_reads_results_needs_nothing_but_the_folder(
     (run / "report.html").unlink()
     _ok(run_cli("report", run))
     page = (run / "report.html").read_text()
-    assert "./space.yaml on cpu" in page and str(load_table(run / "lut.json").provenance.date) in page
+    assert "./space.yaml on cpu</title>" in page and str(load_table(run / "lut.json").provenance.date) in page
     assert _ok(run_cli("front", run, "--plot", away / "front.png")) and (away / "front.png").stat().st_size > 1000
 
 

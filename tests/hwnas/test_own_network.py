@@ -277,8 +277,8 @@ def test_the_report_shows_what_became_of_it(own: Own) -> None:
     for words in (
         "What became of the network",
         "Latency of its parts",
-        "<td>layer2.shortcut</td>",
-        "<td>original</td>",
+        '<th scope="row" class="text">layer2.shortcut</th>',
+        '<th scope="row" class="text">original</th>',
     ):
         assert words in page
     space, table = read_space(own.file), load_table(own.table)

@@ -24,7 +24,8 @@ from hwnas.errors import RunError
 from hwnas.export.contents import Kind
 from hwnas.export.detector import BOX_MODELS, PROOF_IMAGES, Detector
 from hwnas.records import as_record
-from hwnas.report.images import confusion, image_sections
+from hwnas.report.classes import class_accuracies, confusion
+from hwnas.report.images import image_sections
 from hwnas.stages.predictions import agreement, mean_overlap, predictions_of
 from hwnas.stages.thumbnails import MOST_PIXELS, mask_png, thumbnail
 from onnx_models.box_limits import BoxLimits
@@ -88,9 +89,15 @@ def test_mistakes_of_a_classifier(tmp_path: Path) -> None:
     assert scores == pytest.approx(sorted(wrong.tolist(), reverse=True)[: len(scores)], abs=1e-4)
     page = image_sections(found)
     assert page.count("<svg") == len(found.images) and "&lt;b&gt;" in page and "<b><b>" not in page
-    (picture,) = confusion(found)
-    assert picture.data[0]["type"] == "heatmap"
-    assert np.allclose(np.sum(picture.data[0]["z"], axis=1), 100, atol=0.1)
+    picture, table = confusion(found), class_accuracies(found)
+    assert picture is not None and table is not None
+    assert [layer["type"] for layer in picture.data] == ["heatmap", "heatmap"]
+    right, mistaken = (np.array(layer["z"], dtype=float) for layer in picture.data)
+    assert np.allclose(np.nansum(right, axis=1) + np.nansum(mistaken, axis=1), 100, atol=0.1)
+    assert np.isnan(right[~np.eye(3, dtype=bool)]).all() and np.isnan(np.diag(mistaken)).all()
+    for kind in range(3):
+        assert f"{expected[kind, kind] / expected[kind].sum():.1%}" in table
+    assert "&lt;b&gt;" in table and "<b>" not in table
     assert sum(int(row[2]) for row in picture.rows) == int((best_N != targets_N).sum())
 
 
@@ -99,14 +106,16 @@ def test_confusion_of_few_and_many_classes(num_classes: int) -> None:
     names = tuple(f"class {number}" for number in range(num_classes))
     pairs = tuple((kind, (kind * 7 + 1) % num_classes, kind + 1) for kind in range(num_classes))
     found = ShownPredictions(classes=names, measure="m", num_images=9, confusion=pairs)
-    (picture,) = confusion(found)
-    assert len(str(picture.data)) < 30_000 and 0 < len(picture.rows) <= 25
+    picture = confusion(found)
+    assert picture is not None and len(str(picture.data)) < 60_000 and 0 < len(picture.rows) <= 25
     assert picture.data[0]["type"] == ("heatmap" if num_classes <= 30 else "bar")
     if num_classes == 1000:
         assert picture.rows[0][:3] == ("class 999", f"class {(999 * 7 + 1) % 1000}", "1000")
     perfect = replace(found, confusion=tuple((kind, kind, 1) for kind in range(num_classes)))
-    assert len(confusion(perfect)) == (1 if num_classes <= 30 else 0)
-    assert confusion(None) == [] and image_sections(None) == ""
+    assert (confusion(perfect) is not None) == (num_classes <= 30)
+    table = class_accuracies(perfect)
+    assert table is not None and table.count("100.0%") == 2 * min(num_classes, 30)
+    assert confusion(None) is None and class_accuracies(None) is None and image_sections(None) == ""
 
 
 def test_boxes_of_a_detector(tmp_path: Path) -> None:

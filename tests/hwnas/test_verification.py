@@ -109,7 +109,7 @@ def test_faces_in_a_folder_end_in_a_verified_embedding(tmp_path: Path) -> None:
     splits = Run.from_folder(out, Reporter()).splits
     train, validation = (set(s.targets_N.tolist()) for s in (splits.retrain, splits.retrain_validation) if s)
     assert (len(train), len(validation)) == (6, 2) and not train & validation
-    assert "retrain winner, score" in (out / "report.html").read_text()
+    assert "Score of each training" in (out / "report.html").read_text()
 
 
 def _faces(root: Path, people: dict[str, int]) -> None:
