@@ -14,7 +14,7 @@ from hwnas.cli.commands import Group
 from hwnas.cli.completion import precisions
 from hwnas.cli.printing import print_json, print_networks, print_table
 from hwnas.cli.ranges import ranged
-from hwnas.cli.table_space import TableSpace, space_of
+from hwnas.cli.table_space import TableSpace
 
 if TYPE_CHECKING:
     from lut import LatencyTable
@@ -35,6 +35,7 @@ def show(
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
     from hwnas.cli.idle_flags import refuse_beside
+    from hwnas.pipeline.table_space import space_of
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.overview import describe_table
@@ -160,6 +161,7 @@ def verify(
     from dataclasses import asdict
 
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import describe
@@ -241,6 +243,7 @@ def refit(
 ) -> None:
     """Calibrate and certify a table anew from its samples; nothing is measured."""
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.build import finished
@@ -266,6 +269,7 @@ def merge(
 ) -> None:
     """Join partial tables of one device into one."""
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.merge import merge_tables
@@ -287,6 +291,7 @@ def plot(
     space_name: TableSpace = None,
 ) -> None:
     """Draw predicted against measured latencies with the 5 % band."""
+    from hwnas.pipeline.table_space import space_of
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.plot import plot_table
@@ -348,6 +353,7 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Make a table for a new device or setting from another table and a few measured networks."""
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import known_precision, making_table, onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import shortfall

@@ -1,0 +1,268 @@
+"""Runs from Python: the settings of `hwnas search`, with objects of a program in the place of what flags name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+from torch import nn
+
+from hwnas.api.data import loader_of, no_data
+from hwnas.api.given import giving, reference
+from hwnas.api.result import Result
+from hwnas.api.settings import File, RunArguments, overrides
+from hwnas.api.spaces import convert
+from hwnas.api.table import LatencyTable, is_network, load_table
+from hwnas.callbacks import Callback
+from hwnas.cli.idle_flags import refuse_idle
+from hwnas.config_file import load_config
+from hwnas.dataflow import Dataset
+from hwnas.errors import RequestError, RunError
+from hwnas.evaluators import EvaluatorInputs
+from hwnas.pipeline.order import run_stages
+from hwnas.pipeline.run import Run
+from hwnas.progress import Reporter
+from onnx_models.image_size import ImageSize, size_text
+from search_spaces import Architecture, SearchSpace
+from search_spaces.registry import NETWORK_SUFFIX
+from search_spaces.traced.file import save_space
+from search_spaces.traced.space import TracedSpace
+
+Score = Callable[[Architecture], float]
+"""Tells how good an architecture is; higher is better, and the same architecture always gets the same score."""
+
+SpaceLike = SearchSpace | nn.Module | str | None
+"""A search space, its name or file; a network, or its .onnx or .pt2 file; None where `settings` name one."""
+
+
+class OwnScore:
+    """Scores architectures by a function of the program."""
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+
+    def score(self, architecture: Architecture) -> float:
+        """Return the function's score.
+
+        Raises:
+            RunError: it is no number.
+        """
+        found = self._score(architecture)
+        try:
+            value = float(found)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"score of {'-'.join(map(str, architecture))}: expected a number, got {found!r}") from error
+        return value if not math.isnan(value) else math.nan
+
+
+def search(
+    space: SpaceLike = None,
+    data: object = "digits",
+    *,
+    table: LatencyTable | File | None = None,
+    score: Score | None = None,
+    settings: Mapping[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = False,
+    **arguments: Unpack[RunArguments],
+) -> Result:
+    """Find, retrain and export the best network under a latency budget, as `hwnas search` does.
+
+    The same call continues a run that was interrupted; one that is finished is only read. A budget that was missed is
+    no error: see `Result.missed_budgets`.
+
+    Args:
+        space: the networks to search among, or the network whose slices they are.
+        data: a data set's name; a Dataset; map-style data sets of (image, class), alone or as (train, test) or (train,
+            validation, test). None for no data: then `score` tells what networks are worth, and nothing is trained.
+        table: made first where none is given.
+        score: scores architectures in the place of the supernet.
+        settings: any of `hwnas settings`, by dotted name.
+        callbacks: told of stages, epochs and evaluated architectures.
+        arguments: as the flags of `hwnas search`.
+
+    Raises:
+        RequestError: the request is wrong.
+        RunError: the work failed, such as where no network keeps the budget as measured.
+    """
+    request = _Request(space=space, data=data, table=table, score=score, settings=settings)
+    reporter = Reporter(is_quiet=quiet, callbacks=callbacks)
+    return _worked(request, reporter, arguments, last="search" if data is None else "export")
+
+
+def train(
+    space: SpaceLike = None,
+    data: object = "digits",
+    *,
+    table: LatencyTable | File | None = None,
+    settings: Mapping[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = False,
+    **arguments: Unpack[RunArguments],
+) -> Result:
+    """Train the supernet of a run, as `hwnas train` does; `search` with the same arguments goes on.
+
+    Raises:
+        RequestError: the request is wrong.
+        RunError: the work failed.
+    """
+    request = _Request(space=space, data=data, table=table, score=None, settings=settings)
+    return _worked(request, Reporter(is_quiet=quiet, callbacks=callbacks), arguments, last="train")
+
+
+def resume(folder: File, *, last: str = "export", callbacks: Sequence[Callback] = (), quiet: bool = False) -> Result:
+    """Work on the run in a folder with the settings it was begun with, up to a stage: search, retrain or export.
+
+    Raises:
+        RequestError: there is no run, or it needs objects of the program that began it.
+        RunError: the work failed.
+    """
+    run = Run.from_folder(Path(folder), Reporter(is_quiet=quiet, callbacks=callbacks), has_begun=False)
+    run_stages(run, last=last)
+    return Result(run, {})
+
+
+def open_run(folder: File) -> Result:
+    """Return the run in a folder as far as it is; nothing is worked on.
+
+    Raises:
+        RequestError: there is none.
+    """
+    return Result(Run.from_folder(Path(folder), Reporter(is_quiet=True)), {})
+
+
+def search_from(
+    source: File,
+    *,
+    settings: Mapping[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = False,
+    **arguments: Any,
+) -> Result:
+    """Search anew, in a new folder `out`, with the supernet, the table and the settings of another run.
+
+    Args:
+        arguments: those of `search` that are to be others; `max_latency` need not be given.
+
+    Raises:
+        RequestError: that run cannot serve, or no folder is given.
+        RunError: the work failed.
+    """
+    if "out" not in arguments:
+        raise RequestError(f"a search from {source} needs a folder for the new run: give out=")
+    given = overrides(arguments, settings)
+    run = Run.from_supernet(Path(source), Reporter(is_quiet=quiet, callbacks=callbacks), given)
+    refuse_idle(run, given)
+    run_stages(run)
+    return Result(run, {})
+
+
+class _Request:
+    """What a call names: objects for the run, and the settings that stand for them."""
+
+    def __init__(
+        self,
+        *,
+        space: SpaceLike,
+        data: object,
+        table: LatencyTable | File | None,
+        score: Score | None,
+        settings: Mapping[str, object] | None,
+    ) -> None:
+        self.space, self.data, self.table, self.score, self.settings = space, data, table, score, settings
+        self.given: dict[str, object] = {}
+
+    def named(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Return the settings that stand for what is given; keeps objects under the names that they have there."""
+        found: dict[str, object] = dict(self._space(arguments))
+        if self.table is not None:
+            found["lut"] = self.table.path if isinstance(self.table, LatencyTable) else Path(self.table)
+        if self.data is None:
+            found |= {"data.name": self._no_data(), "retrain.references": False}
+        elif isinstance(self.data, str):
+            found["data.name"] = self.data
+        else:
+            self.given["data"] = loader_of(self.data)
+            found["data.name"] = reference("data")
+        if self.score is not None:
+            own = OwnScore(self.score)
+
+            def score(inputs: EvaluatorInputs) -> OwnScore:
+                return own
+
+            self.given["score"] = score
+            found["search.evaluator"] = reference("score")
+        return found
+
+    def _space(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        space = self.space
+        if space is None and isinstance(self.table, LatencyTable) and "model" not in arguments:
+            space = self.table.space
+        if space is None:
+            return {}
+        if isinstance(space, str):
+            return {"space.model" if is_network(space) else "space.name": space}
+        if isinstance(space, nn.Module):
+            space = convert(space, self._image_shape())
+        if isinstance(space, TracedSpace):
+            out = Path(str(arguments.get("out", "runs/default")))
+            path = out.with_name(f"{out.name}{NETWORK_SUFFIX}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_space(space, path)
+            return {"space.name": str(path)}
+        named: dict[str, object] = {"space.name": space.spec.name}
+        if space.spec.width != 1.0:
+            named["space.width"] = space.spec.width
+        if not isinstance(self.data, Dataset | None) and self.data is not None:
+            named["space.input_size"] = size_text(space.spec.input_size)
+        return named
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of the images that a network is given."""
+        if isinstance(self.data, Dataset):
+            return self.data.input_shape
+        if isinstance(self.data, str):
+            from hwnas.dataflow import load_dataset
+
+            return load_dataset(self.data, Path("data")).input_shape
+        raise RequestError(
+            "a network does not say which images it takes: give convert(network, (channels, height, width))"
+        )
+
+    def _no_data(self) -> str:
+        table = self.table
+        if table is not None and not isinstance(table, LatencyTable):
+            table = load_table(table)
+        space = self.space if isinstance(self.space, SearchSpace) else None if table is None else table.space
+        if self.score is None:
+            raise RequestError("a search without data needs a score for architectures: give score=")
+        if space is None:
+            raise RequestError(
+                "a search without data needs to know which networks: give a search space such as "
+                "hwnas.space('fbnet-s', input_size=224), or a table"
+            )
+        empty = no_data(space)
+
+        def load(_root: Path, _input_size: ImageSize | None) -> Dataset:
+            return empty
+
+        self.given["no_data"] = load
+        return reference("no_data")
+
+
+def _worked(request: _Request, reporter: Reporter, arguments: Mapping[str, object], *, last: str) -> Result:
+    """Work through the stages of what is asked for, on the path that the commands take."""
+    given = overrides(arguments, request.settings)
+    named = request.named(arguments)
+    if twice := sorted(set(given) & set(named)):
+        raise RequestError(f"{twice[0]} was given twice: {given[twice[0]]!r} and {named[twice[0]]!r}; leave one out")
+    with giving(request.given):
+        run = Run(load_config(None, {**named, **given}), reporter)
+        refuse_idle(run, given)
+        run_stages(run, last=last)
+    result = Result(run, request.given)
+    for line in result.missed_budgets:
+        reporter.warn(line)
+    return result
