@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeGuard, Unpack
 
 from torch import nn
 
@@ -18,13 +18,14 @@ from hwnas.api.table import LatencyTable, is_network, load_table
 from hwnas.callbacks import Callback
 from hwnas.cli.idle_flags import refuse_idle
 from hwnas.config_file import load_config
-from hwnas.dataflow import Dataset
+from hwnas.dataflow import Dataset, load_dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import EvaluatorInputs
+from hwnas.flags import with_settings
 from hwnas.pipeline.order import run_stages
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from onnx_models.image_size import ImageSize, size_text
+from onnx_models.image_size import ImageSize
 from search_spaces import Architecture, SearchSpace
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.file import save_space
@@ -35,6 +36,12 @@ Score = Callable[[Architecture], float]
 
 SpaceLike = SearchSpace | nn.Module | str | None
 """A search space, its name or file; a network, or its .onnx or .pt2 file; None where `settings` name one."""
+
+
+NO_DATA = "no_data"
+"""The name that stands for data in the settings of a search without any."""
+
+DEFAULT_OUT = "runs/default"
 
 
 class OwnScore:
@@ -87,9 +94,14 @@ def search(
         RequestError: the request is wrong.
         RunError: the work failed, such as where no network keeps the budget as measured.
     """
-    request = _Request(space=space, data=data, table=table, score=score, settings=settings)
+    if data is None and score is None:
+        raise RequestError("a search without data needs a score for architectures: give score=")
+    begun = Begun(space=space, table=table, settings=settings)
+    begun.give_data(data)
+    if score is not None:
+        begun.give_score(score)
     reporter = Reporter(is_quiet=quiet, callbacks=callbacks)
-    return _worked(request, reporter, arguments, last="search" if data is None else "export")
+    return begun.worked(reporter, arguments, last="search" if data is None else "export")
 
 
 def train(
@@ -108,8 +120,9 @@ def train(
         RequestError: the request is wrong.
         RunError: the work failed.
     """
-    request = _Request(space=space, data=data, table=table, score=None, settings=settings)
-    return _worked(request, Reporter(is_quiet=quiet, callbacks=callbacks), arguments, last="train")
+    begun = Begun(space=space, table=table, settings=settings)
+    begun.give_data(data)
+    return begun.worked(Reporter(is_quiet=quiet, callbacks=callbacks), arguments, last="train")
 
 
 def resume(folder: File, *, last: str = "export", callbacks: Sequence[Callback] = (), quiet: bool = False) -> Result:
@@ -159,86 +172,49 @@ def search_from(
     return Result(run, {})
 
 
-class _Request:
-    """What a call names: objects for the run, and the settings that stand for them."""
+class Begun:
+    """A run that is to begin: the objects that it is given, and the settings that stand for them.
+
+    Args:
+        settings: any others, by dotted name.
+    """
 
     def __init__(
         self,
         *,
         space: SpaceLike,
-        data: object,
-        table: LatencyTable | File | None,
-        score: Score | None,
-        settings: Mapping[str, object] | None,
+        table: LatencyTable | File | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
-        self.space, self.data, self.table, self.score, self.settings = space, data, table, score, settings
-        self.given: dict[str, object] = {}
+        self._table = load_table(table) if isinstance(space, type(None)) and _is_file(table) else table
+        if space is None and isinstance(self._table, LatencyTable):
+            space = self._table.space
+        self.space = space
+        self._settings = settings
+        self._given: dict[str, object] = {}
+        self._named: dict[str, object] = {}
+        if self._table is not None:
+            self._named["lut"] = self._table.path if isinstance(self._table, LatencyTable) else Path(self._table)
 
-    def named(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """Return the settings that stand for what is given; keeps objects under the names that they have there."""
-        found: dict[str, object] = dict(self._space(arguments))
-        if self.table is not None:
-            found["lut"] = self.table.path if isinstance(self.table, LatencyTable) else Path(self.table)
-        if self.data is None:
-            found |= {"data.name": self._no_data(), "retrain.references": False}
-        elif isinstance(self.data, str):
-            found["data.name"] = self.data
-        else:
-            self.given["data"] = loader_of(self.data)
-            found["data.name"] = reference("data")
-        if self.score is not None:
-            own = OwnScore(self.score)
+    def give(self, setting: str, name: str, component: object) -> None:
+        """Give the run an object under a name, in the place of what a setting names."""
+        self._given[name] = component
+        self._named[setting] = reference(name)
 
-            def score(inputs: EvaluatorInputs) -> OwnScore:
-                return own
+    def give_data(self, data: object) -> None:
+        """Give the run its data: the name of a data set, objects, or None for a search without any.
 
-            self.given["score"] = score
-            found["search.evaluator"] = reference("score")
-        return found
-
-    def _space(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        Raises:
+            RequestError: there are none, and nothing says which networks are searched.
+        """
+        if isinstance(data, str):
+            self._named["data.name"] = data
+            return
+        if data is not None:
+            self.give("data.name", "data", loader_of(data))
+            return
         space = self.space
-        if space is None and isinstance(self.table, LatencyTable) and "model" not in arguments:
-            space = self.table.space
-        if space is None:
-            return {}
-        if isinstance(space, str):
-            return {"space.model" if is_network(space) else "space.name": space}
-        if isinstance(space, nn.Module):
-            space = convert(space, self._image_shape())
-        if isinstance(space, TracedSpace):
-            out = Path(str(arguments.get("out", "runs/default")))
-            path = out.with_name(f"{out.name}{NETWORK_SUFFIX}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_space(space, path)
-            return {"space.name": str(path)}
-        named: dict[str, object] = {"space.name": space.spec.name}
-        if space.spec.width != 1.0:
-            named["space.width"] = space.spec.width
-        if not isinstance(self.data, Dataset | None) and self.data is not None:
-            named["space.input_size"] = size_text(space.spec.input_size)
-        return named
-
-    def _image_shape(self) -> tuple[int, int, int]:
-        """Return channels, height and width of the images that a network is given."""
-        if isinstance(self.data, Dataset):
-            return self.data.input_shape
-        if isinstance(self.data, str):
-            from hwnas.dataflow import load_dataset
-
-            return load_dataset(self.data, Path("data")).input_shape
-        raise RequestError(
-            "a network does not say which images it takes: give convert(network, (channels, height, width))"
-        )
-
-    def _no_data(self) -> str:
-        table = self.table
-        if table is not None and not isinstance(table, LatencyTable):
-            table = load_table(table)
-        space = self.space if isinstance(self.space, SearchSpace) else None if table is None else table.space
-        if self.score is None:
-            raise RequestError("a search without data needs a score for architectures: give score=")
-        if space is None:
+        if not isinstance(space, SearchSpace):
             raise RequestError(
                 "a search without data needs to know which networks: give a search space such as "
                 "hwnas.space('fbnet-s', input_size=224), or a table"
@@ -248,21 +224,55 @@ class _Request:
         def load(_root: Path, _input_size: ImageSize | None) -> Dataset:
             return empty
 
-        self.given["no_data"] = load
-        return reference("no_data")
+        self.give("data.name", NO_DATA, load)
+
+    def give_score(self, score: Score) -> None:
+        """Give the run what scores architectures."""
+        own = OwnScore(score)
+
+        def made(_inputs: EvaluatorInputs) -> OwnScore:
+            return own
+
+        self.give("search.evaluator", "score", made)
+
+    def worked(self, reporter: Reporter, arguments: Mapping[str, object], *, last: str) -> Result:
+        """Work through the stages of what is asked for, on the path that the commands take."""
+        given = overrides(arguments, self._settings)
+        named = with_settings(self._named, self._space(Path(str(arguments.get("out", DEFAULT_OUT)))))
+        with giving(self._given):
+            run = Run(load_config(None, with_settings(named, given)), reporter)
+            refuse_idle(run, given)
+            run_stages(run, last=last)
+        result = Result(run, self._given)
+        for line in result.missed_budgets:
+            reporter.warn(line)
+        return result
+
+    def _space(self, out: Path) -> dict[str, object]:
+        """Return the settings that name the space; that of a network is written beside the run's folder."""
+        space = self.space
+        if space is None:
+            return {}
+        if isinstance(space, str):
+            return {"space.model" if is_network(space) else "space.name": space}
+        if isinstance(space, nn.Module):
+            space = convert(space, self._image_shape())
+        if isinstance(space, TracedSpace):
+            path = out.with_name(f"{out.name}{NETWORK_SUFFIX}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_space(space, path)
+            return {"space.name": str(path)}
+        named: dict[str, object] = {"space.name": space.spec.name}
+        if space.spec.width != 1.0:
+            named["space.width"] = space.spec.width
+        return named
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        """Return channels, height and width of the images that a network is given."""
+        name = str(self._named["data.name"])
+        with giving(self._given):
+            return load_dataset(name, Path("data")).input_shape
 
 
-def _worked(request: _Request, reporter: Reporter, arguments: Mapping[str, object], *, last: str) -> Result:
-    """Work through the stages of what is asked for, on the path that the commands take."""
-    given = overrides(arguments, request.settings)
-    named = request.named(arguments)
-    if twice := sorted(set(given) & set(named)):
-        raise RequestError(f"{twice[0]} was given twice: {given[twice[0]]!r} and {named[twice[0]]!r}; leave one out")
-    with giving(request.given):
-        run = Run(load_config(None, {**named, **given}), reporter)
-        refuse_idle(run, given)
-        run_stages(run, last=last)
-    result = Result(run, request.given)
-    for line in result.missed_budgets:
-        reporter.warn(line)
-    return result
+def _is_file(table: object) -> TypeGuard[File]:
+    return table is not None and not isinstance(table, LatencyTable)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hwnas.config import TrainingConfig
-from hwnas.dataflow import Batches
+from hwnas.dataflow.batches import TrainingBatches
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter, Work
 from hwnas.records import as_record
@@ -69,7 +69,7 @@ class Trainer:
 
     module: nn.Module
     config: TrainingConfig
-    batches: Batches
+    batches: TrainingBatches
     accumulate: Accumulate
     checkpoint: Path
     name: str
