@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -223,7 +223,7 @@ def _space_of(subject: SearchSpace | nn.Module | str, input_shape: Shape | None)
         return space(subject)
     if isinstance(subject, nn.Module) and input_shape is None:
         raise RequestError("a network does not say which images it takes: give input_shape=(channels, height, width)")
-    return convert(cast("nn.Module | str", subject), input_shape)
+    return convert(subject, input_shape)
 
 
 def is_network(name: str) -> bool:
