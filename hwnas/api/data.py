@@ -14,6 +14,9 @@ from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width
 from search_spaces import SearchSpace
 
+NO_DATA = "no_data"
+"""The name that stands for data in the settings of a search without any."""
+
 Loader = Callable[[Path, ImageSize | None], Dataset]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torch import nn
 
+from hwnas.api.data import NO_DATA
 from hwnas.api.frames import frame
 from hwnas.api.given import giving, reference
 from hwnas.api.settings import File
@@ -231,7 +232,7 @@ class Result:
             return emit(self._run, budgets)
 
     def _complete(self) -> Summary:
-        if self._run.config.data.name == reference("no_data"):
+        if self._run.config.data.name == reference(NO_DATA):
             raise RequestError(
                 f"{self.folder} searched without data, so that nothing is trained that could be exported: expected "
                 "data; search(space, data, ...) with another folder"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, Unpack
 
 from torch import nn
 
-from hwnas.api.data import loader_of, no_data
+from hwnas.api.data import NO_DATA, loader_of, no_data
 from hwnas.api.given import giving, reference
 from hwnas.api.result import Result
 from hwnas.api.settings import File, RunArguments, overrides
@@ -37,11 +36,8 @@ Score = Callable[[Architecture], float]
 SpaceLike = SearchSpace | nn.Module | str | None
 """A search space, its name or file; a network, or its .onnx or .pt2 file; None where `settings` name one."""
 
-
-NO_DATA = "no_data"
-"""The name that stands for data in the settings of a search without any."""
-
-DEFAULT_OUT = "runs/default"
+DEFAULT_OUT, DEFAULT_ROOT = "runs/default", "data"
+"""Where a run and its data are unless arguments say so."""
 
 
 class OwnScore:
@@ -58,10 +54,9 @@ class OwnScore:
         """
         found = self._score(architecture)
         try:
-            value = float(found)
+            return float(found)
         except (TypeError, ValueError) as error:
             raise RunError(f"score of {'-'.join(map(str, architecture))}: expected a number, got {found!r}") from error
-        return value if not math.isnan(value) else math.nan
 
 
 def search(
@@ -186,7 +181,7 @@ class Begun:
         table: LatencyTable | File | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        self._table = load_table(table) if isinstance(space, type(None)) and _is_file(table) else table
+        self._table = load_table(table) if space is None and _is_file(table) else table
         if space is None and isinstance(self._table, LatencyTable):
             space = self._table.space
         self.space = space
@@ -238,7 +233,7 @@ class Begun:
     def worked(self, reporter: Reporter, arguments: Mapping[str, object], *, last: str) -> Result:
         """Work through the stages of what is asked for, on the path that the commands take."""
         given = overrides(arguments, self._settings)
-        named = with_settings(self._named, self._space(Path(str(arguments.get("out", DEFAULT_OUT)))))
+        named = with_settings(self._named, self._space(arguments))
         with giving(self._given):
             run = Run(load_config(None, with_settings(named, given)), reporter)
             refuse_idle(run, given)
@@ -248,16 +243,17 @@ class Begun:
             reporter.warn(line)
         return result
 
-    def _space(self, out: Path) -> dict[str, object]:
+    def _space(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """Return the settings that name the space; that of a network is written beside the run's folder."""
         space = self.space
-        if space is None:
+        if space is None or "model" in arguments:
             return {}
         if isinstance(space, str):
             return {"space.model" if is_network(space) else "space.name": space}
         if isinstance(space, nn.Module):
-            space = convert(space, self._image_shape())
+            space = convert(space, self._image_shape(Path(str(arguments.get("data_root", DEFAULT_ROOT)))))
         if isinstance(space, TracedSpace):
+            out = Path(str(arguments.get("out", DEFAULT_OUT)))
             path = out.with_name(f"{out.name}{NETWORK_SUFFIX}")
             path.parent.mkdir(parents=True, exist_ok=True)
             save_space(space, path)
@@ -267,11 +263,11 @@ class Begun:
             named["space.width"] = space.spec.width
         return named
 
-    def _image_shape(self) -> tuple[int, int, int]:
+    def _image_shape(self, root: Path) -> tuple[int, int, int]:
         """Return channels, height and width of the images that a network is given."""
         name = str(self._named["data.name"])
         with giving(self._given):
-            return load_dataset(name, Path("data")).input_shape
+            return load_dataset(name, root).input_shape
 
 
 def _is_file(table: object) -> TypeGuard[File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from hwnas.api.result import Evaluations
@@ -67,7 +68,7 @@ class Study:
         """
         if architecture not in self._asked:
             raise RequestError(f"{architecture} was not asked for, or was told already: tell what ask() returned, once")
-        if not score == score:  # NaN
+        if math.isnan(score):
             raise RequestError(f"the score of {architecture} is {score}: expected a number")
         self._asked.remove(architecture)
         evaluation = Evaluation(architecture=architecture, score=float(score), costs=self._limits.costs(architecture))
