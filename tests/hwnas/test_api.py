@@ -127,7 +127,7 @@ def test_call_and_command_write_the_same_history(path: Path, tmp_path: Path) -> 
         "nasbench-macro", "digits", table=path, max_latency="80%", seed=3, quiet=True, out=tmp_path / "b", **SMALL
     )
     one, other = (tmp_path / name for name in "ab")
-    for file in ("search/history.jsonl", "supernet/checkpoint.safetensors", "export/model.onnx"):
+    for file in ("search/history.jsonl", "export/model.onnx"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
     assert result.winner.onnx == other / "export" / "model.onnx"
     assert len(result.history) == 6 and set(result.networks) == {"winner", "largest", "random"}
@@ -137,7 +137,8 @@ def test_call_and_command_write_the_same_history(path: Path, tmp_path: Path) -> 
     assert again.winner.architecture == result.winner.architecture
     assert [e.as_dict() for e in again.history] == [e.as_dict() for e in result.history]
     assert result.report() == other / "report.html"
-    assert again.emit(["80%"])[0].architecture in {tuple(e.architecture) for e in again.history} or again.table
+    (emitted,) = again.emit(["70%"])
+    assert again.table.predict(emitted.architecture)[0] == emitted.predicted_ms <= emitted.max_ms
 
 
 def test_a_score_of_ones_own_needs_no_data_and_no_training(table: hwnas.LatencyTable, tmp_path: Path) -> None:
@@ -165,12 +166,15 @@ def test_a_score_of_ones_own_needs_no_data_and_no_training(table: hwnas.LatencyT
 
 
 def test_what_only_the_program_has_is_said_to_be_missing(table: hwnas.LatencyTable, tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
     class Stop(hwnas.Callback):
         def on_candidate(self, architecture: tuple[int, ...], score: float, latency_ms: float) -> None:
-            raise InterruptedError
+            raise StoppedError
 
     settings: dict[str, Any] = {"max_latency": "80%", "evaluations": 12, "out": tmp_path / "run", "quiet": True}
-    with pytest.raises(InterruptedError):
+    with pytest.raises(StoppedError):
         hwnas.search(data=None, table=table, score=sum, callbacks=[Stop()], **settings)
     refused = run_cli("search", "--resume", "--out", tmp_path / "run", "--quiet")
     assert refused.code == 2 and "an object of the program that began it" in refused.err, refused.err
