@@ -36,7 +36,16 @@ CONTRACTS: Mapping[str, ComponentKind] = {
         inherits="hwnas.agents:TrainingAgent",
         members=(
             *("default_criterion", "head", "target_kind", "criteria", "holds_out_classes", "search_metric"),
-            *("scores_images_alone", "distillation", "num_outputs", "loss", "metrics", "search_score", "predictions"),
+            *(
+                "scores_images_alone",
+                "distillation",
+                "num_outputs",
+                "loss",
+                "step",
+                "metrics",
+                "search_score",
+                "predictions",
+            ),
             *("for_space", "for_pairs"),
         ),
         keywords=("criterion",),

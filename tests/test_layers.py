@@ -22,7 +22,7 @@ ALLOWED = {
     "hwnas": {"hwnas", "lut", "search_spaces", "profilers", "onnx_models", "safe_files"},
 }
 LAYERS = (
-    "__main__ cli scaffold device_file documentation",
+    "__main__ cli api scaffold device_file documentation",
     "ui",
     "pipeline",
     "report export.bundle export.readme export.recommend export.request",
@@ -32,15 +32,15 @@ LAYERS = (
     "artifacts trust",
     "search",
     "evaluators",
-    "training profiling export",
-    "agents config config_training config_file recipes settings constraint surrogate measured",
+    "training profiling table_request export",
+    "agents config config_training config_file recipes settings flags constraint surrogate measured",
     "dataflow criteria",
-    "augmentation components loopback progress quantities records run_lock setting_types",
+    "augmentation callbacks components loopback progress quantities records run_lock setting_types",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""
 
-KNOW_THE_RUN = {"cli", "ui", "pipeline", "config", "config_file", "run_folder"}
+KNOW_THE_RUN = {"api", "cli", "ui", "pipeline", "config", "config_file", "flags", "run_folder"}
 """Where a run's configuration and its folder are known; everything else is given what it uses by name."""
 
 MAX_PARAMETERS = 8

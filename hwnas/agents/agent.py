@@ -59,6 +59,16 @@ class TrainingAgent(Protocol):
     def loss(self, outputs: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         """Return the scalar that one training step minimises."""
 
+    def step(
+        self, network: Forward, x_NCHW: torch.Tensor, targets_N: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a network's outputs for a batch, and the scalar that one training step minimises.
+
+        The loss of the outputs, unless an agent does more with the network or the images.
+        """
+        outputs = network(x_NCHW)
+        return outputs, self.loss(outputs, targets_N)
+
     @abstractmethod
     def metrics(self, forward: Forward, batches: Iterable[Batch]) -> Mapping[str, float]:
         """Return the metrics of a network on those batches, by name; the first is the score, higher is better."""

@@ -11,7 +11,7 @@ import typer
 from hwnas.cli.arguments import Batch, DeviceFlags, Quiet, Threads, device_named
 from hwnas.cli.completion import precisions
 from hwnas.cli.ranges import ranged
-from hwnas.cli.table_space import TableSpace, space_of
+from hwnas.cli.table_space import TableSpace
 from hwnas.cli.table_summary import print_table_summary
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def adapt(
     """Make a table for a new device or setting from another table, or several, and a few measured networks."""
     from hwnas.cli.idle_flags import refuse_beside
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.trust import shortfall
     from lut import load_table
     from lut.adapt import advice

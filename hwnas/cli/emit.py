@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isinf
 from pathlib import Path
 from typing import Annotated
 
@@ -23,46 +22,17 @@ def emit(
 
     Nothing but the run's folder is needed, and the files of code of one's own.
     """
-    from hwnas.errors import RequestError
-    from hwnas.pipeline.latency import read_latency
-    from hwnas.pipeline.networks import hard_limits_of
+    from hwnas.pipeline.emitting import emit as emitted
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.quantities import Budget, budget_text, format_ms, ms_column
-    from hwnas.search import GeneratorAgent
-    from hwnas.stages.latency import reachable_ms
+    from hwnas.quantities import budget_text, ms_column
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"lut": lut, "space.name": space})
-    history = run.files.read_evaluations()
-    run.space.as_array([e.architecture for e in history])
-    latency, percentile = read_latency(run), run.config.percentile
-    largest_ms = max([latency.max_ms, *latency.more_ms.values()])
-    limits = hard_limits_of(run, latency).with_maximum("latency_ms", largest_ms * latency.margin)
-    agent = GeneratorAgent(run.space, limits, run.rng("emit"))
-    agent.tell(history)
-    rows: list[list[str]] = []
-    found = []
-    for text in budgets:
-        max_ms = reachable_ms(latency.model, Budget.parse(text), run.reporter)
-        if max_ms > largest_ms:
-            raise RequestError(
-                f"the search looked at networks of at most {format_ms(largest_ms, percentile)}; it cannot tell which "
-                f"is best under {format_ms(max_ms, percentile)}: give a smaller budget, or search again with a larger "
-                "one"
-            )
-        architecture = agent.emit(limits.with_maximum("latency_ms", max_ms * latency.margin))
-        predicted_ms = latency.model.predict_one_ms(architecture)
-        found.append(
-            {
-                "budget_ms": None if isinf(max_ms) else max_ms,
-                "predicted_ms": predicted_ms,
-                "architecture": list(architecture),
-            }
-        )
-        rows.append([budget_text(max_ms), f"{predicted_ms:.4g}", "-".join(map(str, architecture))])
+    found = emitted(run, budgets)
     if as_json:
-        print_json(found)
+        print_json([one.as_dict() for one in found])
         return
-    ms = ms_column(percentile)
-    title = f"{run.spec}: by {len(history)} evaluations"
+    rows = [[budget_text(one.max_ms), f"{one.predicted_ms:.4g}", "-".join(map(str, one.architecture))] for one in found]
+    ms = ms_column(run.config.percentile)
+    title = f"{run.spec}: by {len(run.files.read_evaluations())} evaluations"
     print_table(title, [f"budget {ms}", f"predicted {ms}", "architecture"], rows)

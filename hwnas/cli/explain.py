@@ -42,27 +42,15 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Tell where the time of an ONNX model goes: its fused operators, which sum to the whole run."""
-    import tempfile
-
+    from hwnas.api import tools
     from hwnas.cli.idle_flags import refuse_beside
-    from hwnas.pipeline.named import model_named
-    from hwnas.profiling import fixed_models, shown
-    from hwnas.progress import Reporter
     from hwnas.quantities import parse_image_size
-    from lut.explain import explain_model
-    from profilers import Profiler
-    from profilers.device import adjusted, find_device, require_measurable
 
     if as_json:
         refuse_beside("--json, which has them all", most=most)
-    reporter = Reporter(is_quiet=quiet)
-    device = adjusted(find_device(on.device, on.devices), threads=on.threads, runtime=on.runtime)
-    require_measurable(device)
+    device = tools.device_of(on.device, devices=on.devices, threads=on.threads, runtime=on.runtime)
     size = None if input_size is None else parse_image_size(input_size)
-    with tempfile.TemporaryDirectory() as scratch, shown(reporter, "explain", rounds) as on_progress:
-        (fixed,) = fixed_models([model_named(model)], Path(scratch), size)
-        profiler = Profiler(device=device, rounds=rounds, seed=seed, on_progress=on_progress)
-        explanation = explain_model(fixed.path, profiler, Path(scratch))
+    explanation = tools.explain(model, device, input_size=size, rounds=rounds, seed=seed, quiet=quiet)
     if as_json:
         print_json(_as_dict(explanation))
         return

@@ -12,7 +12,7 @@ from hwnas.cli.arguments import DevicesFile, Json, Quiet, TableFile
 from hwnas.cli.commands import Group
 from hwnas.cli.printing import print_json, print_networks, print_table
 from hwnas.cli.ranges import ranged
-from hwnas.cli.table_space import TableSpace, space_of
+from hwnas.cli.table_space import TableSpace
 from hwnas.cli.table_summary import print_table_summary
 
 app = typer.Typer(cls=Group, help="Look into latency tables.", no_args_is_help=True)
@@ -30,6 +30,7 @@ def show(
 ) -> None:
     """Show a table's entries, spread, provenance and slowest blocks."""
     from hwnas.cli.idle_flags import refuse_beside
+    from hwnas.pipeline.table_space import space_of
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.overview import describe_table
@@ -83,6 +84,7 @@ def verify(
     from dataclasses import asdict
 
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import onnx_cache, shown
     from hwnas.progress import Reporter
     from hwnas.trust import describe
@@ -164,6 +166,7 @@ def refit(
 ) -> None:
     """Calibrate and certify a table anew from its samples; nothing is measured."""
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.build import finished
@@ -189,6 +192,7 @@ def merge(
 ) -> None:
     """Join partial tables of one device into one."""
     from hwnas.errors import RequestError
+    from hwnas.pipeline.table_space import space_of
     from hwnas.profiling import making_table
     from lut import load_table, save_table
     from lut.merge import merge_tables
@@ -210,6 +214,7 @@ def plot(
     space_name: TableSpace = None,
 ) -> None:
     """Draw predicted against measured latencies with the 5 % band."""
+    from hwnas.pipeline.table_space import space_of
     from hwnas.trust import contradictions
     from lut import load_table
     from lut.plot import plot_table

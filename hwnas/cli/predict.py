@@ -33,27 +33,16 @@ def predict(
 
     The device fuses the model's operators, since only its own runtime knows which kernels come of it.
     """
-    import tempfile
-
+    from hwnas.api import tools
     from hwnas.cli.idle_flags import refuse_beside
-    from hwnas.pipeline.named import model_named
-    from hwnas.profiling import fixed_models
     from hwnas.quantities import parse_image_size
-    from lut.kernel_build import kernels_on
     from lut.kernel_file import load_kernels
-    from lut.kernel_model import KernelModel
-    from profilers import Profiler
-    from profilers.device import adjusted, find_device
 
     if as_json:
         refuse_beside("--json, which has them all", most=most)
     table = load_kernels(kernels)
-    device = adjusted(find_device(table.device["name"], devices), threads=table.device["threads"])
     size = None if input_size is None else parse_image_size(input_size)
-    with tempfile.TemporaryDirectory() as scratch:
-        (fixed,) = fixed_models([model_named(model)], Path(scratch), size)
-        found = kernels_on(fixed.path, table, Profiler(device=device), name=str(kernels))
-    prediction = KernelModel(table).predict(found)
+    prediction = tools.predict(model, kernels, devices=devices, input_size=size)
     if as_json:
         print_json(_as_dict(prediction, table))
         return

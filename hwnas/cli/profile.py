@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +14,11 @@ from hwnas.cli.completion import one_of, precisions
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
-    from lut import LatencyTable
+    from hwnas.table_request import TableRequest
     from lut.build import TablePlan
     from onnx_models.image_size import ImageSize
     from profilers import Profiler
     from search_spaces import SearchSpace
-
-NUM_NETWORKS, ROUNDS = 50, 80
-"""Numbers of networks and of rounds that are measured unless others are given."""
 
 KERNEL_VISITS = 40
 """Visits of each model with the runtime's profiler, and as many without, unless others are given."""
@@ -61,6 +58,26 @@ class ProfileFlags:
     ] = None
     seed: Annotated[int | None, ranged("seed", "Order of visits, and which networks [0].")] = None
 
+    @property
+    def request(self) -> TableRequest:
+        """The work that a table is to be made with.
+
+        Raises:
+            RequestError: there is no such precision.
+        """
+        from hwnas.profiling import known_precision
+        from hwnas.table_request import TableRequest
+
+        return TableRequest(
+            precision=known_precision(self.precision),
+            networks=self.networks,
+            rounds=self.rounds,
+            max_minutes=self.max_minutes,
+            memory_mb=self.memory_mb,
+            percentile=self.percentile,
+            seed=self.seed,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
@@ -97,58 +114,29 @@ def profile(
     """
     from hwnas.cli.profile_kernels import profile_kernels
     from hwnas.cli.table_summary import print_table_summary
-    from hwnas.profiling import known_precision
+    from hwnas.progress import Reporter
     from hwnas.trust import shortfall
-    from lut import plan_table
-    from profilers import Profiler
     from profilers.device import adjusted, find_device
     from search_spaces import make_space
 
     if what.kernels or what.models:
-        profiler, size = _of_kernels(what, on, shape, work)
+        kernels, size = _of_kernels(what, on, shape, work)
         paths = what.models or []
-        profile_kernels(paths, output, profiler, size, is_dry=dry_run, is_fresh=not resume, is_quiet=quiet)
+        profile_kernels(paths, output, kernels, size, is_dry=dry_run, is_fresh=not resume, is_quiet=quiet)
         return
     device = find_device(on.device, on.devices)
     chosen = adjusted(device, threads=work.threads, batch=work.batch, tuning=work.tuning)
     made = make_space(shape.spec(what.space))
-    (least, most), first = _rounds(work), work.seed or 0
-    count = NUM_NETWORKS if work.networks is None else work.networks
-    kind = known_precision(work.precision)
-    plan = plan_table(made, rounds=most, num_networks=count, batch=chosen.batch, precision=kind, seed=first)
-    profiler = Profiler(
-        device=chosen,
-        rounds=most,
-        least_rounds=least,
-        max_minutes=work.max_minutes,
-        memory_mb=work.memory_mb,
-        seed=first,
-    )
+    request = work.request
+    profiler = request.profiler(chosen)
     if dry_run:
-        _say_what_would_happen(made, plan, profiler, output, resume=resume)
+        _say_what_would_happen(made, request.plan(made, profiler), profiler, output, resume=resume)
         return
-    asked = {"networks": work.networks, "seed": work.seed, "rounds": work.rounds}
-    table = _table(made, output, plan, profiler, asked, resume=resume, is_quiet=quiet)
+    table = request.made(made, output, profiler, is_fresh=not resume, reporter=Reporter(is_quiet=quiet))
     print_table_summary(table, output, made)
     if (problem := shortfall(table, made, name=str(output), may_lack_certificate=work.networks == 0)) is not None:
         print(problem)
         raise typer.Exit(1)
-
-
-def _rounds(work: ProfileFlags) -> tuple[int, int]:
-    """Return the rounds to measure at least and at most.
-
-    Raises:
-        RequestError: fewer rounds are asked for than the percentile takes, or there is no such percentile.
-    """
-    from hwnas.errors import RequestError
-    from hwnas.quantities import parse_percentile
-    from lut.tails import least_rounds
-
-    least = 0 if work.percentile is None else least_rounds(parse_percentile(work.percentile))
-    if work.rounds is not None and work.rounds < least:
-        raise RequestError(f"--percentile {work.percentile} takes {least} rounds, got --rounds {work.rounds}")
-    return least, max(ROUNDS, least) if work.rounds is None else work.rounds
 
 
 def _of_kernels(what: Subject, on: DeviceFlags, shape: ShapeFlags, work: ProfileFlags) -> tuple[Profiler, ImageSize]:
@@ -180,37 +168,6 @@ def _idle(flags: Subject | ShapeFlags | ProfileFlags) -> Iterator[str]:
     for field in fields(flags):
         if field.name not in OF_KERNELS and getattr(flags, field.name) != getattr(usual, field.name):
             yield f"--{field.name.replace('_', '-')}"
-
-
-def _table(
-    space: SearchSpace,
-    output: Path,
-    plan: TablePlan,
-    profiler: Profiler,
-    asked: Mapping[str, int | None],
-    *,
-    resume: bool,
-    is_quiet: bool,
-) -> LatencyTable:
-    """Return the table in a file, measured first where it is not there yet or is wanted anew."""
-    from hwnas.profiling import making_table, profile_space
-    from hwnas.progress import Reporter
-    from lut import load_table
-    from lut.build import journal_beside, require_extent
-
-    reporter = Reporter(is_quiet=is_quiet)
-    with making_table(output):
-        if not resume:
-            output.unlink(missing_ok=True)
-            journal_beside(output).unlink(missing_ok=True)
-        if not output.exists():
-            return profile_space(space, output, plan, profiler=profiler, reporter=reporter, is_fresh=not resume)
-        table = load_table(output)
-        table.require_origin(space.spec, profiler.device, precision=plan.precision, name=str(output))
-        require_extent(table, space, **asked, least_rounds=profiler.least_rounds, name=str(output))
-        journal_beside(output).unlink(missing_ok=True)  # of a process that was killed before it could
-        reporter.line(f"{output} is complete; --fresh measures it again")
-        return table
 
 
 def _say_what_would_happen(

@@ -64,7 +64,7 @@ def command(last: str) -> Callable[..., None]:
         **flags: Any,
     ) -> None:
         from hwnas.cli.idle_flags import refuse_idle
-        from hwnas.cli.setting_flags import overrides_of
+        from hwnas.flags import overrides_of
         from hwnas.progress import Reporter
 
         overrides = overrides_of(flags, setting or [])
@@ -219,7 +219,7 @@ def export(
 
 
 def _continue(folder: Path, last: str, moved: Mapping[str, Path | str | None], *, as_json: bool, quiet: bool) -> None:
-    from hwnas.cli.setting_flags import settings_by_flag
+    from hwnas.flags import settings_by_flag
     from hwnas.pipeline.order import is_finished
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -10,61 +10,23 @@ import typer
 from hwnas.cli.completion import names_of, one_of
 from hwnas.cli.parameters import keyword, parameters_of, taking
 from hwnas.cli.ranges import number_option
-from hwnas.config import RunConfig
-from hwnas.errors import RequestError
+from hwnas.flags import argument_of, settings_by_flag
 from hwnas.recipes import FINE_TUNING
-from hwnas.settings import PANELS, Setting, parse_setting, settings_of
+from hwnas.settings import Setting
 
 MOST = 1_000_000_000
-
-
-def settings_by_flag() -> dict[str, list[Setting]]:
-    """Return the settings that have flags, by flag, in the order of the help's panels."""
-    found: dict[str, list[Setting]] = {}
-    for setting in settings_of(RunConfig):
-        if setting.about.flag is not None:
-            found.setdefault(setting.about.flag, []).append(setting)
-    return dict(sorted(found.items(), key=lambda item: PANELS.index(item[1][0].about.panel or "")))
 
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with a parameter for every flag of a setting besides its own."""
     found = settings_by_flag()
-    flags = [keyword(_parameter(flag), _annotation(first), default=None) for flag, (first, *_) in found.items()]
+    flags = [keyword(argument_of(flag), _annotation(first), default=None) for flag, (first, *_) in found.items()]
 
     @taking([*flags, *parameters_of(command)], command)
     def flagged(**arguments: object) -> None:
         command(**arguments)
 
     return flagged
-
-
-def overrides_of(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that a command line gives, by dotted name.
-
-    Args:
-        flags: values by parameter's name; None where a flag was not given.
-        texts: what was given to --set.
-
-    Raises:
-        RequestError: a setting was given twice.
-    """
-    found: dict[str, Any] = {}
-    for flag, settings in settings_by_flag().items():
-        value = flags.get(_parameter(flag))
-        if value is not None and settings[0].is_list:
-            value = [part.strip() for part in value.split(",")]
-        found |= {setting.name: value for setting in settings if value is not None}
-    for name, value in map(parse_setting, texts):
-        if name in found:
-            raise RequestError(f"{name} was given twice: {found[name]!r} and {value!r}; leave one out")
-        found[name] = value
-    return found
-
-
-def _parameter(flag: str) -> str:
-    """Return the name of the parameter that a flag becomes."""
-    return flag.partition("/")[0].removeprefix("--").replace("-", "_")
 
 
 def _annotation(setting: Setting) -> Any:

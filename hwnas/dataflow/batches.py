@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -12,6 +13,19 @@ from hwnas.dataflow.augmentation import augmented
 from hwnas.dataflow.dataset import Dataset, Split
 from hwnas.dataflow.prefetch import made_ahead
 from hwnas.dataflow.targets import TargetKind
+
+
+class TrainingBatches(Protocol):
+    """Batches to train on: those of a split, or of a program's own loader."""
+
+    @property
+    def num_shuffled(self) -> int:
+        """The number of batches of an epoch."""
+        ...
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield one epoch of x_NCHW and targets_N."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

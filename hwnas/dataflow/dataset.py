@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from hwnas.augmentation import Augmentation
+from hwnas.dataflow.loader import Loader
 from hwnas.dataflow.targets import KINDS, Kind, TargetKind, require_suitable
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width, image_size
@@ -119,6 +120,7 @@ class Dataset:
         normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1; None for
             those of the training images.
         remarks: what was understood or left out when the data were read, a line each.
+        loader: gives the batches that networks train on, in the place of the training images; None for those.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     target_kind: TargetKind = "classes"
+    loader: Loader | None = None
 
     def __post_init__(self) -> None:
         shape = self.train.images_NCHW.shape[1:]

@@ -66,11 +66,27 @@ def _load(
                 "it out, or add the keyword"
             )
         return made
+    reading = Reading(input_size=input_size, skip_broken=skip_broken_images, is_grey=is_grey, reporter=reporter)
+    return _dataset_of(name, made, reading)
+
+
+def dataset_from(name: str, made: object, input_size: ImageSize | None) -> Dataset:
+    """Return the data of map-style data sets that a program has.
+
+    Args:
+        made: one, or several by split: (train, test), (train, validation, test), or a mapping.
+
+    Raises:
+        ImportReferenceError: they are something else.
+    """
+    return _dataset_of(name, made, Reading(input_size=input_size))
+
+
+def _dataset_of(name: str, made: object, reading: Reading) -> Dataset:
     splits = _splits(made)
     if splits is None:
         raise ImportReferenceError(f"data set {name}: expected {EXPECTED}; it made a {type(made).__name__}")
     sources = {split: Source(name=f"{name} ({split})", items=items) for split, items in splits.items()}
-    reading = Reading(input_size=input_size, skip_broken=skip_broken_images, is_grey=is_grey, reporter=reporter)
     return dataset_of(name.rpartition(":")[2], sources, getattr(splits["train"], "classes", None), reading)
 
 

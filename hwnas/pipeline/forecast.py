@@ -14,7 +14,8 @@ from hwnas.artifacts.found import NUM_TRAINED_REFERENCES
 from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.constraint import HardLimits
-from hwnas.dataflow import Batches, Split
+from hwnas.dataflow import Split
+from hwnas.dataflow.batches import TrainingBatches
 from hwnas.errors import RequestError, RunError
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
@@ -43,7 +44,8 @@ def foretell(run: Run, last: str, *, num_processes: int = 1) -> None:
     config = run.config
     timed = config.supernet if _trains_supernet(run) else config.retrain
     num_steps = timed.epochs * (len(run.splits.train) // timed.batch_size)
-    if run.reporter.is_quiet or num_steps * MOST_SHARE < TIMED_STEPS:
+    has_own_loader = run.dataset.loader is not None  # whose images and epochs are not those that are counted here
+    if run.reporter.is_quiet or has_own_loader or num_steps * MOST_SHARE < TIMED_STEPS:
         return
     try:
         with torch.random.fork_rng(devices=[]):
@@ -143,7 +145,7 @@ def _few(split: Split, config: TrainingConfig) -> Split:
     return split.limited(TIMED_STEPS * config.batch_size, numpy_rng(0, "forecast"))
 
 
-def _images_per_s(module: nn.Module, config: TrainingConfig, batches: Batches, accumulate: Accumulate) -> float:
+def _images_per_s(module: nn.Module, config: TrainingConfig, batches: TrainingBatches, accumulate: Accumulate) -> float:
     with TemporaryDirectory() as scratch:
         trainer = Trainer(
             module=module,

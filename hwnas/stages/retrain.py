@@ -131,8 +131,7 @@ def _steps(
     distill = distillation_of(task_loss, temperature=2.0)
 
     def accumulate(batch: Batch, *_: object) -> torch.Tensor:
-        outputs = module(batch[0])
-        loss = task_loss(outputs, batch[1])
+        outputs, loss = task_loss.of(module, batch)
         if teacher is not None:
             with torch.no_grad():
                 taught = teacher.to(batch[0].device)(batch[0])
@@ -153,6 +152,8 @@ def _scorer(
     def score() -> float:
         device = training_device(config)
         held_out = task.batches(validation, config.batch_size).in_order()
+        if device.type == "cpu":
+            return score_of(task.agent, module, held_out)
         return score_of(task.agent, lambda x_NCHW: module(x_NCHW.to(device)).cpu(), held_out)
 
     return score

@@ -47,8 +47,7 @@ class ProgressiveShrinking(TrainingStrategy):
         is_first = moment.step == 0 or self._phase(moment.step - 1, moment.num_steps) != phase
         if is_first and phase == len(PHASES):
             supernet.sort_channels()
-        outputs = supernet(step.x_NCHW, self._draw(phase, step.rng))
-        value = step.loss(outputs, step.targets_N)
+        outputs, value = step.learnt_by(self._draw(phase, step.rng))
         total = value
         if phase > 0:
             with torch.no_grad():

@@ -37,8 +37,8 @@ class SandwichRule(TrainingStrategy):
 
     def accumulate(self, step: Step) -> torch.Tensor:
         """Gradients of all four paths, summed; gives the loss of the largest."""
-        taught, distillation = step.supernet(step.x_NCHW, self._largest), distillation_of(step.loss)
-        value = step.loss(taught, step.targets_N)
+        distillation = distillation_of(step.loss)
+        taught, value = step.learnt_by(self._largest)
         if self._teacher is None:
             value.backward()
             teacher = taught.detach()

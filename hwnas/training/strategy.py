@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hwnas.agents import TrainingAgent
+from hwnas.agents.agent import Forward
 from hwnas.criteria import Distillation, TeacherLoss
 from hwnas.training.mixing import Batch, Targets
 from search_spaces import Architecture
@@ -32,6 +33,14 @@ class TaskLoss:
             return self.agent.loss(outputs, targets_N)
         one, other = (self.agent.loss(outputs, targets) for targets in (targets_N.targets_N, targets_N.others_N))
         return targets_N.share * one + (1.0 - targets_N.share) * other
+
+    def of(self, network: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a network's outputs for a batch and their loss, as the agent makes a step."""
+        x_NCHW, targets_N = batch
+        if isinstance(targets_N, torch.Tensor):
+            return self.agent.step(network, x_NCHW, targets_N)
+        outputs = network(x_NCHW)
+        return outputs, self(outputs, targets_N)
 
 
 def distillation_of(loss: Loss, *, temperature: float = 1.0) -> TeacherLoss:
@@ -68,7 +77,19 @@ class Step:
 
     def loss_of(self, architecture: Architecture) -> torch.Tensor:
         """Return the loss of one subnet's outputs."""
-        return self.loss(self.supernet(self.x_NCHW, architecture), self.targets_N)
+        return self.learnt_by(architecture)[1]
+
+    def learnt_by(self, architecture: Architecture) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one subnet's outputs, and their loss."""
+
+        def network(x_NCHW: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = self.supernet(x_NCHW, architecture)
+            return outputs
+
+        if isinstance(self.loss, TaskLoss):
+            return self.loss.of(network, (self.x_NCHW, self.targets_N))
+        outputs = network(self.x_NCHW)
+        return outputs, self.loss(outputs, self.targets_N)
 
 
 class TrainingStrategy(Protocol):

@@ -15,6 +15,8 @@ from hwnas.components import find
 from hwnas.config import TrainingConfig
 from hwnas.criteria import CRITERIA, Criterion, CriterionSpec, SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, Split
+from hwnas.dataflow.batches import TrainingBatches
+from hwnas.dataflow.loader import LoaderBatches
 from hwnas.errors import RequestError
 from hwnas.training.mixing import require_mixable
 from hwnas.training.randomness import seed_torch
@@ -28,7 +30,7 @@ class TrainingInputs:
 
     agent: TrainingAgent
     criterion: Criterion
-    batches: Batches
+    batches: TrainingBatches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,7 +95,11 @@ class LearningTask:
             label_smoothing=config.label_smoothing,
         )
         require_mixable(config, self.agent_class, criterion)
-        batches = Batches.of(self.dataset, split, config.batch_size, images_per_class=config.images_per_class)
+        batches: TrainingBatches = Batches.of(
+            self.dataset, split, config.batch_size, images_per_class=config.images_per_class
+        )
+        if self.dataset.loader is not None:
+            batches = LoaderBatches(loader=self.dataset.loader)
         return TrainingInputs(agent=self._agent(criterion), criterion=criterion, batches=batches)
 
     def _agent(self, criterion: Criterion) -> TrainingAgent:

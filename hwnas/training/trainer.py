@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hwnas.config import TrainingConfig
-from hwnas.dataflow import Batches
+from hwnas.dataflow.batches import TrainingBatches
 from hwnas.errors import RequestError, RunError
 from hwnas.progress import Reporter, Work
 from hwnas.records import as_record
@@ -69,7 +69,7 @@ class Trainer:
 
     module: nn.Module
     config: TrainingConfig
-    batches: Batches
+    batches: TrainingBatches
     accumulate: Accumulate
     checkpoint: Path
     name: str
@@ -267,6 +267,8 @@ class Trainer:
             f"{self.name}: epoch {record.epoch + 1}/{self.config.epochs}, loss {record.loss:.4f}, {score}"
             f"{record.images_per_s:.0f} images/s"
         )
+        metrics = {name: value for name, value in asdict(record).items() if name != "epoch" and value is not None}
+        self.reporter.callbacks.on_epoch(self.name, record.epoch + 1, metrics)
 
     def _save(
         self,

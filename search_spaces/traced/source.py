@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,23 @@ def load_network(reference: str, *, weights: Path | None = None, input_shape: As
     module = module.to(device="cpu", dtype=torch.float32).eval()
     _require_finite(reference if weights is None else str(weights), module)
     return SourceNetwork(module=module, name=name, input_shape=shape)
+
+
+def network_of(module: nn.Module, *, input_shape: Shape | None = None) -> SourceNetwork:
+    """Return a network that a program hands over; it is copied, and stays as it is.
+
+    Args:
+        input_shape: C, H, W, where that is known.
+
+    Raises:
+        SourceError: it cannot be a start.
+    """
+    name = type(module).__name__
+    _require_usable(name, module)
+    _require_one_input(name, module)
+    copied = deepcopy(module).to(device="cpu", dtype=torch.float32).eval()
+    _require_finite(name, copied)
+    return SourceNetwork(module=copied, name=name, input_shape=input_shape)
 
 
 _Read = tuple[nn.Module, Shape | None, str]

@@ -18,9 +18,10 @@ from hwnas.cli.app import app
 from hwnas.cli.arguments import all_callbacks
 from hwnas.cli.commands import RunCommand
 from hwnas.cli.parameters import with_fields_as_flags
-from hwnas.cli.setting_flags import settings_by_flag, with_setting_flags
+from hwnas.cli.setting_flags import with_setting_flags
 from hwnas.config import RunConfig
 from hwnas.config_file import differing_settings, load_config
+from hwnas.flags import settings_by_flag
 from hwnas.recipes import ADAMW_RATE
 from hwnas.settings import PANELS, About, parse_setting, settings_of
 from profilers.device import load_devices

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import run_cli
-from samples import history_without_times, small_spec, synthetic_table
+from samples import history_of, small_spec, synthetic_table
 from scipy.stats import spearmanr
 from task_samples import dataset_for
 from torch.nn import functional
@@ -140,7 +140,7 @@ def test_runs_without_a_supernet(name: str, table: Path, tmp_path: Path) -> None
     outcome = run_cli(*common)
     assert outcome.code == 0, outcome.err
     assert not (out / "supernet" / "checkpoint.safetensors").exists()
-    assert len(history_without_times(out / "search" / "history.jsonl")) == 6
+    assert len(history_of(out / "search" / "history.jsonl")) == 6
 
 
 def test_wrong_evaluators_are_refused(table: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_search_on_ray_finds_the_same_with_one_actor_and_two(table: Path, tmp_pa
     for actors in (1, 2):
         outcome = run_cli(*common, "--actors", actors, "--out", tmp_path / str(actors))
         assert outcome.code == 0, outcome.err
-        found.append(history_without_times(tmp_path / str(actors) / "search" / "history.jsonl"))
+        found.append(history_of(tmp_path / str(actors) / "search" / "history.jsonl"))
     assert found[0] == found[1]
     summaries = [json.loads((tmp_path / str(n) / "summary.json").read_text()) for n in (1, 2)]
     assert summaries[0]["architecture"] == summaries[1]["architecture"]

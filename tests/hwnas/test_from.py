@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
-from samples import history_without_times, synthetic_table
+from samples import history_of, synthetic_table
 
 from hwnas.config_file import load_config
 from hwnas.pipeline.origin import without_own_table
@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on_with_the_same_command_and_ends_as_undisturbed(fold
     history = tmp_path / "new" / "search" / "history.jsonl"
     kill_when(start_cli(*command), lambda: num_lines(history) >= 2)
     _ok(run_cli(*command))
-    assert history_without_times(history) == history_without_times(folder / "new" / "search" / "history.jsonl")
+    assert history_of(history) == history_of(folder / "new" / "search" / "history.jsonl")
     _ok(run_cli(*command))  # of a finished run there is nothing to be done
     assert _run(tmp_path / "new").inputs == _run(folder / "new").inputs
 
@@ -114,9 +114,7 @@ def test_a_supernet_that_was_not_copied_yet_is_copied_and_never_trained_in_its_p
     assert (new / "supernet" / "checkpoint.safetensors").read_bytes() == (
         folder / "run" / "supernet" / "checkpoint.safetensors"
     ).read_bytes()
-    assert history_without_times(new / "search" / "history.jsonl") == history_without_times(
-        folder / "new" / "search" / "history.jsonl"
-    )
+    assert history_of(new / "search" / "history.jsonl") == history_of(folder / "new" / "search" / "history.jsonl")
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import Outcome, num_lines, run_cli, shorten_runs, start_cli, wait_until
 from full_disks import files_limited_to, small_disk
-from samples import history_without_times, measured_again, synthetic_table
+from samples import history_of, measured_again, synthetic_table
 
 from hwnas.profiling import making_table
 from lut import LatencyModel, load_table, save_table
@@ -94,7 +94,7 @@ def _assert_ends_as(undisturbed: Undisturbed, run: Path) -> None:
     outcome = run_cli(*undisturbed.command, run)
     assert outcome.code == 0, outcome.err
     assert _deterministic(outcome) == undisturbed.summary
-    history, expected = (history_without_times(r / "search" / "history.jsonl") for r in (run, undisturbed.run))
+    history, expected = (history_of(r / "search" / "history.jsonl") for r in (run, undisturbed.run))
     assert history == expected
     assert (run / "export" / "model.onnx").read_bytes() == (undisturbed.run / "export" / "model.onnx").read_bytes()
     assert _names(run) == _names(undisturbed.run)

@@ -16,7 +16,7 @@ import torch
 from command_line import kill_when, num_lines, run_cli, start_cli
 from marked_processes import orphans, started_marked
 from own_networks import write_trained
-from samples import history_without_times, synthetic_table
+from samples import history_of, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
 from square_runs import search_of_squares
@@ -92,7 +92,7 @@ def _names(folder: Path) -> set[str]:
 
 def _assert_same_search(whole: Path, run: Path) -> None:
     assert _summary(run) == _summary(whole)
-    history, expected = (history_without_times(r / "search" / "history.jsonl") for r in (run, whole))
+    history, expected = (history_of(r / "search" / "history.jsonl") for r in (run, whole))
     assert history == expected
     for name in ("model", *json.loads((whole / "summary.json").read_text())["references"]):
         assert (run / "export" / f"{name}.onnx").read_bytes() == (whole / "export" / f"{name}.onnx").read_bytes()

@@ -14,7 +14,8 @@ from typer.utils import get_params_from_function
 from hwnas.cli.app import app
 from hwnas.cli.commands import RunCommand
 from hwnas.cli.ranges import RANGES
-from hwnas.cli.setting_flags import limits, settings_by_flag, with_setting_flags
+from hwnas.cli.setting_flags import limits, with_setting_flags
+from hwnas.flags import settings_by_flag
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 

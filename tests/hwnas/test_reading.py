@@ -29,7 +29,7 @@ from safe_files.writing import JsonLines, read_json_lines
 from search_spaces import Architecture, SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-LINE = {"architecture": [0, 1, 2, 0, 1, 2, 0, 1], "score": 0.5, "costs": {"latency_ms": 2.0}, "seconds": 0.1}
+LINE = {"architecture": [0, 1, 2, 0, 1, 2, 0, 1], "score": 0.5, "costs": {"latency_ms": 2.0}}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import SumConstraint, ToySpace, history_without_times
+from samples import SumConstraint, ToySpace, history_of
 
 from hwnas.agents import ClassificationAgent
 from hwnas.evaluators.score import MIN_CHUNKS, Baselines, Score, stopped_early
@@ -114,7 +114,7 @@ def test_an_interrupted_search_compares_with_the_same_baselines(tmp_path: Path) 
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
     (tmp_path / "parts").write_bytes(b"".join(lines[:34]))
     assert _chunkwise_search(tmp_path / "parts", stop_below=3, looked_at=[]) == whole
-    assert history_without_times(tmp_path / "parts") == history_without_times(tmp_path / "whole")
+    assert history_of(tmp_path / "parts") == history_of(tmp_path / "whole")
 
 
 def test_what_was_evaluated_to_the_end_is_remembered_and_the_rest_is_not() -> None:

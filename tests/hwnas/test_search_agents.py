@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import SumConstraint, ToySpace, bare_table, history_without_times, small_spec
+from samples import SumConstraint, ToySpace, bare_table, history_of, small_spec
 
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators.score import Score
@@ -140,7 +140,7 @@ def test_interrupted_search_ends_as_uninterrupted(name: str, kept_lines: int, tm
     calls: list[Architecture] = []
     assert _search(tmp_path / "parts", 40, name=name, calls=calls) == whole
     assert len(calls) == 40 - kept_lines
-    assert history_without_times(tmp_path / "parts") == history_without_times(tmp_path / "whole")
+    assert history_of(tmp_path / "parts") == history_of(tmp_path / "whole")
 
 
 def test_history_of_another_search_is_refused(tmp_path: Path) -> None:

@@ -111,8 +111,6 @@ def measured_again(table: LatencyTable) -> LatencyTable:
     return scaled(table, 1.0001)
 
 
-def history_without_times(path: Path) -> list[dict[str, object]]:
-    """A search's records, but for how long each evaluation took."""
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert all(record.pop("seconds") >= 0 for record in records)
-    return records
+def history_of(path: Path) -> list[dict[str, object]]:
+    """A search's records."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

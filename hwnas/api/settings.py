@@ -1,0 +1,70 @@
+"""The settings of a run as arguments: those that have flags, and all others by dotted name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Required, TypedDict
+
+from hwnas.flags import overrides_of, with_settings
+
+File = str | PathLike[str]
+
+
+class RunArguments(TypedDict, total=False):
+    """Arguments that are named and mean what the flags of `hwnas search` do; `hwnas settings` has their ranges."""
+
+    input_size: str | int
+    model: str
+    weights: File
+    freeze: Sequence[str]
+    resolutions: Sequence[str | int]
+    width: float
+    device: str
+    devices: File
+    accept_table: bool
+    precision: str
+    task: str
+    max_latency: Required[str]
+    budgets: Sequence[str]
+    percentile: int
+    max_params: str
+    max_macs: str
+    max_memory: str
+    max_energy: str
+    confidence: float
+    data_root: File
+    train_images: int
+    validation_images: int
+    skip_broken_images: bool
+    epochs: int
+    criterion: str
+    accelerator: str
+    strategy: str
+    retrain_epochs: int
+    inherit: bool
+    seed: int
+    agent: str
+    evaluator: str
+    executor: str
+    actors: int
+    evaluations: int
+    out: File
+
+
+def overrides(arguments: Mapping[str, object], settings: Mapping[str, object] | None) -> dict[str, object]:
+    """Return settings by dotted name, as a command line gives them.
+
+    Args:
+        settings: by dotted name, as after --set.
+
+    Raises:
+        RequestError: a setting was given twice.
+        TypeError: there is no such argument.
+    """
+    if unknown := sorted(set(arguments) - set(RunArguments.__annotations__)):
+        raise TypeError(
+            f"unknown argument {unknown[0]!r}; there are {', '.join(RunArguments.__annotations__)}; others of hwnas "
+            "settings go into settings={'retrain.ema_decay': 0.99}"
+        )
+    return with_settings(overrides_of(arguments), settings or {})

@@ -1,0 +1,105 @@
+"""Search spaces: by name, or of a network that somebody brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from hwnas.errors import RequestError
+from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
+from hwnas.quantities import parse_image_size
+from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces.registry import NETWORK_SUFFIX
+from search_spaces.space import known_head
+from search_spaces.traced.file import save_space, spec_in, traced_space
+from search_spaces.traced.ladder import SHARES, Pins
+from search_spaces.traced.source import SourceNetwork, load_network, network_of
+from search_spaces.traced.space import TracedSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnx_models.image_size import ImageSize
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of an image."""
+
+
+def space(
+    name: str,
+    *,
+    input_size: int | str | ImageSize = 224,
+    channels: int = 3,
+    classes: int = 1000,
+    width: float = 1.0,
+    head: str = "classifier",
+) -> SearchSpace:
+    """Return a search space: a built-in, a YAML file, `./file.py:Name`, or the file of a network of one's own.
+
+    Args:
+        input_size: pixels a side, or height and width.
+        width: multiplier of the channels.
+        head: what networks end in: classifier, detection or segmentation.
+
+    Raises:
+        SpaceError: there is no such space, or it cannot be made for these numbers.
+    """
+    if name.endswith(NETWORK_SUFFIX):
+        return traced_space(spec_in(Path(name)))
+    size = parse_image_size(input_size) if isinstance(input_size, str) else input_size
+    spec = SpaceSpec(
+        name=name, input_size=size, in_channels=channels, num_classes=classes, width=width, head=known_head(head)
+    )
+    return make_space(spec)
+
+
+def convert(
+    model: nn.Module | str,
+    input_shape: Shape | None = None,
+    *,
+    weights: Path | None = None,
+    freeze: Sequence[str] = (),
+    shares: Sequence[float] = SHARES,
+    step: int = 8,
+    output: Path | str | None = None,
+) -> TracedSpace:
+    """Return the search space of a network: all that can be made smaller of it, its weights sliced along.
+
+    Args:
+        model: a module, `./net.py:function`, a program of torch.export (.pt2) or an ONNX file.
+        input_shape: channels, height and width of an image, where the network does not say.
+        weights: safetensors or a state dict, where they are in a file of their own.
+        freeze: parts that keep their size, by patterns of names, such as `layer1.*`.
+        shares: of its channels that are offered.
+        step: channels that widths are multiples of.
+        output: write the space here too (.safetensors), for `space` of any function or command.
+
+    Raises:
+        SourceError: there is no such network, or it cannot be a start.
+        SpaceError: it cannot be traced.
+        RequestError: what was traced computes something else, or nothing says which images it takes.
+    """
+    source = source_of(model, input_shape, weights)
+    if source.input_shape is None or len(source.input_shape) != 3:
+        raise RequestError(
+            f"{source.name} does not say which images it takes: give input_shape=(channels, height, width)"
+        )
+    channels, height, width = source.input_shape
+    pins = Pins(freeze=tuple(freeze), shares=tuple(shares), step=step)
+    found = space_of(source, images_of((channels, height, width), NUM_COMPARED), pins)
+    if output is not None:
+        if Path(output).suffix != NETWORK_SUFFIX:
+            raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
+        save_space(found, Path(output))
+    return found
+
+
+def source_of(model: nn.Module | str, input_shape: Shape | None, weights: Path | None = None) -> SourceNetwork:
+    """Return a network to begin with; a module is copied, in evaluation mode and float32 on the CPU."""
+    if not isinstance(model, nn.Module):
+        return load_network(model, weights=weights, input_shape=input_shape)
+    if weights is not None:
+        raise RequestError("weights are for networks that are named: expected none beside a module, which has its own")
+    return network_of(model, input_shape=input_shape)

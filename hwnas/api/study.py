@@ -1,0 +1,121 @@
+"""A search that a program drives itself: it asks for architectures and tells what they are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from hwnas.api.result import Evaluations
+from hwnas.api.table import LatencyTable
+from hwnas.components import find
+from hwnas.constraint import HardLimits, Limit
+from hwnas.errors import RequestError
+from hwnas.front import latency_front
+from hwnas.quantities import Budget, format_ms
+from hwnas.search import Evaluation, SearchAgent, SearchResult
+from hwnas.training.randomness import numpy_rng
+from search_spaces import Architecture, SearchSpace
+
+
+class Study:
+    """Asks and tells by hand, as `ask(num)` and `tell(architecture, score)`; nothing is written, trained or measured.
+
+    Args:
+        space: the networks; None for those of the table.
+        table: predicts their latency; None for a search without.
+        max_latency: the budget: 20ms, or 60% of what the slowest network takes; None for none.
+        agent: proposes architectures; see `hwnas list search-agent`.
+        seed: the same seed and the same scores give the same proposals.
+
+    Raises:
+        RequestError: no network keeps the budget, or the agent needs a supernet.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | None = None,
+        *,
+        table: LatencyTable | None = None,
+        max_latency: str | None = None,
+        agent: str = "predictor",
+        seed: int = 0,
+    ) -> None:
+        if space is None and table is None:
+            raise RequestError("a study needs a search space, or a table that is of one")
+        if max_latency is not None and table is None:
+            raise RequestError(f"max_latency={max_latency!r} needs a table that predicts latencies: give table=")
+        self.space = space if space is not None or table is None else table.space
+        self._limits = _limits(table, max_latency)
+        made: type[SearchAgent] = find("search-agent", agent)
+        if made.reads_supernet:
+            raise RequestError(f"agent {agent} reads a trained supernet: take search(), or another agent")
+        assert self.space is not None
+        self._agent = made(self.space, self._limits, numpy_rng(seed, "search"))
+        self._asked: list[Architecture] = []
+        self._told: list[Evaluation] = []
+
+    def ask(self, num: int = 1) -> list[Architecture]:
+        """Return up to `num` architectures that keep the budget and were never asked for; none once there are none."""
+        asked = self._agent.ask(num)
+        self._asked += asked
+        return asked
+
+    def tell(self, architecture: Architecture, score: float) -> None:
+        """Take in how good an architecture is; higher is better.
+
+        Raises:
+            RequestError: it was not asked for, or was told already, or the score is no number.
+        """
+        if architecture not in self._asked:
+            raise RequestError(f"{architecture} was not asked for, or was told already: tell what ask() returned, once")
+        if math.isnan(score):
+            raise RequestError(f"the score of {architecture} is {score}: expected a number")
+        self._asked.remove(architecture)
+        evaluation = Evaluation(architecture=architecture, score=float(score), costs=self._limits.costs(architecture))
+        self._agent.tell([evaluation])
+        self._told.append(evaluation)
+
+    def optimize(self, score: Callable[[Architecture], float], num: int, *, at_a_time: int = 5) -> Evaluation:
+        """Score `num` architectures by a function, fewer where there are no more, and return the best of all."""
+        left = num
+        while left > 0 and (asked := self.ask(min(at_a_time, left))):
+            for architecture in asked:
+                self.tell(architecture, score(architecture))
+            left -= len(asked)
+        return self.best
+
+    @property
+    def history(self) -> Evaluations:
+        """What was told, in order."""
+        return Evaluations(self._told)
+
+    @property
+    def front(self) -> Evaluations:
+        """What no other architecture beats in both score and predicted latency, fastest first; needs a table."""
+        return Evaluations(latency_front(self._told))
+
+    @property
+    def best(self) -> Evaluation:
+        """The best architecture that was told, the cheaper of equals.
+
+        Raises:
+            RequestError: none was.
+        """
+        if not self._told:
+            raise RequestError("nothing was told yet: tell() the score of an architecture that ask() returned")
+        return SearchResult(history=tuple(self._told)).best
+
+
+def _limits(table: LatencyTable | None, max_latency: str | None) -> HardLimits:
+    if table is None:
+        return HardLimits(limits=())
+    model, maximum = table.model, None
+    if max_latency is not None:
+        (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
+        maximum = Budget.parse(max_latency).resolve_ms(slowest_ms)
+        if maximum < fastest_ms:
+            raise RequestError(
+                f"no architecture under {format_ms(maximum)}; the fastest of this space is {format_ms(fastest_ms)}"
+            )
+    limit = Limit(name="latency_ms", cost=model.predict_ms, maximum=maximum, least=lambda: model.extreme()[1])
+    return HardLimits(limits=(limit,))

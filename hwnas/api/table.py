@@ -1,0 +1,231 @@
+"""Latency tables with the search space that they are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from hwnas.api.frames import frame
+from hwnas.api.settings import File
+from hwnas.api.spaces import Shape, convert, space
+from hwnas.errors import RequestError
+from hwnas.pipeline.table_space import space_of
+from hwnas.profiling import known_precision
+from hwnas.progress import Reporter
+from hwnas.table_request import TableRequest
+from lut import LatencyModel, TableError
+from lut import LatencyTable as TableRecord
+from lut import load_table as read_table
+from lut.certificate import Certificate
+from lut.model import predict_ms
+from profilers.device import adjusted, find_device
+from search_spaces import Architecture, SearchSpace
+from search_spaces.registry import NETWORK_SUFFIX
+from search_spaces.traced.file import save_space
+from search_spaces.traced.space import TracedSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLOCK_COLUMNS = ("block", "ms", "spread", "samples", "error")
+NETWORK_COLUMNS = ("architecture", "role", "measured_ms", "predicted_ms", "error")
+
+
+class LatencyTable:
+    """Measurements of every block of a search space on one device, and predictions from them.
+
+    Args:
+        record: what the file holds.
+        space: that it is of.
+        path: the file.
+    """
+
+    def __init__(self, record: TableRecord, space: SearchSpace, path: Path) -> None:
+        self.record = record
+        self.space = space
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"LatencyTable({self.record.space} on {self.device}, {len(self.record.latency_ms)} blocks)"
+
+    @property
+    def device(self) -> str:
+        """The name of the device that was measured."""
+        return self.record.provenance.device["name"]
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """How far predictions are off, by networks that nothing was fitted to; None where none were measured."""
+        return self.record.certificate
+
+    @property
+    def model(self) -> LatencyModel:
+        """What predicts.
+
+        Raises:
+            MissingLatencyError: a block of the space was not measured.
+        """
+        return LatencyModel(self.space, self.record, name=str(self.path))
+
+    def predict(self, architectures: ArrayLike) -> NDArray[np.float64]:
+        """Return the predicted latency of architectures, [num] milliseconds of one forward pass.
+
+        Args:
+            architectures: one, or [num, num_decisions]; choice indices.
+
+        Raises:
+            SpaceError: an architecture is none of the space.
+            MissingLatencyError: a block was never measured.
+        """
+        given = np.asarray(architectures)
+        return self.model.predict_ms(self.space.as_array(given[None] if given.ndim == 1 else given))
+
+    def fastest(self) -> tuple[Architecture, float]:
+        """Return the architecture that is predicted to be the fastest, and its milliseconds."""
+        return self.model.extreme()
+
+    def slowest(self) -> tuple[Architecture, float]:
+        """Return the architecture that is predicted to be the slowest, and its milliseconds."""
+        return self.model.extreme(slowest=True)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row for every block: its key, median milliseconds, spread and number of samples, or its error.
+
+        Raises:
+            RequestError: pandas is not installed.
+        """
+        entries, rows = self.record.by_key, []
+        for key, ms in self.record.latency_ms.items():
+            entry = entries.get(key)
+            measured = {} if entry is None else {"spread": entry.spread, "samples": entry.num_samples}
+            rows.append({"block": key, "ms": ms, **measured})
+        rows += [{"block": m.key, "error": m.error} for m in self.record.failures]
+        return frame(rows, BLOCK_COLUMNS)
+
+    def networks_to_pandas(self) -> pd.DataFrame:
+        """Return a row for every whole network that was measured: what it took, and what is predicted.
+
+        `role` is calibration or held_out; only the latter tell how good predictions are. `error` is relative.
+
+        Raises:
+            RequestError: pandas is not installed.
+        """
+        networks = [n for n in self.record.networks if n.measurement.error is None]
+        if not networks:
+            return frame([], NETWORK_COLUMNS)
+        predicted = predict_ms(self.record, self.space, np.array([n.architecture for n in networks]))
+        rows = []
+        for network, ms in zip(networks, predicted, strict=True):
+            measured = self.record.estimates_ms[network.measurement.key]
+            rows.append(
+                {
+                    "architecture": network.architecture,
+                    "role": network.role,
+                    "measured_ms": measured,
+                    "predicted_ms": float(ms),
+                    "error": float(ms) / measured - 1.0,
+                }
+            )
+        return frame(rows, NETWORK_COLUMNS)
+
+
+class ProfileArguments(TypedDict, total=False):
+    """Arguments that are named and mean what the flags of `hwnas profile` do."""
+
+    devices: File
+    threads: int
+    batch: int
+    tuning: str
+    precision: str
+    networks: int
+    rounds: int
+    max_minutes: float
+    memory_mb: float
+    percentile: int
+    seed: int
+
+
+def profile(
+    subject: SearchSpace | nn.Module | str,
+    device: str = "cpu",
+    *,
+    output: File | None = None,
+    input_shape: Shape | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    **work: Unpack[ProfileArguments],
+) -> LatencyTable:
+    """Measure every block of a search space on a device into a table; one that is there already is read.
+
+    Args:
+        subject: a search space, its name at 224 pixels, or a network of your own.
+        device: see `hwnas devices`.
+        output: the table's file; by default `SPACE.DEVICE.lut.json` in the current folder.
+        input_shape: channels, height and width of an image, of a network that is a module.
+        fresh: discard what is there, and measure again.
+        work: how much is measured, and how, as the flags of `hwnas profile`.
+
+    Raises:
+        RequestError: the request is wrong.
+        TableError: the file is the table of another space, device or precision.
+    """
+    made = _space_of(subject, input_shape)
+    path = Path(output or f"{made.spec.name.rpartition('/')[2]}.{device}.lut.json")
+    found = find_device(device, None if work.get("devices") is None else Path(work["devices"]))
+    chosen = adjusted(found, threads=work.get("threads"), batch=work.get("batch"), tuning=work.get("tuning"))
+    names = ("networks", "rounds", "max_minutes", "memory_mb", "percentile", "seed")
+    request = TableRequest(
+        precision=known_precision(work.get("precision", "fp32")),
+        **{name: value for name, value in work.items() if name in names},  # type: ignore[arg-type]
+    )
+    profiler, reporter = request.profiler(chosen), Reporter(is_quiet=quiet)
+    record = request.made(made, path, profiler, is_fresh=fresh, reporter=reporter)
+    if isinstance(made, TracedSpace):
+        save_space(made, network_beside(path))
+    return LatencyTable(record, made, path)
+
+
+def load_table(path: File, space: SearchSpace | str | None = None) -> LatencyTable:
+    """Return the table in a file with its search space.
+
+    Args:
+        space: where the file of the space has moved; None for that of the table's name.
+
+    Raises:
+        TableError: the file is no table, or damaged.
+        SpaceError: its space is not there, or another.
+    """
+    path = Path(path)
+    record = read_table(path)
+    if isinstance(space, SearchSpace):
+        if not record.space.has_networks_of(space.spec):
+            raise TableError(f"{path} is of {record.space}, not of {space.spec}: give the space that it was made for")
+        return LatencyTable(record, space, path)
+    beside = network_beside(path)
+    if space is None and record.space.network_hash is not None and beside.is_file():
+        space = str(beside)
+    return LatencyTable(record, space_of(record, path, space), path)
+
+
+def network_beside(path: Path) -> Path:
+    """Return the file of the network that a table is of, beside it."""
+    return path.with_name(f"{path.name.removesuffix('.json')}{NETWORK_SUFFIX}")
+
+
+def _space_of(subject: SearchSpace | nn.Module | str, input_shape: Shape | None) -> SearchSpace:
+    if isinstance(subject, SearchSpace):
+        return subject
+    if isinstance(subject, str) and not is_network(subject):
+        return space(subject)
+    if isinstance(subject, nn.Module) and input_shape is None:
+        raise RequestError("a network does not say which images it takes: give input_shape=(channels, height, width)")
+    return convert(subject, input_shape)
+
+
+def is_network(name: str) -> bool:
+    """Return whether a name is that of a network in a file, rather than of a search space."""
+    return name.endswith((".onnx", ".pt2"))

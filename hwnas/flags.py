@@ -1,0 +1,67 @@
+"""Settings by the flags that they have: names of arguments for programs, and words of command lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwnas.config import RunConfig
+from hwnas.errors import RequestError
+from hwnas.settings import PANELS, Setting, parse_setting, settings_of
+
+
+def settings_by_flag() -> dict[str, list[Setting]]:
+    """Return the settings that have flags, by flag, in the order of the help's panels."""
+    found: dict[str, list[Setting]] = {}
+    for setting in settings_of(RunConfig):
+        if setting.about.flag is not None:
+            found.setdefault(setting.about.flag, []).append(setting)
+    return dict(sorted(found.items(), key=lambda item: PANELS.index(item[1][0].about.panel or "")))
+
+
+def argument_of(flag: str) -> str:
+    """Return the name of the argument that a flag becomes."""
+    return flag.partition("/")[0].removeprefix("--").replace("-", "_")
+
+
+def overrides_of(flags: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the settings that flags give, by dotted name.
+
+    Args:
+        flags: values by argument's name; None where a flag was not given. Texts of lists have commas between the items.
+        texts: what was given to --set.
+
+    Raises:
+        RequestError: a setting was given twice.
+    """
+    found: dict[str, Any] = {}
+    for flag, settings in settings_by_flag().items():
+        value = flags.get(argument_of(flag))
+        if value is not None and settings[0].is_list:
+            value = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+        found |= {setting.name: value for setting in settings if value is not None}
+    return with_settings(found, dict_of(texts))
+
+
+def dict_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that texts such as `retrain.ema_decay=0.99` give, by dotted name.
+
+    Raises:
+        RequestError: a text is not of that form, or a setting was given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        found = with_settings(found, dict([parse_setting(text)]))
+    return found
+
+
+def with_settings(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted name with others beside them.
+
+    Raises:
+        RequestError: a setting is in both.
+    """
+    for name in more:
+        if name in given:
+            raise RequestError(f"{name} was given twice: {given[name]!r} and {more[name]!r}; leave one out")
+    return {**given, **more}
