@@ -125,6 +125,8 @@ class Deployment:
         certificate: of the latency table's predictions of that percentile.
         suppression: of detectors; None of others.
         network: its name in the run; None for the winner.
+        weights: hash of the file with the network for torch, by its name; none in bundles of earlier versions, and of
+            networks that cannot be traced.
         version: called `schema_version` in the bundles of earlier versions.
     """
 
@@ -137,6 +139,7 @@ class Deployment:
     classes: tuple[str, ...] = ()
     input: dict[str, int] = Field(default_factory=dict)
     models: dict[str, DeployedModel]
+    weights: dict[str, str] = Field(default_factory=dict)
     parity_with_torch: Parity | None = None
     parity_with_tvm: dict[str, JsonValue] | None = None
     int8: Quantization | None = None

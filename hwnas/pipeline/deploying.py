@@ -6,11 +6,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
+from hwnas.errors import RequestError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
+from hwnas.pipeline.loading import network_of
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
@@ -51,6 +55,7 @@ def _deployed(
         speed=known_speed(run, table) or Speed(),
         model=models.model(WINNER),
         dynamic_model=models.dynamic_model,
+        module=_module(run, network or WINNER),
         batch_size=run.config.retrain.batch_size,
         network=network,
     )
@@ -60,6 +65,15 @@ def _deployed(
         write_report(run)
 
     return write_bundle(inputs, folder, options, on_written=keep)
+
+
+def _module(run: Run, name: str) -> nn.Module | None:
+    """Return a network for torch; None of a finished run whose weights were removed."""
+    try:
+        return network_of(run, name)
+    except RequestError as error:
+        run.reporter.line(f"no weights for torch: {error}")
+        return None
 
 
 def _in_the_winners_place(run: Run, summary: Summary, name: str, models: ExportFiles) -> Summary:
