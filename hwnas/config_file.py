@@ -51,8 +51,13 @@ def config_as_yaml(config: RunConfig) -> str:
 
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
     """Return the dotted names of the settings in which two configurations differ, but for where they are saved."""
-    flat_one, flat_other = (_flatten(_ADAPTER.dump_python(c, mode="json")) for c in (one, other))
+    flat_one, flat_other = flat_settings(one), flat_settings(other)
     return sorted(k for k in {*flat_one, *flat_other} - {"out"} if flat_one.get(k) != flat_other.get(k))
+
+
+def flat_settings(config: RunConfig) -> dict[str, object]:
+    """Return the resolved settings by dotted name, as they are written in files."""
+    return _flatten(_ADAPTER.dump_python(config, mode="json"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rich.progress
@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from hwnas.callbacks import Callback, Callbacks
 
 LINE_EVERY_S = 30.0
 """A log has a line about work under way at least this often."""
@@ -84,11 +86,15 @@ class Reporter:
     Args:
         is_quiet: show nothing but warnings.
         line_every_s: how often a log has a line about work under way.
+        callbacks: told what programs want to know of a run, also when quiet.
     """
 
-    def __init__(self, *, is_quiet: bool = False, line_every_s: float = LINE_EVERY_S) -> None:
+    def __init__(
+        self, *, is_quiet: bool = False, line_every_s: float = LINE_EVERY_S, callbacks: Sequence[Callback] = ()
+    ) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.is_quiet = is_quiet
+        self.callbacks = Callbacks(callbacks)
         self._line_every_s = line_every_s
 
     def line(self, text: str) -> None:
@@ -104,6 +110,13 @@ class Reporter:
         """One line for logs; a terminal has its progress bar instead."""
         if not self.console.is_terminal:
             self.line(text)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell callbacks that a stage of a run begins, and that it is over once the block is."""
+        self.callbacks.on_stage_start(name)
+        yield
+        self.callbacks.on_stage_end(name)
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Work]:

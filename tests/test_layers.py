@@ -34,7 +34,7 @@ LAYERS = (
     "training profiling export",
     "agents config config_file recipes settings constraint surrogate measured",
     "dataflow criteria",
-    "augmentation components progress quantities records run_lock setting_types",
+    "augmentation callbacks components progress quantities records run_lock setting_types",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""

@@ -35,11 +35,14 @@ def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, 
         WriteError: there is no room.
     """
     if network == WINNER:
-        return _deployed(run, summary, run.files.export, folder, options)
-    with TemporaryDirectory() as scratch:
-        models = ExportFiles(Path(scratch))
-        shown = _in_the_winners_place(run, summary, network, models)
-        return _deployed(run, shown, models, folder, options, network=network)
+        deployment = _deployed(run, summary, run.files.export, folder, options)
+    else:
+        with TemporaryDirectory() as scratch:
+            models = ExportFiles(Path(scratch))
+            shown = _in_the_winners_place(run, summary, network, models)
+            deployment = _deployed(run, shown, models, folder, options, network=network)
+    run.reporter.callbacks.on_bundle(folder)
+    return deployment
 
 
 def _deployed(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hwnas.artifacts import Exported, FoundNetwork, RetrainedNetwork, Summary, TrainedSupernet
 from hwnas.components import find
 from hwnas.config import TABULAR
+from hwnas.config_file import flat_settings
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import tabular_evaluator
@@ -104,7 +105,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
             return None
         with opened(run):
             try:
-                return _work_through(run, last, group)
+                return _told(run, last, group)
             finally:
                 if not run.has_begun:
                     run.files.speed.unlink(missing_ok=True)  # the machine's when the run begins is another
@@ -123,21 +124,37 @@ def is_finished(run: Run) -> bool:
         return False  # a damaged summary is written again; of other records their stage says what is wrong
 
 
+def _told(run: Run, last: str, group: Group) -> Summary | None:
+    """Work through the stages, and tell callbacks how the run begins and ends."""
+    callbacks = run.reporter.callbacks
+    try:
+        callbacks.on_run_start(flat_settings(run.config))
+        summary = _work_through(run, last, group)
+        callbacks.on_run_end(run.folder, None if summary is None else run.files.described(summary))
+    except BaseException as error:
+        callbacks.on_run_error(run.folder, error)
+        raise
+    return summary
+
+
 def _work_through(run: Run, last: str, group: Group) -> Summary | None:
+    stage = run.reporter.stage
     if not run.has_begun:
         foretell(run, last, num_processes=group.size)
-    with requested(run):
+    with stage("latency"), requested(run):
         latency = prepare_latency(run)
         constraint = hard_limits_of(run, latency)
         if not run.has_begun:
             require_feasible(run.setup, latency, constraint, confidence=run.config.search.confidence)
     keep_settings(run)
     group.barrier()
-    supernet = supernet_of(run, constraint, group)
+    with stage("train"):
+        supernet = supernet_of(run, constraint, group)
     if last == "train":
         return None
     selection = selection_of(run, latency, constraint)
-    found = found_networks(run, selection, supernet)
+    with stage("search"):
+        found = found_networks(run, selection, supernet)
     return None if last == "search" else _completed(run, selection, found, supernet, last)
 
 
@@ -147,10 +164,12 @@ def _completed(
     """Retrain and export the networks, with others in place of winners that miss their budgets, as long as any do."""
     while True:
         found = current_networks(run, found)
-        retrained = retrained_networks(run, found, supernet)
+        with run.reporter.stage("retrain"):
+            retrained = retrained_networks(run, found, supernet)
         if last == "retrain":
             return None
-        exported = exported_networks(run, selection.latency, found, retrained)
+        with run.reporter.stage("export"):
+            exported = exported_networks(run, selection.latency, found, retrained)
         if not has_replaced_missed(run, selection, found, exported):
             break
     run.files.report.unlink(missing_ok=True)  # of the run as it was before

@@ -35,6 +35,15 @@ def read_history(path: Path) -> list[tuple[Evaluation, bool]]:
     return [(e, bool(record.get("complete", True))) for e, record in zip(evaluations, records, strict=True)]
 
 
+def num_recorded(path: Path) -> int:
+    """Return how many evaluations a history has, which need not be there yet.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    return len(read_history(path)) if path.exists() else 0
+
+
 def merged_histories(paths: Iterable[Path]) -> list[Evaluation]:
     """Return the evaluations in several histories after one another, each network once.
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from hwnas.artifacts import ORIGINAL, WINNER, FoundNetwork, SearchOutcome
+from hwnas.callbacks import Callback
 from hwnas.components import find
 from hwnas.config import SearchConfig
 from hwnas.constraint import HardLimits
@@ -22,6 +23,7 @@ from hwnas.progress import Work
 from hwnas.quantities import ceil_ms, format_ms
 from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, pareto_front
 from hwnas.search.beginning import BeginningWith
+from hwnas.search.history import num_recorded
 from hwnas.search.loop import run_search
 from hwnas.stages.finalists import Finalists, Selection
 from hwnas.stages.latency import Latency
@@ -199,7 +201,7 @@ def _search(
             num_evaluations=config.evaluations,
             generation_size=config.generation,
             stop_below=config.finalists if config.early_stopping else None,
-            on_evaluation=_show_best(task),
+            on_evaluation=_told(task, setup.reporter.callbacks, num_known=num_recorded(history)),
         )
 
 
@@ -211,15 +213,18 @@ def _by_hand(space: SearchSpace, limits: HardLimits, known: Collection[Architect
     return [a for a in dict.fromkeys(tried) if a is not None and a not in known]
 
 
-def _show_best(task: Work) -> Callable[[int, Evaluation], None]:
+def _told(task: Work, callbacks: Callback, *, num_known: int) -> Callable[[int, Evaluation], None]:
+    """Return what shows the best score so far, and tells callbacks of evaluations that were not made before."""
     best = float("-inf")
 
-    def show(done: int, evaluation: Evaluation) -> None:
+    def tell(done: int, evaluation: Evaluation) -> None:
         nonlocal best
         best = max(best, evaluation.score)
         task.update(done, f"best {best:.4f}")
+        if done > num_known:
+            callbacks.on_candidate(evaluation.architecture, evaluation.score, evaluation.costs["latency_ms"])
 
-    return show
+    return tell
 
 
 def _largest(setup: Setup, constraint: HardLimits) -> Architecture:

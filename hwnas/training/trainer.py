@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +267,8 @@ class Trainer:
             f"{self.name}: epoch {record.epoch + 1}/{self.config.epochs}, loss {record.loss:.4f}, {score}"
             f"{record.images_per_s:.0f} images/s"
         )
+        metrics = {name: value for name, value in asdict(record).items() if name != "epoch" and value is not None}
+        self.reporter.callbacks.on_epoch(self.name, record.epoch + 1, metrics)
 
     def _save(
         self,
