@@ -18,8 +18,9 @@ class ModelFacts:
 
     Attributes:
         classes: names, in the order of the outputs.
-        mean, std: of each channel that inputs are normalised by, in 0 to 1.
+        mean, std: of each channel that inputs are normalised by, of pixels in 0 to 1.
         metrics: on the test images, by name; the first is the score.
+        is_of_pixels: whether inputs are pixels, 0 to 255, that are normalised, rather than floats that are.
     """
 
     task: str
@@ -28,6 +29,7 @@ class ModelFacts:
     std: tuple[float, ...]
     metrics: Mapping[str, float]
     hwnas_version: str
+    is_of_pixels: bool = True
 
     def properties(self, *, takes_pixels: bool) -> dict[str, str]:
         """Return the entries of a model's metadata: text as it is, anything else as JSON.
@@ -36,12 +38,13 @@ class ModelFacts:
             takes_pixels: whether the model normalises by itself.
         """
         name, score = next(iter(self.metrics.items()))
+        normalised = "(pixels / 255 - mean) / std" if self.is_of_pixels else "(values - mean) / std"
         return {
             "hwnas_version": self.hwnas_version,
             "task": self.task,
             "classes": json.dumps(list(self.classes)),
             "input_layout": "NCHW",
-            "input_values": "pixels, 0 to 255" if takes_pixels else "(pixels / 255 - mean) / std",
+            "input_values": "pixels, 0 to 255" if takes_pixels else normalised,
             "mean": json.dumps([round(value, 7) for value in self.mean]),
             "std": json.dumps([round(value, 7) for value in self.std]),
             name: f"{score:.6g}",

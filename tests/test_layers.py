@@ -32,9 +32,9 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling export",
-    "agents config config_file recipes settings constraint surrogate measured",
+    "agents config config_file data_config recipes settings constraint surrogate measured",
     "dataflow criteria",
-    "augmentation callbacks components progress quantities records run_lock setting_types",
+    "augmentation callbacks components progress quantities records run_lock setting_types trackers",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""

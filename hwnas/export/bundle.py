@@ -124,7 +124,8 @@ class _Bundle:
     def __init__(self, inputs: BundleInputs, folder: Path) -> None:
         self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
         self._setup, self._task = inputs.setup, inputs.task
-        self._kind = kind_of(inputs.task.agent_class, inputs.task_name)
+        of_pixels = inputs.task.dataset.is_of_pixels  # programs and models for pictures are of use for those alone
+        self._kind = kind_of(inputs.task.agent_class, inputs.task_name) if of_pixels else None
 
     def write(self, options: BundleOptions) -> Deployment:
         folder = self._folder
@@ -210,6 +211,7 @@ class _Bundle:
                 std=summary.std,
                 metrics=found,
                 hwnas_version=versions()["hwnas"],
+                is_of_pixels=self._inputs.task.dataset.is_of_pixels,
             )
             describe(self._folder / name, facts)
 
@@ -378,6 +380,7 @@ class _Bundle:
             task=self._inputs.task_name,
             classes=summary.classes,
             input=image_facts(dataset),
+            input_values="pixels" if dataset.is_of_pixels else "floats",
             models=models,
             parity_with_torch=summary.parity,
             parity_with_tvm=with_tvm,

@@ -66,6 +66,7 @@ def bundle_readme(deployment: Deployment, kind: Kind | None) -> str:
         "$METRIC": next(iter(deployment.models["model.onnx"].test_metrics)).replace("_", " "),
         "$RUN": "" if kind is None else f"{COMMANDS}{PROGRAM[kind]}\n",
         "$GIVEN": _given(deployment, kind),
+        "$VALUES": "pixels in 0 to 1" if deployment.input_values == "pixels" else "values as the data have them",
         "$CHANNELS": str(given["channels"]),
         "$HEIGHT": str(given.get("height", given.get("size"))),
         "$WIDTH": str(given.get("width", given.get("size"))),

@@ -18,6 +18,7 @@ from hwnas.pipeline.loading import network_of
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.tracking import tracked
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
@@ -34,15 +35,19 @@ def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, 
         RunError: a model does not do what the trained network does.
         WriteError: there is no room.
     """
-    if network == WINNER:
-        deployment = _deployed(run, summary, run.files.export, folder, options)
-    else:
-        with TemporaryDirectory() as scratch:
-            models = ExportFiles(Path(scratch))
-            shown = _in_the_winners_place(run, summary, network, models)
-            deployment = _deployed(run, shown, models, folder, options, network=network)
-    run.reporter.callbacks.on_bundle(folder)
+    with tracked(run):
+        deployment = _written(run, summary, folder, options, network)
+        run.reporter.callbacks.on_bundle(folder)
     return deployment
+
+
+def _written(run: Run, summary: Summary, folder: Path, options: BundleOptions, network: str) -> Deployment:
+    if network == WINNER:
+        return _deployed(run, summary, run.files.export, folder, options)
+    with TemporaryDirectory() as scratch:
+        models = ExportFiles(Path(scratch))
+        shown = _in_the_winners_place(run, summary, network, models)
+        return _deployed(run, shown, models, folder, options, network=network)
 
 
 def _deployed(

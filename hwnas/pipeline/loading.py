@@ -18,6 +18,7 @@ from hwnas.run_folder import RunFolder
 from hwnas.training.trained_weights import load_trained
 from safe_files import expanded
 from safe_files.code_trust import UntrustedCodeError, code_limited_to
+from search_spaces import SpaceError
 
 
 def load_network(folder: str | Path, network: str | None = None, *, trust_code: bool = False) -> nn.Module:
@@ -44,14 +45,23 @@ def load_network(folder: str | Path, network: str | None = None, *, trust_code: 
         with nullcontext() if trust_code else code_limited_to(()):
             try:
                 return network_of(Run.from_folder(path, Reporter(is_quiet=True)), network or WINNER)
-            except UntrustedCodeError as error:
-                raise RequestError(f"{error}, in Python trust_code=True") from error
+            except (RequestError, SpaceError) as error:
+                if _is_of_untrusted_code(error):
+                    raise RequestError(f"{error}, in Python trust_code=True") from error
+                raise
     if (path / "deployment.json").is_file():
         return _of_bundle(path, network)
     raise RequestError(
         f"{path} holds no network: expected the folder of a run, which has config.yaml, or a bundle, which has "
         "deployment.json; hwnas search makes the one, hwnas export -o the other"
     )
+
+
+def _is_of_untrusted_code(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, is that code is not trusted."""
+    while error is not None and not isinstance(error, UntrustedCodeError):
+        error = error.__cause__
+    return error is not None
 
 
 def network_of(run: Run, name: str) -> nn.Module:

@@ -168,6 +168,7 @@ def _write(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is_dyna
         std=std,
         metrics=network.test_metrics,
         hwnas_version=version("hwnas"),
+        is_of_pixels=task.dataset.is_of_pixels,
     )
     describe(path, facts)
 

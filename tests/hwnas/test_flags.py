@@ -140,6 +140,7 @@ SETTINGS = {
     "--train-images": Case(96, "train_images: 96"),
     "--validation-images": Case(32, "validation_images: 32"),
     "--skip-broken-images": Case(None, "skip_broken_images: true"),
+    "--tracker": Case("tensorboard", "tracker: tensorboard"),
     "--lut": Case("t.json", "/home/t.json"),
     "--accept-table": Case(None, "accept_any: true"),
     "--precision": Case("int8", "precision: int8"),

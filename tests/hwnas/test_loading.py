@@ -143,7 +143,7 @@ def test_what_was_exchanged_or_cannot_be_loaded_is_refused(bundle: Path, run_fol
 
 def test_weights_are_those_of_the_best_epoch_without_what_training_needed_besides(tmp_path: Path) -> None:
     network, criterion = nn.Linear(2, 3), nn.Linear(3, 3)
-    whole = {f"network.{name}": t for name, t in network.state_dict().items()}
+    whole = {f"network.{name}": t.clone() for name, t in network.state_dict().items()}
     whole |= {f"criterion.{name}": t for name, t in criterion.state_dict().items()}
     parts = {f"module.{name}": t + 1 for name, t in whole.items()} | {
         f"momentum.{name}": t for name, t in whole.items()
@@ -186,6 +186,7 @@ def test_dense_networks_are_loaded_from_run_and_bundle(task: str, data: str, tmp
     _assert_same(hwnas.load_network(tmp_path / "b"), tmp_path / "b" / "model.onnx", shape)
 
 
+@pytest.mark.slow
 def test_code_that_a_run_names_is_run_only_where_it_is_trusted(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN_SPACE)
     run = _digits(tmp_path, "--set", "retrain.references=false", space=f"{tmp_path / 'own.py'}:space")
