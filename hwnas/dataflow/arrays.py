@@ -137,7 +137,7 @@ def _parts(path: Path, arrays: Arrays) -> dict[str, tuple[NDArray[Any], NDArray[
         if x is None or y is None or split in parts:
             raise RequestError(f"{path}: expected x_{end} and y_{end} together and once, found {', '.join(arrays)}")
         if x.shape[:1] != y.shape[:1] or not x.size:
-            found = " and ".join(str(*array.shape[:1]) or "one number" for array in (y, x))
+            found = " and ".join(str(len(array)) if array.ndim else "one number" for array in (y, x))
             raise RequestError(f"{path}: expected a label for each entry of x_{end}, found {found}")
         parts[split] = x, y
     if "train" not in parts:
