@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +17,8 @@ EXPERIMENT = "hwnas"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """How long a server that does not answer is waited for, where the environment does not say; MLflow's own is minutes."""
 
-MOST_CHARACTERS = 500
-"""Of a parameter's value; older servers refuse longer ones."""
+MOST_CHARACTERS, MOST_AT_ONCE = 500, 100
+"""Of a parameter's value, and parameters of a request; servers refuse more."""
 
 
 class MlflowTracker:
@@ -61,15 +62,20 @@ class MlflowTracker:
 
     def _log_settings(self, settings: Mapping[str, object]) -> None:
         """Keep the settings that are not kept yet: MLflow refuses other values of those that are."""
+        from mlflow.entities import Param
+
         known = self._client.get_run(self._run_id).data.params
-        for name, value in settings.items():
-            if name not in known:
-                self._client.log_param(self._run_id, name, str(value)[:MOST_CHARACTERS])
+        new = [Param(n, str(value)[:MOST_CHARACTERS]) for n, value in settings.items() if n not in known]
+        for start in range(0, len(new), MOST_AT_ONCE):
+            self._client.log_batch(self._run_id, params=new[start : start + MOST_AT_ONCE])
 
     def log_metrics(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Send numbers of a step."""
-        for name, value in values.items():
-            self._client.log_metric(self._run_id, f"{group}/{name}", value, step=step)
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1e3)
+        metrics = [Metric(f"{group}/{name}", value, now_ms, step) for name, value in values.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
 
     def log_files(self, name: str, paths: Sequence[Path]) -> None:
         """Send files as artifacts."""

@@ -146,7 +146,7 @@ def test_weights_are_those_of_the_best_epoch_without_what_training_needed_beside
     whole = {f"network.{name}": t.clone() for name, t in network.state_dict().items()}
     whole |= {f"criterion.{name}": t for name, t in criterion.state_dict().items()}
     parts = {f"module.{name}": t + 1 for name, t in whole.items()} | {
-        f"momentum.{name}": t for name, t in whole.items()
+        f"momentum.{name}": t - 1 for name, t in whole.items()
     }
     save_checkpoint(tmp_path / "averaged", {**parts, "average.network.weight": network.weight + 2}, {})
     save_checkpoint(tmp_path / "best", {**parts, **{f"best.{name}": t for name, t in whole.items()}}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -211,8 +212,13 @@ def test_wandb_offline_keeps_a_run_under_one_id(tmp_path: Path, monkeypatch: pyt
         tracker.log_files("bundle", [tmp_path / "t.json"])
         tracker.close(is_complete=True)
     run_id = json.loads((tmp_path / "tracking.json").read_text())["wandb"]["run_id"]
-    files = sorted((tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
-    assert files and all(b"supernet/loss" in file.read_bytes() for file in files)
+    deadline = time.monotonic() + 60  # its own process writes the files, a moment later
+    while True:
+        files = sorted((tmp_path / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
+        if files and all(b"supernet/loss" in file.read_bytes() for file in files):
+            break
+        assert time.monotonic() < deadline, files
+        time.sleep(0.2)
 
 
 def _figures(run: Any) -> Mapping[str, float]:
