@@ -608,7 +608,7 @@ def test_the_home_folder_stands_for_its_sign_in_every_path(command: str, flag: s
     assert "~" not in seen
 
 
-@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors"}))
+@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors", "--tracker"}))
 def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
     monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
@@ -623,7 +623,7 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
     monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
     monkeypatch.setattr("hwnas.pipeline.order._work_through", lambda *_: _stopped("went on"))
-    for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json")):
+    for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json"), ("--tracker", "tensorboard")):
         assert "went on" in run_cli("search", "--resume", "--out", "run", *same).err
 
 

@@ -42,6 +42,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)  # it takes most of the time
     save_table(synthetic_table(make_space(DIGITS), scale_ns=1e8), tmp_path / "t.json")
 
 
