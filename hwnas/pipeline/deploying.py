@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
-from hwnas.errors import RequestError
+from hwnas.errors import RequestError, RunError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
@@ -76,10 +76,10 @@ def _deployed(
 
 
 def _module(run: Run, name: str) -> nn.Module | None:
-    """Return a network for torch; None of a finished run whose weights were removed."""
+    """Return a network for torch; None of a finished run whose weights were removed or damaged."""
     try:
         return network_of(run, name)
-    except RequestError as error:
+    except (RequestError, RunError) as error:
         run.reporter.line(f"no weights for torch: {error}")
         return None
 

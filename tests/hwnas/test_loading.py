@@ -19,6 +19,7 @@ from torch import nn
 
 import hwnas
 from hwnas.errors import RequestError, RunError
+from hwnas.export.torch_module import write_module
 from hwnas.training.checkpoint import save_checkpoint
 from hwnas.training.trained_weights import trained_weights
 from lut import save_table
@@ -139,6 +140,17 @@ def test_what_was_exchanged_or_cannot_be_loaded_is_refused(bundle: Path, run_fol
     (copy / "summary.json").unlink()
     with pytest.raises(RequestError, match="has no network winner yet; finish the run"):
         hwnas.load_network(copy)
+
+
+def test_no_bundle_has_other_weights_for_torch_than_for_onnx(bundle: Path, tmp_path: Path) -> None:
+    shutil.copy(bundle / "model.onnx", tmp_path / "model.onnx")
+    module, told = hwnas.load_network(bundle), list[str]()
+    assert set(write_module(module, (1, 8, 8), tmp_path, told.append)) == {"model.safetensors"} and not told
+    (tmp_path / "model.safetensors").unlink()
+    with torch.no_grad():
+        next(module.parameters()).mul_(1.5)
+    assert write_module(module, (1, 8, 8), tmp_path, told.append) == {}
+    assert "computes something else than model.onnx" in told[0] and not (tmp_path / "model.safetensors").exists()
 
 
 def test_weights_are_those_of_the_best_epoch_without_what_training_needed_besides(tmp_path: Path) -> None:
