@@ -8,11 +8,24 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from hwnas.data_config import DataConfig
+from hwnas.augmentation import Augmentation
+from hwnas.config_training import RetrainConfig, SupernetConfig, TrainingConfig
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj, parse_percentile
 from hwnas.records import STRICT
-from hwnas.setting_types import AS_WRITTEN, Count, FilePath, Fraction, Name, Share, checked
+from hwnas.setting_types import AS_WRITTEN, Count, FilePath, Fraction, Name, checked
 from hwnas.settings import About
+
+__all__ = [
+    "TABULAR",
+    "DataConfig",
+    "RetrainConfig",
+    "RunConfig",
+    "SearchConfig",
+    "SpaceConfig",
+    "SupernetConfig",
+    "TrainingConfig",
+    "TrustConfig",
+]
 
 TABULAR = "tabular:"
 """The prefix of a benchmark's file where that is the evaluator, as in `tabular:FILE`."""
@@ -69,148 +82,46 @@ class SpaceConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
-class TrainingConfig:
-    """The recipe of a training: optimiser, schedule, and what keeps it from learning images by heart."""
+class DataConfig:
+    """The data to learn."""
 
-    epochs: Count
-    batch_size: Annotated[Count, About("Images a step.")] = 64
-    optimizer: Annotated[
-        Literal["sgd", "adamw"],
-        About("Optimiser: sgd or adamw, which takes about a hundredth of the learning rate."),
-    ] = "sgd"
-    learning_rate: Annotated[float, Field(gt=0), About("Learning rate after the warm-up.")] = 0.1
-    warmup_epochs: Annotated[
-        float, Field(ge=0), About("Epochs in which the learning rate rises; half of all at most.")
-    ] = 2.0
-    schedule: Annotated[
-        Literal["cosine", "one-cycle", "constant"],
-        About(
-            "How the learning rate goes on after the warm-up: cosine or constant; one-cycle rises for three tenths of "
-            "the epochs."
-        ),
-    ] = "cosine"
-    momentum: Annotated[float, Field(ge=0, lt=1), About("Nesterov momentum of sgd; 0 for none.")] = 0.9
-    betas: Annotated[tuple[Share, Share], About("Decay of adamw's averages of gradients and of their squares.")] = (
-        0.9,
-        0.999,
-    )
-    weight_decay: Annotated[
-        float, Field(ge=0), About("Weight decay of convolutions and products; by adamw apart from the gradients.")
-    ] = 5e-4
-    label_smoothing: Annotated[
-        float, Field(ge=0, lt=1), About("Probability that cross entropy spreads over the wrong classes.")
-    ] = 0.1
-    mixup: Annotated[
-        float, Field(ge=0), About("Mix images in pairs, by shares drawn from a beta distribution of this; 0 for none.")
-    ] = 0.0
-    cutmix: Annotated[
-        float, Field(ge=0), About("Paste a box of each image into another one, by shares drawn likewise; 0 for none.")
-    ] = 0.0
-    stochastic_depth: Annotated[
-        float,
-        Field(ge=0, lt=1),
-        About("Probability of leaving out the last residual branch; of those before it, less; 0 for none."),
-    ] = 0.0
-    layer_decay: Annotated[
-        float,
-        Field(gt=0, le=1),
-        About("The learning rate of each layer as a share of that of the layer after it, for fine-tuning."),
-    ] = 1.0
-    clip_norm: Annotated[
-        Annotated[float, Field(gt=0)] | None, About("Norm that gradients are clipped to [they are not].")
-    ] = 5.0
-    ema_decay: Annotated[
-        Fraction | None, About("Decay of the moving average of weights that is kept [the last weights are kept].")
-    ] = None
-    criterion: Annotated[
-        Name | None,
-        About(
-            "Loss that training minimises [the task's]; see hwnas list criterion.",
-            flag="--criterion",
-            panel="Training",
-            names="criterion",
-        ),
-    ] = None
-    images_per_class: Annotated[
-        Count | None,
-        About(
-            "Images of a class in a batch, of as many classes as fit, as losses on pairs and triplets need it "
-            "[as they come]."
-        ),
-    ] = None
-    gradient_accumulation: Annotated[
-        Count,
-        About("Parts that a batch goes through in, where it does not fit in memory; BatchNorm then sees the parts."),
-    ] = 1
-    accelerator: Annotated[
-        Literal["cpu", "cuda"], About("Where training runs: cpu or cuda.", flag="--accelerator", panel="Training")
-    ] = "cpu"
-    mixed_precision: Annotated[
-        bool | Literal["auto"],
-        About("Compute convolutions and products in bfloat16; auto: where a few steps, timed first, are faster."),
-    ] = False
-    compile: Annotated[
-        bool, About("Train a program that torch compiles of the network; a minute is needed first, and a C++ compiler.")
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
-class SupernetConfig(TrainingConfig):
-    """Settings of the supernet's training."""
-
-    epochs: Annotated[
-        Annotated[int, Field(ge=0)],
-        About("Epochs of the supernet; 0 searches given weights as they are.", flag="--epochs", panel="Training"),
-    ] = 60
-    strategy: Annotated[
-        Name,
-        About(
-            "Training strategy of the supernet; see hwnas list training-strategy.",
-            flag="--strategy",
-            panel="Training",
-            names="training-strategy",
-        ),
-    ] = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.compile:
-            raise ValueError(
-                "compile is for single networks: a supernet takes another path in every step, and each would be "
-                "compiled anew; expected false, got True"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
-class RetrainConfig(TrainingConfig):
-    """Settings of the training of the winner and its references."""
-
-    epochs: Annotated[
-        Annotated[int, Field(ge=0)],
-        About(
-            "Epochs of the winner and its references; 0 keeps inherited weights as they are.",
-            flag="--retrain-epochs",
-            panel="Training",
-        ),
-    ] = 60
-    inherit: Annotated[
-        bool, About("Retrain from the supernet's weights.", flag="--inherit/--no-inherit", panel="Training")
-    ] = False
-    distillation: Annotated[
-        float,
-        Field(ge=0),
-        About(
-            "Weight in the loss of the divergence from the supernet's largest path, or from its embeddings "
-            "(Hinton et al. 2015); 0 for none."
-        ),
-    ] = 0.0
-    references: Annotated[bool, About("Train the largest and a random network under the budget too.")] = True
-    validation_portion: Annotated[
+    name: Annotated[
+        Name, About("Data set; see hwnas list dataflow.", flag="--data", panel="Data", names="dataflow")
+    ] = "digits"
+    root: Annotated[FilePath, About("Folder or archive of the data.", flag="--data-root", panel="Data")] = Path("data")
+    train_portion: Annotated[
         Fraction | None,
         About(
-            "Share of the training images that is not trained on and chooses the best epoch "
-            "[none: the last epoch is kept, or the best by the data's own validation images]."
+            "Share of the training images that train the supernet; the others drive the search "
+            "[0.8, or all where the data bring validation images, which then drive it]."
         ),
     ] = None
+    augmentation: Annotated[
+        Augmentation | None,
+        About(
+            "Random changes of training images, such as {crop: 0.08, flip: true, random_erasing: 0.25, operations: 2, "
+            "magnitude: 0.3, cutout: 8, shift: 4}; of images with boxes or masks, such as {scale: 0.5, flip: true, "
+            "colour: 0.2, mosaic: 0.5} [the data set's]."
+        ),
+    ] = None
+    mean: Annotated[
+        tuple[float, ...] | None,
+        About("Mean of each channel that images are normalised by, in 0 to 1 [that of the training images]."),
+    ] = None
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None,
+        About("Standard deviation of each channel, likewise [that of the training images]."),
+    ] = None
+    train_images: Annotated[
+        Count | None, About("Use only so many training images [all].", flag="--train-images", panel="Data")
+    ] = None
+    validation_images: Annotated[
+        Count | None,
+        About("Evaluate networks on only so many images [all].", flag="--validation-images", panel="Data"),
+    ] = None
+    skip_broken_images: Annotated[
+        bool, About("Leave out files that cannot be read.", flag="--skip-broken-images", panel="Data")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -229,7 +140,15 @@ class SearchConfig:
             names="evaluator",
         ),
     ] = "supernet"
-    short_epochs: Annotated[Count, About("Epochs of evaluator short-training.")] = 2
+    short_epochs: Annotated[Count, About("Epochs of evaluator short-training, and of finalists at first.")] = 2
+    trained_finalists: Annotated[
+        int,
+        Field(ge=0),
+        About(
+            "Finalists that are trained alone for short_epochs, the better half of them for twice as long and so on, "
+            "before the best is named the winner; 0 takes the evaluator's word."
+        ),
+    ] = 0
     executor: Annotated[
         Literal["local", "ray"], About("Where evaluations run: local or ray.", flag="--executor", panel="Search")
     ] = "local"

@@ -64,6 +64,11 @@ class SearchFiles:
         """The record of the networks that were asked for after the search."""
         return self.folder / "further.json"
 
+    @property
+    def short_trainings(self) -> Path:
+        """The scores of finalists that were trained alone for a few epochs."""
+        return self.folder / "short-trainings.jsonl"
+
     def history(self, name: str) -> Path:
         """Return the evaluations of the search for the winner of that name."""
         return self.folder / ("history.jsonl" if name == WINNER else f"history-{name}.jsonl")

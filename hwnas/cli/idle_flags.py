@@ -24,7 +24,8 @@ class Condition:
 
 _RAY = Condition(holds=lambda run: run.config.search.executor == "ray", wanted="--executor ray too")
 _SHORT = Condition(
-    holds=lambda run: run.config.search.evaluator == "short-training", wanted="--evaluator short-training too"
+    holds=lambda run: run.config.search.evaluator == "short-training" or run.config.search.trained_finalists > 0,
+    wanted="--evaluator short-training or search.trained_finalists too",
 )
 _FILES = Condition(
     holds=lambda run: run.config.data.name != "digits", wanted="--data with another data set than digits too"

@@ -51,7 +51,7 @@ def supernet_evaluator(inputs: EvaluatorInputs) -> Evaluator:
 
 
 def short_training(inputs: EvaluatorInputs) -> Evaluator:
-    """Accuracy after training alone for `search.short_epochs` epochs."""
+    """The metric that ranks networks, after training alone for `search.short_epochs` epochs."""
     return ShortTraining(inputs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwnas.config import TrainingConfig
+from hwnas.config import RetrainConfig
 from hwnas.dataflow.splits import Splits
 from hwnas.training.task import LearningTask
 from search_spaces import SearchSpace
@@ -31,7 +31,7 @@ class EvaluatorInputs:
     supernet: Supernet
     task: LearningTask
     splits: Splits
-    training: TrainingConfig
+    training: RetrainConfig
     batch_size: int
     recalibration_batches: int
     seed: int

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwnas.agents import score_of
 from hwnas.errors import RunError
 from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.progress import Reporter
 from hwnas.training import Trainer
 from hwnas.training.divergence import DivergedError
+from hwnas.training.inheritance import inherit_weights
 from hwnas.training.mixing import Batch
 from hwnas.training.randomness import seed_torch
 from hwnas.training.strategy import Moment, TaskLoss
@@ -23,24 +23,31 @@ from search_spaces import Architecture
 
 
 class ShortTraining:
-    """Trains every architecture as the winner will be, for fewer epochs, all from the same seed."""
+    """Trains every architecture as the winner will be, for fewer epochs, all from the same seed.
+
+    It begins with the supernet's weights where the winner does; a teacher it has not.
+    """
 
     def __init__(self, inputs: EvaluatorInputs) -> None:
         self._space, self._task, self._splits = inputs.space, inputs.task, inputs.splits
+        self._supernet = inputs.supernet if inputs.training.inherit else None
         self._config, self._batch_size, self._seed = inputs.training, inputs.batch_size, inputs.seed
         if self._config.mixed_precision == "auto":
             # A choice by timing may differ from one architecture to the next, which are to be trained alike.
             self._config = replace(self._config, mixed_precision=False)
 
     def score(self, architecture: Architecture) -> float:
-        """Return the agent's score on the images that drive the search.
+        """Return the metric that the agent ranks networks by, on the images that drive the search.
 
         Raises:
             RunError: the training diverged.
         """
+        architecture = self._space.canonical(architecture)
         with torch.random.fork_rng(devices=[]):
             seed_torch(self._seed, "short-training")
-            network = self._space.build(self._space.canonical(architecture))
+            network = self._space.build(architecture)
+        if self._supernet is not None:
+            inherit_weights(network, self._supernet, architecture)
         training = self._task.training_inputs(self._config, self._splits.train)
 
         task_loss = TaskLoss(agent=training.agent)
@@ -71,4 +78,4 @@ class ShortTraining:
                 ) from error
         network.eval()
         held_out = self._task.batches(self._splits.validation, self._batch_size)
-        return score_of(self._task.agent, network, held_out.in_order())
+        return self._task.agent.search_score(network, held_out.in_order())

@@ -18,6 +18,7 @@ from hwnas.dataflow import Batches, Split
 from hwnas.errors import RequestError, RunError
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
+from hwnas.stages.halving import trained_epochs
 from hwnas.stages.table import NUM_NETWORKS, table_rounds
 from hwnas.training import Trainer
 from hwnas.training.mixing import Batch
@@ -90,6 +91,11 @@ def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
         found[f"evaluate {config.search.evaluations} networks"] = (
             num_winners * config.search.evaluations * images / speed / FORWARD_SPEED
         )
+    if config.search.trained_finalists:
+        epochs = trained_epochs(
+            config.search.trained_finalists, epochs=config.search.short_epochs, most_epochs=config.retrain.epochs
+        )
+        found[f"train finalists for {num_winners * epochs} epochs"] = num_winners * epochs * len(train) / speed
     num_networks = num_winners + (NUM_TRAINED_REFERENCES if config.retrain.references else 0)
     images = num_networks * config.retrain.epochs * len(run.splits.retrain)
     found[f"retrain {num_networks} networks"] = images / speed

@@ -128,11 +128,12 @@ class _SearchedRun:
         """Return a run with its latencies, its limits and its trained supernet."""
         latency = read_latency(run)
         constraint = hard_limits_of(run, latency)
+        supernet = supernet_of(run, constraint)
         return cls(
             run=run,
             latency=latency,
-            selection=selection_of(run, latency, constraint),
-            supernet=supernet_of(run, constraint),
+            selection=selection_of(run, latency, constraint, supernet),
+            supernet=supernet,
         )
 
     def known(self) -> dict[str, FoundNetwork]:

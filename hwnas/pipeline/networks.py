@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hwnas.artifacts import REFERENCES, WINNER, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
@@ -10,6 +11,7 @@ from hwnas.components import find
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, make_evaluator
+from hwnas.evaluators.short_training import ShortTraining
 from hwnas.export.contents import kind_of
 from hwnas.pipeline.run import Run
 from hwnas.records import MAKE_AGAIN
@@ -18,6 +20,7 @@ from hwnas.search.proxy_features import proxy_features
 from hwnas.stages.attempts import missed_winners, replace_missed
 from hwnas.stages.export import Exporter, export_networks
 from hwnas.stages.finalists import Selection
+from hwnas.stages.halving import ShortTrainings
 from hwnas.stages.latency import Latency
 from hwnas.stages.limits import CostLimits, hard_limits
 from hwnas.stages.predictions import predictions_of
@@ -28,6 +31,7 @@ from hwnas.stages.supernet import train_supernet, untrained_supernet
 from hwnas.stages.table import num_finalists
 from hwnas.training.group import ALONE, Group
 from search_spaces import Architecture, SpaceError
+from search_spaces.cost import GraphCosts
 
 
 def cost_limits(run: Run) -> CostLimits:
@@ -72,14 +76,45 @@ def supernet_of(run: Run, constraint: HardLimits, group: Group = ALONE) -> Train
     )
 
 
-def selection_of(run: Run, latency: Latency, constraint: HardLimits) -> Selection:
-    """Return how winners are selected."""
+def selection_of(
+    run: Run, latency: Latency, constraint: HardLimits, supernet: TrainedSupernet | None = None
+) -> Selection:
+    """Return how winners are selected.
+
+    Args:
+        supernet: None where no network is to be trained.
+    """
+    trainings = None if supernet is None else _short_trainings_of(run, supernet)
     return Selection(
         setup=run.setup,
         latency=latency,
         constraint=constraint,
         files=run.files.search,
-        group_size=num_finalists(run.config.search.finalists, latency.doubt),
+        group_size=max(
+            num_finalists(run.config.search.finalists, latency.doubt), 0 if trainings is None else trainings.num
+        ),
+        trainings=trainings,
+    )
+
+
+def _short_trainings_of(run: Run, supernet: TrainedSupernet) -> ShortTrainings | None:
+    """Return the trainings of finalists; None where the settings want none."""
+    config = run.config.search
+    if not config.trained_finalists:
+        return None
+
+    def train(architecture: Architecture, epochs: int) -> float:
+        inputs = run.evaluator_inputs(supernet.module)
+        return ShortTraining(replace(inputs, training=replace(inputs.training, epochs=epochs))).score(architecture)
+
+    return ShortTrainings(
+        num=config.trained_finalists,
+        epochs=config.short_epochs,
+        most_epochs=run.config.retrain.epochs,
+        train=train,
+        costs=GraphCosts(run.space),
+        path=run.files.search.short_trainings,
+        reporter=run.reporter,
     )
 
 

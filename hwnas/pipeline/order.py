@@ -154,7 +154,7 @@ def _work_through(run: Run, last: str, group: Group) -> Summary | None:
         supernet = supernet_of(run, constraint, group)
     if last == "train":
         return None
-    selection = selection_of(run, latency, constraint)
+    selection = selection_of(run, latency, constraint, supernet)
     with stage("search"):
         found = found_networks(run, selection, supernet)
     return None if last == "search" else _completed(run, selection, found, supernet, last)

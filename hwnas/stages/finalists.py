@@ -17,6 +17,7 @@ from hwnas.measured import Measured
 from hwnas.profiling import NOTABLE_DRIFT
 from hwnas.run_folder import SearchFiles
 from hwnas.search import Evaluation, SearchResult
+from hwnas.stages.halving import ShortTrainings
 from hwnas.stages.latency import Latency
 from hwnas.stages.limits import search_limits
 from hwnas.stages.setup import Setup
@@ -32,6 +33,14 @@ neighbours do often passes, and a network that is passed over for it is lost."""
 
 Measure = Callable[[Sequence[Evaluation], int], list[Measured]]
 """Measures a group of networks, the number of which tells where its samples are kept."""
+
+Rank = Callable[[Sequence[Evaluation]], Sequence[Evaluation]]
+"""Returns networks in order, the best first."""
+
+
+def by_score(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return networks by the scores that the search gave them."""
+    return sorted(evaluations, key=lambda e: -e.score)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,10 +62,11 @@ class Finalists:
     Made anew, the same networks are measured in the same groups.
 
     Args:
-        ranked: the evaluations that are worth measuring, best first.
+        ranked: the evaluations that are worth measuring, in the order they are to be measured in.
         preferred: the network that is best where it keeps the budget, whatever its score: the original.
         measure: gives the latencies of a group; those that were measured before are read.
         group_size: networks that are measured together.
+        rank: tells which is the best of those that keep the budget.
     """
 
     def __init__(
@@ -68,9 +78,10 @@ class Finalists:
         *,
         group_size: int,
         preferred: Architecture | None = None,
+        rank: Rank = by_score,
     ) -> None:
         self._measure_group, self._latency, self._max_ms, self._group_size = measure, latency, max_ms, group_size
-        self._preferred = preferred
+        self._preferred, self._rank = preferred, rank
         self._left = sorted(ranked, key=lambda e: e.architecture != preferred)
         self._num_groups = 0
         self.measured: list[Finalist] = []
@@ -78,7 +89,7 @@ class Finalists:
     def best(
         self, *, now: Measured | None = None, room: float = 1.0, without: Collection[Architecture] = ()
     ) -> Finalist | None:
-        """Return the finalist of the highest score that keeps the budget; None where none does.
+        """Return the best finalist that keeps the budget; None where none does.
 
         It leaves a margin for what repeats of its measurement differ by, unless none of all does.
 
@@ -95,7 +106,7 @@ class Finalists:
                 if f.architecture not in without
                 and room * (1.0 if now is None else now.slower_by(f.measured)) * latency_ms(f.measured) <= self._max_ms
             ]
-            return max(keeping, key=lambda f: (f.architecture == self._preferred, f.evaluation.score), default=None)
+            return self._best_of(keeping)
 
         while True:
             if finalist := found(lambda m: m.at_worst_ms):
@@ -108,8 +119,10 @@ class Finalists:
         return finalist
 
     def best_by_prediction(self) -> Evaluation:
-        """Return the evaluation of the highest score that keeps the budget as far as the table tells."""
-        return next(e for e in self._left if e.costs["latency_ms"] <= self._max_ms)
+        """Return the best evaluation of those that keep the budget as far as the table tells."""
+        keeping = [e for e in self._left if e.costs["latency_ms"] <= self._max_ms]
+        preferred = (e for e in keeping if e.architecture == self._preferred)
+        return next(preferred, None) or self._rank(keeping)[0]
 
     def add(self, evaluation: Evaluation) -> None:
         """Add one more candidate."""
@@ -134,6 +147,15 @@ class Finalists:
         """The median ratio of measured to predicted latency of the networks measured so far; 1 before any was."""
         ratios = [f.measured.latency_ms / f.evaluation.costs["latency_ms"] for f in self.measured]
         return float(np.median(ratios)) if ratios else 1.0
+
+    def _best_of(self, finalists: Sequence[Finalist]) -> Finalist | None:
+        """Return the best of some finalists: the preferred one, else the first by rank; None where there is none."""
+        if not finalists:
+            return None
+        by_architecture = {f.architecture: f for f in finalists}
+        if self._preferred is not None and self._preferred in by_architecture:
+            return by_architecture[self._preferred]
+        return by_architecture[self._rank([f.evaluation for f in finalists])[0].architecture]
 
     def _hopeful(self) -> list[Evaluation]:
         """Return the evaluations that may keep the budget if they are as far off as those measured so far."""
@@ -164,6 +186,7 @@ class Selection:
         constraint: what every network must keep.
         files: where searches and measurements lie.
         group_size: networks that are measured together.
+        trainings: of networks alone before one is named the winner; None where the search's scores tell.
     """
 
     setup: Setup
@@ -171,6 +194,7 @@ class Selection:
     constraint: HardLimits
     files: SearchFiles
     group_size: int
+    trainings: ShortTrainings | None = None
 
     def limits(self, max_ms: float) -> HardLimits:
         """Return what networks must keep by prediction to be worth evaluating under a budget."""
@@ -180,13 +204,15 @@ class Selection:
         """Return the finalists for the winner of that name under a budget, best first, none of them measured yet."""
         limits = self.limits(max_ms)
         among = tuple(e for e in self.files.evaluations() if limits.is_met(e.architecture))
+        ranked, trainings = SearchResult(history=among).ranked, self.trainings
         return Finalists(
-            SearchResult(history=among).ranked,
+            ranked if trainings is None else trainings.worth_measuring(ranked),
             partial(self._measured, name, max_ms, iter(PAUSES_S)),
             self.latency,
             max_ms,
             group_size=self.group_size,
             preferred=self.setup.space.original,
+            rank=by_score if trainings is None else trainings.ranked,
         )
 
     def _measured(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -207,6 +208,19 @@ def test_what_cannot_be_done_is_said(detector: Path, segmenter: Path, tmp_path: 
         assert done.returncode == 1 and done.stderr.startswith("pictures cannot be written to"), done.stderr
     done = _run(detector, "--model", "model.onnx", tmp_path / "x.png")  # which gives no boxes
     assert "there are: model.boxes.onnx, model.pixels.onnx" in done.stderr
+
+
+def test_readers_may_stop_reading(detector: Path, segmenter: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "x.png")
+    classifier = _bundle(tmp_path / "classifier", "classification", ["dark", "bright"])
+    for bundle, flags in ((detector, ("--folder", tmp_path)), (segmenter, ("--folder", tmp_path)), (classifier, ())):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, bundle / "predict.py", tmp_path / "x.png", *flags], stdout=write, stderr=subprocess.PIPE
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr
 
 
 def test_grey_of_sixteen_bits_is_as_bright_as_in_training(segmenter: Path, tmp_path: Path) -> None:
