@@ -212,7 +212,9 @@ def test_missing_data_says_where_it_was_looked_for(name: str, tmp_path: Path) ->
 
 
 def test_unknown_data_set_names_the_known_ones() -> None:
-    with pytest.raises(RequestError, match="unknown data set 'imagenet'; there are: cifar10"):
+    with pytest.raises(
+        RequestError, match="unknown data set 'imagenet'; there are: arrays, arrays-channels-last, cifar10"
+    ):
         load_dataset("imagenet", Path())
 
 
