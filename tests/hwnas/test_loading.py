@@ -142,9 +142,9 @@ def test_what_was_exchanged_or_cannot_be_loaded_is_refused(bundle: Path, run_fol
         hwnas.load_network(copy)
 
 
-def test_no_bundle_has_other_weights_for_torch_than_for_onnx(bundle: Path, tmp_path: Path) -> None:
-    shutil.copy(bundle / "model.onnx", tmp_path / "model.onnx")
-    module, told = hwnas.load_network(bundle), list[str]()
+def test_no_bundle_has_other_weights_for_torch_than_for_onnx(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(run_folder / "export" / "model.onnx", tmp_path / "model.onnx")
+    module, told = hwnas.load_network(run_folder), list[str]()
     assert set(write_module(module, (1, 8, 8), tmp_path, told.append)) == {"model.safetensors"} and not told
     (tmp_path / "model.safetensors").unlink()
     with torch.no_grad():
