@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hwnas.callbacks import Callback
     from hwnas.dataflow import Dataset, Split
     from hwnas.errors import RequestError, RunError
+    from hwnas.pipeline.loading import load_network
 
 __version__ = version("hwnas")
 
@@ -34,6 +35,7 @@ __all__ = [
     "resume",
     "search_from",
     "open_run",
+    "load_network",
     "optimize",
     "Study",
     "Result",
@@ -61,6 +63,7 @@ _MODULES = {
     "hwnas.callbacks": ("Callback",),
     "hwnas.dataflow": ("Dataset", "Split"),
     "hwnas.errors": ("RequestError", "RunError"),
+    "hwnas.pipeline.loading": ("load_network",),
 }
 """Where the names are, by module (PEP 562)."""
 

@@ -23,6 +23,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "training-strategy": ("hwnas.training", "STRATEGIES"),
     "search-agent": ("hwnas.search", "AGENTS"),
     "evaluator": ("hwnas.evaluators", "EVALUATORS"),
+    "tracker": ("hwnas.trackers", "TRACKERS"),
     "profiler-worker": ("profilers.runtime", "WORKERS"),
 }
 """The module and the variable that hold the built-ins of each kind of component."""
@@ -82,6 +83,12 @@ CONTRACTS: Mapping[str, ComponentKind] = {
         name="evaluator",
         expected="an Evaluator, made as Evaluator(inputs)",
         members=("score",),
+        arguments=("inputs",),
+    ),
+    "tracker": ComponentKind(
+        name="tracker",
+        expected="a Tracker, made as Tracker(inputs)",
+        members=("log_metrics", "log_files", "close"),
         arguments=("inputs",),
     ),
 }

@@ -272,4 +272,13 @@ class RunConfig:
     seed: Annotated[
         int, Field(ge=0, lt=2**32), About("Everything random depends on it.", flag="--seed", panel="Training")
     ] = 0
+    tracker: Annotated[
+        Name | None,
+        About(
+            "Where the run's numbers and files go too, such as mlflow; see hwnas list tracker [nowhere].",
+            flag="--tracker",
+            panel="Output",
+            names="tracker",
+        ),
+    ] = None
     out: Annotated[FilePath, About("The run's folder.", flag="--out", panel="Output")] = Path("runs/default")

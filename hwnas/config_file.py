@@ -50,9 +50,9 @@ def config_as_yaml(config: RunConfig) -> str:
 
 
 def differing_settings(one: RunConfig, other: RunConfig) -> list[str]:
-    """Return the dotted names of the settings in which two configurations differ, but for where they are saved."""
+    """Return the dotted names of the settings in which two configurations differ, but for where results go."""
     flat_one, flat_other = flat_settings(one), flat_settings(other)
-    return sorted(k for k in {*flat_one, *flat_other} - {"out"} if flat_one.get(k) != flat_other.get(k))
+    return sorted(k for k in {*flat_one, *flat_other} - {"out", "tracker"} if flat_one.get(k) != flat_other.get(k))
 
 
 def flat_settings(config: RunConfig) -> dict[str, object]:

@@ -126,6 +126,11 @@ class RunFolder:
         return self.root / "tensorboard"
 
     @property
+    def tracking(self) -> Path:
+        """The file by which a tracker finds its own run again."""
+        return self.root / "tracking.json"
+
+    @property
     def has_begun(self) -> bool:
         """Whether it holds a run, whose settings proved to be possible."""
         return self.config.is_file()

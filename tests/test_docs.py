@@ -91,6 +91,7 @@ NOT_RUN = {
     "hwnas search --space fbnet-s --data cifar10": "CIFAR-10, and hours",
     "hwnas search --data folder": "a folder of images; tests/hwnas/test_image_files.py makes some",
     "hwnas search --task detection --data coco": "images with boxes; tests/hwnas/test_task_runs.py makes some",
+    "hwnas search --data arrays": "a file of arrays; tests/hwnas/test_arrays.py makes some",
     "hwnas search --space autoformer": "CIFAR-10, and an hour",
     "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
@@ -140,6 +141,7 @@ CHAPTERS = (
     ("docs/own-network.md",),
     ("docs/results.md",),
     ("docs/start.md",),
+    ("docs/tracking.md",),
 )
 """Pages that go on from what those before them left."""
 

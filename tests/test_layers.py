@@ -35,7 +35,7 @@ LAYERS = (
     "training profiling table_request export",
     "agents config config_training config_file recipes settings flags constraint surrogate measured",
     "dataflow criteria",
-    "augmentation callbacks components loopback progress quantities records run_lock setting_types",
+    "augmentation callbacks components loopback progress quantities records run_lock setting_types trackers",
     "errors",
 )
 """The layers inside hwnas from the top down. A module imports from its own layer and from those below."""

@@ -114,6 +114,7 @@ class Deployment:
 
     Attributes:
         input: of images: `channels`, and `size` where they are square, else `height` and `width`.
+        input_values: what is normalised: pixels in 0 to 1, or floats as the data have them.
         models: by the names of their files.
         parity_with_tvm: the comparison, or the error that kept it from being made; None without TVM.
         int8: how the model was quantized; None where it was not.
@@ -125,6 +126,8 @@ class Deployment:
         certificate: of the latency table's predictions of that percentile.
         suppression: of detectors; None of others.
         network: its name in the run; None for the winner.
+        weights: hash of the file with the network for torch, by its name; none in bundles of earlier versions, and of
+            networks that cannot be traced.
         version: called `schema_version` in the bundles of earlier versions.
     """
 
@@ -136,7 +139,9 @@ class Deployment:
     task: str = ""
     classes: tuple[str, ...] = ()
     input: dict[str, int] = Field(default_factory=dict)
+    input_values: Literal["pixels", "floats"] = "pixels"
     models: dict[str, DeployedModel]
+    weights: dict[str, str] = Field(default_factory=dict)
     parity_with_torch: Parity | None = None
     parity_with_tvm: dict[str, JsonValue] | None = None
     int8: Quantization | None = None
@@ -155,5 +160,5 @@ class Deployment:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files: the network's name where it is not the winner's, for one."""
-        absent = (("network", None), ("suppression", None))
+        absent = (("network", None), ("suppression", None), ("input_values", "pixels"))
         return {name: value for name, value in asdict(self).items() if (name, value) not in absent}

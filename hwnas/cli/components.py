@@ -14,8 +14,8 @@ from hwnas.cli.printing import print_json, print_table
 Kind = Annotated[
     str,
     typer.Argument(
-        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker; "
-        "or, as its flag is called, data, strategy or agent.",
+        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator, tracker or "
+        "profiler-worker; or, as its flag is called, data, strategy or agent.",
         autocompletion=kinds,
     ),
 ]
@@ -23,8 +23,8 @@ Kind = Annotated[
 NewKind = Annotated[
     str,
     typer.Argument(
-        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator or profiler-worker; "
-        "or, as its flag or class is called, data, strategy, agent or training-agent; or device.",
+        help="space, block, task, criterion, dataflow, training-strategy, search-agent, evaluator, tracker or "
+        "profiler-worker; or, as its flag or class is called, data, strategy, agent or training-agent; or device.",
         autocompletion=kinds_and_device,
     ),
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hwnas.augmentation import Augmentation
 from hwnas.components import find
+from hwnas.dataflow.arrays import load_arrays, load_arrays_channels_last
 from hwnas.dataflow.batches import Batches
 from hwnas.dataflow.cifar import load_cifar10, load_cifar100
 from hwnas.dataflow.coco import load_coco
@@ -36,6 +37,8 @@ DATAFLOWS: dict[str, Callable[..., Dataset]] = {
     "cifar100": load_cifar100,
     "idx": load_idx,
     "folder": load_folder,
+    "arrays": load_arrays,
+    "arrays-channels-last": load_arrays_channels_last,
     "huggingface": load_hugging_face,
     "webdataset": load_web_dataset,
     "coco": load_coco,

@@ -33,7 +33,7 @@ class Batches:
     """Batches of one split, as channels-last float tensors normalised with the training images' statistics.
 
     Attributes:
-        mean, std: [C], in 0 to 1.
+        mean, std: [C], in 0 to 1, or as floats are.
         augmentation: for `shuffled` only; targets of this kind are changed along with images.
         images_per_class: in every shuffled batch, so many images of each of as many classes as fit; None for no order.
     """
@@ -103,6 +103,7 @@ class Batches:
         yield from made_ahead(batches) if self.split.is_on_disk else batches
 
     def _normalised(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        scale, shift = 1 / (255 * self.std), self.mean / self.std
-        x = images_NCHW.to(torch.float32, memory_format=torch.channels_last)
+        full_scale = 255 if self.split.is_of_pixels else 1
+        scale, shift = 1 / (full_scale * self.std), self.mean / self.std
+        x = images_NCHW.to(torch.float32, memory_format=torch.channels_last, copy=True)  # floats stay as they are
         return x.mul_(scale[:, None, None]).sub_(shift[:, None, None])

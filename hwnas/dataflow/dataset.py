@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,7 +23,7 @@ class Split:
     """Some labelled images; parts of a split share its storage.
 
     Attributes:
-        images_NCHW: uint8; those of other splits may be among them.
+        images_NCHW: uint8, or float32 of any range; those of other splits may be among them.
         targets_N: class, boxes or mask of each of this split's images, as `hwnas.dataflow.targets` says.
         rows_N: int64 positions of this split's images in `images_NCHW`; None for all of them in order.
         is_on_disk: whether the images are mapped from a file, so that reading them may take a while.
@@ -34,14 +35,21 @@ class Split:
     is_on_disk: bool = False
 
     def __post_init__(self) -> None:
-        if self.images_NCHW.dtype != torch.uint8 or self.images_NCHW.ndim != 4:
-            raise ValueError(f"images must be uint8 NCHW, got {self.images_NCHW.dtype}, {self.images_NCHW.ndim} axes")
+        if self.images_NCHW.dtype not in (torch.uint8, torch.float32) or self.images_NCHW.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 or float32 NCHW, got {self.images_NCHW.dtype}, {self.images_NCHW.ndim} axes"
+            )
         num = len(self.images_NCHW) if self.rows_N is None else len(self.rows_N)
         if num != len(self.targets_N) or not len(self.targets_N):
             raise ValueError(f"expected a label per image, and one image at least, got {num} and {len(self.targets_N)}")
 
     def __len__(self) -> int:
         return len(self.targets_N)
+
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether images are of bytes, 0 to 255, rather than of floats in a range of their own."""
+        return self.images_NCHW.dtype == torch.uint8
 
     def images(self, indices: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """Return [num, C, H, W] those of the split at those positions, all of them by default."""
@@ -117,8 +125,8 @@ class Dataset:
         test_pairs: [num, 2] positions of test images to be compared, for tasks that are scored by pairs; None for any.
         validation: images that score networks, where the data bring some: they drive the search in the place of some of
             the training images, and choose the epoch of the retraining; nothing is trained on them.
-        normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1; None for
-            those of the training images.
+        normalisation: mean and standard deviation of each channel that images are normalised by, in 0 to 1, or as
+            floats are; None for those of the training images.
         remarks: what was understood or left out when the data were read, a line each.
         loader: gives the batches that networks train on, in the place of the training images; None for those.
     """
@@ -140,8 +148,10 @@ class Dataset:
         for split in (self.train, self.test, *([self.validation] if self.validation else [])):
             if split.images_NCHW.shape[1:] != shape:
                 raise ValueError(f"images of all parts must be alike, got {[*shape], [*split.images_NCHW.shape[1:]]}")
+            if split.is_of_pixels != self.is_of_pixels:
+                raise ValueError("images of all parts must be alike, got uint8 and float32")
             self._targets.require(split.targets_N, num_classes=len(self.classes), size=(shape[1], shape[2]))
-        require_suitable(self.augmentation, self.target_kind)
+        require_suitable(self.augmentation, self.target_kind, is_of_pixels=self.is_of_pixels)
 
     @property
     def _targets(self) -> Kind:
@@ -150,6 +160,11 @@ class Dataset:
     def classes_of(self, split: Split) -> torch.Tensor:
         """Return the indices of the classes that a split of the data shows, each once and in order."""
         return self._targets.classes(split.targets_N)
+
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether images are of bytes, 0 to 255, rather than of floats in a range of their own."""
+        return self.train.is_of_pixels
 
     @property
     def in_channels(self) -> int:
@@ -192,14 +207,14 @@ class Dataset:
         return replace(self, train=train, test=test)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation that images are normalised by, [C] each, in 0 to 1.
+        """Return mean and standard deviation that images are normalised by, [C] each, in 0 to 1, or as floats are.
 
         They are those over the training images, unless others are given.
         """
         if self.normalisation is not None:
             mean, std = self.normalisation
             return torch.tensor(mean), torch.tensor(std)
-        return _channel_statistics(self.train)
+        return _channel_statistics(self.train) if self.is_of_pixels else _statistics_of_floats(self.train)
 
     def resized(self, input_size: ImageSize | None) -> Dataset:
         """Return the same images at another size, by antialiased bilinear interpolation; unchanged for None.
@@ -237,6 +252,20 @@ def _channel_statistics(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
     return mean.float(), std.float()
 
 
+@lru_cache(maxsize=8)
+def _statistics_of_floats(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    # Around the first image's mean: sums of squares of values far from 0 would cancel out.
+    num = len(split) * math.prod(split.images_NCHW.shape[2:])
+    centre = split.images(slice(0, 1)).double().mean(dim=(0, 2, 3))
+    total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
+    for images, _ in split.chunks(256):
+        centred = images.double() - centre[:, None, None]
+        total += centred.sum(dim=(0, 2, 3))
+        squares += (centred**2).sum(dim=(0, 2, 3))
+    std = (squares / num - (total / num) ** 2).clamp(min=1e-12).sqrt()
+    return (centre + total / num).float(), std.float()
+
+
 def _joined(one: Split, other: Split) -> Split:
     targets = torch.cat([one.targets_N, other.targets_N])
     if one.images_NCHW is other.images_NCHW and one.rows_N is not None and other.rows_N is not None:
@@ -245,11 +274,8 @@ def _joined(one: Split, other: Split) -> Split:
 
 
 def _resized(split: Split, size: tuple[int, int]) -> torch.Tensor:
-    resized = [
-        functional.interpolate(chunk.float(), size=size, mode="bilinear", antialias=True)
-        .round_()
-        .clamp_(0, 255)
-        .to(torch.uint8)
-        for chunk, _ in split.chunks(1024)
-    ]
-    return torch.cat(resized)
+    def at_size(chunk: torch.Tensor) -> torch.Tensor:
+        resized = functional.interpolate(chunk.float(), size=size, mode="bilinear", antialias=True)
+        return resized.round_().clamp_(0, 255).to(torch.uint8) if split.is_of_pixels else resized
+
+    return torch.cat([at_size(chunk) for chunk, _ in split.chunks(1024)])

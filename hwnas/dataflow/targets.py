@@ -31,6 +31,10 @@ LEAST_VISIBLE = 0.25
 """The share of a moved box's area that must be left in the image; else the box is dropped."""
 
 
+OF_PIXELS = ("crop", "scale", "operations", "colour", "cutout", "random_erasing", "mosaic")
+"""Changes of images that round to bytes, or know how bright white is."""
+
+
 class Kind(Protocol):
     """Does what differs between kinds of targets."""
 
@@ -163,8 +167,14 @@ class Masks:
 KINDS: Mapping[TargetKind, Kind] = {"classes": Classes(), "boxes": Boxes(), "masks": Masks()}
 
 
-def require_suitable(augmentation: Augmentation, kind: TargetKind) -> None:
-    """Raise RequestError where changes of images would make targets of that kind wrong."""
+def require_suitable(augmentation: Augmentation, kind: TargetKind, *, is_of_pixels: bool = True) -> None:
+    """Raise RequestError where changes of images would make targets of that kind wrong, or need pixels."""
+    for name in OF_PIXELS:
+        if getattr(augmentation, name) and not is_of_pixels:
+            raise RequestError(
+                f"{name} is for images of pixels, 0 to 255, the data hold floats: set augmentation.{name} to 0; shift "
+                "and flip are for floats too"
+            )
     if kind == "classes" and augmentation.mosaic:
         raise RequestError("mosaic shows several images in one, which has no class then: set augmentation.mosaic to 0")
     for name in ("cutout", "random_erasing"):

@@ -147,6 +147,8 @@ def _other_size(network: OnnxNetwork, dataset: Dataset) -> ImageSize | None:
 
 def _require_images(network: OnnxNetwork, dataset: Dataset) -> None:
     node: Any = network.input
+    if network.takes_pixels and not dataset.is_of_pixels:
+        raise NoAccuracyError(f"it takes uint8, and {dataset.name} holds floats, which are normalised")
     if not (network.takes_pixels or network.float_type):
         raise NoAccuracyError(
             f"it takes {node.type.removeprefix('tensor(').rstrip(')')}, expected images as floats or uint8"

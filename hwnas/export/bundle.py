@@ -16,16 +16,16 @@ from pydantic import JsonValue
 
 from hwnas.agents.detection import GivesPoints
 from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Suppression
-from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batch_size, test_batches
-from hwnas.export.contents import PURPOSES, kind_of, predict_program, purpose_of
+from hwnas.export.contents import PURPOSES, image_facts, kind_of, predict_program, purpose_of
 from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
 from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
 from hwnas.export.recommend import in_own_format, paired_change, recommend
 from hwnas.export.request import BundleInputs, BundleOptions
+from hwnas.export.torch_module import write_module
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
 from hwnas.quantities import MEDIAN
@@ -38,9 +38,9 @@ from onnx_models.box_limits import BoxLimits
 from onnx_models.boxes import BOXES
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
+from onnx_models.metadata import ModelFacts, describe
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
-from profilers import Device
 from profilers.runtime import runtime_of
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
 
@@ -49,8 +49,6 @@ NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 
 HALF_PRECISION_TOLERANCE = 0.005
 """The largest difference of a half-precision model's score from the trained network's."""
-
-CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 def write_bundle(
@@ -126,13 +124,13 @@ class _Bundle:
     def __init__(self, inputs: BundleInputs, folder: Path) -> None:
         self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
         self._setup, self._task = inputs.setup, inputs.task
-        self._kind = kind_of(inputs.task.agent_class, inputs.task_name)
+        of_pixels = inputs.task.dataset.is_of_pixels  # programs and models for pictures are of use for those alone
+        self._kind = kind_of(inputs.task.agent_class, inputs.task_name) if of_pixels else None
 
     def write(self, options: BundleOptions) -> Deployment:
         folder = self._folder
         self._write_floats()
-        with_fp16 = _computes_in_fp16(self._setup.device) if options.fp16 is None else options.fp16
-        if with_fp16:
+        if options.has_fp16(self._setup.device):
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
         quantization = self._quantize(options.max_drop) if options.int8 else None
         detector = self._detector(options.limits)
@@ -145,6 +143,8 @@ class _Bundle:
         if detector is not None:
             suppression = Suppression(limits=options.limits, parity=detector.proven(of_boxes))
             metrics |= {name: detector.metrics(name) for name in of_boxes}
+        self._describe_models(metrics)
+        weights = self._write_module()
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
@@ -160,7 +160,9 @@ class _Bundle:
         recommended = in_own_format(recommended, own, runtime=self._setup.device.runtime)
         models |= own
         described = self._describe(models, quantization, with_tvm)
-        deployment = replace(described, int8_change=change, recommended=recommended, suppression=suppression)
+        deployment = replace(
+            described, weights=weights, int8_change=change, recommended=recommended, suppression=suppression
+        )
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
         if self._kind is not None:
             write_text(folder / "predict.py", predict_program(self._kind))
@@ -198,6 +200,24 @@ class _Bundle:
         if self._kind == "segmentation":
             target = folder / "model.pixels.onnx"
             with_preprocessing(folder / "model.onnx", target, mean=mean, std=std, gives_probabilities=False)
+
+    def _describe_models(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        summary, task = self._summary, self._inputs.task_name
+        for name, found in metrics.items():
+            facts = ModelFacts(
+                task=task,
+                classes=summary.classes,
+                mean=summary.mean,
+                std=summary.std,
+                metrics=found,
+                hwnas_version=versions()["hwnas"],
+                is_of_pixels=self._inputs.task.dataset.is_of_pixels,
+            )
+            describe(self._folder / name, facts)
+
+    def _write_module(self) -> dict[str, str]:
+        module, shape = self._inputs.module, self._task.dataset.input_shape
+        return {} if module is None else write_module(module, shape, self._folder, self._setup.reporter.line)
 
     def _quantize(self, max_drop: float) -> Quantization:
         task, batch, train = self._task, self._setup.device.batch, self._task.dataset.train
@@ -359,7 +379,8 @@ class _Bundle:
             space=summary.space,
             task=self._inputs.task_name,
             classes=summary.classes,
-            input=_input(dataset),
+            input=image_facts(dataset),
+            input_values="pixels" if dataset.is_of_pixels else "floats",
             models=models,
             parity_with_torch=summary.parity,
             parity_with_tvm=with_tvm,
@@ -374,14 +395,3 @@ class _Bundle:
             git=git_state(),
             versions=versions(),
         )
-
-
-def _input(dataset: Dataset) -> dict[str, int]:
-    """Return what images are like: of squares the size, of others height and width."""
-    size = dataset.input_size
-    sides = {"size": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True))
-    return {"channels": dataset.in_channels, **sides}
-
-
-def _computes_in_fp16(device: Device) -> bool:
-    return device.provider in CUDA_PROVIDERS or (device.target or "").startswith(("nvidia/", "cuda"))

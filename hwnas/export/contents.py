@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Literal
 
 from hwnas.agents import TrainingAgent
+from hwnas.dataflow import Dataset
 from hwnas.dataflow.targets import BORDER
 
 Kind = Literal["classification", "detection", "segmentation"]
@@ -45,6 +46,13 @@ def kind_of(task: type[TrainingAgent], task_name: str) -> Kind | None:
 def purpose_of(name: str, kind: Kind | None) -> str:
     """Return what a model is for."""
     return PURPOSES[name] if kind is None else OTHER_PURPOSES[kind].get(name, PURPOSES[name])
+
+
+def image_facts(dataset: Dataset) -> dict[str, int]:
+    """Return what images are like: of squares the size, of others height and width."""
+    size = dataset.input_size
+    sides = {"size": size} if isinstance(size, int) else dict(zip(("height", "width"), size, strict=True))
+    return {"channels": dataset.in_channels, **sides}
 
 
 def predict_program(kind: Kind) -> str:

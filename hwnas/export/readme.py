@@ -41,6 +41,11 @@ OF_PIXELS: Mapping[Kind, str] = {
 """What `model.pixels.onnx` gives."""
 
 
+TORCH = """
+In torch, `hwnas.load_network` gives the network of this folder with its weights, which are in `model.safetensors`.
+"""
+
+
 def bundle_readme(deployment: Deployment, kind: Kind | None) -> str:
     """Return the text of a bundle's README.md.
 
@@ -66,6 +71,8 @@ def bundle_readme(deployment: Deployment, kind: Kind | None) -> str:
         "$METRIC": next(iter(deployment.models["model.onnx"].test_metrics)).replace("_", " "),
         "$RUN": "" if kind is None else f"{COMMANDS}{PROGRAM[kind]}\n",
         "$GIVEN": _given(deployment, kind),
+        "$VALUES": "pixels in 0 to 1" if deployment.input_values == "pixels" else "values as the data have them",
+        "$TORCH": TORCH if deployment.weights else "",
         "$CHANNELS": str(given["channels"]),
         "$HEIGHT": str(given.get("height", given.get("size"))),
         "$WIDTH": str(given.get("width", given.get("size"))),

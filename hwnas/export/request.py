@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from hwnas.artifacts import Summary
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed
 from hwnas.training.task import LearningTask
 from lut import LatencyTable
 from onnx_models.box_limits import BoxLimits
+from profilers import Device
+
+CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,6 +29,7 @@ class BundleInputs:
         table: that latencies were predicted by.
         speed: how fast the machine was by it.
         model, dynamic_model: the network's files, of one batch size and of any.
+        module: the network as it is deployed, in evaluation mode; None where the run has no weights of it any more.
         batch_size: of comparing outputs.
         network: its name in the run; None for the winner.
     """
@@ -36,6 +42,7 @@ class BundleInputs:
     speed: Speed
     model: Path
     dynamic_model: Path
+    module: nn.Module | None
     batch_size: int
     network: str | None = None
 
@@ -55,3 +62,9 @@ class BundleOptions:
     fp16: bool | None = None
     max_drop: float = 0.01
     limits: BoxLimits = field(default_factory=BoxLimits)
+
+    def has_fp16(self, device: Device) -> bool:
+        """Return whether half precision is written for a device."""
+        if self.fp16 is not None:
+            return self.fp16
+        return device.provider in CUDA_PROVIDERS or (device.target or "").startswith(("nvidia/", "cuda"))

@@ -6,14 +6,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import nn
+
 from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
+from hwnas.errors import RequestError, RunError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
 from hwnas.pipeline.latency import kept_table, known_speed, read_latency
+from hwnas.pipeline.loading import network_of
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.tracking import tracked
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
@@ -30,15 +35,19 @@ def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, 
         RunError: a model does not do what the trained network does.
         WriteError: there is no room.
     """
-    if network == WINNER:
-        deployment = _deployed(run, summary, run.files.export, folder, options)
-    else:
-        with TemporaryDirectory() as scratch:
-            models = ExportFiles(Path(scratch))
-            shown = _in_the_winners_place(run, summary, network, models)
-            deployment = _deployed(run, shown, models, folder, options, network=network)
-    run.reporter.callbacks.on_bundle(folder)
+    with tracked(run):
+        deployment = _written(run, summary, folder, options, network)
+        run.reporter.callbacks.on_bundle(folder)
     return deployment
+
+
+def _written(run: Run, summary: Summary, folder: Path, options: BundleOptions, network: str) -> Deployment:
+    if network == WINNER:
+        return _deployed(run, summary, run.files.export, folder, options)
+    with TemporaryDirectory() as scratch:
+        models = ExportFiles(Path(scratch))
+        shown = _in_the_winners_place(run, summary, network, models)
+        return _deployed(run, shown, models, folder, options, network=network)
 
 
 def _deployed(
@@ -54,6 +63,7 @@ def _deployed(
         speed=known_speed(run, table) or Speed(),
         model=models.model(WINNER),
         dynamic_model=models.dynamic_model,
+        module=_module(run, network or WINNER),
         batch_size=run.config.retrain.batch_size,
         network=network,
     )
@@ -63,6 +73,15 @@ def _deployed(
         write_report(run)
 
     return write_bundle(inputs, folder, options, on_written=keep)
+
+
+def _module(run: Run, name: str) -> nn.Module | None:
+    """Return a network for torch; None of a finished run whose weights were removed or damaged."""
+    try:
+        return network_of(run, name)
+    except (RequestError, RunError) as error:
+        run.reporter.line(f"no weights for torch: {error}")
+        return None
 
 
 def _in_the_winners_place(run: Run, summary: Summary, name: str, models: ExportFiles) -> Summary:

@@ -20,6 +20,7 @@ COMPONENT_SETTINGS = (
     "retrain.criterion",
     "search.agent",
     "search.evaluator",
+    "tracker",
 )
 """Settings that may name a file: of code, of a space, of a benchmark."""
 

@@ -29,6 +29,7 @@ from hwnas.pipeline.networks import (
 from hwnas.pipeline.order import run_stages
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.tracking import tracked
 from hwnas.progress import Reporter
 from hwnas.quantities import Budget, ceil_ms, format_ms
 from hwnas.search import Evaluation
@@ -74,6 +75,11 @@ def retrain_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
         RequestError: there is no such network, or the search looked at none that keeps a budget.
         RunError: none keeps a budget as measured, or a network cannot be exported.
     """
+    with tracked(run):
+        return _retrained_further(run, request)
+
+
+def _retrained_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
     architectures = [_parsed(run, text) for text in request.architectures]
     if request.budgets:
         _require_possible(run, request.budgets)

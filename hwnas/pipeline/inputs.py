@@ -171,6 +171,8 @@ def fingerprint_of(dataset: Dataset) -> Fingerprint:
             digest.update(split.targets_N.numpy().tobytes())
             num_images[name] = len(split)
             chosen = split.subset(np.linspace(0, len(split) - 1, min(len(split), NUM_LOOKED_AT)).astype(np.int64))
+            if not split.is_of_pixels:  # nothing decodes these another way
+                digest.update(chosen.images().contiguous().numpy().tobytes())
             total = sum(float(images.double().sum()) for images, _ in chosen.chunks(100))
             brightness[name] = total / (len(chosen) * chosen.images_NCHW[0].numel())
     return Fingerprint(num_images=num_images, labels_sha256=digest.hexdigest(), brightness=brightness)

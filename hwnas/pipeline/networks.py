@@ -205,6 +205,7 @@ def exporter_of(run: Run, latency: Latency) -> Exporter:
         setup=run.setup,
         latency=latency,
         task=run.learning,
+        task_name=run.config.task,
         batch_size=run.config.retrain.batch_size,
         files=run.files.export,
     )

@@ -30,6 +30,7 @@ from hwnas.pipeline.networks import (
 from hwnas.pipeline.own_network import described_original
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.tracking import require_tracker, tracked
 from hwnas.progress import Reporter
 from hwnas.search import SearchAgent
 from hwnas.stages.attempts import advice, missed_winners
@@ -57,6 +58,7 @@ def require_possible(run: Run) -> None:
         tabular_evaluator(config.search.evaluator, run.space)
     else:
         find("evaluator", config.search.evaluator)
+    require_tracker(run)
     for training in (config.supernet, config.retrain):
         require_trainable(training, run.task, task_name=config.task)
         training_device(training)
@@ -103,7 +105,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
         if group.rank:
             _assist(run, group)
             return None
-        with opened(run):
+        with opened(run), tracked(run):
             try:
                 return _told(run, last, group)
             finally:

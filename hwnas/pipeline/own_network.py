@@ -117,6 +117,15 @@ class OwnNetwork:
         assert self.config.model is not None
         return load_network(self.config.model, weights=self.config.weights, input_shape=tuple(shape))
 
+    @property
+    def kept_space(self) -> TracedSpace | None:
+        """The search space of a run that has begun, which needs no data; None before.
+
+        Raises:
+            SpaceError: its copy is damaged.
+        """
+        return None if self.copy is None else read_space(self.copy)
+
     def space(self, dataset: Dataset) -> TracedSpace:
         """Return the search space of the network for some data.
 
@@ -125,8 +134,6 @@ class OwnNetwork:
             RequestError: it is for other images or classes, or what was traced computes something else.
         """
         shape = dataset.train.images_NCHW.shape[1:]
-        if self.copy is not None:
-            return read_space(self.copy)
         if self.config.model is None:
             return _for_data(Path(self.config.name), dataset)
         source = self._source_for(shape)

@@ -272,7 +272,7 @@ class Run:
         """
         if self.own_network is not None:
             self._require_classifier()
-            return self.own_network.space(self.dataset)
+            return self.own_network.kept_space or self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
             name = str(kept)

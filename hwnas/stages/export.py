@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from hwnas.artifacts import ORIGINAL, REFERENCES, WINNER, Exported, ExportedNetwork, FoundNetwork, RetrainedNetwork
@@ -16,6 +17,7 @@ from hwnas.stages.speed import references_of
 from hwnas.training.task import LearningTask
 from onnx_models.export import export_module
 from onnx_models.image_size import height_width
+from onnx_models.metadata import ModelFacts, describe
 from onnx_models.parity import Parity
 from onnx_models.precision import in_precision
 from onnx_models.torch_parity import compare_with_onnx
@@ -28,6 +30,7 @@ class Exporter:
 
     Attributes:
         task: with the images that models are compared on with the trained networks.
+        task_name: what models say that they are for.
         batch_size: of those images.
         files: where models and samples are written.
     """
@@ -35,6 +38,7 @@ class Exporter:
     setup: Setup
     latency: Latency
     task: LearningTask
+    task_name: str
     batch_size: int
     files: ExportFiles
 
@@ -85,7 +89,7 @@ def write_model(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is
         ExportError: the network cannot be expressed in ONNX.
         RunError: ONNX Runtime computes something else than torch; the file is left for inspection.
     """
-    _write(exporter.setup, network, path, is_dynamic=is_dynamic)
+    _write(exporter, network, path, is_dynamic=is_dynamic)
     return _proof(exporter, network, path)
 
 
@@ -94,7 +98,7 @@ def _written(exporter: Exporter, name: str, network: RetrainedNetwork) -> dict[s
     files = exporter.files
     path = files.model(name)
     if name in REFERENCES:
-        _write(exporter.setup, network, path, is_dynamic=False)
+        _write(exporter, network, path, is_dynamic=False)
         return {}
     parity = {files.label(path): write_model(exporter, network, path)}
     if name == WINNER:
@@ -151,10 +155,22 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
     return setup.measured(paths, journal, references=references, is_final=True)
 
 
-def _write(setup: Setup, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
+def _write(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:
+    setup, task = exporter.setup, exporter.task.at(network.input_size)
     shapes = [(setup.device.batch, setup.space.spec.in_channels, *height_width(network.input_size))]
     deployed = setup.space.deployed(network.module)
     export_module(deployed, path, input_shapes=shapes, dynamic_batch=is_dynamic, opset=setup.device.opset)
+    mean, std = (tuple(values.tolist()) for values in task.dataset.channel_statistics())
+    facts = ModelFacts(
+        task=exporter.task_name,
+        classes=task.dataset.classes,
+        mean=mean,
+        std=std,
+        metrics=network.test_metrics,
+        hwnas_version=version("hwnas"),
+        is_of_pixels=task.dataset.is_of_pixels,
+    )
+    describe(path, facts)
 
 
 def _proof(exporter: Exporter, network: RetrainedNetwork, path: Path) -> Parity:

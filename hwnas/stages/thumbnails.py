@@ -32,7 +32,13 @@ class Thumbnail:
 
 
 def thumbnail(image_CHW: torch.Tensor) -> Thumbnail:
-    """Return a picture of a uint8 image; of other than three channels the first is shown, in grey."""
+    """Return a picture of an image; of other than three channels the first is shown, in grey.
+
+    Floats are shown from their least, in black, to their largest.
+    """
+    if image_CHW.dtype != torch.uint8:
+        low, high = image_CHW.min(), image_CHW.max()
+        image_CHW = ((image_CHW - low) * (255 / (high - low).clamp(min=1e-12))).round().to(torch.uint8)
     is_coloured = len(image_CHW) == 3
     pixels = image_CHW.permute(1, 2, 0) if is_coloured else image_CHW[0]
     picture = Image.fromarray(pixels.contiguous().numpy())

@@ -27,6 +27,9 @@ VERSION = 1
 WITH_RESOLUTIONS = 2
 """The version of files of networks for several resolutions; of one they are as they always were."""
 
+NETWORK = "hwnas-graph"
+"""The name of the record in files of a network alone, of which nothing can be chosen."""
+
 DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError)
 """What is raised where a record is not as `save_space` writes it, by torch too."""
 
@@ -49,9 +52,40 @@ def save_space(space: TracedSpace, path: Path) -> None:
     }
     if others:
         record["resolutions"] = [{"size": r.size, "graph": _written(r.graph)} for r in others]
-    tensors = {name: value.contiguous().clone() for name, value in space.network.values.items()}
+    _save(path, space.network, {FORMAT: json.dumps(record, allow_nan=False)})
+
+
+def save_network(network: TracedNetwork, path: Path) -> None:
+    """Write a network alone into a file, its graph and its weights, whole or not at all.
+
+    Any reader of safetensors finds the weights there under the names that they have in the module.
+
+    Raises:
+        WriteError: there is no room for it, or nothing may be written there.
+    """
+    record = {"version": 1, "graph": _written(network.graph)}
+    _save(path, network, {"format": "pt", NETWORK: json.dumps(record, allow_nan=False)})
+
+
+def read_network(path: Path) -> TracedNetwork:
+    """Return the network that a file holds which `save_network` wrote, once it proves to be one that can be run.
+
+    Raises:
+        SpaceError: there is no such file, or it is damaged.
+    """
+    record, values = _read(path, NETWORK)
+    try:
+        network = TracedNetwork(graph=_graph(record["graph"]), values=values)
+        require_fitting(network)
+    except DAMAGE as error:
+        raise SpaceError(f"{path} is damaged: {_in_words(error)}") from error
+    return network
+
+
+def _save(path: Path, network: TracedNetwork, records: dict[str, str]) -> None:
+    tensors = {name: value.detach().contiguous().clone() for name, value in network.values.items()}
     with replacing(path) as draft:
-        draft.write_bytes(save(tensors, {FORMAT: json.dumps(record, allow_nan=False)}))
+        draft.write_bytes(save(tensors, records))
 
 
 def traced_space(spec: SpaceSpec) -> TracedSpace:
@@ -91,10 +125,10 @@ def spec_in(path: Path) -> SpaceSpec:
         raise SpaceError(f"{path} is damaged: {_in_words(error)}; make it again with hwnas convert") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path, kind: str = FORMAT) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(FORMAT)
+            text = (file.metadata() or {}).get(kind)
             if text is None:
                 raise SpaceError(
                     f"{path} holds weights alone, expected a network and its graph: make it with hwnas convert, or "

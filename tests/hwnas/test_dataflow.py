@@ -63,6 +63,16 @@ def write_folder(root: Path) -> None:
     (root / "cats" / "notes.txt").write_text("not an image")
 
 
+def write_arrays(root: Path, *, channels_last: bool = False) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, num in (("train", 30), ("test", 12)):
+        images = rng.integers(0, 256, (num, 3, 12, 12), dtype=np.uint8)
+        arrays[f"x_{name}"] = np.moveaxis(images, 1, -1) if channels_last else images
+        arrays[f"y_{name}"] = np.arange(num) % 3
+    np.savez(root / "images.npz", **arrays)
+
+
 MAKERS: dict[str, Callable[[Path], object]] = {
     "digits": lambda root: None,
     "huggingface": lambda root: hugging_face_table().save_to_disk(str(root)),
@@ -71,6 +81,8 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "cifar100": lambda root: write_cifar(root, "cifar100"),
     "idx": write_idx,
     "folder": write_folder,
+    "arrays": lambda root: write_arrays(root),
+    "arrays-channels-last": lambda root: write_arrays(root, channels_last=True),
     **WRITERS,
 }
 
@@ -200,7 +212,9 @@ def test_missing_data_says_where_it_was_looked_for(name: str, tmp_path: Path) ->
 
 
 def test_unknown_data_set_names_the_known_ones() -> None:
-    with pytest.raises(RequestError, match="unknown data set 'imagenet'; there are: cifar10"):
+    with pytest.raises(
+        RequestError, match="unknown data set 'imagenet'; there are: arrays, arrays-channels-last, cifar10"
+    ):
         load_dataset("imagenet", Path())
 
 

@@ -42,6 +42,7 @@ from lut import load_table, save_table
 from onnx_models import export as exporting
 from onnx_models.best_int8 import quantize_network
 from onnx_models.export import export_module
+from onnx_models.metadata import properties_of
 from onnx_models.parity import Parity
 from onnx_models.session import OnnxNetwork
 from search_spaces import SpaceSpec, make_space
@@ -104,10 +105,24 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
     assert change["difference"] == pytest.approx(scores[1] - scores[0])
     assert f"Deploy `{recommended['file']}`" in (bundle / "README.md").read_text()
     assert escape(recommended["reason"]) in (run_folder / "report.html").read_text()
-    assert {p.name for p in bundle.iterdir()} == {*deployment["models"], "deployment.json", "predict.py", "README.md"}
+    others = {"deployment.json", "model.safetensors", "predict.py", "README.md"}
+    assert {p.name for p in bundle.iterdir()} == {*deployment["models"], *others}
     page = (run_folder / "report.html").read_text()
     assert all(model["sha256"][:12] in page for model in deployment["models"].values())
     assert "model.pixels.onnx" in (bundle / "README.md").read_text() and "$" not in (bundle / "README.md").read_text()
+
+
+def test_every_model_tells_what_it_is(bundle: Path, run_folder: Path) -> None:
+    deployment = json.loads((bundle / "deployment.json").read_text())
+    for name, model in deployment["models"].items():
+        found = properties_of(bundle / name)
+        assert json.loads(found["classes"]) == deployment["classes"] and found["task"] == "classification"
+        assert float(found["accuracy"]) == pytest.approx(model["test_metrics"]["accuracy"], abs=1e-5)
+        assert json.loads(found["mean"]) == pytest.approx(model["mean"], abs=1e-6)
+        assert found["input_values"].startswith("pixels") == model["normalises"]
+        assert len(onnx.load(bundle / name).graph.value_info) > 5
+    own = properties_of(run_folder / "export" / "largest.onnx")
+    assert float(own["accuracy"]) > 0.5 and json.loads(own["std"]) == pytest.approx(model["std"], abs=1e-6)
 
 
 def test_pixels_model_is_the_model_after_normalising(bundle: Path) -> None:

@@ -142,6 +142,7 @@ SETTINGS = {
     "--train-images": Case(96, "train_images: 96"),
     "--validation-images": Case(32, "validation_images: 32"),
     "--skip-broken-images": Case(None, "skip_broken_images: true"),
+    "--tracker": Case("tensorboard", "tracker: tensorboard"),
     "--lut": Case("t.json", "/home/t.json"),
     "--accept-table": Case(None, "accept_any: true"),
     "--precision": Case("int8", "precision: int8"),
@@ -631,7 +632,7 @@ def test_the_home_folder_stands_for_its_sign_in_every_path(command: str, flag: s
     assert "~" not in seen
 
 
-@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors"}))
+@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors", "--tracker"}))
 def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
     monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
@@ -646,7 +647,7 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
     monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
     monkeypatch.setattr("hwnas.pipeline.order._work_through", lambda *_: _stopped("went on"))
-    for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json")):
+    for same in ((), ("--max-latency", "50%", "--seed", 99, "--lut=t.json"), ("--tracker", "tensorboard")):
         assert "went on" in run_cli("search", "--resume", "--out", "run", *same).err
 
 

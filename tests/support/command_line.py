@@ -26,6 +26,7 @@ COMPONENT_FLAGS = {
     "training-strategy": "--strategy",
     "search-agent": "--agent",
     "evaluator": "--evaluator",
+    "tracker": "--tracker",
 }
 """The flag that takes a component, by its kind."""
 
