@@ -72,7 +72,8 @@ def confusion(predictions: ShownPredictions | None) -> Picture | None:
         name="confusion",
         title="Classes taken for others",
         text="Test images of each class (row) by the class that the winner takes them for (column). "
-        "The diagonal, blue, is right; whatever is off it, orange, is a mistake. Darker is a larger share of the class."
+        "The diagonal, blue, is right; whatever is off it, orange, is a mistake. "
+        "A stronger colour is a larger share of the class."
         if is_small
         else "Shares of each class's test images that are taken for which class." + words,
         data=_matrix(predictions, sizes) if is_small else [_bars(pairs, names, sizes)],

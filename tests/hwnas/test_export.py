@@ -404,7 +404,9 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(255, 255, 255)")
     # Over the winner's star, which is drawn on top.
-    star = page.locator("#front .scatterlayer .trace").last.locator("path.point").bounding_box()
+    point = page.locator("#front .scatterlayer .trace").last.locator("path.point")
+    point.scroll_into_view_if_needed()
+    star = point.bounding_box()
     middle = (star["x"] + star["width"] / 2, star["y"] + star["height"] / 2)
     page.mouse.move(*middle)
     page.wait_for_selector("#front .hoverlayer .hovertext")

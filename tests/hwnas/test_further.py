@@ -103,7 +103,7 @@ def test_the_report_has_the_networks_that_were_trained_after_the_runs_own(run: P
     _ok(run_cli(*command))
     page = (run / "report.html").read_text()
     for name in (f"network-{unseen}", f"network-{winner} = winner", "budget-75pct"):
-        assert f">{name}</th>" in page, name
+        assert f'<th scope="row" class="text">{name}' in page, name
     rows = further_rows(Run.from_folder(run, Reporter(is_quiet=True)))
     assert [*rows] == [f"network-{unseen}", f"network-{winner}", "budget-75pct"]
     own = _summary(run)
