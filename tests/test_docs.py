@@ -64,6 +64,7 @@ NOT_RUN = {
     "python3 -c": "a phone",
     "adb forward": "a phone; tests/profilers/test_transports.py has a program that stands for adb",
     "ssh-copy-id": "a phone",
+    "ssh -N": "another machine",
     "hwnas devices check pi5": "a board",
     "hwnas profile --device pi5": "a board",
     "hwnas search --device pi5": "a board, CIFAR-10 and hours",
