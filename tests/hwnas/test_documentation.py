@@ -19,4 +19,4 @@ def test_pages_are_listed_and_printed() -> None:
 
 def test_an_unknown_page_names_those_there_are() -> None:
     outcome = run_cli("docs", "../README")
-    assert outcome.code == 2 and "unknown page '../README'; there are: architecture, boards" in outcome.err
+    assert outcome.code == 2 and "unknown page '../README'; there are: api, architecture, boards" in outcome.err
