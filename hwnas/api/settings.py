@@ -50,6 +50,7 @@ class RunArguments(TypedDict, total=False):
     actors: int
     evaluations: int
     out: File
+    tracker: str
 
 
 def overrides(arguments: Mapping[str, object], settings: Mapping[str, object] | None) -> dict[str, object]:
