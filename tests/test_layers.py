@@ -32,7 +32,7 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling export",
-    "agents config config_training config_file recipes settings constraint surrogate measured",
+    "agents config config_fleet config_training config_file recipes settings constraint surrogate measured",
     "dataflow criteria",
     "augmentation components progress quantities records run_lock setting_types",
     "errors",

@@ -52,17 +52,21 @@ def emit(
             )
         architecture = agent.emit(limits.with_maximum("latency_ms", max_ms * latency.margin))
         predicted_ms = latency.model.predict_one_ms(architecture)
+        elsewhere = {m.name: m.latency.model.predict_one_ms(architecture) for m in latency.fleet}
         found.append(
             {
                 "budget_ms": None if isinf(max_ms) else max_ms,
                 "predicted_ms": predicted_ms,
+                **({"predicted_elsewhere_ms": elsewhere} if elsewhere else {}),
                 "architecture": list(architecture),
             }
         )
-        rows.append([budget_text(max_ms), f"{predicted_ms:.4g}", "-".join(map(str, architecture))])
+        predicted = [f"{ms:.4g}" for ms in (predicted_ms, *elsewhere.values())]
+        rows.append([budget_text(max_ms), *predicted, "-".join(map(str, architecture))])
     if as_json:
         print_json(found)
         return
     ms = ms_column(percentile)
     title = f"{run.spec}: by {len(history)} evaluations"
-    print_table(title, [f"budget {ms}", f"predicted {ms}", "architecture"], rows)
+    columns = [f"budget {ms}", f"predicted {ms}", *(f"on {member.name}" for member in latency.fleet), "architecture"]
+    print_table(title, columns, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from hwnas.cli.completion import names_of, one_of
 from hwnas.cli.parameters import keyword, parameters_of, taking
 from hwnas.cli.ranges import number_option
+from hwnas.cli.table_flag import FLAG as TABLES
+from hwnas.cli.table_flag import table_settings
 from hwnas.config import RunConfig
 from hwnas.errors import RequestError
 from hwnas.recipes import FINE_TUNING
@@ -47,11 +50,14 @@ def overrides_of(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[str, An
         texts: what was given to --set.
 
     Raises:
-        RequestError: a setting was given twice.
+        RequestError: a setting was given twice, or tables without the budgets that they need.
     """
     found: dict[str, Any] = {}
     for flag, settings in settings_by_flag().items():
         value = flags.get(_parameter(flag))
+        if flag == TABLES:
+            found |= table_settings(value, flags) if value else {}
+            continue
         if value is not None and settings[0].is_list:
             value = [part.strip() for part in value.split(",")]
         found |= {setting.name: value for setting in settings if value is not None}
@@ -80,6 +86,8 @@ def _annotation(setting: Setting) -> Any:
         rich_help_panel=about.panel,
         autocompletion=_completion(setting),
     )
+    if about.flag == TABLES:
+        return Annotated[list[Path] | None, option]
     return Annotated[(str if setting.is_list else setting.kind) | None, option]
 
 

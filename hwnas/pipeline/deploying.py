@@ -10,10 +10,11 @@ from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
 from hwnas.export.bundle import write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
-from hwnas.pipeline.latency import kept_table, known_speed, read_latency
+from hwnas.pipeline.latency import kept_table, read_latency
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.speeds import known_speed
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed

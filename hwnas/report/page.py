@@ -12,6 +12,7 @@ from hwnas.artifacts import ORIGINAL, WINNER, Deployment, Summary, duplicate_nam
 from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture, pictures
+from hwnas.report.fleet import devices_section
 from hwnas.report.images import confusion, image_sections
 
 KEEPS = {True: "keeps", False: "misses", None: "keeps by prediction"}
@@ -32,7 +33,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
         "$STRIP": _strip(facts),
         "$PICTURES": "\n".join(_section(picture) for picture in drawn),
         "$IMAGES": image_sections(facts.predictions),
-        "$NETWORKS": _networks(facts),
+        "$NETWORKS": devices_section(facts.summary) + _networks(facts),
         "$ARTEFACTS": "\n".join(map(_bundle, facts.deployments)),
         "$ENVIRONMENT": _environment(facts),
         "$PLOTLY": get_plotlyjs(),
