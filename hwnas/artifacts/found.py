@@ -51,6 +51,14 @@ class FoundNetwork:
     finalist: Measured | None = None
     fleet: dict[str, DeviceLatency] = Field(default_factory=dict)
 
+    def missed_on(self, elsewhere: Mapping[str, Measured]) -> list[str]:
+        """Return the further devices on which it takes longer than its budget.
+
+        Args:
+            elsewhere: its latencies on those that it was measured on, by their names.
+        """
+        return [device for device, there in elsewhere.items() if there.latency_ms > self.fleet[device].max_ms]
+
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files: what there may be only where it is."""
         fields: dict[str, object] = {

@@ -67,7 +67,8 @@ def _flag(file: str) -> str:
 def _member(run: Run, number: int, name: str, table: LatencyTable, *, is_read: bool) -> FleetMember:
     config, given, reporter = run.config, run.config.fleet[number], run.reporter
     place = str(run.fleet_table_place(number))
-    setup = replace(run.setup, device=device_of(replace(config, device=given.device, lut=given.lut), table))
+    named = replace(config, device=given.device, lut=given.lut)
+    setup = replace(run.setup, device=device_of(named, table, flag="fleet.device"))
     if not is_read:
         require_acceptable(setup, table, config.trust, name=place)
     then = LatencyModel(run.space, table, name=place)

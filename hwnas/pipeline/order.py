@@ -173,6 +173,7 @@ def _summary(
     missed = missed_winners(found, exported)
     decision = run.files.export.read_decision() if missed else None
     nearest = {} if decision is None else decision.nearest
+    flags = {"": latency.flag, **{member.name: member.latency.flag for member in latency.fleet}}
     texts = {
         name: advice(
             name,
@@ -180,7 +181,7 @@ def _summary(
             exported.networks[name],
             nearest.get(name),
             percentile=run.config.percentile,
-            flags={member.name: member.latency.flag for member in latency.fleet},
+            flags=flags if latency.fleet else {},
         )
         for name in missed
     }

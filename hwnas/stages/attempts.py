@@ -31,13 +31,8 @@ def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> lis
         name
         for name, network in found.items()
         if network.finalist is not None
-        and (exported.networks[name].latency_ms > network.max_ms or missed_elsewhere(network, exported.networks[name]))
+        and (exported.networks[name].latency_ms > network.max_ms or network.missed_on(exported.networks[name].fleet))
     ]
-
-
-def missed_elsewhere(network: FoundNetwork, exported: ExportedNetwork) -> list[str]:
-    """Return the names of the further devices on which a network takes longer than its budget as exported."""
-    return [device for device, there in exported.fleet.items() if there.latency_ms > network.fleet[device].max_ms]
 
 
 def replace_missed(
@@ -91,15 +86,16 @@ def advice(
     Args:
         percentile: that budgets are held on.
         nearest: the network that should keep the budget of the first device; None where none does.
-        flags: that give the budgets of further devices, by their names.
+        flags: that give the budgets of several devices, by their names, with that of the first under "".
     """
     over = over_budget(name, found, exported, percentile=percentile)
     more = [
-        flags[device].replace("BUDGET", _enough(exported.fleet[device])) for device in missed_elsewhere(found, exported)
+        flags[device].replace("BUDGET", _enough(exported.fleet[device])) for device in found.missed_on(exported.fleet)
     ]
     if exported.latency_ms <= found.max_ms:
         return f"{over}, and no other finalist is left; give {' '.join(more)}"
-    flag = f"--max-latency {_enough(exported)}" if name == WINNER else f"--budgets {_enough(exported)}"
+    own = flags.get("", "--max-latency BUDGET") if name == WINNER else "--budgets BUDGET"
+    flag = own.replace("BUDGET", _enough(exported))
     condition = " and the other budgets" if found.fleet else ""
     known = (
         f"no network of this space keeps it{condition} on a machine as slow as it is now"
@@ -125,7 +121,7 @@ def over_budget(name: str, found: FoundNetwork, exported: ExportedNetwork, *, pe
     takes = [("", exported.latency_ms, found.max_ms)] if exported.latency_ms > found.max_ms else []
     takes += [
         (f" on {device}", exported.fleet[device].latency_ms, found.fleet[device].max_ms)
-        for device in missed_elsewhere(found, exported)
+        for device in found.missed_on(exported.fleet)
     ]
     return " and ".join(
         f"{name} takes {format_ms(ms, percentile)}{where} as exported, more than its budget of "

@@ -71,18 +71,14 @@ def export_networks(
         for name, architecture in architectures.items()
         if name != ORIGINAL
         and measured[architecture].first_ms is None
-        and _is_late(found[name], measured[architecture])
+        and (
+            measured[architecture].latency_ms > found[name].max_ms
+            or found[name].missed_on(measured[architecture].fleet)
+        )
     }
     if late:
         measured |= _measured_again(exporter, late, measured)
     return Exported(parity=parity, networks={name: measured[a] for name, a in architectures.items()})
-
-
-def _is_late(network: FoundNetwork, exported: ExportedNetwork) -> bool:
-    """Return whether a network misses a budget as exported, on whatever device."""
-    return exported.latency_ms > network.max_ms or any(
-        there.latency_ms > network.fleet[device].max_ms for device, there in exported.fleet.items()
-    )
 
 
 def write_model(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is_dynamic: bool = False) -> Parity:
