@@ -71,6 +71,7 @@ def _member(run: Run, number: int, name: str, table: LatencyTable, *, is_read: b
     setup = replace(run.setup, device=device_of(named, table, flag="fleet.device"))
     if not is_read:
         require_acceptable(setup, table, config.trust, name=place)
+        reporter.line(f"{name}: {describe_certificate(table)}")
     then = LatencyModel(run.space, table, name=place)
     speed = known_speed(run, table, number)
     if speed is None:
@@ -89,7 +90,6 @@ def _member(run: Run, number: int, name: str, table: LatencyTable, *, is_read: b
     latency = replace(latency, flag=_flag(given.lut.name))
     member = FleetMember(name=name, setup=setup, latency=latency, may_be_unmeasured=config.trust.allow_unmeasured)
     if not is_read:
-        reporter.line(f"{name}: {describe_certificate(table)}")
         if tail is not None:
             reporter.line(f"{name}: {describe_tail(tail)}")
             if (doubt := tail_doubt(tail, config.trust)) is not None:

@@ -182,6 +182,7 @@ class FleetMember:
             return {}
         latency = self.latency
         try:
+            self.setup.reporter.line(f"measuring on {self.name}")
             references = references_of(self.setup, latency.model.table, latency.near_ms, latency.speed)
             return self.setup.measured(networks, journal, references=references, is_final=is_final)
         except (RunError, MeasurementError, DeviceError) as error:
