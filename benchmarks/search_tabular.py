@@ -4,6 +4,7 @@ Mean regret in points of accuracy (the best feasible network's less that of the 
 number of distinct networks evaluated, with its standard error over seeds.
 
     python benchmarks/search_tabular.py --data DIR --seeds 20 --agents predictor,evolution,random
+    python benchmarks/search_tabular.py --data DIR --fleet --agents predictor,random
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ TASKS = {
 }
 """Benchmark, cost, and its limit: a number, or a quantile over the distinct networks."""
 
+FLEET_TASKS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
+    f"nb201 pi4 q{pi4} pixel3 q{pixel3}": ("nb201", (("lat_raspi4", pi4 / 100), ("lat_pixel3", pixel3 / 100)))
+    for pi4, pixel3 in ((25, 25), (50, 50), (75, 75), (25, 75), (75, 25))
+}
+"""Benchmark, and costs with their limits, all of which must be kept: quantiles over the distinct networks."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -56,7 +63,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--agents", default=",".join([*AGENTS, *OTHERS]))
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--tasks", help="names, with commas between [all for one device]")
+    parser.add_argument("--fleet", action="store_true", help="all tasks for two devices, instead of those for one")
     parser.add_argument("--most", type=int, default=500)
     parser.add_argument("--batch", type=int, default=5, help="networks asked for at a time")
     parser.add_argument("--processes", type=int, default=2)
@@ -64,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(options.processes) as pool:
-        for name in options.tasks.split(","):
+        for name in (options.tasks or ",".join(FLEET_TASKS if options.fleet else TASKS)).split(","):
             print(f"\n{name}: mean validation regret (standard error) / test regret, in points", flush=True)
             for agent in options.agents.split(","):
                 started = time.monotonic()
@@ -102,18 +110,22 @@ def _distinct(data: Path, name: str) -> NDArray[np.int64]:
 
 @cache
 def _task(data: Path, name: str) -> Task:
-    which, cost, bound = TASKS[name]
+    which, bounds = FLEET_TASKS[name] if name in FLEET_TASKS else (TASKS[name][0], (TASKS[name][1:],))
     benchmark, distinct = _benchmark(data, which), _distinct(data, which)
-    costs = benchmark.cost(cost, distinct)
-    maximum = float(bound) if isinstance(bound, str) else float(np.quantile(costs, bound))
-    rows = benchmark.index(distinct[costs <= maximum])
-    limit = Limit(name=cost, cost=lambda a: benchmark.cost(cost, a), maximum=maximum)
+    limits = tuple(_limit(benchmark, distinct, cost, bound) for cost, bound in bounds)
+    rows = benchmark.index(distinct[HardLimits(limits=limits).worst_share(distinct) <= 1.0])
     return Task(
         benchmark=benchmark,
-        constraint=HardLimits(limits=(limit,)),
+        constraint=HardLimits(limits=limits),
         best_validation=float(benchmark.validation[rows].max()),
         best_test=float(benchmark.test[rows].max()),
     )
+
+
+def _limit(benchmark: TabularBenchmark, distinct: NDArray[np.int64], cost: str, bound: float | str) -> Limit:
+    costs = benchmark.cost(cost, distinct)
+    maximum = float(bound) if isinstance(bound, str) else float(np.quantile(costs, bound))
+    return Limit(name=cost, cost=lambda a: benchmark.cost(cost, a), maximum=maximum)
 
 
 def _regrets(job: tuple[Path, str, str, int, int, int]) -> list[tuple[float, float]]:

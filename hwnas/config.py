@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hwnas.augmentation import Augmentation
+from hwnas.config_fleet import FleetDevice
 from hwnas.config_training import RetrainConfig, SupernetConfig, TrainingConfig
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj, parse_percentile
 from hwnas.records import STRICT
@@ -18,6 +19,7 @@ from hwnas.settings import About
 __all__ = [
     "TABULAR",
     "DataConfig",
+    "FleetDevice",
     "RetrainConfig",
     "RunConfig",
     "SearchConfig",
@@ -207,6 +209,14 @@ class TrustConfig:
             panel="What",
         ),
     ] = False
+    allow_unmeasured: Annotated[
+        bool,
+        About(
+            "Go on by prediction where one of several devices cannot be measured during the run.",
+            flag="--allow-unmeasured",
+            panel="Budget",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -254,8 +264,17 @@ class RunConfig:
     ] = None
     devices: Annotated[FilePath | None, About("A devices file of your own.", flag="--devices", panel="What")] = None
     lut: Annotated[
-        FilePath | None, About("Latency table; made first where none is given.", flag="--lut", panel="What")
+        FilePath | None,
+        About(
+            "Latency table; made first where none is given. FILE=BUDGET once for each of several devices.",
+            flag="--lut",
+            panel="What",
+        ),
     ] = None
+    fleet: Annotated[
+        tuple[FleetDevice, ...],
+        About("Further devices that networks must keep a budget on: [{lut: b.json, max_latency: 20ms}]."),
+    ] = ()
     trust: TrustConfig = TrustConfig()
     precision: Annotated[
         Literal["fp32", "int8"], About("Precision of the table: fp32 or int8.", flag="--precision", panel="What")

@@ -13,6 +13,24 @@ from search_spaces import Architecture
 CostModel = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 """[num_architectures, num_decisions] choice indices to [num_architectures] costs."""
 
+LATENCY = "latency_ms"
+"""The name of the latency on a run's first device among costs."""
+
+
+def latency_on(device: str) -> str:
+    """Return the name of the latency on a further device of a fleet among costs."""
+    return f"{LATENCY}@{device}"
+
+
+def is_latency(name: str) -> bool:
+    """Return whether a cost of that name is the latency on a device."""
+    return name.partition("@")[0] == LATENCY
+
+
+def latencies(costs: Mapping[str, float]) -> dict[str, float]:
+    """Return the latencies among costs by the names that they have there, the first device's first."""
+    return {name: cost for name, cost in costs.items() if is_latency(name)}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:

@@ -8,6 +8,8 @@ from typing import Any
 from hwnas.config import RunConfig
 from hwnas.errors import RequestError
 from hwnas.settings import PANELS, Setting, parse_setting, settings_of
+from hwnas.table_flag import FLAG as TABLES
+from hwnas.table_flag import table_settings
 
 
 def settings_by_flag() -> dict[str, list[Setting]]:
@@ -32,11 +34,14 @@ def overrides_of(flags: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[st
         texts: what was given to --set.
 
     Raises:
-        RequestError: a setting was given twice.
+        RequestError: a setting was given twice, or tables without the budgets that they need.
     """
     found: dict[str, Any] = {}
     for flag, settings in settings_by_flag().items():
         value = flags.get(argument_of(flag))
+        if flag == TABLES:
+            found |= table_settings(value, flags) if value else {}
+            continue
         if value is not None and settings[0].is_list:
             value = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
         found |= {setting.name: value for setting in settings if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hwnas.constraint import latencies
 from hwnas.quantities import MEDIAN, ms_column
 from hwnas.search import Evaluation, pareto_front
 from lut.plot import save_picture
@@ -17,6 +18,16 @@ def latency_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
             Evaluation(architecture=e.architecture, score=e.score, costs={"latency_ms": e.costs["latency_ms"]})
             for e in evaluations
         ]
+    )
+
+
+def fleet_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations that no other beats in score and in every latency of a fleet, fastest first.
+
+    Of a run for one device it is the front of score and latency.
+    """
+    return pareto_front(
+        [Evaluation(architecture=e.architecture, score=e.score, costs=latencies(e.costs)) for e in evaluations]
     )
 
 

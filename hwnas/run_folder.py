@@ -28,13 +28,14 @@ from hwnas.stage_files import (
     FURTHER_AGAIN,
     PREDICT_AGAIN,
     ExportFiles,
+    FleetFiles,
     RetrainFiles,
     SearchFiles,
     write_json,
 )
 from safe_files import write_text
 
-__all__ = ["ExportFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
+__all__ = ["ExportFiles", "FleetFiles", "RetrainFiles", "RunFolder", "SearchFiles"]
 
 SUMMARY_AGAIN = "remove it; hwnas search --resume makes it again"
 
@@ -84,6 +85,11 @@ class RunFolder:
     def speed(self) -> Path:
         """The times of a table's references before the search."""
         return self.root / "speed.json"
+
+    @property
+    def fleet(self) -> FleetFiles:
+        """The files of the further devices of a fleet."""
+        return FleetFiles(self.root / "fleet")
 
     @property
     def supernet(self) -> Path:
@@ -139,7 +145,7 @@ class RunFolder:
         """Raise LaterVersionError for a record that a later version of hwnas wrote: none is ignored or overwritten."""
         attempts = self.attempts()
         records: list[tuple[type, Path, str]] = [
-            (TimedTable, self.speed, MAKE_AGAIN),
+            *((TimedTable, path, MAKE_AGAIN) for path in (self.speed, *self.fleet.folder.glob("speed-*.json"))),
             (SearchOutcome, self.search.outcome, MAKE_AGAIN),
             (ProxyValues, self.search.proxies, MAKE_AGAIN),
             (FurtherNetworks, self.search.further, FURTHER_AGAIN),
@@ -153,16 +159,25 @@ class RunFolder:
             if path.exists():
                 refuse_later_version(kind, path, remedy=remedy)
 
-    def read_speed(self) -> TimedTable | None:
-        """Return how fast the machine was by a table; None where nothing is written of it that can be read."""
+    def read_speed(self, number: int | None = None) -> TimedTable | None:
+        """Return how fast the machine was by a table; None where nothing is written of it that can be read.
+
+        Args:
+            number: of a further device of a fleet; None for the run's first.
+        """
         try:
-            return read_record(TimedTable, self.speed)
+            return read_record(TimedTable, self._speed(number))
         except RunError:
             return None
 
-    def write_speed(self, timed: TimedTable) -> None:
+    def write_speed(self, timed: TimedTable, number: int | None = None) -> None:
         """Write how fast the machine was."""
-        write_text(self.speed, json.dumps(timed.as_dict()) + "\n")
+        path = self._speed(number)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(timed.as_dict()) + "\n")
+
+    def _speed(self, number: int | None) -> Path:
+        return self.speed if number is None else self.fleet.speed(number)
 
     def read_evaluations(self) -> list[Evaluation]:
         """Return every evaluation of the run.
@@ -233,7 +248,8 @@ class RunFolder:
                 _move(own(name), put(name))
             for model in self.export.models_of(name):
                 _move(model, target.root / model.relative_to(self.root))
-        for path in (self.export.journal, self.export.second_journal, self.export.result):
+        journals = (self.export.journal, self.export.second_journal, *self.export.journals_elsewhere())
+        for path in (*journals, self.export.result):
             _move(path, target.root / path.relative_to(self.root))
         self.export.decision.replace(target.decision_aside)
 

@@ -189,6 +189,8 @@ def explain(error: ValidationError, record: type) -> str:
 
 def _known_keys(record: Any, names: list[str]) -> list[str]:
     for name in names:
+        if name.isdigit():  # of a list, whose items' type was found with the list
+            continue
         hint = get_type_hints(record).get(name)
         record = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)  # as in Record | None
     return [f.name for f in fields(record)] if is_dataclass(record) else []

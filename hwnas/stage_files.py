@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
@@ -44,6 +45,28 @@ _Record = TypeVar("_Record", bound=_Writable)
 
 
 @dataclass(frozen=True, slots=True)
+class FleetFiles:
+    """The files of the further devices of a fleet, by their numbers from zero; the run's first device is none."""
+
+    folder: Path
+
+    def table(self, number: int) -> Path:
+        """Return the copy of the table of that device."""
+        return self.folder / f"lut-{number + 2}.json"
+
+    def speed(self, number: int) -> Path:
+        """Return the times of that table's references before the search."""
+        return self.folder / f"speed-{number + 2}.json"
+
+    def forget(self, *, speeds_only: bool = False) -> None:
+        """Remove the files, or how fast the machines were, and the folder as far as it is empty then."""
+        for path in self.folder.glob("speed-*.json" if speeds_only else "*.json"):
+            path.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
 class SearchFiles:
     """The files of the search stage."""
 
@@ -73,13 +96,15 @@ class SearchFiles:
         """Return the evaluations of the search for the winner of that name."""
         return self.folder / ("history.jsonl" if name == WINNER else f"history-{name}.jsonl")
 
-    def finalists(self, name: str, group: int, again: int = 0) -> Path:
+    def finalists(self, name: str, group: int, again: int = 0, *, device: str | None = None) -> Path:
         """Return the journal of measuring a group of finalists for the winner of that name.
 
         Args:
             again: how many times the group was measured before.
+            device: one of a fleet; None for the run's first.
         """
         stem = (str(group) if name == WINNER else f"{name}-{group}") + (f"-again{again}" if again else "")
+        stem += "" if device is None else f"@{device}"
         return self.folder / "finalists" / f"{stem}.journal"
 
     def evaluations(self) -> list[Evaluation]:
@@ -198,6 +223,10 @@ class ExportFiles:
     def second_journal(self) -> Path:
         """The journal of measuring once more what missed its budget."""
         return self.folder / "measure-again.journal"
+
+    def journals_elsewhere(self) -> list[Path]:
+        """Return the journals of measuring on further devices of a fleet."""
+        return sorted(self.folder.glob("measure*@*.journal"))
 
     @property
     def predictions(self) -> Path:

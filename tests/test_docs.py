@@ -96,6 +96,7 @@ NOT_RUN = {
     "hwnas search --space autoformer": "CIFAR-10, and an hour",
     "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
+    "hwnas search --space nasbench-macro --lut": "the tables of two devices; tests/hwnas/test_fleet.py makes some",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
     "python benchmarks/composed.py": "CIFAR-10; tests/hwnas/test_annotations.py makes a small set",

@@ -33,7 +33,8 @@ LAYERS = (
     "search",
     "evaluators",
     "training profiling table_request export",
-    "agents config config_training config_file recipes settings flags constraint surrogate measured",
+    "agents config config_fleet config_training config_file flags recipes settings table_flag constraint surrogate "
+    "measured",
     "dataflow criteria",
     "augmentation callbacks components loopback progress quantities records run_lock setting_types trackers",
     "errors",

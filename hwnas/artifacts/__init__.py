@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwnas.artifacts.attempt import Decision, MissedWinner, NearestNetwork
 from hwnas.artifacts.deployment import DeployedModel, Deployment, PairedChange, Recommendation, Suppression
 from hwnas.artifacts.exported import Exported, ExportedNetwork
+from hwnas.artifacts.fleet import DeviceLatency, DeviceSummary
 from hwnas.artifacts.found import (
     ORIGINAL,
     REFERENCES,
@@ -27,6 +28,8 @@ __all__ = [
     "Decision",
     "DeployedModel",
     "Deployment",
+    "DeviceLatency",
+    "DeviceSummary",
     "Exported",
     "ExportedNetwork",
     "FoundNetwork",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 from pydantic.dataclasses import dataclass
 
+from hwnas.artifacts.fleet import DeviceSummary
 from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
@@ -128,6 +129,7 @@ class Deployment:
         network: its name in the run; None for the winner.
         weights: hash of the file with the network for torch, by its name; none in bundles of earlier versions, and of
             networks that cannot be traced.
+        fleet: the network's latencies on the further devices of a fleet when the run exported it, by their names.
         version: called `schema_version` in the bundles of earlier versions.
     """
 
@@ -154,11 +156,17 @@ class Deployment:
     measured_ms_in_run: float | None = None
     certificate: Certificate | None = None
     suppression: Suppression | None = None
+    fleet: dict[str, DeviceSummary] = Field(default_factory=dict)
     seed: int = 0
     git: dict[str, JsonValue] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files: the network's name where it is not the winner's, for one."""
-        absent = (("network", None), ("suppression", None), ("input_values", "pixels"))
+        absent: tuple[tuple[str, object], ...] = (
+            ("network", None),
+            ("suppression", None),
+            ("input_values", "pixels"),
+            ("fleet", {}),
+        )
         return {name: value for name, value in asdict(self).items() if (name, value) not in absent}

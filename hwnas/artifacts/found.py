@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, isinf
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from hwnas.artifacts.fleet import DeviceLatency
 from hwnas.measured import Measured
 from hwnas.records import Count
 from hwnas.search import Evaluation
@@ -37,6 +39,7 @@ class FoundNetwork:
         supernet_score: by the search's evaluator.
         max_ms: the latency budget that it is to keep; infinite where that rules nothing out.
         finalist: its latency as it was measured after the search; None for networks that were not.
+        fleet: its latencies on the further devices of a fleet, by their names.
     """
 
     architecture: Architecture
@@ -46,10 +49,19 @@ class FoundNetwork:
     predicted_ms: Annotated[float, Field(allow_inf_nan=False)]
     max_ms: Annotated[float, BeforeValidator(lambda ms: inf if ms is None else ms), Field(gt=0)]
     finalist: Measured | None = None
+    fleet: dict[str, DeviceLatency] = Field(default_factory=dict)
+
+    def missed_on(self, elsewhere: Mapping[str, Measured]) -> list[str]:
+        """Return the further devices on which it takes longer than its budget.
+
+        Args:
+            elsewhere: its latencies on those that it was measured on, by their names.
+        """
+        return [device for device, there in elsewhere.items() if there.latency_ms > self.fleet[device].max_ms]
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields as they are written to files."""
-        fields = {
+        """Return the fields as they are written to files: what there may be only where it is."""
+        fields: dict[str, object] = {
             "architecture": list(self.architecture),
             "params": self.params,
             "macs": self.macs,
@@ -57,7 +69,14 @@ class FoundNetwork:
             "predicted_ms": self.predicted_ms,
             "max_ms": None if isinf(self.max_ms) else self.max_ms,
         }
-        return fields if self.finalist is None else {**fields, "finalist": self.finalist.as_dict()}
+        if self.finalist is not None:
+            fields["finalist"] = self.finalist.as_dict()
+        return fields | _by_device(self.fleet)
+
+
+def _by_device(fleet: Mapping[str, DeviceLatency]) -> dict[str, object]:
+    """Return latencies on further devices as they are written to files; nothing where there are none."""
+    return {"fleet": {name: latency.as_dict() for name, latency in fleet.items()}} if fleet else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_WITH_INFINITE_SCORES)
@@ -67,6 +86,7 @@ class MeasuredFinalist(Measured):
     Attributes:
         repeatability: none in records of earlier versions.
         probability_within_budget: of keeping the budget by its prediction alone; None without a certificate.
+        fleet: its latencies on the further devices of a fleet, by their names.
     """
 
     repeatability: Annotated[float, Field(ge=0)] = 0.0
@@ -74,6 +94,7 @@ class MeasuredFinalist(Measured):
     score: float
     costs: dict[str, float]
     probability_within_budget: float | None = None
+    fleet: dict[str, DeviceLatency] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as they are written to files."""
@@ -83,6 +104,7 @@ class MeasuredFinalist(Measured):
             "costs": self.costs,
             **Measured.as_dict(self),
             "probability_within_budget": self.probability_within_budget,
+            **_by_device(self.fleet),
         }
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from hwnas.artifacts.fleet import DeviceSummary
 from hwnas.artifacts.found import ORIGINAL, WINNER
-from hwnas.quantities import MEDIAN
+from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text
 from hwnas.records import READ_IN_PART, Count
 from onnx_models.image_size import ImageSize
 from onnx_models.parity import Parity
@@ -49,6 +50,7 @@ class NetworkSummary:
         budget_kept: as measured; where nothing was, None for one that is kept by prediction.
         max_latency_ms: None where the budget rules nothing out.
         advice: what to do about a budget that is not kept.
+        fleet: its figures on the further devices of a fleet, by their names.
     """
 
     architecture: Architecture
@@ -74,6 +76,12 @@ class NetworkSummary:
     budget_kept: bool | None
     max_latency_ms: _NotNegative | None
     advice: str | None = None
+    fleet: dict[str, DeviceSummary] = Field(default_factory=dict)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the budget is kept as measured on the first device, and none is missed on any other."""
+        return bool(self.budget_kept) and all(row.budget_kept is not False for row in self.fleet.values())
 
     @property
     def metric(self) -> str:
@@ -86,6 +94,8 @@ class NetworkSummary:
         left_out = _OF_MEASUREMENTS if self.measured_ms is None else ()
         if self.input_size is None:
             left_out = ("input_size", *left_out)
+        if not self.fleet:
+            left_out = ("fleet", *left_out)
         return {name: value for name, value in fields.items() if name not in left_out}
 
 
@@ -119,6 +129,31 @@ class Summary(NetworkSummary):
         return {WINNER: self, **brought, **self.winners, **self.references}
 
     @property
+    def devices(self) -> dict[str, DeviceSummary]:
+        """The winner's figures on every device, the first one's first."""
+        first = DeviceSummary(
+            max_latency_ms=self.max_latency_ms,
+            predicted_ms=self.predicted_ms,
+            measured_ms=self.measured_ms,
+            budget_kept=self.budget_kept,
+        )
+        return {self.device: first, **self.fleet}
+
+    @property
+    def device_rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Device, budget, predicted and measured milliseconds, and whether the budget is kept: the texts of a table."""
+        return [
+            (
+                name,
+                budget_text(row.max_latency_ms),
+                f"{row.predicted_ms:.4g}",
+                "not measured" if row.measured_ms is None else f"{row.measured_ms:.4g}",
+                BUDGET_KEPT[row.budget_kept],
+            )
+            for name, row in self.devices.items()
+        ]
+
+    @property
     def duplicates(self) -> dict[str, str]:
         """The names of networks whose architecture is that of one before them, and the name of that one."""
         return duplicate_names({name: row.architecture for name, row in self.networks.items()})
@@ -129,7 +164,7 @@ class Summary(NetworkSummary):
         better = {
             name: row.test_accuracy
             for name, row in self.references.items()
-            if row.budget_kept and row.test_accuracy > self.test_accuracy
+            if row.keeps_all and row.test_accuracy > self.test_accuracy
         }
         return max(better, key=better.__getitem__) if better else None
 

@@ -25,14 +25,16 @@ def emit(
     from hwnas.pipeline.emitting import emit as emitted
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
-    from hwnas.quantities import budget_text, ms_column
+    from hwnas.quantities import ms_column
 
     run = Run.from_folder(folder, Reporter(is_quiet=True), moved={"lut": lut, "space.name": space})
     found = emitted(run, budgets)
     if as_json:
         print_json([one.as_dict() for one in found])
         return
-    rows = [[budget_text(one.max_ms), f"{one.predicted_ms:.4g}", "-".join(map(str, one.architecture))] for one in found]
+    devices = list(found[0].elsewhere_ms) if found else []
+    rows = [one.as_row() for one in found]
     ms = ms_column(run.config.percentile)
     title = f"{run.spec}: by {len(run.files.read_evaluations())} evaluations"
-    print_table(title, [f"budget {ms}", f"predicted {ms}", "architecture"], rows)
+    columns = [f"budget {ms}", f"predicted {ms}", *(f"on {name}" for name in devices), "architecture"]
+    print_table(title, columns, rows)

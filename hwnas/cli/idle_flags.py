@@ -43,6 +43,9 @@ _NO_MODEL = Condition(
 _NO_NETWORK = Condition(
     holds=lambda run: run.own_network is None, wanted="no network of your own beside it, which says itself how it is"
 )
+_FLEET = Condition(
+    holds=lambda run: bool(run.config.fleet), wanted="several devices, each as --lut FILE=BUDGET, of which one may fail"
+)
 _NO_FILE = Condition(
     holds=lambda run: run.own_network is None or run.config.space.model is not None,
     wanted="no file of a network as --space, which says itself which images it is for",
@@ -62,6 +65,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "search.ray_address": _RAY,
     "search.short_epochs": _SHORT,
     "data.root": _FILES,
+    "trust.allow_unmeasured": _FLEET,
     "supernet.epochs": _SUPERNET,
     "supernet.strategy": _SUPERNET,
     "space.name": _NO_MODEL,

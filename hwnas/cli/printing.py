@@ -12,7 +12,7 @@ from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
-    from hwnas.artifacts import DeployedModel, Deployment, NetworkSummary, Summary
+    from hwnas.artifacts import DeployedModel, Deployment, DeviceSummary, NetworkSummary, Summary
     from lut import LatencyTable
 
 WORTH_A_ROW = 0.01
@@ -101,6 +101,9 @@ def print_summary(summary: Summary, model: Path, *, offer: str | None = None) ->
     ]
     space, size = summary.space, summary.space["input_size"]
     print_table(f"{space['name']} at {_pixels(size)} px on {summary.device}", columns, rows)
+    if summary.fleet:
+        columns = ["device", f"budget {ms}", f"predicted {ms}", f"measured {ms}", "kept"]
+        print_table("the winner on each device", columns, [list(row) for row in summary.device_rows])
     parity = summary.parity
     print(f"{model}: differs from torch by at most {parity.max_abs_difference:.1e},")
     print(f"{parity.equal_predictions:.2%} equal predictions on {parity.num_images} test images")
@@ -161,11 +164,23 @@ def print_retrained(title: str, networks: Mapping[str, NetworkSummary], same: Ma
                 f"{n.test_accuracy:.2%}",
                 f"{n.predicted_ms:.4g}",
                 "" if n.measured_ms is None else f"{n.measured_ms:.4g}",
-                f"{n.max_latency_ms:.4g}",
+                budget_text(n.max_latency_ms),
                 BUDGET_KEPT[n.budget_kept],
             ]
             for name, n in networks.items()
         ],
+    )
+    for name, n in networks.items():
+        if n.fleet:
+            print(f"{name}: {'; '.join(device_line(device, row) for device, row in n.fleet.items())}")
+
+
+def device_line(device: str, row: DeviceSummary) -> str:
+    """Return what a network takes on a further device of a fleet, in words."""
+    measured = "not measured" if row.measured_ms is None else f"{row.measured_ms:.4g} measured"
+    return (
+        f"on {device} {row.predicted_ms:.4g} ms predicted, {measured}, budget {budget_text(row.max_latency_ms)}, "
+        f"kept: {BUDGET_KEPT[row.budget_kept]}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from hwnas.cli.ranges import number_option
 from hwnas.flags import argument_of, settings_by_flag
 from hwnas.recipes import FINE_TUNING
 from hwnas.settings import Setting
+from hwnas.table_flag import FLAG as TABLES
 
 MOST = 1_000_000_000
 
@@ -42,6 +44,8 @@ def _annotation(setting: Setting) -> Any:
         rich_help_panel=about.panel,
         autocompletion=_completion(setting),
     )
+    if about.flag == TABLES:
+        return Annotated[list[Path] | None, option]
     return Annotated[(str if setting.is_list else setting.kind) | None, option]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from hwnas.constraint import latencies
 from search_spaces import Architecture
 
 MIN_CHUNKS = 4
@@ -78,28 +79,28 @@ def stopped_early(chunks: tuple[float, ...], baseline: Score) -> Score | None:
 class Baselines:
     """Complete scores of a search, to which later architectures are compared.
 
-    One that is worse than `num` others which are no slower can be neither among the `num` best under any latency nor on
-    the front.
+    One that is worse than `num` others which are no slower, on any device, can be neither among the `num` best under
+    any latency nor on the front.
 
     Attributes:
         num: how many must be better; None for no comparing.
     """
 
     num: int | None
-    _latencies_ms: list[float] = field(default_factory=list)
+    _latencies_ms: list[list[float]] = field(default_factory=list)
     _scores: list[Score] = field(default_factory=list)
 
     def add(self, costs: Mapping[str, float], score: Score) -> None:
         """Remember a network's latency and score, if the score is complete and has chunks."""
         if score.is_complete and score.chunks:
-            self._latencies_ms.append(costs["latency_ms"])
+            self._latencies_ms.append(list(latencies(costs).values()))
             self._scores.append(score)
 
     def of(self, costs: Mapping[str, float]) -> Score | None:
         """Return the `num`-th best of those that are no slower than that, if there are so many."""
         if self.num is None or len(self._scores) < self.num:
             return None
-        no_slower = np.flatnonzero(np.array(self._latencies_ms) <= costs["latency_ms"])
+        no_slower = np.flatnonzero((np.array(self._latencies_ms) <= list(latencies(costs).values())).all(axis=1))
         if len(no_slower) < self.num:
             return None
         scores = np.array([self._scores[i].value for i in no_slower])

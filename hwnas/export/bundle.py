@@ -391,6 +391,7 @@ class _Bundle:
             predicted_ms=summary.predicted_ms,
             measured_ms_in_run=summary.measured_ms,
             certificate=self._certificate,
+            fleet=dict(summary.fleet),
             seed=summary.seed,
             git=git_state(),
             versions=versions(),

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from hwnas.artifacts import Deployment
 from hwnas.export.contents import Kind
-from hwnas.quantities import MEDIAN, budget_text
+from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text
 from onnx_models.ending import Ending
 
 GIVEN: Mapping[Ending | None, str] = {
@@ -67,6 +67,7 @@ def bundle_readme(deployment: Deployment, kind: Kind | None) -> str:
         "$DEVICE": f"{device['name']} ({device['runtime']}, {device['threads']} threads)",
         "$BUDGET": budget_text(deployment.max_latency_ms, " ms"),
         "$STATISTIC": "medians" if deployment.percentile == MEDIAN else f"p{deployment.percentile}",
+        "$FLEET": _devices(deployment),
         "$DEPLOY": _advice(deployment),
         "$METRIC": next(iter(deployment.models["model.onnx"].test_metrics)).replace("_", " "),
         "$RUN": "" if kind is None else f"{COMMANDS}{PROGRAM[kind]}\n",
@@ -103,6 +104,21 @@ def _given(deployment: Deployment, kind: Kind | None) -> str:
         "`predict.py` does it."
     )
     return f"{raw}.{pixels}{'' if kind in (None, 'classification') else letterboxed}"
+
+
+def _devices(deployment: Deployment) -> str:
+    """Return a table of what the network takes on the further devices that it is for; nothing where there are none."""
+    if not deployment.fleet:
+        return ""
+    rows = [
+        f"| {name} | {budget_text(row.max_latency_ms, ' ms')} | {row.predicted_ms:.4g} ms | "
+        f"{'not measured' if row.measured_ms is None else format(row.measured_ms, '.4g') + ' ms'} | "
+        f"{BUDGET_KEPT[row.budget_kept]} |"
+        for name, row in deployment.fleet.items()
+    ]
+    head = "| device | budget | predicted | measured | kept |\n| --- | --- | --- | --- | --- |"
+    words = "The same network is for these devices too. Figures are those of the run, in the precision of its tables."
+    return "\n".join([words, "", head, *rows]) + "\n\n"
 
 
 def _advice(deployment: Deployment) -> str:

@@ -13,11 +13,12 @@ from hwnas.errors import RequestError, RunError
 from hwnas.export.bundle import write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
-from hwnas.pipeline.latency import kept_table, known_speed, read_latency
+from hwnas.pipeline.latency import kept_table, read_latency
 from hwnas.pipeline.loading import network_of
 from hwnas.pipeline.networks import exporter_of
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.speeds import known_speed
 from hwnas.pipeline.tracking import tracked
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -31,9 +32,23 @@ PATH_SETTINGS = ("data.root", "lut", "devices", "space.weights")
 """Settings that are paths."""
 
 
+def fleet_tables(config: RunConfig) -> dict[str, Path]:
+    """Return the tables of the further devices of a fleet, by the dotted names of the settings that name them."""
+    return {_fleet_table(number): device.lut for number, device in enumerate(config.fleet)}
+
+
+def _fleet_table(number: int) -> str:
+    return f"fleet.{number}.lut"
+
+
+def is_fleet_table(name: str) -> bool:
+    """Return whether a setting is the table of a further device of a fleet."""
+    return re.fullmatch(r"fleet\.\d+\.lut", name) is not None
+
+
 def file_named(config: RunConfig, name: str) -> Path | None:
     """Return the file that a setting names, if it names one."""
-    if name not in (*COMPONENT_SETTINGS, *PATH_SETTINGS):
+    if name not in (*COMPONENT_SETTINGS, *PATH_SETTINGS) and not is_fleet_table(name):
         return None
     value = setting_of(config, name)
     return file_of(value) if isinstance(value, str) else value
@@ -59,7 +74,10 @@ def setting_of(config: RunConfig, name: str) -> Any:
     """Return the value of a setting by its dotted name; None of one in a record that is not there."""
     value: Any = config
     for part in name.split("."):
-        value = getattr(value, part, None)
+        if isinstance(value, tuple):
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = getattr(value, part, None)
     return value
 
 
@@ -74,6 +92,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         before, path, behind = _parts(reference or "")
         if path is not None:
             changes[name] = f"{before}{Path(path).absolute()}{behind}"
+    changes["fleet"] = tuple(replace(device, lut=device.lut.absolute()) for device in config.fleet)
     changed = _replaced(config, changes)
     assert isinstance(changed, RunConfig)
     return changed
@@ -82,7 +101,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 def may_have_moved(begun: RunConfig, now: RunConfig, name: str) -> bool:
     """Return whether two values of a setting can be one thing in two places; what is there tells whether they are."""
     one, other = setting_of(begun, name), setting_of(now, name)
-    if name in PATH_SETTINGS:
+    if name in PATH_SETTINGS or is_fleet_table(name):
         return one is not None and other is not None
     if name not in COMPONENT_SETTINGS or one is None or other is None:
         return False

@@ -10,8 +10,7 @@ from hwnas.artifacts import FoundNetwork, NetworkSummary, RetrainedNetwork, Trai
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import make_evaluator
 from hwnas.evaluators.executor import in_this_process
-from hwnas.front import latency_front
-from hwnas.measured import Measured
+from hwnas.front import fleet_front
 from hwnas.pipeline.keeping import opened
 from hwnas.pipeline.latency import read_latency
 from hwnas.pipeline.named import latency_of, require_name
@@ -34,9 +33,9 @@ from hwnas.progress import Reporter
 from hwnas.quantities import Budget, ceil_ms, format_ms
 from hwnas.search import Evaluation
 from hwnas.stages.export import write_model
-from hwnas.stages.finalists import Selection
+from hwnas.stages.finalists import Finalist, Selection
 from hwnas.stages.latency import Latency, reachable_ms
-from hwnas.stages.search import budget_name, described
+from hwnas.stages.search import budget_name, described, none_keeps_all
 from hwnas.stages.summary import figures
 from safe_files import replacing
 from search_spaces import Architecture
@@ -155,11 +154,18 @@ class _SearchedRun:
         return score.value
 
     def described(
-        self, architecture: Architecture, score: float, max_ms: float, finalist: Measured | None = None
+        self, architecture: Architecture, score: float, max_ms: float, finalist: Finalist | None = None
     ) -> FoundNetwork:
         """Return what is known of a network."""
-        costs = GraphCosts(self.run.space)
-        return described(architecture, costs, score, self.latency, max_ms, finalist=finalist)
+        return described(
+            architecture,
+            GraphCosts(self.run.space),
+            score,
+            self.latency,
+            max_ms,
+            finalist=None if finalist is None else finalist.measured,
+            elsewhere={} if finalist is None else finalist.elsewhere,
+        )
 
 
 def _parsed(run: Run, text: str) -> Architecture:
@@ -179,7 +185,7 @@ def _asked(searched: _SearchedRun, architectures: Sequence[Architecture], reques
     evaluations = searched.run.files.read_evaluations()
     found: dict[str, FoundNetwork] = {}
     before, scores = searched.run.files.search.read_further(), {e.architecture: e.score for e in evaluations}
-    front = [e.architecture for e in latency_front(evaluations)] if request.front else []
+    front = [e.architecture for e in fleet_front(evaluations)] if request.front else []
     for architecture in (*architectures, *front):
         name = "network-" + "-".join(map(str, architecture))
         if name in before:
@@ -251,13 +257,15 @@ def _best_within(searched: _SearchedRun, name: str, text: str, evaluations: Sequ
         best = finalists.best_by_prediction()
         return searched.described(best.architecture, best.score, max_ms)
     if (finalist := finalists.best()) is None:
+        if selection.latency.fleet:
+            raise none_keeps_all(selection, finalists, max_ms)
         nearest = min((f.measured for f in finalists.measured), key=lambda measured: measured.latency_ms)
         raise RunError(
             f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms, run.config.percentile)} as measured; "
             "give a budget of "
             f"{format_ms(ceil_ms(nearest.at_worst_ms))} or more, or {_anew(run, text)}"
         )
-    return searched.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist.measured)
+    return searched.described(finalist.architecture, finalist.evaluation.score, max_ms, finalist)
 
 
 def _export(searched: _SearchedRun, retrained: dict[str, RetrainedNetwork]) -> None:

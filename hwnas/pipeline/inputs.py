@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from hwnas.config import RunConfig
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError, RunError
-from hwnas.pipeline.file_settings import COMPONENT_SETTINGS, file_named
+from hwnas.pipeline.file_settings import COMPONENT_SETTINGS, file_named, fleet_tables
 from hwnas.records import STRICT, read_record
 from safe_files import sha256_of, write_text
 from search_spaces import SpaceSpec
@@ -93,13 +93,16 @@ class Inputs:
         """The spec of the search space."""
         return SpaceSpec(**self.space)  # type: ignore[arg-type]
 
-    def require_same_table(self, path: Path, *, run: Path) -> None:
+    def require_same_table(self, path: Path, *, run: Path, setting: str = "lut") -> None:
         """Make sure that the file of a table that was given is that of the table that the run was begun with.
+
+        Args:
+            setting: that names the table: of the first device, or of one of a fleet.
 
         Raises:
             RequestError: it is another's.
         """
-        if path.is_file() and sha256_of(path) != self.files.get("lut"):
+        if path.is_file() and sha256_of(path) != self.files.get(setting):
             raise RequestError(
                 f"{path} is not the table that {run} was begun with: restore a copy of the one in there, "
                 "or give that table with --lut"
@@ -180,5 +183,6 @@ def fingerprint_of(dataset: Dataset) -> Fingerprint:
 
 def file_hashes(config: RunConfig) -> dict[str, str]:
     """Return the SHA-256 of the files that settings name, by setting; files that are not there are left out."""
-    named = {name: file_named(config, name) for name in (*COMPONENT_SETTINGS, "lut", "devices", "space.weights")}
+    names = (*COMPONENT_SETTINGS, "lut", "devices", "space.weights", *fleet_tables(config))
+    named = {name: file_named(config, name) for name in names}
     return {name: sha256_of(path) for name, path in named.items() if path is not None and path.is_file()}

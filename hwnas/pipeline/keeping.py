@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwnas.config_file import config_as_yaml, differing_settings, load_config
 from hwnas.errors import RequestError
-from hwnas.pipeline.file_settings import file_of, may_have_moved, with_absolute_paths
+from hwnas.pipeline.file_settings import file_of, fleet_tables, may_have_moved, with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, file_hashes, fingerprint_of, write_inputs
 from hwnas.pipeline.origin import brings_table, take_over_inputs, take_over_supernet
 from hwnas.pipeline.run import Run
@@ -23,6 +23,9 @@ from search_spaces import SpaceError
 from search_spaces.traced.file import save_space
 from search_spaces.traced.space import TracedSpace
 from search_spaces.yaml_space import is_yaml_space
+
+CHANGEABLE = {"trust.allow_unmeasured"}
+"""Settings that may differ when a run goes on: what to do about a device that is gone shows when it is."""
 
 
 @contextmanager
@@ -56,12 +59,12 @@ def require_same_settings(run: Run) -> None:
     if not path.exists():
         return
     begun = with_absolute_paths(load_config(path, {}))
-    differing = set(differing_settings(begun, run.config)) - changeable_settings(run.files.trainings)
+    differing = set(differing_settings(begun, run.config)) - changeable_settings(run.files.trainings) - CHANGEABLE
     if (inputs := run.inputs) is not None:
         moved = {name for name in differing if may_have_moved(begun, run.config, name)}
         differing -= moved
         # What is resumed has its own copies, whatever became of the files.
-        named = moved if run.is_resumed else {*moved, "space.name", "lut"}
+        named = moved if run.is_resumed else {*moved, "space.name", "lut", *fleet_tables(run.config)}
         inputs.require_same_files(run.config, named, run=run.folder)
     if differing:
         raise RequestError(
@@ -94,6 +97,7 @@ def _forget_request(files: RunFolder) -> None:
     """Remove what is kept of a request, the settings first: without them the rest is nothing."""
     for path in (files.request, files.inputs, files.space, files.network):
         path.unlink(missing_ok=True)
+    files.fleet.forget()
 
 
 def keep_settings(run: Run) -> None:
@@ -104,7 +108,8 @@ def keep_settings(run: Run) -> None:
     if run.source is not None and not run.has_begun:
         source, inputs = run.source
         table = run.config.lut if brings_table(source, run.config) else None
-        take_over_inputs(source, run.files, replace(inputs, device=run.device.name), table)
+        fleet = [run.fleet_table_place(number) for number in range(len(run.config.fleet))]
+        take_over_inputs(source, run.files, replace(inputs, device=run.device.name), table, fleet)
         taken = "the supernet and the table" if table is None else f"{table} and the supernet"
         run.reporter.line(f"{run.folder} begins with {taken} of {source.root}")
     elif run.inputs is None:
@@ -121,6 +126,9 @@ def _keep_inputs(run: Run) -> None:
     config, files = run.config, run.files
     if config.lut is not None:
         copy_whole(config.lut, files.table)
+    for number, device in enumerate(config.fleet):
+        files.fleet.folder.mkdir(exist_ok=True)
+        copy_whole(device.lut, files.fleet.table(number))
     if (space := file_of(config.space.name)) is not None and is_yaml_space(space.name):
         copy_whole(space, files.space)
     if isinstance(run.space, TracedSpace):

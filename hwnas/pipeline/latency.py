@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from hwnas.artifacts import TimedTable
 from hwnas.errors import RequestError
+from hwnas.pipeline.fleet import with_fleet
 from hwnas.pipeline.run import Run
-from hwnas.quantities import Budget
+from hwnas.pipeline.speeds import identity, known_speed, measured_speed
 from hwnas.stages.latency import Latency, LatencyRequest, latency_of
 from hwnas.stages.speed import Speed
 from hwnas.stages.table import (
@@ -16,7 +14,6 @@ from hwnas.stages.table import (
     improved_table,
     own_table,
     require_acceptable,
-    timed_now,
 )
 from hwnas.trust import required_tail, tail_doubt
 from lut import LatencyModel, LatencyTable, load_table
@@ -27,8 +24,10 @@ from profilers.tails import MEDIAN
 def prepare_latency(run: Run) -> Latency:
     """Load the table, or profile the space on the device first where none is given, and see how fast the machine is.
 
+    The same for every further device of a fleet, whose table is always given.
+
     Raises:
-        RequestError: the table that was given is not good enough, or the budget is below the fastest architecture.
+        RequestError: a table that was given is not good enough, or a budget is below the fastest architecture.
         TableError: the table does not fit the space.
     """
     config, setup, path = run.config, run.setup, run.kept.table
@@ -45,8 +44,9 @@ def prepare_latency(run: Run) -> Latency:
     describe_table(setup, table, doubt, tail=tail, given=config.lut, finalists=config.search.finalists)
     then = LatencyModel(run.space, table, name=run.table_name)
     if speed is None:
-        speed = _timed(run, then)
-    return latency_of(then, speed, _request(run), tail=tail, doubt=doubt, reporter=run.reporter)
+        speed = measured_speed(run, setup, then, max_latency=config.max_latency)
+    first = latency_of(then, speed, _request(run), tail=tail, doubt=doubt, reporter=run.reporter)
+    return with_fleet(run, first)
 
 
 def read_latency(run: Run) -> Latency:
@@ -59,7 +59,8 @@ def read_latency(run: Run) -> Latency:
     then = LatencyModel(run.space, table, name=run.table_name)
     speed = known_speed(run, table) or Speed()
     tail = _tail(run, table)
-    return latency_of(then, speed, _request(run), tail=tail, doubt=_doubt(run, table, tail), reporter=run.reporter)
+    first = latency_of(then, speed, _request(run), tail=tail, doubt=_doubt(run, table, tail), reporter=run.reporter)
+    return with_fleet(run, first, is_read=True)
 
 
 def kept_table(run: Run) -> LatencyTable:
@@ -72,31 +73,12 @@ def kept_table(run: Run) -> LatencyTable:
     table = run.given_table or load_table(run.kept.table)
     # Runs of earlier versions kept no copy, but wrote down which table it was.
     is_old = run.has_begun and run.inputs is None
-    if is_old and (timed := run.files.read_speed()) is not None and timed.table != _identity(table):
+    if is_old and (timed := run.files.read_speed()) is not None and timed.table != identity(table):
         raise RequestError(
             f"{run.table_name} is not the table that {run.folder} was begun with: expected {timed.table}, found "
-            f"{_identity(table)}; give that table with --lut"
+            f"{identity(table)}; give that table with --lut"
         )
     return table
-
-
-def known_speed(run: Run, table: LatencyTable) -> Speed | None:
-    """Return the speed that was measured before; None where none was, or that of another table."""
-    timed = run.files.read_speed()
-    if timed is not None and timed.table == _identity(table):
-        return Speed(drift=timed.drift)
-    # Runs of earlier versions did not measure it; theirs are over, and nothing is measured to look at them.
-    return Speed() if run.files.search.outcome.exists() else None
-
-
-def _timed(run: Run, then: LatencyModel) -> Speed:
-    """Measure how fast the machine is, and write it down."""
-    near_ms = Budget.parse(run.config.max_latency).resolve_ms(then.extreme(slowest=True)[1])
-    speed = timed_now(run.setup, then.table, near_ms)
-    if speed is None:
-        return Speed()
-    run.files.write_speed(TimedTable(table=_identity(then.table), drift=speed.drift))
-    return speed
 
 
 def _request(run: Run) -> LatencyRequest:
@@ -121,9 +103,3 @@ def _doubt(run: Run, table: LatencyTable, tail: Tail | None) -> str | None:
     trust = run.config.trust
     own = None if run.given_table is not None else doubts_of_own(table, trust)
     return own if own is not None or tail is None else tail_doubt(tail, trust)
-
-
-def _identity(table: LatencyTable) -> str:
-    """Return a text that tells tables apart."""
-    total_ms = float(np.sum(list(table.estimates_ms.values())))
-    return f"{table.provenance.date}, {len(table.estimates_ms)} models of {total_ms:.9g} ms"

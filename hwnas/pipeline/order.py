@@ -37,6 +37,7 @@ from hwnas.stages.attempts import advice, missed_winners
 from hwnas.stages.data import require_enough_images
 from hwnas.stages.feasibility import require_feasible, require_small_enough_graphs
 from hwnas.stages.finalists import Selection
+from hwnas.stages.latency import Latency
 from hwnas.stages.summary import summarise
 from hwnas.training.group import Group, started_group
 from hwnas.training.task import require_trainable
@@ -111,6 +112,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
             finally:
                 if not run.has_begun:
                     run.files.speed.unlink(missing_ok=True)  # the machine's when the run begins is another
+                    run.files.fleet.forget(speeds_only=True)
 
 
 def is_finished(run: Run) -> bool:
@@ -175,7 +177,7 @@ def _completed(
         if not has_replaced_missed(run, selection, found, exported):
             break
     run.files.report.unlink(missing_ok=True)  # of the run as it was before
-    summary = _summary(run, found, retrained, exported)
+    summary = _summary(run, selection.latency, found, retrained, exported)
     run.files.write_summary(summary)
     predict_test_images(run, summary.architecture)
     write_report(run)
@@ -184,6 +186,7 @@ def _completed(
 
 def _summary(
     run: Run,
+    latency: Latency,
     found: Mapping[str, FoundNetwork],
     retrained: Mapping[str, RetrainedNetwork],
     exported: Exported,
@@ -191,13 +194,15 @@ def _summary(
     missed = missed_winners(found, exported)
     decision = run.files.export.read_decision() if missed else None
     nearest = {} if decision is None else decision.nearest
+    flags = {"": latency.flag, **{member.name: member.latency.flag for member in latency.fleet}}
     texts = {
         name: advice(
             name,
-            found[name].max_ms,
+            found[name],
             exported.networks[name],
             nearest.get(name),
             percentile=run.config.percentile,
+            flags=flags if latency.fleet else {},
         )
         for name in missed
     }

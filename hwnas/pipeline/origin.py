@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hwnas.config import RunConfig
 from hwnas.config_file import differing_settings
 from hwnas.errors import RequestError
-from hwnas.pipeline.file_settings import may_have_moved, setting_of
+from hwnas.pipeline.file_settings import fleet_tables, is_fleet_table, may_have_moved, setting_of
 from hwnas.pipeline.inputs import Inputs, Origin, file_hashes, read_inputs, write_inputs
 from hwnas.run_folder import RunFolder
 from hwnas.training.trainer import epochs_of
 from safe_files import copy_whole, sha256_of
 
 FREE = ("max_latency", "budgets", "percentile", "max_params", "max_macs", "max_memory", "max_energy", "seed")
-FREE_GROUPS = ("search.", "retrain.", "trust.")
+FREE_GROUPS = ("search.", "retrain.", "trust.", "fleet")
 """Settings that neither the supernet nor the table depends on, and beginnings of the names of further ones."""
 
 FREE_WITH_AN_IMPORTED_TABLE = ("device", "devices")
@@ -42,7 +42,7 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
         raise RequestError(f"--from and --out are the same run, {source.root}: give a new folder with --out")
     differing = differing_settings(begun, now)
     free = (*FREE, *(FREE_WITH_AN_IMPORTED_TABLE if is_imported else ()))
-    moved = [name for name in differing if may_have_moved(begun, now, name)]
+    moved = [name for name in differing if may_have_moved(begun, now, name) and not is_fleet_table(name)]
     if brings_table(source, now):
         free = (*free, *OF_THE_TABLE)
         moved = [name for name in moved if name not in OF_THE_TABLE]
@@ -60,7 +60,12 @@ def inputs_from(source: RunFolder, begun: RunConfig, now: RunConfig, *, is_impor
         supernet_sha256=sha256_of(source.supernet),
         images_seed=begun.seed if inputs.origin is None else inputs.origin.images_seed,
     )
-    kept = {name: digest for name, digest in inputs.files.items() if name not in differing or name in moved}
+    gone = [name for name in inputs.files if is_fleet_table(name) and name not in fleet_tables(now)]
+    kept = {
+        name: digest
+        for name, digest in inputs.files.items()
+        if name not in gone and (name not in differing or name in moved)
+    }
     return replace(inputs, files={**file_hashes(now), **kept}, origin=origin)
 
 
@@ -110,11 +115,14 @@ def require_same_origin(inputs: Inputs | None, expected: Origin, *, run: RunFold
         )
 
 
-def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs, table: Path | None = None) -> None:
+def take_over_inputs(
+    source: RunFolder, target: RunFolder, inputs: Inputs, table: Path | None = None, fleet: Sequence[Path] = ()
+) -> None:
     """Copy what a run begins with from another's folder, but for the supernet.
 
     Args:
         table: another table than that run's; None for that one.
+        fleet: where the tables of further devices are.
 
     Raises:
         WriteError: there is no room, or nothing may be written there.
@@ -123,9 +131,11 @@ def take_over_inputs(source: RunFolder, target: RunFolder, inputs: Inputs, table
         (table or source.table, target.table),
         (source.space, target.space),
         (source.network, target.network),
+        *((path, target.fleet.table(number)) for number, path in enumerate(fleet)),
     )
     for path, place in pairs:
         if path.is_file():
+            place.parent.mkdir(exist_ok=True)
             copy_whole(path, place)
     write_inputs(inputs, target.inputs)
 

@@ -39,6 +39,7 @@ from hwnas.training.task import LearningTask
 from lut import LatencyTable, load_table
 from onnx_models.image_size import ImageSize
 from profilers import Device
+from safe_files import sha256_of
 from search_spaces import SearchSpace, SpaceSpec, make_space
 from search_spaces.supernet import Supernet
 
@@ -306,6 +307,21 @@ class Run:
             return self.config.lut
         path = kept if kept.is_file() else self.config.lut
         inputs.require_same_table(path, run=self.kept.root)
+        return path
+
+    def fleet_table_place(self, number: int) -> Path:
+        """Return where the table of a further device of the fleet is: once the run has begun, its own copy of it.
+
+        Raises:
+            RequestError: it is another than the run was begun with.
+        """
+        given, kept, inputs = self.config.fleet[number].lut, self.kept.fleet.table(number), self.inputs
+        if inputs is None:
+            return given
+        setting = f"fleet.{number}.lut"
+        is_that = kept.is_file() and (self.has_begun or sha256_of(kept) == inputs.files.get(setting))
+        path = kept if is_that else given
+        inputs.require_same_table(path, run=self.kept.root, setting=setting)
         return path
 
     @property

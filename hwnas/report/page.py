@@ -13,6 +13,7 @@ from hwnas.report.classes import class_accuracies, confusion
 from hwnas.report.curves import losses, scores
 from hwnas.report.facts import Facts
 from hwnas.report.figures import Picture
+from hwnas.report.fleet import devices
 from hwnas.report.headline import headline
 from hwnas.report.images import image_sections
 from hwnas.report.latency import blocks, predictions
@@ -53,7 +54,7 @@ def render(facts: Facts, *, refresh_s: int | None = None) -> str:
 def _chapters(facts: Facts, *, has_links: bool) -> dict[str, list[Picture | str]]:
     """Return what the report shows, by the titles of its chapters; those of which there is nothing are left out."""
     everything: dict[str, list[_Part]] = {
-        "Result": [headline(facts), networks(facts)],
+        "Result": [headline(facts), devices(facts.summary), networks(facts)],
         "Next steps": [files_and_commands(facts, has_links=has_links), *map(bundle, facts.deployments)],
         "Network": [_strip(facts), layers(facts), parts(facts)],
         "Test images": [

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from hwnas.artifacts import WINNER, Decision, Exported, FoundNetwork, MissedWinner, NearestNetwork
+from hwnas.artifacts import (
+    WINNER,
+    Decision,
+    Exported,
+    ExportedNetwork,
+    FoundNetwork,
+    MissedWinner,
+    NearestNetwork,
+)
 from hwnas.measured import Measured
 from hwnas.quantities import MEDIAN, ceil_ms, format_ms
 from hwnas.search import RandomAgent
@@ -17,11 +26,12 @@ NUM_SAMPLED = 200
 
 
 def missed_winners(found: Mapping[str, FoundNetwork], exported: Exported) -> list[str]:
-    """Return the names of the winners that take longer than their budgets as exported."""
+    """Return the names of the winners that take longer than their budgets as exported, on whatever device."""
     return [
         name
         for name, network in found.items()
-        if network.finalist is not None and exported.networks[name].latency_ms > network.max_ms
+        if network.finalist is not None
+        and (exported.networks[name].latency_ms > network.max_ms or network.missed_on(exported.networks[name].fleet))
     ]
 
 
@@ -48,7 +58,7 @@ def replace_missed(
             nearest[name] = _nearest(selection, found[name].max_ms, slow_down)
             continue
         instead = "-".join(map(str, chosen.architecture))
-        over = _over(name, found[name].max_ms, winner.exported, selection.setup.percentile)
+        over = over_budget(name, found[name], exported.networks[name], percentile=selection.setup.percentile)
         selection.setup.reporter.line(f"{over}: the next finalist, {instead}, is retrained")
         networks[name] = described(
             chosen.architecture,
@@ -57,28 +67,48 @@ def replace_missed(
             selection.latency,
             found[name].max_ms,
             finalist=chosen.measured,
+            elsewhere=chosen.elsewhere,
         )
     return Decision(missed=missed, networks=networks, nearest=nearest)
 
 
 def advice(
-    name: str, max_ms: float, measured: Measured, nearest: NearestNetwork | None, *, percentile: int = MEDIAN
+    name: str,
+    found: FoundNetwork,
+    exported: ExportedNetwork,
+    nearest: NearestNetwork | None,
+    *,
+    percentile: int = MEDIAN,
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return one line on a winner that missed its budget when nothing was left to be tried.
+    """Return one line on a winner that missed a budget when nothing was left to be tried.
 
     Args:
-        percentile: that the budget is held on.
-        nearest: the network that should keep the budget; None where none does.
+        percentile: that budgets are held on.
+        nearest: the network that should keep the budget of the first device; None where none does.
+        flags: that give the budgets of several devices, by their names, with that of the first under "".
     """
-    wanted = f"{ceil_ms(measured.at_worst_ms):g}ms"
-    flag = f"--max-latency {wanted}" if name == WINNER else f"--budgets {wanted}"
+    over = over_budget(name, found, exported, percentile=percentile)
+    more = [
+        flags[device].replace("BUDGET", _enough(exported.fleet[device])) for device in found.missed_on(exported.fleet)
+    ]
+    if exported.latency_ms <= found.max_ms:
+        return f"{over}, and no other finalist is left; give {' '.join(more)}"
+    own = flags.get("", "--max-latency BUDGET") if name == WINNER else "--budgets BUDGET"
+    flag = own.replace("BUDGET", _enough(exported))
+    condition = " and the other budgets" if found.fleet else ""
     known = (
-        "no network of this space keeps it on a machine as slow as it is now"
+        f"no network of this space keeps it{condition} on a machine as slow as it is now"
         if nearest is None
         else f"the nearest network that should keep it takes about {format_ms(nearest.now_ms, percentile)}: "
         + "-".join(map(str, nearest.architecture))
     )
-    return f"{_over(name, max_ms, measured, percentile)}, and no other finalist is left; {known}; give {flag}"
+    return f"{over}, and no other finalist is left; {known}; give {' '.join([flag, *more])}"
+
+
+def _enough(measured: Measured) -> str:
+    """Return a budget that a network keeps even where it is measured at its worst."""
+    return f"{ceil_ms(measured.at_worst_ms):g}ms"
 
 
 def _plain(measured: Measured) -> Measured:
@@ -86,9 +116,18 @@ def _plain(measured: Measured) -> Measured:
     return Measured(**measured.figures)
 
 
-def _over(name: str, max_ms: float, measured: Measured, percentile: int) -> str:
-    takes, most = format_ms(measured.latency_ms, percentile), format_ms(max_ms, percentile)
-    return f"{name} takes {takes} as exported, more than its budget of {most}"
+def over_budget(name: str, found: FoundNetwork, exported: ExportedNetwork, *, percentile: int) -> str:
+    """Return the words on a winner that takes longer than its budget as exported, on each device where it does."""
+    takes = [("", exported.latency_ms, found.max_ms)] if exported.latency_ms > found.max_ms else []
+    takes += [
+        (f" on {device}", exported.fleet[device].latency_ms, found.fleet[device].max_ms)
+        for device in found.missed_on(exported.fleet)
+    ]
+    return " and ".join(
+        f"{name} takes {format_ms(ms, percentile)}{where} as exported, more than its budget of "
+        f"{format_ms(most_ms, percentile)}"
+        for where, ms, most_ms in takes
+    )
 
 
 def _next(selection: Selection, name: str, max_ms: float, missed: Sequence[MissedWinner]) -> Finalist | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -75,7 +75,10 @@ def export_networks(
         for name, architecture in architectures.items()
         if name != ORIGINAL
         and measured[architecture].first_ms is None
-        and measured[architecture].latency_ms > found[name].max_ms
+        and (
+            measured[architecture].latency_ms > found[name].max_ms
+            or found[name].missed_on(measured[architecture].fleet)
+        )
     }
     if late:
         measured |= _measured_again(exporter, late, measured)
@@ -115,7 +118,8 @@ def _measured(
         names.setdefault(architecture, name)
     new = {a: name for a, name in names.items() if a not in known}
     found = _latencies(exporter, new.values(), exporter.files.journal) if new else {}
-    return {a: known[a] if a in known else _exported(a, name, found) for a, name in names.items()}
+    elsewhere = _elsewhere(exporter, new.values(), exporter.files.journal)
+    return {a: known[a] if a in known else _exported(a, name, found, elsewhere=elsewhere) for a, name in names.items()}
 
 
 def _measured_again(
@@ -124,17 +128,31 @@ def _measured_again(
     exporter.setup.reporter.line(f"{', '.join(late)}: over budget as exported; measured once more")
     names = {architecture: name for name, architecture in late.items()}
     found = _latencies(exporter, names.values(), exporter.files.second_journal)
-    return {a: _exported(a, name, found, first_ms=first[a].latency_ms) for a, name in names.items()}
+    elsewhere = _elsewhere(exporter, names.values(), exporter.files.second_journal)
+    return {
+        a: _exported(a, name, found, first_ms=first[a].latency_ms, elsewhere=elsewhere) for a, name in names.items()
+    }
 
 
 def _exported(
-    architecture: Architecture, name: str, found: Mapping[str, Measured], *, first_ms: float | None = None
+    architecture: Architecture,
+    name: str,
+    found: Mapping[str, Measured],
+    *,
+    first_ms: float | None = None,
+    elsewhere: Mapping[str, Mapping[str, Measured]],
 ) -> ExportedNetwork:
+    """Return a network's latencies as exported.
+
+    Args:
+        elsewhere: latencies on further devices by their names and those of networks.
+    """
     in_float = found.get(_in_float(name))
     return ExportedNetwork(
         architecture=architecture,
         first_ms=first_ms,
         float_ms=None if in_float is None else in_float.latency_ms,
+        fleet={device: there[name] for device, there in elsewhere.items() if name in there},
         **found[name].figures,
     )
 
@@ -153,6 +171,18 @@ def _latencies(exporter: Exporter, names: Iterable[str], journal: Path) -> dict[
         paths |= {_in_float(name): path for name, path in floats.items() if name not in REFERENCES}
     references = references_of(setup, latency.model.table, latency.near_ms, latency.speed)
     return setup.measured(paths, journal, references=references, is_final=True)
+
+
+def _elsewhere(exporter: Exporter, names: Collection[str], journal: Path) -> dict[str, dict[str, Measured]]:
+    """Return the latencies of models on the further devices of a fleet, by the names of those and of the models."""
+    precision = exporter.setup.precision
+    paths = {name: in_precision(exporter.files.model(name), precision, is_part=False) for name in names}
+    if not paths:
+        return {}
+    return {
+        member.name: member.measured(paths, journal.with_stem(f"{journal.stem}@{member.name}"), is_final=True)
+        for member in exporter.latency.fleet
+    }
 
 
 def _write(exporter: Exporter, network: RetrainedNetwork, path: Path, *, is_dynamic: bool) -> None:

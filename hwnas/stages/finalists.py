@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from hwnas.artifacts import MeasuredFinalist
-from hwnas.constraint import HardLimits
+from hwnas.artifacts import DeviceLatency, MeasuredFinalist
+from hwnas.constraint import LATENCY, HardLimits
 from hwnas.measured import Measured
 from hwnas.profiling import NOTABLE_DRIFT
 from hwnas.run_folder import SearchFiles
 from hwnas.search import Evaluation, SearchResult
 from hwnas.stages.halving import ShortTrainings
-from hwnas.stages.latency import Latency
+from hwnas.stages.latency import FleetMember, Latency
 from hwnas.stages.limits import search_limits
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import references_of
@@ -31,9 +31,6 @@ PAUSES_S = (2.0, 8.0, 20.0)
 """What is waited before networks are measured once more that a slowed machine alone keeps from their budget: what
 neighbours do often passes, and a network that is passed over for it is lost."""
 
-Measure = Callable[[Sequence[Evaluation], int], list[Measured]]
-"""Measures a group of networks, the number of which tells where its samples are kept."""
-
 Rank = Callable[[Sequence[Evaluation]], Sequence[Evaluation]]
 """Returns networks in order, the best first."""
 
@@ -45,15 +42,32 @@ def by_score(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finalist:
-    """A network of the search, and what it takes."""
+    """A network of the search, and what it takes.
+
+    Attributes:
+        elsewhere: its latencies on the further devices of a fleet that were measured, by their names.
+    """
 
     evaluation: Evaluation
     measured: Measured
+    elsewhere: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def architecture(self) -> Architecture:
         """The network's choices."""
         return self.evaluation.architecture
+
+    def keeps(self, fleet: Sequence[FleetMember], latency_ms: Callable[[Measured], float]) -> bool:
+        """Return whether it keeps the budgets of further devices as measured; where it was not, its prediction does."""
+        return all(
+            latency_ms(self.elsewhere[member.name]) <= member.latency.max_ms
+            for member in fleet
+            if member.name in self.elsewhere
+        )
+
+
+Measure = Callable[[Sequence[Evaluation], int], list[Finalist]]
+"""Measures a group of networks, the number of which tells where its samples are kept."""
 
 
 class Finalists:
@@ -105,6 +119,7 @@ class Finalists:
                 for f in self.measured
                 if f.architecture not in without
                 and room * (1.0 if now is None else now.slower_by(f.measured)) * latency_ms(f.measured) <= self._max_ms
+                and f.keeps(self._latency.fleet, latency_ms)
             ]
             return self._best_of(keeping)
 
@@ -115,7 +130,7 @@ class Finalists:
                 break
             self._measure(hopeful)
         while not (finalist := found(lambda m: m.latency_ms)) and self._left:
-            self._measure(sorted(self._left, key=lambda e: e.costs["latency_ms"]))
+            self._measure(sorted(self._left, key=self._share))
         return finalist
 
     def best_by_prediction(self) -> Evaluation:
@@ -138,6 +153,7 @@ class Finalists:
                 costs=dict(f.evaluation.costs),
                 **f.measured.figures,
                 probability_within_budget=self._latency.probability(f.evaluation.costs["latency_ms"], self._max_ms),
+                fleet=latencies_elsewhere(self._latency.fleet, f.architecture, f.elsewhere),
             )
             for f in self.measured
         )
@@ -158,18 +174,47 @@ class Finalists:
         return by_architecture[self._rank([f.evaluation for f in finalists])[0].architecture]
 
     def _hopeful(self) -> list[Evaluation]:
-        """Return the evaluations that may keep the budget if they are as far off as those measured so far."""
+        """Return the evaluations that may keep the budgets if they are as far off as those measured so far."""
         if not self.measured:
             return self._left
-        least = self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))
-        return [e for e in self._left if least * e.costs["latency_ms"] <= self._max_ms]
+        least = {LATENCY: self.slow_down * (1 - max(LEAST_SLACK, self._latency.error))}
+        most_ms = {LATENCY: self._max_ms}
+        for member in self._latency.fleet:
+            pairs = [(f.elsewhere[member.name], f.evaluation) for f in self.measured if member.name in f.elsewhere]
+            if pairs:
+                off = float(np.median([m.latency_ms / e.costs[member.cost] for m, e in pairs]))
+                least[member.cost] = off * (1 - max(LEAST_SLACK, member.latency.error))
+                most_ms[member.cost] = member.latency.max_ms
+        return [e for e in self._left if all(least[n] * e.costs[n] <= most_ms[n] for n in least)]
+
+    def _share(self, evaluation: Evaluation) -> float:
+        """Return the largest share of its budget that a network takes on any device by prediction."""
+        shares = [evaluation.costs[m.cost] / m.latency.max_ms for m in self._latency.fleet]
+        return max([evaluation.costs[LATENCY] / self._max_ms, *shares])
 
     def _measure(self, candidates: Sequence[Evaluation]) -> None:
         group = candidates[: self._group_size]
-        measured = self._measure_group(group, self._num_groups)
-        self.measured += [Finalist(evaluation=e, measured=m) for e, m in zip(group, measured, strict=True)]
+        self.measured += self._measure_group(group, self._num_groups)
         self._left = [e for e in self._left if e not in group]
         self._num_groups += 1
+
+
+def latencies_elsewhere(
+    fleet: Sequence[FleetMember], architecture: Architecture, measured: Mapping[str, Measured]
+) -> dict[str, DeviceLatency]:
+    """Return what is known of a network's latencies on further devices, by their names.
+
+    Args:
+        measured: its latencies by the names of those that it was measured on.
+    """
+    return {
+        member.name: DeviceLatency(
+            predicted_ms=member.latency.model.predict_one_ms(architecture),
+            max_ms=member.latency.max_ms,
+            measured=measured.get(member.name),
+        )
+        for member in fleet
+    }
 
 
 def is_missed_by_slowness(measured: Measured, max_ms: float) -> bool:
@@ -207,13 +252,27 @@ class Selection:
         ranked, trainings = SearchResult(history=among).ranked, self.trainings
         return Finalists(
             ranked if trainings is None else trainings.worth_measuring(ranked),
-            partial(self._measured, name, max_ms, iter(PAUSES_S)),
+            partial(self._finalists, name, max_ms, iter(PAUSES_S)),
             self.latency,
             max_ms,
             group_size=self.group_size,
             preferred=self.setup.space.original,
             rank=by_score if trainings is None else trainings.ranked,
         )
+
+    def _finalists(
+        self, name: str, max_ms: float, pauses_s: Iterator[float], group: Sequence[Evaluation], number: int
+    ) -> list[Finalist]:
+        """Return a group of networks with their latencies on every device that can be measured."""
+        measured = self._measured(name, max_ms, pauses_s, group, number)
+        elsewhere: list[dict[str, Measured]] = [{} for _ in group]
+        for member in self.latency.fleet:
+            for own, there in zip(elsewhere, self._measured_on(name, member, group, number), strict=False):
+                own[member.name] = there
+        return [
+            Finalist(evaluation=e, measured=m, elsewhere=own)
+            for e, m, own in zip(group, measured, elsewhere, strict=True)
+        ]
 
     def _measured(
         self, name: str, max_ms: float, pauses_s: Iterator[float], group: Sequence[Evaluation], number: int
@@ -238,7 +297,20 @@ class Selection:
 
     def _measured_once(self, group: Sequence[Evaluation], journal: Path) -> list[Measured]:
         journal.parent.mkdir(exist_ok=True)
-        paths = {"-".join(map(str, e.architecture)): self.setup.model_of(e.architecture) for e in group}
+        paths = _models(self.setup, group)
         references = references_of(self.setup, self.latency.model.table, self.latency.near_ms, self.latency.speed)
         found = self.setup.measured(paths, journal, references=references)
         return [found[key] for key in paths]
+
+    def _measured_on(self, name: str, member: FleetMember, group: Sequence[Evaluation], number: int) -> list[Measured]:
+        """Return the latencies of a group on a further device; an empty list where that cannot be measured."""
+        if not member.is_measured:
+            return []
+        paths = _models(member.setup, group)
+        found = member.measured(paths, self.files.finalists(name, number, device=member.name))
+        return [found[key] for key in paths] if found else []
+
+
+def _models(setup: Setup, group: Sequence[Evaluation]) -> dict[str, Path]:
+    """Return the files of networks as they are measured on a device, by their names in journals."""
+    return {"-".join(map(str, e.architecture)): setup.model_of(e.architecture) for e in group}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from hwnas.errors import RequestError
+from hwnas.constraint import latency_on
+from hwnas.errors import RequestError, RunError
+from hwnas.measured import Measured
 from hwnas.progress import Reporter
 from hwnas.quantities import Budget, format_ms
-from hwnas.stages.speed import Speed
+from hwnas.stages.setup import Setup
+from hwnas.stages.speed import Speed, references_of
 from lut import LatencyModel, LatencyTable
 from lut.certificate import Certificate
 from lut.tails import Tail
+from profilers import DeviceError, MeasurementError
 from profilers.tails import MEDIAN
 from search_spaces import Architecture
 
@@ -91,6 +96,8 @@ class Latency:
         margin: share of a budget that predictions may take, for the confidence asked for.
         search_margin: the same for networks that are measured before they are chosen; above 1 for poor tables.
         doubt: why the table is poor, if it is.
+        flag: that gives the budget, as messages name it.
+        fleet: further devices on which every network must keep a budget too.
     """
 
     model: CurrentModel
@@ -100,6 +107,8 @@ class Latency:
     margin: float
     search_margin: float
     doubt: str | None = None
+    flag: str = "--max-latency"
+    fleet: tuple[FleetMember, ...] = ()
 
     @property
     def near_ms(self) -> float:
@@ -130,6 +139,63 @@ class Latency:
             return None
         std = max(certificate.error_std, 1e-6)
         return float(ndtr((certificate.bias - (predicted_ms / max_ms - 1.0)) / std))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FleetMember:
+    """A further device on which every network must keep a budget, and how it is measured there.
+
+    Attributes:
+        name: in the run; no two devices of a run have the same.
+        setup: with that device.
+        latency: by its own table; it has no further budgets.
+        may_be_unmeasured: whether its budget is kept by prediction where it cannot be measured during the run.
+        failures: why it could not be measured, once it could not: it is not tried again.
+    """
+
+    name: str
+    setup: Setup
+    latency: Latency
+    may_be_unmeasured: bool
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def cost(self) -> str:
+        """The name of the latency there among costs."""
+        return latency_on(self.name)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether networks are measured there."""
+        return self.setup.device.is_measurable and not self.failures
+
+    def measured(self, networks: Mapping[str, Path], journal: Path, *, is_final: bool = False) -> dict[str, Measured]:
+        """Return the latencies of networks there, by name; none where it cannot be measured and need not be.
+
+        Args:
+            is_final: they are handed out, so that their tail is told too.
+
+        Raises:
+            RunError: it cannot be measured, and its budget may not be kept by prediction.
+        """
+        if not self.is_measured:
+            return {}
+        latency = self.latency
+        try:
+            self.setup.reporter.line(f"measuring on {self.name}")
+            references = references_of(self.setup, latency.model.table, latency.near_ms, latency.speed)
+            return self.setup.measured(networks, journal, references=references, is_final=is_final)
+        except (RunError, MeasurementError, DeviceError) as error:
+            if not self.may_be_unmeasured:
+                raise RunError(
+                    f"{self.name} cannot be measured: {error}; continue with --resume when it can, or give "
+                    "--allow-unmeasured too, which has its budget kept by prediction alone"
+                ) from error
+            self.failures.append(str(error))
+            self.setup.reporter.warn(
+                f"{self.name} cannot be measured: {error}; from here on its budget is kept by prediction alone"
+            )
+            return {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 
-from hwnas.constraint import HardLimits, Limit
+from hwnas.constraint import LATENCY, HardLimits, Limit
 from hwnas.profiling import onnx_cache
 from hwnas.quantities import parse_bytes, parse_count, parse_mj
-from hwnas.stages.latency import Latency
+from hwnas.stages.latency import FleetMember, Latency
 from lut.model import energy_mj
 from search_spaces import SearchSpace
 from search_spaces.cost import GraphCosts
@@ -37,11 +38,12 @@ def hard_limits(space: SearchSpace, latency: Latency, limits: CostLimits, *, bat
     """
     found = [
         Limit(
-            name="latency_ms",
+            name=LATENCY,
             cost=latency.model.predict_ms,
             maximum=latency.limit_ms,
             least=lambda: latency.model.extreme()[1],
         ),
+        *map(_limit_on, latency.fleet),
         *graph_limits(space, limits, batch=batch),
     ]
     if limits.max_energy:
@@ -54,6 +56,17 @@ def hard_limits(space: SearchSpace, latency: Latency, limits: CostLimits, *, bat
             )
         )
     return HardLimits(limits=tuple(found))
+
+
+def _limit_on(member: FleetMember) -> Limit:
+    """Return the limit of the latency on a further device of a fleet, with the margin of its own certificate."""
+    limit_ms = member.latency.limit_ms
+    return Limit(
+        name=member.cost,
+        cost=member.latency.model.predict_ms,
+        maximum=None if isinf(limit_ms) else limit_ms,
+        least=lambda: member.latency.model.extreme()[1],
+    )
 
 
 def graph_limits(space: SearchSpace, limits: CostLimits, *, batch: int) -> list[Limit]:
@@ -72,7 +85,7 @@ def graph_limits(space: SearchSpace, limits: CostLimits, *, batch: int) -> list[
 
 def search_limits(constraint: HardLimits, latency: Latency, max_ms: float) -> HardLimits:
     """Return what a network must keep by prediction to be worth evaluating under a budget."""
-    return constraint.with_maximum("latency_ms", max_ms * latency.search_margin)
+    return constraint.with_maximum(LATENCY, max_ms * latency.search_margin)
 
 
 def _count(text: str | None) -> float | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from hwnas.search import Evaluation, EvolutionAgent, RandomAgent, SearchResult, 
 from hwnas.search.beginning import BeginningWith
 from hwnas.search.history import num_recorded
 from hwnas.search.loop import run_search
-from hwnas.stages.finalists import Finalists, Selection
+from hwnas.stages.finalists import Finalists, Selection, latencies_elsewhere
 from hwnas.stages.latency import Latency
 from hwnas.stages.setup import Setup
 from search_spaces import Architecture, SearchSpace
@@ -93,14 +94,14 @@ def _find_by(
         history |= {e.architecture: e for e in result.history}
     finalists = {name: selection.finalists(name, max_ms) for name, max_ms in budgets.items()}
     winners = {name: _winner(selection, finalists[name], max_ms, evaluate) for name, max_ms in budgets.items()}
-    networks = {name: (architecture, budgets[name]) for name, (architecture, _) in winners.items()}
+    networks = {name: (architecture, budgets[name]) for name, (architecture, *_) in winners.items()}
     networks |= _references(selection, slow_down=finalists[WINNER].slow_down)
     scores = dict(zip(networks, evaluate.scores([a for a, _ in networks.values()]), strict=True))
     costs = GraphCosts(setup.space)
-    found = {
-        name: described(a, costs, scores[name], latency, max_ms, finalist=winners[name][1] if name in winners else None)
-        for name, (a, max_ms) in networks.items()
-    }
+    found = {}
+    for name, (a, max_ms) in networks.items():
+        finalist, elsewhere = winners[name][1:] if name in winners else (None, {})
+        found[name] = described(a, costs, scores[name], latency, max_ms, finalist=finalist, elsewhere=elsewhere)
     return SearchOutcome(
         networks=found,
         finalists=finalists[WINNER].rows,
@@ -132,15 +133,15 @@ def first_met(architectures: Sequence[Architecture], limits: HardLimits) -> Arch
 
 def _winner(
     selection: Selection, finalists: Finalists, max_ms: float, evaluate: _Remembering
-) -> tuple[Architecture, Measured | None]:
-    """Return the best finalist that keeps the budget; where none does, the fastest network of the space is tried too.
+) -> tuple[Architecture, Measured | None, Mapping[str, Measured]]:
+    """Return the best finalist that keeps the budgets; where none does, the fastest network of the space is tried too.
 
-    Where nothing can be measured it is the best that keeps the budget by prediction.
+    Where nothing can be measured it is the best that keeps them by prediction.
     """
     if not selection.setup.device.is_measurable:
-        return finalists.best_by_prediction().architecture, None
+        return finalists.best_by_prediction().architecture, None, {}
     if winner := finalists.best():
-        return winner.architecture, winner.measured
+        return winner.architecture, winner.measured, winner.elsewhere
     fastest, _ = selection.latency.model.extreme()
     fastest = selection.setup.space.canonical(fastest)
     limits = selection.limits(max_ms)
@@ -148,13 +149,34 @@ def _winner(
         (score,) = evaluate.scores([fastest])
         finalists.add(Evaluation(architecture=fastest, score=score, costs=limits.costs(fastest)))
         if winner := finalists.best():
-            return winner.architecture, winner.measured
+            return winner.architecture, winner.measured, winner.elsewhere
+    if selection.latency.fleet:
+        raise none_keeps_all(selection, finalists, max_ms)
     nearest, percentile = min(finalists.measured, key=lambda f: f.measured.latency_ms), selection.setup.percentile
     raise RunError(
         f"none of {len(finalists.measured)} networks keeps {format_ms(max_ms, percentile)} as measured; the fastest "
         f"takes {format_ms(nearest.measured.latency_ms, percentile)}: "
         f"{'-'.join(map(str, nearest.architecture))}; give a budget of "
         f"{format_ms(ceil_ms(nearest.measured.at_worst_ms))} or more"
+    )
+
+
+def none_keeps_all(selection: Selection, finalists: Finalists, max_ms: float) -> RunError:
+    """Return that no network keeps the budgets of several devices as measured, with what each device allows."""
+    latency, percentile, found = selection.latency, selection.setup.percentile, finalists.measured
+    rows = [(latency.flag, selection.setup.device.name, max_ms, [f.measured for f in found])]
+    rows += [
+        (m.latency.flag, m.name, m.latency.max_ms, [f.elsewhere[m.name] for f in found if m.name in f.elsewhere])
+        for m in latency.fleet
+    ]
+    told = [
+        f"{name} {format_ms(most_ms, percentile)}, which {sum(m.latency_ms <= most_ms for m in measured)} keep (the "
+        f"fastest takes {format_ms(min(m.latency_ms for m in measured), percentile)}; {flag})"
+        for flag, name, most_ms, measured in rows
+        if measured
+    ]
+    return RunError(
+        f"none of {len(found)} networks keeps all budgets as measured: {'; '.join(told)}: give one of them more"
     )
 
 
@@ -251,8 +273,13 @@ def described(
     max_ms: float,
     *,
     finalist: Measured | None,
+    elsewhere: Mapping[str, Measured] = MappingProxyType({}),
 ) -> FoundNetwork:
-    """Return what is known of a network that was found."""
+    """Return what is known of a network that was found.
+
+    Args:
+        elsewhere: its latencies on the further devices of a fleet that it was measured on, by their names.
+    """
     cost = costs.of(architecture)
     return FoundNetwork(
         architecture=architecture,
@@ -262,4 +289,5 @@ def described(
         predicted_ms=latency.model.predict_one_ms(architecture),
         max_ms=max_ms,
         finalist=finalist,
+        fleet=latencies_elsewhere(latency.fleet, architecture, elsewhere),
     )

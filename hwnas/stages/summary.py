@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import isinf
 
 from hwnas.artifacts import (
     REFERENCES,
     WINNER,
+    DeviceSummary,
     Exported,
+    ExportedNetwork,
     FoundNetwork,
     NetworkSummary,
     RetrainedNetwork,
@@ -112,7 +114,17 @@ def figures(
         budget_kept=_is_kept(found, measured),
         max_latency_ms=None if isinf(found.max_ms) else found.max_ms,
         advice=advice,
+        fleet=_elsewhere(found, measured),
     )
+
+
+def _elsewhere(found: FoundNetwork, measured: Measured | None) -> dict[str, DeviceSummary]:
+    """Return a network's figures on further devices: as exported where it was measured so, else as a finalist."""
+    exported = measured.fleet if isinstance(measured, ExportedNetwork) else {}
+    return {
+        name: DeviceSummary.of(replace(latency, measured=exported.get(name, latency.measured)))
+        for name, latency in found.fleet.items()
+    }
 
 
 def _is_kept(found: FoundNetwork, measured: Measured | None) -> bool | None:

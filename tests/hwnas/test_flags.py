@@ -151,6 +151,7 @@ SETTINGS = {
     "--max-latency": Case("60%", "max_latency: 60%"),
     "--budgets": Case("3ms,4ms", "- 3ms\n- 4ms"),
     "--confidence": Case(0.9, "confidence: 0.9"),
+    "--allow-unmeasured": Case(None, "allow_unmeasured: true", beside=("--lut", "t.json", "--lut", "other.json=60%")),
     "--percentile": Case(95, "percentile: 95"),
     "--max-params": Case("3M", "max_params: 3M"),
     "--max-macs": Case("3M", "max_macs: 3M"),
@@ -632,7 +633,7 @@ def test_the_home_folder_stands_for_its_sign_in_every_path(command: str, flag: s
     assert "~" not in seen
 
 
-@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors", "--tracker"}))
+@pytest.mark.parametrize("flag", sorted({*SETTINGS} - {"--actors", "--allow-unmeasured", "--tracker"}))
 def test_resuming_with_another_setting_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwnas.pipeline.order.run_stages", RUN_STAGES)
     monkeypatch.setattr("hwnas.pipeline.order.require_possible", lambda _: None)
@@ -671,6 +672,7 @@ def test_resuming_with_the_same_settings_goes_on(monkeypatch: pytest.MonkeyPatch
         ("device", "emulate", "rpi4", "--set-up-only", "--port", 7),
         ("search", "--max-latency", "5ms", "--actors", 7),
         ("search", "--max-latency", "5ms", "--data-root", "x"),
+        ("search", "--max-latency", "5ms", "--allow-unmeasured"),
         ("search", "--max-latency", "5ms", "--evaluator", "zen", "--epochs", 7),
         ("search", "--max-latency", "5ms", "--evaluator", "zen", "--strategy", "fairness"),
         ("search", "--max-latency", "5ms", "--set", "search.short_epochs=3"),

@@ -26,7 +26,7 @@ from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
 from hwnas.quantities import format_ms
 from hwnas.search import Evaluation
-from hwnas.stages.finalists import Finalists
+from hwnas.stages.finalists import Finalist, Finalists
 from hwnas.stages.latency import Latency, LatencyRequest, confident_margin, latency_of
 from hwnas.stages.speed import Speed
 from hwnas.trust import required_tail, tail_doubt
@@ -124,8 +124,9 @@ def test_a_finalist_keeps_the_budget_by_its_own_tail() -> None:
     tails = {(0,): 2.0, (1,): 1.2}
     evaluations = [Evaluation(architecture=a, score=1.0 - a[0], costs={"latency_ms": 1.1}) for a in tails]
 
-    def measure(group: Sequence[Evaluation], _: int) -> list[Measured]:
-        return [Measured(latency_ms=tails[e.architecture], repeatability=0.0, p50_ms=1.0) for e in group]
+    def measure(group: Sequence[Evaluation], _: int) -> list[Finalist]:
+        found = [Measured(latency_ms=tails[e.architecture], repeatability=0.0, p50_ms=1.0) for e in group]
+        return [Finalist(evaluation=e, measured=m) for e, m in zip(group, found, strict=True)]
 
     best = Finalists(evaluations, measure, latency(95), 1.5, group_size=8).best()
     assert best is not None and best.architecture == (1,) and best.measured.p50_ms == 1.0

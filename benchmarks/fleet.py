@@ -1,0 +1,99 @@
+"""One network for the devices of several latency tables: is any network over any budget ever evaluated?
+
+Searches for the most multiply-accumulates, which need no training, under a budget on every table at once. Every network
+that was evaluated is looked up in every table again; with --measure the best is measured on each device that is here.
+
+    hwnas lut import proxylessnas PUBLISHED.yaml -o phone.json --accept-table
+    hwnas profile --space proxylessnas --threads 1 -o one.json
+    hwnas profile --space proxylessnas --threads 2 -o two.json
+    python benchmarks/fleet.py one.json=60% two.json=60% phone.json=60% --seeds 3 --measure
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from hwnas.config import RunConfig
+from hwnas.pipeline.device import device_of
+from hwnas.progress import Reporter
+from hwnas.quantities import Budget
+from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
+from hwnas.stages.setup import Setup
+from hwnas.table_flag import table_settings
+from lut import LatencyModel, load_table
+from search_spaces import Architecture, SearchSpace, make_space
+from search_spaces.cost import GraphCosts
+
+GENERATION = 5
+
+
+def main() -> None:
+    """Search, count what is over a budget, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="+", type=Path, metavar="FILE=BUDGET")
+    parser.add_argument("--agent", default="predictor")
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--measure", action="store_true")
+    options = parser.parse_args()
+    given = table_settings(options.tables, {})
+    budgets = {str(given["lut"]): given["max_latency"], **{d["lut"]: d["max_latency"] for d in given["fleet"]}}
+    tables = {file: load_table(file) for file in budgets}
+    space = make_space(next(iter(tables.values())).space)
+    models = {file: LatencyModel(space, table, name=file) for file, table in tables.items()}
+    most_ms = {f: Budget.parse(budgets[f]).resolve_ms(m.extreme(slowest=True)[1]) for f, m in models.items()}
+    limits = HardLimits(
+        limits=tuple(Limit(name=file, cost=m.predict_ms, maximum=most_ms[file]) for file, m in models.items())
+    )
+    sample = space.sample_many(10_000, np.random.default_rng(0))
+    kept = limits.shares(sample) <= 1.0
+    for file, share in zip(models, kept.mean(axis=0), strict=True):
+        print(f"{file}: a budget of {most_ms[file]:.4g} ms, which {share:.1%} of random networks keep")
+    print(f"all of them: {kept.all(axis=1).mean():.1%} of random networks")
+    for seed in range(options.seeds):
+        evaluated = _search(options.agent, options.evaluations, seed, space, limits)
+        rows = np.array(list(evaluated))
+        over = {file: int((m.predict_ms(rows) > most_ms[file]).sum()) for file, m in models.items()}
+        best = max(evaluated, key=evaluated.__getitem__)
+        at = ", ".join(f"{m.predict_one_ms(best):.4g} of {most_ms[file]:.4g} ms" for file, m in models.items())
+        print(f"seed {seed}: {len(rows)} networks, over a budget: {over}; best {evaluated[best]:.4g} MACs at {at}")
+        if options.measure:
+            for file, table in tables.items():
+                config = RunConfig(max_latency=budgets[file], lut=Path(file))
+                setup = Setup(
+                    space=space,
+                    device=device_of(config, table),
+                    precision=table.provenance.precision,
+                    seed=seed,
+                    reporter=Reporter(),
+                )
+                _measure(file, setup, best, most_ms[file])
+
+
+def _search(name: str, num: int, seed: int, space: SearchSpace, limits: HardLimits) -> dict[Architecture, float]:
+    """Return the multiply-accumulates of the networks that an agent asked for."""
+    agent, costs = AGENTS[name](space, limits, np.random.default_rng(seed)), GraphCosts(space)
+    found: dict[Architecture, float] = {}
+    while len(found) < num and (asked := agent.ask(min(GENERATION, num - len(found)))):
+        macs = costs.macs(np.array(asked))
+        found |= {a: float(m) for a, m in zip(asked, macs, strict=True)}
+        agent.tell([Evaluation(architecture=a, score=found[a], costs=limits.costs(a)) for a in asked])
+    return found
+
+
+def _measure(file: str, setup: Setup, best: Architecture, max_ms: float) -> None:
+    if not setup.device.is_measurable:
+        print(f"  {file}: {setup.device.name} cannot be measured, by prediction alone")
+        return
+    with TemporaryDirectory() as scratch:
+        found = setup.measured({"best": setup.model_of(best)}, Path(scratch) / "fleet.journal")["best"]
+    words = "kept" if found.latency_ms <= max_ms else "missed"
+    print(f"  {file}: {found.latency_ms:.4g} ms measured on {setup.device.name}, {words}")
+
+
+if __name__ == "__main__":
+    main()
