@@ -51,6 +51,7 @@ class RunArguments(TypedDict, total=False):
     evaluations: int
     out: File
     tracker: str
+    allow_unmeasured: bool
 
 
 def overrides(arguments: Mapping[str, object], settings: Mapping[str, object] | None) -> dict[str, object]:

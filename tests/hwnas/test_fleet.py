@@ -15,7 +15,7 @@ import yaml
 from command_line import Outcome, run_cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import history_without_times, synthetic_table
+from samples import history_of, synthetic_table
 
 from hwnas.errors import RequestError, RunError
 from hwnas.measured import Measured
@@ -284,7 +284,7 @@ def test_a_run_that_stopped_anywhere_ends_as_undisturbed(monkeypatch: pytest.Mon
     kept = history.read_text().splitlines(keepends=True)[:3]
     history.write_text("".join(kept))
     ok(search(*BOTH, out="stopped"))
-    assert history_without_times(history) == history_without_times(Path("whole/search/history.jsonl"))
+    assert history_of(history) == history_of(Path("whole/search/history.jsonl"))
     summaries = [json.loads(Path(run, "summary.json").read_text()) for run in ("whole", "stopped")]
     assert summaries[0]["architecture"] == summaries[1]["architecture"]
 
