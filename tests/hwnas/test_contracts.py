@@ -88,7 +88,8 @@ def test_nothing_is_asked_for_that_may_not_be_there() -> None:
     # Of Pillow's pictures, the operating system, TVM's results, errors of the operating system, pydantic's annotations,
     # click's parameters and modules of others' networks; of data sets that somebody brings, their features, and of
     # criteria, which may be plain functions.
-    of_others = {"tag_v2", "posix_fallocate", "numpy", "filename", "metadata", "help", "no_weight_decay"}
+    of_others = {"tag_v2", "posix_fallocate", "sched_getaffinity", "numpy", "filename", "strerror", "metadata", "help"}
+    of_others |= {"no_weight_decay"}
     of_data = {"names", "dtype", "classes", "__len__", "__getitem__"}
     of_loaders = {"generator", "dataset"}  # that programs bring, as torch has them
     assert found <= of_others | of_data | of_loaders | {"compares_images"}
