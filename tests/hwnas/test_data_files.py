@@ -212,7 +212,7 @@ def dataset(images, targets, num_classes=2):
     parts = {"train": split, "test": split, "augmentation": Augmentation()}
     return Dataset(name="mine", classes=tuple(map(str, range(num_classes))), **parts)
 
-def floats(root, size): return dataset(torch.zeros(2, 1, 4, 4), [0, 1])
+def wide(root, size): return dataset(torch.zeros(2, 1, 4, 4, dtype=torch.int64), [0, 1])
 def none_at_all(root, size): return dataset(torch.zeros(0, 1, 4, 4, dtype=torch.uint8), [])
 def unknown(root, size): return dataset(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0, 2])
 """
@@ -227,7 +227,7 @@ def unknown(root, size): return dataset(torch.zeros(2, 1, 4, 4, dtype=torch.uint
         ("no_arguments", r"expected a function .*; it made a NoneType"),
         ("other_arguments", r"expected a function .*; found one made from other arguments: spec"),
         ("value", r"expected a function load\(root, input_size\) .*; found a int"),
-        ("floats", "images must be uint8 NCHW"),
+        ("wide", "images must be uint8 or float32 NCHW, got torch.int64"),
         ("none_at_all", "expected a label per image, and one image at least, got 0 and 0"),
         ("unknown", "targets must be 0 to 1, a class each, got 0 to 2"),
     ],
