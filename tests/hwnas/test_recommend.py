@@ -116,7 +116,7 @@ def test_winners_in_int8_are_timed_beside_their_float_models(tmp_path: Path, mon
     monkeypatch.setattr(export, "in_precision", lambda path, precision, **_: path.with_suffix(f".{precision}"))
     monkeypatch.setattr(export, "references_of", lambda *_: None)
     setup = SimpleNamespace(precision="int8", measured=measured)
-    latency = SimpleNamespace(model=SimpleNamespace(table=None), near_ms=1.0, speed=None)
+    latency = SimpleNamespace(model=SimpleNamespace(table=None), near_ms=1.0, speed=None, fleet=())
     files = SimpleNamespace(model=lambda name: tmp_path / f"{name}.onnx", journal=tmp_path / "j")
     exporter: Any = SimpleNamespace(setup=setup, latency=latency, files=files)
     found = export._measured(exporter, {"winner": (0,), "random": (1,)}, {})
