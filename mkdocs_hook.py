@@ -156,9 +156,18 @@ def table_of(parameters: list[Any]) -> list[str]:
         names = [*parameter.opts, *parameter.secondary_opts]
         if parameter.param_type_name == "argument":
             names = [parameter.name.upper()]
-        told = plain(getattr(parameter, "help", None)).replace("|", "\\|")
+        told = plain(getattr(parameter, "help", None)).replace("|", "\\|") + default_of(parameter)
         rows.append(f"| {', '.join(f'`{name}`' for name in names)} | {told} |")
     return rows
+
+
+def default_of(parameter: Any) -> str:
+    """Return what the program adds to a help text in brackets: a default that the text does not tell, or the need."""
+    if parameter.required:
+        return r" \[required\]"
+    default = parameter.default
+    is_told = isinstance(default, str | int | float | Path) and not isinstance(default, bool) and default != ""
+    return rf" \[{default}\]" if is_told and getattr(parameter, "show_default", False) else ""
 
 
 def plain(text: str | None) -> str:

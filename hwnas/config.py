@@ -42,7 +42,11 @@ class SpaceConfig:
     )
     input_size: Annotated[
         Annotated[str | int, AS_WRITTEN] | None,
-        About("Pixels a side, or height and width as 128x256 [the data's].", flag="--input-size", panel="What"),
+        About(
+            "Pixels a side, or height and width as 128x256 [the data's; of a folder of images 64].",
+            flag="--input-size",
+            panel="What",
+        ),
     ] = None
     model: Annotated[
         Name | None,

@@ -129,8 +129,10 @@ def describe_plan(space: SearchSpace, plan: TablePlan, profiler: Profiler) -> st
     """Return one line on the work ahead."""
     minutes = plan.estimated_s / 60
     is_untuned = runtime_of(profiler.device.runtime).is_tunable and profiler.device.tuning == "none"
+    device, threads = profiler.device.name, profiler.device.threads
+    where = device if threads == 1 else f"{device} with {threads} threads"
     return (
-        f"profiling {space.spec} on {profiler.device.name}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
+        f"profiling {space.spec} on {where}, {plan.precision}: {len(plan.blocks)} distinct blocks for "
         f"{plan.num_positions} layer choices and {len(plan.networks)} whole networks, up to {profiler.rounds} rounds, "
         f"about {minutes:.1f} min on a server core, {plan.estimated_mb:.0f} MB" + (UNTUNED if is_untuned else "")
     )

@@ -51,6 +51,13 @@ def test_the_page_of_commands_has_every_command_with_its_flags(hook: ModuleType)
     assert "--max-latency" in told["hwnas search"], "flags that are made from settings are there too"
 
 
+def test_the_page_of_commands_tells_defaults_and_what_is_required(hook: ModuleType) -> None:
+    _, _, profile = hook.commands_page().partition("## hwnas profile\n")
+    rows = dict(re.findall(r"^\| (`[^|]+`) \| (.+) \|$", profile.partition("\n## ")[0], re.MULTILINE))
+    assert rows["`--space`"].endswith(r" \[fbnet-s\]") and rows["`--output`, `-o`"].endswith(r" \[required\]")
+    assert rows["`--rounds`"].count("80") == 1 and r"\[" not in rows["`--trust-code`"]
+
+
 def test_the_reference_names_what_the_packages_call_public(hook: ModuleType) -> None:
     page = hook.reference_page()
     for name in ("lut.table.LatencyTable", "search_spaces.space.SearchSpace", "hwnas.search.agent.SearchAgent"):

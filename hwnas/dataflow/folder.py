@@ -24,6 +24,7 @@ from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width
 
 TEST_PORTION = 0.2
+DEFAULT_SIZE = 64
 PAIRS = "pairs.txt"
 
 
@@ -49,7 +50,7 @@ def load_folder(
     Raises:
         RequestError: there are no such folders, a class has no images, or an image cannot be read.
     """
-    height, width = height_width(input_size or 64)
+    height, width = height_width(input_size or DEFAULT_SIZE)
     splits = _find_split_folders(root)
     classes = _agreed_classes(root, splits)
     shape = (1 if is_grey else 3, height, width)
@@ -66,7 +67,7 @@ def load_folder(
         test=test,
         augmentation=Augmentation(shift=max(1, min(height, width) // 8), flip=True),
         test_pairs=read_pairs(root / PAIRS, splits["test"].folder, images["test"].paths) if has_pairs else None,
-        remarks=tuple(_remarks(root, splits, images, has_pairs=has_pairs)),
+        remarks=tuple(_remarks(root, splits, images, has_pairs=has_pairs, has_size=input_size is not None)),
     )
 
 
@@ -169,9 +170,11 @@ def with_test_set_aside(whole: Split, classes: Sequence[str], root: Path | str) 
 
 
 def _remarks(
-    root: Path, splits: Mapping[str, _SplitFolder], images: Mapping[str, _Images], *, has_pairs: bool
+    root: Path, splits: Mapping[str, _SplitFolder], images: Mapping[str, _Images], *, has_pairs: bool, has_size: bool
 ) -> Iterator[str]:
-    """Yield remarks on what was understood or left out without being asked for."""
+    """Yield remarks on what was understood, done or left out without being asked for."""
+    if not has_size:
+        yield f"{root}: images are resized to {DEFAULT_SIZE} pixels a side; --input-size names another size"
     yield from _remarks_on_splits(root, splits)
     yield from _remarks_on_copies(splits, images)
     names = {split.folder.name for split in splits.values()} | ({PAIRS} if has_pairs else set())

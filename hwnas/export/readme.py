@@ -27,7 +27,8 @@ python3 predict.py image.jpg
 """
 
 PROGRAM: Mapping[Kind, str] = {
-    "classification": "It prints the most probable class of each image, `--top 3` of them.",
+    "classification": "It prints the most probable class of each image, `--top 3` of them, as `model.onnx` tells it.\n"
+    "`--model NAME` runs another model of the table.",
     "detection": "It prints the boxes on each image, and writes the image with them: `image.boxes.png`.",
     "segmentation": "It prints the classes' shares of each image, and writes it in their colours: `image.overlay.png`.",
 }

@@ -239,8 +239,9 @@ def described_original(space: TracedSpace, task: LearningTask) -> str:
     (name, value), *_ = task.test_agent.metrics(original, test).items()
     share = elastic_share(space)
     return (
-        f"{space.spec.name} as it was brought: {name.replace('_', ' ')} {value:.2%} on the test images; "
-        f"{len(space.decisions)} decisions, {share:.0%} of its multiply-accumulates can be chosen"
+        f"{space.spec.name} as it was brought: {name.replace('_', ' ')} {value:.2%} on the test images of "
+        f"{_times(space.spec.input_shape)}; {len(space.decisions)} decisions, "
+        f"{share:.0%} of its multiply-accumulates can be chosen"
     )
 
 

@@ -68,7 +68,7 @@ def _row(entry: TableEntry) -> str:
     figures = entry.certificate
     cells = {
         "Verdict": verdict(entry),
-        "Device": escape(entry.device),
+        "Device": escape(entry.device if entry.threads == 1 else f"{entry.device}, {entry.threads} threads"),
         "Space": escape(entry.space_name),
         "Precision": entry.precision,
     }

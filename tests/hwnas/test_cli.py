@@ -294,7 +294,13 @@ def test_table_of_another_precision_is_refused(table: Path, budget: str, tmp_pat
 def test_dry_run_measures_nothing(tmp_path: Path) -> None:
     outcome = run_cli("profile", "--space", "fbnet-s", "-o", tmp_path / "t.json", "--dry-run")
     assert "104 distinct blocks for 198 layer choices and 56 whole networks" in outcome.out
+    assert " on cpu, fp32: " in outcome.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_how_many_threads(tmp_path: Path) -> None:
+    outcome = run_cli("profile", "-o", tmp_path / "t.json", "--threads", "2", "--networks", "0", "--dry-run")
+    assert " on cpu with 2 threads, fp32: " in outcome.out
 
 
 def test_further_budgets_have_winners_of_their_own(table: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from image_folders import fill, fill_classes, load
 from PIL import Image
 
 from hwnas.config_file import load_config
+from hwnas.dataflow import load_dataset
 from hwnas.dataflow.listing import is_hidden, list_classes
 from hwnas.dataflow.split_folders import NAMES, find_split_folders
 from hwnas.errors import RequestError
@@ -199,6 +200,11 @@ def test_every_file_that_is_not_read_is_counted(tmp_path: Path) -> None:
 
 def test_nothing_is_said_of_folders_that_are_read_whole(tmp_path: Path) -> None:
     assert load(fill_classes(tmp_path)).remarks == ()
+
+
+def test_a_size_that_nobody_asked_for_is_said(tmp_path: Path) -> None:
+    dataset = load_dataset("folder", fill_classes(tmp_path))
+    assert dataset.input_size == 64 and "resized to 64 pixels a side; --input-size" in dataset.remarks[0]
 
 
 @pytest.mark.parametrize(
