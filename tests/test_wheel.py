@@ -54,8 +54,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     sources = {str(p.relative_to(ROOT)) for package in PACKAGES for p in (ROOT / package).rglob("*.py")}
     templates = {str(p.relative_to(ROOT)) for p in (ROOT / "hwnas" / "templates").iterdir()}
     typed = {f"{package}/py.typed" for package in PACKAGES}
+    styles = {str(p.relative_to(ROOT)) for p in (ROOT / "hwnas").rglob("*.css")}
     pages = {f"hwnas/{p.relative_to(ROOT)}" for p in (ROOT / "docs").rglob("*") if p.is_file()}
-    assert sources | templates | typed | pages | {"profilers/devices.yaml"} == {
+    assert sources | templates | styles | typed | pages | {"profilers/devices.yaml"} == {
         n for n in names if not n.split("/")[0].endswith(".dist-info")
     }
 

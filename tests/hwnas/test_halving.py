@@ -115,8 +115,9 @@ def test_a_damaged_file_is_named(line: str, tmp_path: Path) -> None:
         _trainings(tmp_path, []).ranked([_evaluation(0.5, larger_layers=n) for n in range(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_runs")
-@pytest.mark.parametrize("inherit", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("inherit", [False, True])
 def test_a_run_names_the_finalist_that_trains_best(inherit: bool, tmp_path: Path) -> None:
     settings = {"search.trained_finalists": 3, "search.short_epochs": 1, "search.finalists": 3, "retrain.epochs": 2}
     flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
