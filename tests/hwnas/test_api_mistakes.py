@@ -19,6 +19,7 @@ import hwnas
 from hwnas.api.scores import finite_score
 from hwnas.api.searching import search
 from hwnas.api.table import LatencyTable
+from hwnas.ui.run_entry import Runs
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -84,6 +85,12 @@ def test_what_a_search_without_data_cannot_do_is_refused(scored: Callable[..., A
     assert len(result.emit("50%")) == len(result.emit(["50%"])) == 1
     with pytest.raises(hwnas.RequestError, match="expected one of train, search, retrain, export"):
         hwnas.resume(result.folder, last="serch")
+
+
+def test_a_search_without_data_is_shown_as_finished(scored: Callable[..., Any], tmp_path: Path) -> None:
+    folder = scored(sum).folder
+    entry = Runs(tmp_path.resolve()).entry("run", folder.resolve())
+    assert (entry.data, entry.state) == ("none", "finished")
 
 
 def test_arguments_that_there_are_not_are_refused(table: LatencyTable, tmp_path: Path) -> None:
