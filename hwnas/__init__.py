@@ -10,6 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from inspect import Signature
+
     from hwnas.api.loop import optimize
     from hwnas.api.result import Evaluations, Network, Result
     from hwnas.api.searching import open_run, resume, search, search_from, train
@@ -74,7 +77,21 @@ class _CallablePackage(ModuleType):
     """The package `hwnas.search`, which can be called as the function of the same name is."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return import_module(_PLACES["search"]).search(*arguments, **named)
+        return self._function(*arguments, **named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
+
+    @property
+    def __signature__(self) -> "Signature":
+        from inspect import signature
+
+        return signature(self._function)
+
+    @property
+    def _function(self) -> "Callable[..., Any]":
+        function: Callable[..., Any] = import_module(_PLACES["search"]).search
+        return function
 
 
 class _Package(ModuleType):

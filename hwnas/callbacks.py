@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from hwnas.errors import RequestError
 
 
 class Callback:
@@ -54,6 +56,13 @@ class Callbacks(Callback):
     """Several callbacks, told one after another."""
 
     def __init__(self, members: Sequence[Callback] = ()) -> None:
+        """Take them, in their order.
+
+        Raises:
+            RequestError: one is no callback.
+        """
+        if not isinstance(members, Iterable) or not all(isinstance(member, Callback) for member in members):
+            raise RequestError(f"expected a list of callbacks, which inherit from hwnas.Callback, got {members!r}")
         self.members = tuple(members)
 
     def on_run_start(self, settings: Mapping[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Required, TypedDict, Unpack
@@ -14,8 +14,9 @@ from torch.nn import functional
 from hwnas.agents.agent import Batch, Forward
 from hwnas.agents.classification import ClassificationAgent
 from hwnas.api.result import Result
+from hwnas.api.scores import finite_score, require_callable
 from hwnas.api.searching import Begun
-from hwnas.api.settings import File
+from hwnas.api.settings import File, require_known, texts
 from hwnas.api.spaces import convert
 from hwnas.api.table import LatencyTable
 from hwnas.augmentation import Augmentation
@@ -83,9 +84,16 @@ def optimize(
         RequestError: the network or the loaders are of no use for this, or the request is wrong.
         RunError: the work failed, such as where no network keeps the budget as measured.
     """
+    require_known(arguments, OptimizeArguments)
+    require_callable(train_step, "train_step")
+    require_callable(score, "score")
+    if not isinstance(model, nn.Module):
+        raise RequestError(f"expected a network, a torch.nn.Module, got {model!r}; load_network and torch have some")
     images, targets = _collected(val_loader, None)
     kept, classes = _collected(train_loader, NUM_KEPT)
     num_classes = _num_classes(model, images)
+    for found in (classes, targets):
+        _require_classes(found, num_classes)
     dataset = _dataset(kept, classes, images, targets, num_classes, train_loader)
     own = _Own(train_step or _cross_entropy, score or _accuracy, val_loader)
 
@@ -97,7 +105,7 @@ def optimize(
     def load(_root: Path, _input_size: ImageSize | None) -> Dataset:
         return dataset
 
-    space = convert(model, dataset.input_shape, freeze=arguments.get("freeze", ()))
+    space = convert(model, dataset.input_shape, freeze=texts(arguments.get("freeze", ())))
     named = ("max_latency", "out", "epochs", "retrain_epochs", "evaluations", "seed", "budgets")
     begun = Begun(space=space, table=arguments.get("table"), settings=arguments.get("settings"))
     begun.give("task", "task", Task)
@@ -145,9 +153,13 @@ class OwnTask(ClassificationAgent):
         return watched.outputs, loss
 
     def metrics(self, forward: Forward, _batches: Iterable[Batch]) -> dict[str, float]:
-        """Return the score of a network."""
+        """Return the score of a network.
+
+        Raises:
+            RunError: it is no finite number.
+        """
         with torch.no_grad():
-            return {"score": float(self.functions.score(forward, self.functions.val_loader))}
+            return {"score": finite_score(self.functions.score(forward, self.functions.val_loader), "a network")}
 
 
 class _Watched:
@@ -180,9 +192,12 @@ def _collected(loader: Loader, most: int | None) -> tuple[torch.Tensor, torch.Te
     """Return the images and the classes of a loader's batches, about so many at most.
 
     Raises:
-        RequestError: it gives something else, or nothing.
+        RequestError: it gives something else, or nothing, or can be gone through but once.
     """
-    images, targets, num = [], [], 0
+    images: list[torch.Tensor] = []
+    targets: list[torch.Tensor] = []
+    num = 0
+    _require_loader(loader)
     for batch in loader:
         x_NCHW, classes_N = images_and_targets(batch)
         if classes_N.ndim != 1 or classes_N.is_floating_point():
@@ -190,6 +205,13 @@ def _collected(loader: Loader, most: int | None) -> tuple[torch.Tensor, torch.Te
                 f"a loader gave targets of shape {tuple(classes_N.shape)} and type {classes_N.dtype}: expected the "
                 "index of a class for each image"
             )
+        if len(classes_N) != len(x_NCHW) or (images and x_NCHW.shape[1:] != images[0].shape[1:]):
+            raise RequestError(
+                f"a loader gave images {[*x_NCHW.shape]} with {len(classes_N)} targets: expected a target for each, "
+                "and images of one size"
+            )
+        if not torch.isfinite(x_NCHW).all():
+            raise RequestError("a loader gave images with NaN or infinity: expected finite numbers; leave these out")
         images.append(x_NCHW.float())
         targets.append(classes_N.long())
         num += len(classes_N)
@@ -202,13 +224,44 @@ def _collected(loader: Loader, most: int | None) -> tuple[torch.Tensor, torch.Te
 
 def _num_classes(model: nn.Module, images_NCHW: torch.Tensor) -> int:
     """Return how many classes a network tells apart; it stays in the mode that it is in."""
-    was_training = model.training
-    with torch.no_grad():
-        outputs = model.eval()(images_NCHW[:2].to(next(model.parameters()).device))
-    model.train(was_training)
+    modes = {module: module.training for module in model.modules()}  # parts may be in other modes than the whole
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            outputs = model.eval()(images_NCHW[:2].to(device))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"the network does not take what the loader gives, images {[*images_NCHW.shape[1:]]}: {error}"
+        ) from error
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
         raise RequestError("the network gives something else than a score for each class [N, classes]")
     return int(outputs.shape[1])
+
+
+def _require_loader(loader: object) -> None:
+    """Raise RequestError for what cannot be gone through again, or does not say how many batches it gives."""
+    try:
+        is_loader = len(loader) >= 0 and isinstance(loader, Iterable) and not isinstance(loader, Iterator)  # type: ignore[arg-type]
+    except TypeError:
+        is_loader = False
+    if not is_loader:
+        raise RequestError(
+            f"expected a loader that gives an epoch of batches each time, with a length, such as torch's DataLoader; "
+            f"got {type(loader).__name__}"
+        )
+
+
+def _require_classes(classes_N: torch.Tensor, num_classes: int) -> None:
+    """Raise RequestError for targets that the network has no output for."""
+    low, high = int(classes_N.min()), int(classes_N.max())
+    if low < 0 or high >= num_classes:
+        raise RequestError(
+            f"the network has {num_classes} outputs: expected targets from 0 to {num_classes - 1}, found {low} to "
+            f"{high}"
+        )
 
 
 def _dataset(

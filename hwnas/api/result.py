@@ -12,7 +12,7 @@ from torch import nn
 from hwnas.api.data import NO_DATA
 from hwnas.api.frames import frame
 from hwnas.api.given import giving, reference
-from hwnas.api.settings import File
+from hwnas.api.settings import File, texts
 from hwnas.api.table import LatencyTable
 from hwnas.artifacts import WINNER, Deployment, FoundNetwork, NetworkSummary, Summary
 from hwnas.errors import RequestError
@@ -166,8 +166,9 @@ class Result:
         """Return a retrained network with its weights, in evaluation mode.
 
         Raises:
-            RequestError: there is none of that name.
+            RequestError: there is none of that name, or nothing is trained.
         """
+        self._require_data("trained")
         with giving(self._given):
             return self._run.space.deployed(trained_network(self._run, name).module).eval()
 
@@ -177,7 +178,7 @@ class Result:
             return write_report(self._run)
 
     def retrain(
-        self, architectures: Sequence[Architecture] = (), *, budgets: Sequence[str] = (), front: bool = False
+        self, architectures: Sequence[Architecture] = (), *, budgets: str | Sequence[str] = (), front: bool = False
     ) -> dict[str, NetworkSummary]:
         """Train further networks as the winner was, and return their figures by name.
 
@@ -188,9 +189,10 @@ class Result:
         Raises:
             RequestError: there is no such network, or none keeps a budget.
         """
-        texts = tuple("-".join(map(str, architecture)) for architecture in architectures)
+        self._require_data("trained")
+        named = tuple("-".join(map(str, architecture)) for architecture in architectures)
         with giving(self._given):
-            return retrain_further(self._run, Request(architectures=texts, budgets=tuple(budgets), front=front))
+            return retrain_further(self._run, Request(architectures=named, budgets=texts(budgets), front=front))
 
     def export(
         self,
@@ -222,21 +224,24 @@ class Result:
             options = BundleOptions(int8=int8, fp16=fp16, max_drop=max_drop, limits=drawn)
             return deploy(self._run, summary, Path(folder), options, network=network)
 
-    def emit(self, budgets: Sequence[str]) -> list[Emitted]:
+    def emit(self, budgets: str | Sequence[str]) -> list[Emitted]:
         """Name an architecture for each budget by what the search found out, without evaluating any more.
 
         Raises:
             RequestError: a budget is larger than any that was searched.
         """
         with giving(self._given):
-            return emit(self._run, budgets)
+            return emit(self._run, texts(budgets))
 
-    def _complete(self) -> Summary:
+    def _require_data(self, done: str) -> None:
         if self._run.config.data.name == reference(NO_DATA):
             raise RequestError(
-                f"{self.folder} searched without data, so that nothing is trained that could be exported: expected "
+                f"{self.folder} searched without data, so that nothing is {done}: expected "
                 "data; search(space, data, ...) with another folder"
             )
+
+    def _complete(self) -> Summary:
+        self._require_data("trained that could be exported")
         summary = run_stages(self._run)
         assert summary is not None, "of all stages"
         return summary

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeGuard, Unpack
 
@@ -11,6 +12,7 @@ from torch import nn
 from hwnas.api.data import NO_DATA, loader_of, no_data
 from hwnas.api.given import giving, reference
 from hwnas.api.result import Result
+from hwnas.api.scores import OwnScore, Score, require_callable
 from hwnas.api.settings import File, RunArguments, overrides
 from hwnas.api.spaces import convert
 from hwnas.api.table import LatencyTable, is_network, load_table
@@ -18,45 +20,23 @@ from hwnas.callbacks import Callback
 from hwnas.cli.idle_flags import refuse_idle
 from hwnas.config_file import load_config
 from hwnas.dataflow import Dataset, load_dataset
-from hwnas.errors import RequestError, RunError
+from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
 from hwnas.flags import with_settings
-from hwnas.pipeline.order import run_stages
+from hwnas.pipeline.order import STAGES, run_stages
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from onnx_models.image_size import ImageSize
-from search_spaces import Architecture, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.file import save_space
 from search_spaces.traced.space import TracedSpace
-
-Score = Callable[[Architecture], float]
-"""Tells how good an architecture is; higher is better, and the same architecture always gets the same score."""
 
 SpaceLike = SearchSpace | nn.Module | str | None
 """A search space, its name or file; a network, or its .onnx or .pt2 file; None where `settings` name one."""
 
 DEFAULT_OUT, DEFAULT_ROOT = "runs/default", "data"
 """Where a run and its data are unless arguments say so."""
-
-
-class OwnScore:
-    """Scores architectures by a function of the program."""
-
-    def __init__(self, score: Score) -> None:
-        self._score = score
-
-    def score(self, architecture: Architecture) -> float:
-        """Return the function's score.
-
-        Raises:
-            RunError: it is no number.
-        """
-        found = self._score(architecture)
-        try:
-            return float(found)
-        except (TypeError, ValueError) as error:
-            raise RunError(f"score of {'-'.join(map(str, architecture))}: expected a number, got {found!r}") from error
 
 
 def search(
@@ -124,9 +104,11 @@ def resume(folder: File, *, last: str = "export", callbacks: Sequence[Callback] 
     """Work on the run in a folder with the settings it was begun with, up to a stage: search, retrain or export.
 
     Raises:
-        RequestError: there is no run, or it needs objects of the program that began it.
+        RequestError: there is no run or no such stage, or the run needs objects of the program that began it.
         RunError: the work failed.
     """
+    if last not in STAGES:
+        raise RequestError(f"expected one of {', '.join(STAGES)} as the last stage, got {last!r}")
     run = Run.from_folder(Path(folder), Reporter(is_quiet=quiet, callbacks=callbacks), has_begun=False)
     run_stages(run, last=last)
     return Result(run, {})
@@ -172,6 +154,9 @@ class Begun:
 
     Args:
         settings: any others, by dotted name.
+
+    Raises:
+        RequestError: the space or the table is something else.
     """
 
     def __init__(
@@ -181,6 +166,10 @@ class Begun:
         table: LatencyTable | File | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
+        if not isinstance(space, SearchSpace | nn.Module | str | None):
+            raise RequestError(f"expected a search space, a network, or the name of one, got {space!r}")
+        if not isinstance(table, LatencyTable | str | PathLike | None):
+            raise RequestError(f"expected a latency table or its file, got {table!r}")
         self._table = load_table(table) if space is None and _is_file(table) else table
         if space is None and isinstance(self._table, LatencyTable):
             space = self._table.space
@@ -222,7 +211,12 @@ class Begun:
         self.give("data.name", NO_DATA, load)
 
     def give_score(self, score: Score) -> None:
-        """Give the run what scores architectures."""
+        """Give the run what scores architectures.
+
+        Raises:
+            RequestError: it is no function.
+        """
+        require_callable(score, "score")
         own = OwnScore(score)
 
         def made(_inputs: EvaluatorInputs) -> OwnScore:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Required, TypedDict
 
+from hwnas.errors import RequestError
 from hwnas.flags import overrides_of, with_settings
 
 File = str | PathLike[str]
@@ -64,9 +65,27 @@ def overrides(arguments: Mapping[str, object], settings: Mapping[str, object] | 
         RequestError: a setting was given twice.
         TypeError: there is no such argument.
     """
-    if unknown := sorted(set(arguments) - set(RunArguments.__annotations__)):
-        raise TypeError(
-            f"unknown argument {unknown[0]!r}; there are {', '.join(RunArguments.__annotations__)}; others of hwnas "
-            "settings go into settings={'retrain.ema_decay': 0.99}"
-        )
+    require_known(
+        arguments, RunArguments, remedy="; others of hwnas settings go into settings={'retrain.ema_decay': 0.99}"
+    )
+    if settings is not None and not isinstance(settings, Mapping):
+        raise RequestError(f"expected settings by dotted name, such as {{'retrain.ema_decay': 0.99}}, got {settings!r}")
     return with_settings(overrides_of(arguments), settings or {})
+
+
+def require_known(arguments: Mapping[str, object], known: type, *, remedy: str = "") -> None:
+    """Make sure that a call names only arguments that there are: one that is ignored would look as if it acted.
+
+    Args:
+        known: the typed dictionary of those that there are.
+
+    Raises:
+        TypeError: there is no such argument.
+    """
+    if unknown := sorted(set(arguments) - set(known.__annotations__)):
+        raise TypeError(f"unknown argument {unknown[0]!r}; there are {', '.join(known.__annotations__)}{remedy}")
+
+
+def texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the items of a list of texts; one text alone has them between commas, as a flag does."""
+    return tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else tuple(given)

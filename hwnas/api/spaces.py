@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from hwnas.api.settings import texts
 from hwnas.errors import RequestError
 from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
 from hwnas.quantities import parse_image_size
@@ -60,7 +62,7 @@ def convert(
     input_shape: Shape | None = None,
     *,
     weights: Path | None = None,
-    freeze: Sequence[str] = (),
+    freeze: str | Sequence[str] = (),
     shares: Sequence[float] = SHARES,
     step: int = 8,
     output: Path | str | None = None,
@@ -87,7 +89,7 @@ def convert(
             f"{source.name} does not say which images it takes: give input_shape=(channels, height, width)"
         )
     channels, height, width = source.input_shape
-    pins = Pins(freeze=tuple(freeze), shares=tuple(shares), step=step)
+    pins = Pins(freeze=texts(freeze), shares=tuple(shares), step=step)
     found = space_of(source, images_of((channels, height, width), NUM_COMPARED), pins)
     if output is not None:
         if Path(output).suffix != NETWORK_SUFFIX:
@@ -99,7 +101,9 @@ def convert(
 def source_of(model: nn.Module | str, input_shape: Shape | None, weights: Path | None = None) -> SourceNetwork:
     """Return a network to begin with; a module is copied, in evaluation mode and float32 on the CPU."""
     if not isinstance(model, nn.Module):
-        return load_network(model, weights=weights, input_shape=input_shape)
+        if not isinstance(model, str | PathLike):
+            raise RequestError(f"expected a network, a torch.nn.Module or what names one, got {model!r}")
+        return load_network(str(model), weights=weights, input_shape=input_shape)
     if weights is not None:
         raise RequestError("weights are for networks that are named: expected none beside a module, which has its own")
     return network_of(model, input_shape=input_shape)

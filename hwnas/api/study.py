@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 from hwnas.api.result import Evaluations
+from hwnas.api.scores import Score, finite_score
 from hwnas.api.table import LatencyTable
 from hwnas.components import find
 from hwnas.constraint import HardLimits, Limit
@@ -40,6 +38,11 @@ class Study:
         agent: str = "predictor",
         seed: int = 0,
     ) -> None:
+        if not isinstance(space, SearchSpace | None) or not isinstance(table, LatencyTable | None):
+            raise RequestError(
+                f"expected a search space and a table, got {space!r} and {table!r}: make them with hwnas.space() and "
+                "hwnas.load_table()"
+            )
         if space is None and table is None:
             raise RequestError("a study needs a search space, or a table that is of one")
         if max_latency is not None and table is None:
@@ -64,18 +67,19 @@ class Study:
         """Take in how good an architecture is; higher is better.
 
         Raises:
-            RequestError: it was not asked for, or was told already, or the score is no number.
+            RequestError: it was not asked for, or was told already.
+            RunError: the score is no finite number.
         """
+        architecture = tuple(map(int, architecture))
         if architecture not in self._asked:
             raise RequestError(f"{architecture} was not asked for, or was told already: tell what ask() returned, once")
-        if math.isnan(score):
-            raise RequestError(f"the score of {architecture} is {score}: expected a number")
+        score = finite_score(score, "-".join(map(str, architecture)))
         self._asked.remove(architecture)
-        evaluation = Evaluation(architecture=architecture, score=float(score), costs=self._limits.costs(architecture))
+        evaluation = Evaluation(architecture=architecture, score=score, costs=self._limits.costs(architecture))
         self._agent.tell([evaluation])
         self._told.append(evaluation)
 
-    def optimize(self, score: Callable[[Architecture], float], num: int, *, at_a_time: int = 5) -> Evaluation:
+    def optimize(self, score: Score, num: int, *, at_a_time: int = 5) -> Evaluation:
         """Score `num` architectures by a function, fewer where there are no more, and return the best of all."""
         left = num
         while left > 0 and (asked := self.ask(min(at_a_time, left))):
@@ -91,7 +95,13 @@ class Study:
 
     @property
     def front(self) -> Evaluations:
-        """What no other architecture beats in both score and predicted latency, fastest first; needs a table."""
+        """What no other architecture beats in both score and predicted latency, fastest first.
+
+        Raises:
+            RequestError: the study has no table, which predicts latency.
+        """
+        if not self._limits.limits:
+            raise RequestError("a front is of scores and latencies: give the study a table=, which predicts these")
         return Evaluations(latency_front(self._told))
 
     @property

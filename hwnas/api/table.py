@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from hwnas.api.frames import frame
-from hwnas.api.settings import File
+from hwnas.api.settings import File, require_known
 from hwnas.api.spaces import Shape, convert, space
+from hwnas.cli.ranges import require_in_range
 from hwnas.errors import RequestError
 from hwnas.pipeline.table_space import space_of
 from hwnas.profiling import known_precision
@@ -171,8 +173,10 @@ def profile(
 
     Raises:
         RequestError: the request is wrong.
+        TypeError: there is no such argument.
         TableError: the file is the table of another space, device or precision.
     """
+    _require_work(work)
     made = _space_of(subject, input_shape)
     path = Path(output or f"{made.spec.name.rpartition('/')[2]}.{device}.lut.json")
     found = find_device(device, None if work.get("devices") is None else Path(work["devices"]))
@@ -214,6 +218,13 @@ def load_table(path: File, space: SearchSpace | str | None = None) -> LatencyTab
 def network_beside(path: Path) -> Path:
     """Return the file of the network that a table is of, beside it."""
     return path.with_name(f"{path.name.removesuffix('.json')}{NETWORK_SUFFIX}")
+
+
+def _require_work(work: Mapping[str, Any]) -> None:
+    require_known(work, ProfileArguments)
+    for name in ("networks", "rounds", "max_minutes", "memory_mb", "percentile", "seed"):
+        if work.get(name) is not None:
+            require_in_range(name, work[name])
 
 
 def _space_of(subject: SearchSpace | nn.Module | str, input_shape: Shape | None) -> SearchSpace:

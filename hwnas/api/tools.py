@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hwnas.api.settings import File
 from hwnas.dataflow import Dataset
+from hwnas.errors import RequestError
 from hwnas.export.compare import ComparedModel, Question, compare_models
 from hwnas.pipeline.named import model_named, models_named, normalisations
 from hwnas.profiling import fixed_models, shown
@@ -60,6 +62,8 @@ def compare(
         RequestError: a model is not there or cannot be measured alike.
         RunError: one cannot be measured.
     """
+    if isinstance(models, str | PathLike) or not models:
+        raise RequestError(f"expected a list of models to compare, got {models!r}")
     chosen = device_of(device) if isinstance(device, str) else device
     require_trusted_runtime(chosen)
     require_cores(chosen)

@@ -81,9 +81,11 @@ def adapt(
         raise RequestError("expected a table to adapt, found none: hwnas lut adapt TABLE -o NEW, or --from TABLE")
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise RequestError(f"{twice[0]} was given twice; leave one of the two out")
+    if any(path.exists() and output.exists() and path.samefile(output) for path in paths):
+        raise RequestError(f"-o {output} is a table to adapt, which would be lost: give another file")
     is_from_several = known is not None or len(paths) > 1
     if not is_from_several:
-        refuse_beside("a single table, without --from", held_out=work.held_out)
+        refuse_beside("single table without --from", held_out=work.held_out)
     sources = [Source(name=str(path), table=load_table(path)) for path in paths]
     space = space_of(sources[0].table, paths[0], space_name)
     device = adjusted(find_device(to.device, to.devices), threads=to.threads, batch=to.batch)

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from hwnas.errors import RequestError
+
 RANGES: dict[str, tuple[float, float]] = {
     "batch": (1, 4096),
     "blocks": (1, 100_000),
@@ -40,6 +42,17 @@ def ranged(name: str, words: str) -> Any:
     """Return a flag for a number in the table's range of that name, with that help."""
     low, high = RANGES[name]
     return number_option(min=low, max=high, help=words)
+
+
+def require_in_range(name: str, value: float) -> None:
+    """Make sure of a number what the flag of that name makes sure of.
+
+    Raises:
+        RequestError: it is none, or out of range.
+    """
+    low, high = RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise RequestError(f"{name}: expected a number from {low} to {high}, got {value!r}")
 
 
 def number_option(*names: str, **settings: Any) -> Any:

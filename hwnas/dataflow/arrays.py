@@ -136,7 +136,7 @@ def _parts(path: Path, arrays: Arrays) -> dict[str, tuple[NDArray[Any], NDArray[
             continue
         if x is None or y is None or split in parts:
             raise RequestError(f"{path}: expected x_{end} and y_{end} together and once, found {', '.join(arrays)}")
-        if x.shape[:1] != y.shape[:1] or not x.size:
+        if not x.ndim or not y.ndim or x.shape[:1] != y.shape[:1] or not x.size:
             found = " and ".join(str(len(array)) if array.ndim else "one number" for array in (y, x))
             raise RequestError(f"{path}: expected a label for each entry of x_{end}, found {found}")
         parts[split] = x, y
@@ -146,7 +146,8 @@ def _parts(path: Path, arrays: Arrays) -> dict[str, tuple[NDArray[Any], NDArray[
 
 
 def _labels(path: Path, name: str, labels: NDArray[Any]) -> torch.Tensor:
-    if labels.dtype.kind not in "iu" or labels.size != len(labels):
+    is_too_large = labels.dtype == np.uint64 and labels.max() > np.iinfo(np.int64).max
+    if labels.dtype.kind not in "iu" or labels.size != len(labels) or is_too_large:
         raise RequestError(
             f"{path}: expected a class for each entry ({name}), integers [N], found {labels.dtype} "
             f"{[*labels.shape]}; of one-hot rows give argmax(axis=1)"
@@ -159,8 +160,10 @@ def _numbered(
 ) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]:
     """Return the classes and each split's labels as positions among them: of names, or of the labels trained on."""
     if names is not None:
-        if names.dtype.kind != "U" or names.ndim != 1 or not len(names):
-            raise RequestError(f"{path}: expected classes as texts [K], found {names.dtype} {[*names.shape]}")
+        if names.dtype.kind != "U" or names.ndim != 1 or not len(names) or len(set(names.tolist())) != len(names):
+            raise RequestError(
+                f"{path}: expected classes as texts [K] that differ, found {names.dtype} {[*names.shape]}"
+            )
         wrong = next(((n, y) for n, y in labels.items() if int(y.min()) < 0 or int(y.max()) >= len(names)), None)
         if wrong is not None:
             found = f"{int(wrong[1].min())} to {int(wrong[1].max())}"

@@ -1,4 +1,7 @@
-"""Search agents: which architectures to try next under a constraint."""
+"""Search agents: which architectures to try next under a constraint.
+
+`hwnas.search` can be called too: it is the function that `hwnas.api.searching.search` documents.
+"""
 
 from __future__ import annotations
 

@@ -76,10 +76,10 @@ def _evaluated(
     all_costs = [costs(a) for a in architectures]
     evaluated = evaluate(architectures, [baselines.of(c) for c in all_costs])
     for architecture, cost, score in zip(architectures, all_costs, evaluated, strict=True):
-        if math.isnan(score.value):
+        if not math.isfinite(score.value):
             raise RunError(
-                f"the evaluator gave {'-'.join(map(str, architecture))} a score of nan, expected a number; "
-                "search with another evaluator, or train the supernet anew with a lower learning rate"
+                f"the evaluator gave {'-'.join(map(str, architecture))} a score of {score.value}, expected a finite "
+                "number; search with another evaluator, or train the supernet anew with a lower learning rate"
             )
         evaluation = Evaluation(architecture=architecture, score=score.value, costs=cost)
         reason = agent.reasons.get(architecture)

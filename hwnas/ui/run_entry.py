@@ -23,6 +23,9 @@ State = Literal["running", "finished", "stopped", "damaged"]
 
 MODEL_SUFFIXES = (".onnx", ".data")
 
+GIVEN, NO_DATA = "hwnas.api.given:", "no_data"
+"""What names of objects begin with that a program handed over, and the one that stands for no data (hwnas.api)."""
+
 _Read = TypeVar("_Read")
 
 
@@ -62,8 +65,11 @@ class RunEntry:
 
     @property
     def data(self) -> str:
-        """The name of the data set; empty where that is not known."""
-        return "" if self.records.config is None else self.records.config.data.name
+        """The name of the data set, "none" of a search without any; empty where that is not known."""
+        name = "" if self.records.config is None else self.records.config.data.name
+        if name == GIVEN + NO_DATA:
+            return "none"
+        return f"own {name.removeprefix(GIVEN)}" if name.startswith(GIVEN) else name
 
     @property
     def space(self) -> str:
@@ -135,6 +141,9 @@ def _state(files: RunFolder, records: RunRecords) -> State:
         return "running"
     if records.faults:
         return "damaged"
+    config = records.config
+    if config is not None and config.data.name == GIVEN + NO_DATA:
+        return "finished" if records.outcome is not None else "stopped"
     # The report is written last.
     return "finished" if records.summary is not None and records.has_report else "stopped"
 

@@ -117,7 +117,15 @@ def test_no_table_and_flags_for_several_beside_one_are_refused(folder: Path) -> 
     nothing = _adapt(folder, "-o", folder / "refused.json")
     assert nothing.code == 2 and "expected a table to adapt, found none" in nothing.err
     one = _adapt(folder, folder / "a.json", "--held-out", 4, "-o", folder / "refused.json")
-    assert one.code == 2 and "--held-out" in one.err
+    assert one.code == 2 and "--held-out: expected no single table without --from" in one.err
+
+
+def test_a_table_that_is_adapted_from_is_not_written_over(folder: Path) -> None:
+    before = (folder / "a.json").read_bytes()
+    for tables in (_from(folder, "a"), [folder / "a.json"]):
+        outcome = _adapt(folder, *tables, "-o", folder / "a.json", "--quiet")
+        assert outcome.code == 2 and "is a table to adapt, which would be lost" in outcome.err
+    assert (folder / "a.json").read_bytes() == before
 
 
 def test_one_held_out_network_certifies_nothing(folder: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_score_of_ones_own_needs_no_data_and_no_training(table: hwnas.LatencyT
         result.export(tmp_path / "bundle")
     with pytest.raises(hwnas.RequestError, match="needs a score"):
         hwnas.search(data=None, table=table, **settings)
-    with pytest.raises(hwnas.RunError, match="expected a number, got 'good'"):
+    with pytest.raises(hwnas.RunError, match="expected a finite number, got 'good'"):
         other = {**settings, "out": tmp_path / "other"}
         hwnas.search(data=None, table=table, score=lambda _: "good", **other)  # type: ignore[arg-type,return-value]
 

@@ -131,6 +131,9 @@ def test_what_is_no_data_is_refused_by_name(tmp_path: Path) -> None:
     assert "must be alike, got uint8 and float32" in _refused(
         path, x_train=x.astype(np.uint8), y_train=y, x_test=x, y_test=y
     )
+    assert "found one number and one number" in _refused(path, x_train=np.uint8(3), y_train=np.int64(1))
+    assert "found uint64 [12]" in _refused(path, x_train=x, y_train=np.full(12, 2**64 - 1, np.uint64), **test)
+    assert "texts [K] that differ" in _refused(path, x_train=x, y_train=y, classes=np.array(["a", "b", "a"]), **test)
     with pytest.raises(RequestError, match="expected one npz file with x_train and y_train, found none"):
         load_dataset("arrays", tmp_path / "nowhere")
 

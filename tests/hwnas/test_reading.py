@@ -166,7 +166,7 @@ def test_any_history_is_read_or_called_damaged(
 
 def test_a_score_that_is_no_number_stops_the_search(tmp_path: Path) -> None:
     agent = RandomAgent(ToySpace(), SumConstraint(18), np.random.default_rng(0))
-    with pytest.raises(RunError, match="a score of nan, expected a number"):
+    with pytest.raises(RunError, match="a score of nan, expected a finite number"):
         run_search(
             agent,
             lambda architectures, _: iter([Score(value=float("nan"))] * len(architectures)),

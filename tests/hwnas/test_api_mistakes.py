@@ -1,0 +1,187 @@
+"""What a program is told of the mistakes that people make in it: at once, in words, and without anything broken."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from samples import synthetic_table
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import hwnas
+from hwnas.api.scores import finite_score
+from hwnas.api.searching import search
+from hwnas.api.table import LatencyTable
+from hwnas.ui.run_entry import Runs
+from lut import save_table
+from search_spaces import SpaceSpec, make_space
+
+pytestmark = pytest.mark.usefixtures("short_runs")
+
+DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+IMAGES, CLASSES = torch.rand(24, 1, 8, 8), torch.arange(24) % 3
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> LatencyTable:
+    save_table(synthetic_table(make_space(DIGITS), scale_ns=1e8), tmp_path / "table.json")
+    return hwnas.load_table(tmp_path / "table.json")
+
+
+@pytest.fixture
+def scored(table: LatencyTable, tmp_path: Path) -> Callable[..., Any]:
+    """Search without data by a score."""
+
+    def run(score: Any, **more: Any) -> hwnas.Result:
+        named = {"max_latency": "80%", "evaluations": 4, "out": tmp_path / "run", "quiet": True, **more}
+        return hwnas.search(data=None, table=table, score=score, **named)
+
+    return run
+
+
+def test_search_looks_like_the_function_that_it_is() -> None:
+    assert inspect.signature(hwnas.search) == inspect.signature(search)
+    assert pickle.loads(pickle.dumps(hwnas.search)) is hwnas.search
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, None, "good", torch.ones(2)])
+def test_a_score_is_a_finite_number(wrong: object) -> None:
+    with pytest.raises(hwnas.RunError, match="score of 0-1: expected a finite number, got"):
+        finite_score(wrong, "0-1")
+
+
+def test_a_score_that_is_infinite_leaves_a_run_that_goes_on(scored: Callable[..., Any]) -> None:
+    with pytest.raises(hwnas.RunError, match=r"score of [-0-9]+: expected a finite number, got -inf"):
+        scored(lambda _: -math.inf)
+    assert scored(sum).winner.score > 0
+
+
+def test_wrong_types_are_refused_before_any_work(scored: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(hwnas.RequestError, match="expected a function as score, got 5"):
+        scored(5)
+    for callbacks in (hwnas.Callback(), [print]):
+        with pytest.raises(hwnas.RequestError, match="expected a list of callbacks"):
+            scored(sum, callbacks=callbacks)
+    with pytest.raises(hwnas.RequestError, match="expected settings by dotted name"):
+        scored(sum, settings=["seed"])
+    for space, table in ((3, None), ("nasbench-macro", 3)):
+        with pytest.raises(hwnas.RequestError, match="got 3"):
+            hwnas.search(space, "digits", table=table, max_latency="60%", out=tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_search_without_data_cannot_do_is_refused(scored: Callable[..., Any]) -> None:
+    result = scored(sum)
+    for act in (lambda: result.retrain(front=True), result.module, lambda: result.export("bundle")):
+        with pytest.raises(hwnas.RequestError, match="searched without data"):
+            act()
+    assert len(result.emit("50%")) == len(result.emit(["50%"])) == 1
+    with pytest.raises(hwnas.RequestError, match="expected one of train, search, retrain, export"):
+        hwnas.resume(result.folder, last="serch")
+
+
+def test_a_search_without_data_is_shown_as_finished(scored: Callable[..., Any], tmp_path: Path) -> None:
+    folder = scored(sum).folder
+    entry = Runs(tmp_path.resolve()).entry("run", folder.resolve())
+    assert (entry.data, entry.state) == ("none", "finished")
+
+
+def test_arguments_that_there_are_not_are_refused(table: LatencyTable, tmp_path: Path) -> None:
+    place = tmp_path / "new.json"
+    with pytest.raises(TypeError, match="unknown argument 'netwoks'"):
+        hwnas.profile(table.space, "cpu", output=place, netwoks=3)  # type: ignore[call-arg]
+    for wrong in ({"rounds": 0}, {"networks": -1}, {"rounds": "5"}, {"max_minutes": math.nan}):
+        with pytest.raises(hwnas.RequestError, match=f"{next(iter(wrong))}: expected a number from"):
+            hwnas.profile(table.space, "cpu", output=place, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(hwnas.RequestError, match="expected a network"):
+        hwnas.profile(None, "cpu", output=place, input_shape=(1, 8, 8))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="unknown argument 'epoch'"):
+        _optimize(epoch=3)
+    for models in ([], "model.onnx"):
+        with pytest.raises(hwnas.RequestError, match="expected a list of models"):
+            hwnas.compare(models)
+    assert not place.exists()
+
+
+def test_a_study_is_told_lists_and_finite_numbers(table: LatencyTable) -> None:
+    study = hwnas.Study(table=table, max_latency="80%")
+    first, second = study.ask(2)
+    study.tell(list(first), 1.0)  # type: ignore[arg-type]
+    for wrong in (math.inf, math.nan, None, "x"):
+        with pytest.raises(hwnas.RunError, match="expected a finite number"):
+            study.tell(second, wrong)  # type: ignore[arg-type]
+    study.tell(second, torch.tensor(2.0))  # type: ignore[arg-type]
+    assert study.best.architecture == second
+    with pytest.raises(hwnas.RequestError, match="give the study a table="):
+        _ = hwnas.Study(table.space).front
+    with pytest.raises(hwnas.RequestError, match="expected a search space and a table"):
+        hwnas.Study("nasbench-macro")  # type: ignore[arg-type]
+
+
+def _net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+
+
+def _loader(images: torch.Tensor = IMAGES, classes: torch.Tensor = CLASSES) -> Any:
+    return DataLoader(TensorDataset(images, classes), 8)
+
+
+def _optimize(model: Any = None, train: Any = None, val: Any = None, **more: Any) -> hwnas.Result:
+    found = _loader() if train is None else train
+    return hwnas.optimize(model or _net(), found, val or _loader(), max_latency="90%", quiet=True, **more)
+
+
+def _batches() -> Iterator[object]:
+    yield from _loader()
+
+
+@pytest.mark.parametrize(
+    ("loader", "words"),
+    [
+        (lambda: _batches(), "expected a loader that gives an epoch of batches each time"),
+        (lambda: iter(_loader()), "expected a loader that gives an epoch of batches each time"),
+        (lambda: 3, "expected a loader"),
+        (lambda: _loader(IMAGES, CLASSES + 5), "the network has 3 outputs: expected targets from 0 to 2, found 5 to 7"),
+        (lambda: _loader(IMAGES, CLASSES - 1), "found -1 to 1"),
+        (lambda: _loader(IMAGES / 0), "images with NaN or infinity"),
+        (lambda: [(IMAGES[:9], CLASSES[:8])], "expected a target for each"),
+        (lambda: [(IMAGES, CLASSES), (torch.rand(24, 1, 9, 9), CLASSES)], "images of one size"),
+        (lambda: _loader(torch.rand(24, 3, 8, 8)), "the network does not take what the loader gives"),
+    ],
+)
+def test_loaders_that_cannot_serve_are_refused(loader: Callable[[], Any], words: str) -> None:
+    with pytest.raises(hwnas.RequestError, match=words):
+        _optimize(train=loader(), val=loader())
+
+
+def test_what_is_no_network_or_function_is_refused() -> None:
+    with pytest.raises(hwnas.RequestError, match=r"expected a network, a torch\.nn\.Module, got 'net\.onnx'"):
+        _optimize("net.onnx")
+    with pytest.raises(hwnas.RequestError, match="expected a function as train_step"):
+        _optimize(train_step=3)
+    with pytest.raises(hwnas.RequestError, match="else than a score for each class"):
+        _optimize(nn.Identity())
+
+
+def test_a_network_stays_in_the_modes_that_its_parts_are_in() -> None:
+    model = _net().train()
+    model[1].eval()
+    with pytest.raises(hwnas.RequestError, match="found 5 to 7"):
+        _optimize(model, train=_loader(IMAGES, CLASSES + 5))
+    assert model.training and model[0].training and not model[1].training
+
+
+def test_one_pattern_is_a_pattern_and_not_its_characters() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), *_net()[3:5], nn.Linear(32, 3))
+    free = len(hwnas.convert(model, (1, 8, 8)).decisions)
+    assert 0 < len(hwnas.convert(model, (1, 8, 8), freeze="0.*,0").decisions) < free
