@@ -90,7 +90,7 @@ class _Work:
     def __init__(self, path: Path, folder: Path, images: Sequence[torch.Tensor]) -> None:
         self._folder, self._images = folder, images
         self._prepared = folder / "prepared.onnx"
-        with quantizing(path.name):
+        with quantizing(path.name, folder):
             prepare(path, self._prepared)
         graph = onnx.load(self._prepared).graph
         self._input = graph.input[0].name
@@ -119,7 +119,7 @@ class _Work:
     def quantized(self, method: str, *, excluded: Sequence[str] = (), only: str | None = None) -> Path:
         draft = self._folder / f"{method}-{len(excluded)}-{only or 'all'}.onnx".replace("/", "_")
         images = self._images[:8] if only else self._images
-        with quantizing(f"to int8 by {method}"):
+        with quantizing(f"to int8 by {method}", self._folder):
             batches = [{self._input: x.contiguous().numpy()} for x in images]
             quantize(self._prepared, draft, batches, method=method, excluded=excluded, only=only)
         return draft

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,17 +16,32 @@ from numpy.typing import NDArray
 
 from onnx_models.ending import OPERATORS
 from onnx_models.errors import ExportError
+from safe_files.refusals import free_bytes
 
 Feed = Mapping[str, NDArray[np.float32]]
 """A batch of every input of a model, by name."""
 
 
+NO_ROOM_BYTES = 16 * 4096
+"""Sixteen pages: where less is free after a failure, the disk is what failed."""
+
+
 @contextlib.contextmanager
-def quantizing(what: str) -> Iterator[None]:
-    """Raise ExportError where a model cannot be quantized, for each of the quantizer's many errors."""
+def quantizing(what: str, folder: Path) -> Iterator[None]:
+    """Raise ExportError where a model cannot be quantized, for each of the quantizer's many errors.
+
+    Args:
+        folder: where it writes files.
+
+    Raises:
+        ExportError: the model cannot be quantized.
+        OSError: the disk is full. A part of the quantizer cuts files short there without a word.
+    """
     try:
         yield
     except (ValueError, RuntimeError, TypeError, KeyError, DecodeError, onnx.checker.ValidationError) as error:
+        if (free := free_bytes(folder)) is not None and free < NO_ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         raise ExportError(f"cannot quantize {what}: {error}") from error
 
 

@@ -53,7 +53,7 @@ def _quantize(path: Path, target: Path, *, is_part: bool) -> None:
     with explaining(target), drafting(target) as folder:
         folder.mkdir()
         prepared, draft = folder / "prepared.onnx", folder / "draft.onnx"
-        with quantizing(path.name):
+        with quantizing(path.name, folder):
             prepare(path, prepared)
             quantize(prepared, draft, _random_inputs(prepared))
             if is_part:
