@@ -261,7 +261,7 @@ def test_a_winner_that_misses_when_nothing_is_left_ends_in_advice(table: Path, t
     assert float(last.rpartition(" ")[2].removesuffix("ms")) >= summary["measured_ms"]
     page = render_report(Run.from_folder(run, Reporter(is_quiet=True)))
     assert (
-        'class="tile missed"' in page
+        'class="tile large missed"' in page
         and "The winner misses its budget" in page
         and "✗ missed" in page
         and "give --max-latency" in page
