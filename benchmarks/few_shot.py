@@ -35,7 +35,7 @@ Latencies = dict[str, float]
 
 
 class SourcesError(ValueError):
-    """What is in the folder cannot be used."""
+    """Raised where a folder of sources cannot be used."""
 
 
 def main() -> None:

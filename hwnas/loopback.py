@@ -88,7 +88,7 @@ def make_loopback_server(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Failure:
-    """What is said when an answer goes wrong, to whom, and once each."""
+    """A remark on answers that go wrong, told to the person who serves them, once for each error."""
 
     warn: Callable[[str], None]
     words: str

@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FewShotPlan:
-    """What is measured on the new device.
+    """The measurements to be made on the new device.
 
     Attributes:
         num_networks: networks that the model chooses and learns from.

@@ -110,7 +110,7 @@ class KnownNetworks:
 
     @cached_property
     def num_of_choice(self) -> Array:
-        """How often a network has each choice at any decision, standardised."""
+        """The number of times that a network has each choice at any decision, standardised."""
         if self.choices is None:
             return np.zeros((len(self.source_ms), 0))
         found = np.stack([(self.choices == c).sum(axis=1) for c in np.unique(self.choices)], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 # Before torch is imported, and for the processes that tests start: sums depend on the number of threads, and threads of
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import shorten_runs
@@ -65,3 +67,16 @@ def benchmark_data() -> Path:
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     """Every built-in search space, small."""
     return make_space(small_spec(request.param))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Headless Chromium, where it is installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs chromium: sudo apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -90,12 +90,12 @@ class Study:
 
     @property
     def history(self) -> Evaluations:
-        """What was told, in order."""
+        """Every architecture that was told, in order."""
         return Evaluations(self._told)
 
     @property
     def front(self) -> Evaluations:
-        """What no other architecture beats in both score and predicted latency, fastest first.
+        """The architectures that no other beats in both score and predicted latency, fastest first.
 
         Raises:
             RequestError: the study has no table, which predicts latency.

@@ -61,12 +61,12 @@ class LatencyTable:
 
     @property
     def certificate(self) -> Certificate | None:
-        """How far predictions are off, by networks that nothing was fitted to; None where none were measured."""
+        """The errors of predictions on networks that nothing was fitted to; None where none were measured."""
         return self.record.certificate
 
     @property
     def model(self) -> LatencyModel:
-        """What predicts.
+        """The model that predicts latencies by the table.
 
         Raises:
             MissingLatencyError: a block of the space was not measured.

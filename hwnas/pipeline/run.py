@@ -20,12 +20,7 @@ from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import with_absolute_paths
 from hwnas.pipeline.inputs import Inputs, Origin, read_inputs
-from hwnas.pipeline.origin import (
-    brings_table,
-    inputs_from,
-    require_same_origin,
-    without_own_table,
-)
+from hwnas.pipeline.origin import brings_table, inputs_from, require_same_origin, without_own_table
 from hwnas.pipeline.own_network import OwnNetwork
 from hwnas.progress import Reporter
 from hwnas.quantities import parse_image_size

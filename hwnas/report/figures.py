@@ -106,3 +106,18 @@ def whole_numbers(most: int) -> dict[str, Any]:
 def architecture_name(architecture: Sequence[int]) -> str:
     """Return the choices of an architecture as people write them."""
     return "-".join(map(str, architecture))
+
+
+def budget_line(max_ms: float) -> dict[str, Any]:
+    """Return the shape of a dashed line at a budget, from the bottom of a chart to its top."""
+    line = {"color": NEUTRAL, "dash": "dash", "width": 1.5}
+    return {
+        "type": "line",
+        "x0": max_ms,
+        "x1": max_ms,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "layer": "below",
+        "line": line,
+    }

@@ -8,7 +8,7 @@ from typing import Any
 from hwnas.artifacts import ORIGINAL, WINNER, NetworkSummary, Summary, duplicate_names
 from hwnas.quantities import BUDGET_KEPT, budget_text, ms_column
 from hwnas.report.facts import Facts
-from hwnas.report.figures import ACCENT, MISSED, NEUTRAL, Key, Picture, Shape, architecture_name, axes
+from hwnas.report.figures import ACCENT, MISSED, NEUTRAL, Key, Picture, Shape, architecture_name, axes, budget_line
 from hwnas.report.labels import sides
 from hwnas.report.markup import Column
 
@@ -57,7 +57,7 @@ def headline(facts: Facts) -> Picture | None:
     layout = axes(f"{'predicted' if facts.summary.measured_ms is None else 'measured'} latency, {ms}", "")
     layout["xaxis"] |= {"range": ranges[0]}
     layout["yaxis"] = {"title": {"text": f"test {facts.summary.metric}, %"}, "range": ranges[1]}
-    layout["shapes"] = [_budget_line(max_ms) for max_ms in budgets]
+    layout["shapes"] = [budget_line(max_ms) for max_ms in budgets]
     layout["annotations"] = [_budget_words(max_ms) for max_ms in budgets]
     return Picture(
         name="headline",
@@ -146,20 +146,6 @@ def _ranges(xs: list[float], ys: list[float], budgets: list[float]) -> tuple[lis
     top = min(high_y + margin_y, 100 + 0.03 * (high_y - low_y + margin_y))  # no tick above 100 %
     left = max(low_x - margin_x, -0.04 * (high_x - low_x))  # no tick below 0 ms
     return [left, high_x + margin_x], [low_y - margin_y, top]
-
-
-def _budget_line(max_ms: float) -> dict[str, Any]:
-    line = {"color": NEUTRAL, "dash": "dash", "width": 1.5}
-    return {
-        "type": "line",
-        "x0": max_ms,
-        "x1": max_ms,
-        "y0": 0,
-        "y1": 1,
-        "yref": "paper",
-        "layer": "below",
-        "line": line,
-    }
 
 
 def _budget_words(max_ms: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hwnas.report.figures import (
     Picture,
     architecture_name,
     axes,
+    budget_line,
     whole_numbers,
 )
 from hwnas.report.markup import Column
@@ -52,7 +53,7 @@ def front(facts: Facts) -> Picture | None:
             data.append(_winners(kept, ACCENT, "star"))
             keys.append(Key(name="winner" if len(kept) == 1 else "winners", colour=ACCENT, shape="star"))
         budgets = sorted({n.max_latency_ms for n in winners.values() if n.max_latency_ms is not None})
-        layout["shapes"] = [_budget_line(max_ms) for max_ms in budgets]
+        layout["shapes"] = [budget_line(max_ms) for max_ms in budgets]
         if budgets:
             keys.append(Key(name="budget" if len(budgets) == 1 else "budgets", colour=NEUTRAL, shape="dashed"))
     return Picture(
@@ -98,20 +99,6 @@ def _winners(winners: dict[str, NetworkSummary], colour: str, symbol: str) -> di
         "mode": "markers",
         "name": WINNER,
         "marker": {"color": colour, "size": 16, "symbol": symbol, "line": {"color": BACK, "width": 1.5}},
-    }
-
-
-def _budget_line(max_ms: float) -> dict[str, Any]:
-    line = {"color": NEUTRAL, "dash": "dash", "width": 1.5}
-    return {
-        "type": "line",
-        "x0": max_ms,
-        "x1": max_ms,
-        "y0": 0,
-        "y1": 1,
-        "yref": "paper",
-        "layer": "below",
-        "line": line,
     }
 
 

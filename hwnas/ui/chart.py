@@ -68,7 +68,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """What is to be drawn.
+    """A chart to be drawn.
 
     Attributes:
         within: share around the diagonal that is shaded; both axes are alike then. None for no diagonal.

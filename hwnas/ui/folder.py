@@ -33,7 +33,7 @@ Signature = tuple[tuple[str, int, int, int] | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What a look into the folder found.
+    """The runs and tables that a look into the folder found.
 
     Attributes:
         runs, tables: the folders and the files, by their paths from the folder on.
@@ -136,7 +136,7 @@ def _signature(path: Path) -> tuple[str, int, int, int] | None:
 
 
 class Cache(Generic[_Value]):
-    """What was read from files, kept as long as these are as they were; for several threads.
+    """A cache of what was read from files, kept as long as these are as they were; for several threads.
 
     Args:
         most: values kept at most, the latest.

@@ -64,7 +64,7 @@ def make_ui_server(root: Path, port: int, *, warn: Callable[[str], None]) -> Thr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """What a browser asks for: a path and the values of a query, decoded once."""
+    """A request of a browser: a path and the values of a query, decoded once."""
 
     path: str
     query: dict[str, list[str]]

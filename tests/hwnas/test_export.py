@@ -13,7 +13,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -388,22 +387,9 @@ def test_watch_serves_on_loopback(run_folder: Path) -> None:
         server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, where it is installed."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    program = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("needs chromium: sudo apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark")])
-def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_report_works_in_a_browser(chromium: Any, run_folder: Path, width: int, scheme: str) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -441,8 +427,8 @@ def test_report_works_in_a_browser(browser: Any, run_folder: Path, width: int, s
     page.close()
 
 
-def test_report_tells_its_numbers_without_javascript(browser: Any, run_folder: Path) -> None:
-    context = browser.new_context(viewport={"width": 375, "height": 900}, java_script_enabled=False)
+def test_report_tells_its_numbers_without_javascript(chromium: Any, run_folder: Path) -> None:
+    context = chromium.new_context(viewport={"width": 375, "height": 900}, java_script_enabled=False)
     page = context.new_page()
     page.goto((run_folder / "report.html").as_uri())
     summary = json.loads((run_folder / "summary.json").read_text())

@@ -9,6 +9,7 @@ import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -415,22 +416,16 @@ def test_images_are_resized_for_training_as_they_are_read_at_that_size() -> None
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1280, "light")])
-def test_the_report_works_in_a_browser(own: Own, width: int, scheme: str) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("needs chromium: sudo apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        problems: list[str] = []
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto((own.run / "report.html").as_uri())
-        page.wait_for_selector("#layers .barlayer .point path")
-        bars = {name: page.locator(f"#{name} .barlayer .point").count() for name in ("layers", "parts")}
-        assert bars == {"layers": 14, "parts": 8} and not problems
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        browser.close()
+def test_the_report_works_in_a_browser(own: Own, chromium: Any, width: int, scheme: str) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto((own.run / "report.html").as_uri())
+    page.wait_for_selector("#layers .barlayer .point path")
+    bars = {name: page.locator(f"#{name} .barlayer .point").count() for name in ("layers", "parts")}
+    assert bars == {"layers": 14, "parts": 8} and not problems
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 # What cannot be: each refused with a sentence.
