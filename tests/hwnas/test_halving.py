@@ -123,7 +123,8 @@ def test_a_run_names_the_finalist_that_trains_best(inherit: bool, tmp_path: Path
     flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     where = ("--out", tmp_path / "run", "--width", 0.25, "--epochs", 1, "--evaluations", 8, "--train-images", 200)
     begin = "--inherit" if inherit else "--no-inherit"
-    outcome = run_cli("search", "--max-latency", "90%", *where, begin, "--set", "retrain.references=false", *flags)
+    # A budget that all keep: of the three that are measured none is lost to a slow moment of the machine.
+    outcome = run_cli("search", "--max-latency", "1s", *where, begin, "--set", "retrain.references=false", *flags)
     assert outcome.code == 0, outcome.err
     rows = [json.loads(line) for line in (tmp_path / "run/search/short-trainings.jsonl").read_text().splitlines()]
     found = json.loads((tmp_path / "run/search/result.json").read_text())
