@@ -32,6 +32,9 @@ __all__ = [
 TABULAR = "tabular:"
 """The prefix of a benchmark's file where that is the evaluator, as in `tabular:FILE`."""
 
+SHORT_TRAINING = "short-training"
+"""The evaluator that trains every network alone for `search.short_epochs`."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class SpaceConfig:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwnas.config import SHORT_TRAINING
+
 if TYPE_CHECKING:
     from hwnas.pipeline.run import Run
 
@@ -24,7 +26,7 @@ class Condition:
 
 _RAY = Condition(holds=lambda run: run.config.search.executor == "ray", wanted="--executor ray too")
 _SHORT = Condition(
-    holds=lambda run: run.config.search.evaluator == "short-training" or run.config.search.trained_finalists > 0,
+    holds=lambda run: run.config.search.evaluator == SHORT_TRAINING or run.config.search.trained_finalists > 0,
     wanted="--evaluator short-training or search.trained_finalists too",
 )
 _FILES = Condition(

@@ -12,7 +12,7 @@ from torch import nn
 
 from hwnas.artifacts.found import NUM_TRAINED_REFERENCES
 from hwnas.components import find
-from hwnas.config import TrainingConfig
+from hwnas.config import SHORT_TRAINING, TrainingConfig
 from hwnas.constraint import HardLimits
 from hwnas.dataflow import Split
 from hwnas.dataflow.batches import TrainingBatches
@@ -93,10 +93,13 @@ def _seconds(run: Run, last: str, num_processes: int) -> dict[str, float]:
         found[f"evaluate {config.search.evaluations} networks"] = (
             num_winners * config.search.evaluations * images / speed / FORWARD_SPEED
         )
-    if config.search.trained_finalists:
-        epochs = trained_epochs(
-            config.search.trained_finalists, epochs=config.search.short_epochs, most_epochs=config.retrain.epochs
-        )
+    short_epochs, by_training = config.search.short_epochs, config.search.evaluator == SHORT_TRAINING
+    if by_training:
+        epochs = num_winners * config.search.evaluations * short_epochs
+        found[f"train {config.search.evaluations} networks for {epochs} epochs"] = epochs * len(train) / speed
+    if num := config.search.trained_finalists:
+        epochs = trained_epochs(num, epochs=short_epochs, most_epochs=config.retrain.epochs)
+        epochs -= num * short_epochs if by_training else 0
         found[f"train finalists for {num_winners * epochs} epochs"] = num_winners * epochs * len(train) / speed
     num_networks = num_winners + (NUM_TRAINED_REFERENCES if config.retrain.references else 0)
     images = num_networks * config.retrain.epochs * len(run.splits.retrain)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwnas.artifacts import REFERENCES, WINNER, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.components import find
+from hwnas.config import SHORT_TRAINING
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import Evaluator, make_evaluator
@@ -115,6 +116,7 @@ def _short_trainings_of(run: Run, supernet: TrainedSupernet) -> ShortTrainings |
         costs=GraphCosts(run.space),
         path=run.files.search.short_trainings,
         reporter=run.reporter,
+        are_begun=config.evaluator == SHORT_TRAINING,
     )
 
 

@@ -107,6 +107,7 @@ class ShortTrainings:
         most_epochs: of the winner's training.
         train: trains and scores one network.
         path: the file that keeps the scores.
+        are_begun: whether the search's own scores are those of the first trainings.
     """
 
     num: int
@@ -116,6 +117,7 @@ class ShortTrainings:
     costs: GraphCosts
     path: Path
     reporter: Reporter
+    are_begun: bool = False
     _known: dict[tuple[Architecture, int], float] = field(default_factory=dict)
 
     def worth_measuring(self, ranked: Sequence[Evaluation]) -> list[Evaluation]:
@@ -126,6 +128,8 @@ class ShortTrainings:
     def ranked(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         """Return the networks in order, the best first: those that were trained, then the others by their scores."""
         first = {e.architecture: e for e in contenders(evaluations, self.costs, self.num)}
+        if self.are_begun:
+            self._known |= {(a, self.epochs): e.score for a, e in first.items()}
         order = halved(list(first), self._scores, epochs=self.epochs, most_epochs=self.most_epochs)
         others = sorted((e for e in evaluations if e.architecture not in first), key=lambda e: -e.score)
         return [first[a] for a in order] + others

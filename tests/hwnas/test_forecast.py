@@ -54,11 +54,15 @@ def _weights(path: Path) -> dict[str, list[float]]:
 def test_the_stages_that_a_search_has_are_foretold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "TIMED_STEPS", 1)
     monkeypatch.setattr("hwnas.pipeline.order.prepare_latency", lambda _: _ended())
-    flags = ("--width", 0.25, "--train-images", 128, "--max-latency", "60%", "--budgets", "50%", "--epochs", 50)
+    flags = ("--width", 0.25, "--train-images", 128, "--max-latency", "60%", "--budgets", "50%")
     more = ("--set", "search.trained_finalists=4", "--set", "supernet.batch_size=64")
-    told = run_cli("search", *flags, *more, "--out", tmp_path / "run").err
+    told = run_cli("search", *flags, *more, "--epochs", 50, "--out", tmp_path / "run").err
     words = ("profile on a server core", "train 50 epochs", "evaluate 100 networks", "retrain 4 networks")
     for word in (*words, "train finalists for 32 epochs"):
+        assert f"to {word}" in told, told
+    by_training = ("--evaluator", "short-training", "--evaluations", 20, "--out", tmp_path / "short")
+    told = run_cli("search", *flags, *more, *by_training).err  # no supernet is trained
+    for word in ("train 20 networks for 80 epochs", "train finalists for 16 epochs"):
         assert f"to {word}" in told, told
     quiet = run_cli("search", *flags, "--set", "supernet.batch_size=64", "--out", tmp_path / "run", "--quiet").err
     assert "in all" not in quiet

@@ -75,7 +75,9 @@ def test_halving_orders_all_and_trains_the_better_half_longer(
         assert order == architectures
 
 
-def _trainings(folder: Path, trained: list[tuple[Architecture, int]], *, num: int = 4) -> ShortTrainings:
+def _trainings(
+    folder: Path, trained: list[tuple[Architecture, int]], *, num: int = 4, are_begun: bool = False
+) -> ShortTrainings:
     def train(architecture: Architecture, epochs: int) -> float:
         trained.append((architecture, epochs))
         return sum(architecture) / 100 + epochs
@@ -88,6 +90,7 @@ def _trainings(folder: Path, trained: list[tuple[Architecture, int]], *, num: in
         costs=COSTS,
         path=folder / "short-trainings.jsonl",
         reporter=Reporter(is_quiet=True),
+        are_begun=are_begun,
     )
 
 
@@ -104,6 +107,16 @@ def test_every_training_is_written_down_and_read_again(tmp_path: Path) -> None:
     lines = kept.read_text().splitlines(keepends=True)
     kept.write_text("".join(lines[:3]) + lines[3][:9])  # killed while it wrote
     assert _trainings(tmp_path, again).ranked(evaluations) == ranked and again == trained[3:]
+
+
+def test_networks_that_the_search_trained_are_not_trained_as_long_again(tmp_path: Path) -> None:
+    trained: list[tuple[Architecture, int]] = []
+    ranked = _trainings(tmp_path, trained, are_begun=True).ranked(
+        [_evaluation(0.9 - 0.1 * n, larger_layers=n) for n in range(4)]
+    )
+    assert Counter(epochs for _, epochs in trained) == {2: 2}
+    assert {a for a, _ in trained} == {e.architecture for e in ranked[:2]}
+    assert {e.score for e in ranked[:2]} == {0.9, 0.8}, "the two that scored best in the search are trained on"
 
 
 @pytest.mark.parametrize(
