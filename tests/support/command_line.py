@@ -19,6 +19,7 @@ import pytest
 import typer.main
 
 from hwnas.cli import main
+from hwnas.cli.commands import RunCommand
 
 COMPONENT_FLAGS = {
     "space": "--space",
@@ -42,7 +43,7 @@ class Outcome:
     err: str
 
 
-built_once = cache(typer.main.get_command)
+built_once, whole_once = cache(typer.main.get_command), cache(RunCommand.whole)
 """The commands of an app: a program builds them for its one command line, which takes longer than most of these."""
 
 
@@ -55,6 +56,7 @@ def run_cli(*arguments: object) -> Outcome:
         # Else a program is called after what started it, `python -m pytest`, and completes nothing for `hwnas`.
         mock.patch.object(sys.modules["__main__"], "__package__", None),
         mock.patch.object(typer.main, "get_command", built_once),
+        mock.patch.object(RunCommand, "whole", lambda command: whole_once(command)),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
