@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from hwnas.config import RunConfig
@@ -12,7 +13,8 @@ from hwnas.table_flag import FLAG as TABLES
 from hwnas.table_flag import table_settings
 
 
-def settings_by_flag() -> dict[str, list[Setting]]:
+@cache
+def settings_by_flag() -> Mapping[str, Sequence[Setting]]:
     """Return the settings that have flags, by flag, in the order of the help's panels."""
     found: dict[str, list[Setting]] = {}
     for setting in settings_of(RunConfig):

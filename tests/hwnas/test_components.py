@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,15 @@ from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
 pytestmark = pytest.mark.usefixtures("short_runs")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed_packages_are_listed_once() -> Iterator[None]:
+    """For each name that a component is given a file of every installed package is read."""
+    installed = packages_distributions()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hwnas.scaffold.packages_distributions", lambda: installed)
+        yield
 
 
 def test_every_kind_has_built_ins_with_a_line_each() -> None:

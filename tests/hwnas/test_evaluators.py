@@ -96,7 +96,10 @@ def test_proxies_are_learnt_from_a_sample_for_all_others() -> None:
     assert features(rows[:1])[0, 0] < -1, "what cannot be computed counts as the lowest"
 
 
-def test_a_predictor_reads_proxies_and_others_say_they_do_not(table: Path, tmp_path: Path) -> None:
+def test_a_predictor_reads_proxies_and_others_say_they_do_not(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.stages.proxies.NUM_SAMPLES", 60)
     out = tmp_path / "run"
     common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--evaluator", "naswot", "--evaluations", 16)
     outcome = run_cli(*common, "--out", out, "--set", "search.proxies=[naswot]", "--json")

@@ -55,7 +55,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits."""
     folder = tmp_path_factory.mktemp("runs")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
-    flags = ("--width", 0.25, "--epochs", 6, "--evaluations", 15, "--retrain-epochs", 12, "--quiet")
+    flags = ("--width", 0.25, "--epochs", 4, "--evaluations", 15, "--retrain-epochs", 8, "--quiet")
     with pytest.MonkeyPatch.context() as patched:
         shorten_runs(patched)
         outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
@@ -212,7 +212,7 @@ def test_tensorboard_files_hold_the_curves(run_folder: Path) -> None:
         return found
 
     assert {p.name for p in (run_folder / "tensorboard").iterdir()} >= {"supernet", "retrain-winner", "search"}
-    assert len(scalars(run_folder / "tensorboard" / "supernet")["loss"]) == 6
+    assert len(scalars(run_folder / "tensorboard" / "supernet")["loss"]) == 4
     search = scalars(run_folder / "tensorboard" / "search")
     history = [json.loads(line) for line in (run_folder / "search" / "history.jsonl").read_text().splitlines()]
     assert search["score"] == pytest.approx([row["score"] for row in history])

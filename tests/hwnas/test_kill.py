@@ -65,7 +65,7 @@ def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, 
 def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     space = ("--space", SPEC.name, "--input-size", 8, "--width", 0.25, "--networks", 0, "--quiet")
-    command = ("profile", *space, "--rounds", 300, "-o", path)
+    command = ("profile", *space, "--rounds", 100, "-o", path)
     journal = tmp_path / "t.json.journal"
     process = start_cli(*command)
     kill_when(process, lambda: num_lines(journal) >= 4, number=signal.SIGINT)
@@ -73,7 +73,7 @@ def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
     rounds_before = num_lines(journal)
     assert rounds_before >= 4 and not path.exists()
     run_cli(*command)
-    assert all(m.num_samples == 300 for m in load_table(path).entries)
+    assert all(m.num_samples == 100 for m in load_table(path).entries)
     assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
 
 

@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import typer.main
 
 from hwnas.cli import main
+from hwnas.cli.commands import RunCommand
 
 COMPONENT_FLAGS = {
     "space": "--space",
@@ -40,6 +43,10 @@ class Outcome:
     err: str
 
 
+built_once, whole_once = cache(typer.main.get_command), cache(RunCommand.whole)
+"""The commands of an app: a program builds them for its one command line, which takes longer than most of these."""
+
+
 def run_cli(*arguments: object) -> Outcome:
     """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()
@@ -48,6 +55,8 @@ def run_cli(*arguments: object) -> Outcome:
         mock.patch.object(sys, "argv", ["hwnas", *map(str, arguments)]),
         # Else a program is called after what started it, `python -m pytest`, and completes nothing for `hwnas`.
         mock.patch.object(sys.modules["__main__"], "__package__", None),
+        mock.patch.object(typer.main, "get_command", built_once),
+        mock.patch.object(RunCommand, "whole", lambda command: whole_once(command)),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
