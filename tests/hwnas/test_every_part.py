@@ -13,6 +13,8 @@ from hwnas.training import STRATEGIES
 from lut import save_table
 from search_spaces import SPACES, SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SIZES = {"mobilefacenet": 16, "nasbench201": 16}
 ELASTIC = ("autoformer", "ofa-mobilenetv3", "sgnas")
 FAST = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128, "--validation-images", 64)

@@ -115,19 +115,22 @@ def test_files_that_may_not_become_so_large(limit: int, undisturbed: Undisturbed
     _assert_ends_as(undisturbed, tmp_path / "run")
 
 
-def _search_on_a_full_disk(undisturbed: Undisturbed, folder: Path, size_bytes: int) -> None:
-    with small_disk(folder, size_bytes) as disk:
-        _assert_refused(run_cli(*undisturbed.command, folder / "run"), "the disk is full", "MB free in")
+def test_searching_on_a_full_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    _search_on_full_disks(undisturbed, tmp_path / "disk", 2_000_000)
+
+
+def _search_on_full_disks(undisturbed: Undisturbed, folder: Path, *sizes_bytes: int) -> None:
+    """One search on a disk that grows: every command continues what the one before it could not write."""
+    with small_disk(folder, sizes_bytes[0]) as disk:
+        for size_bytes in sizes_bytes:
+            disk.resize(size_bytes)
+            _assert_refused(run_cli(*undisturbed.command, folder / "run"), "the disk is full", "MB free in")
         disk.resize(ROOM)
         _assert_ends_as(undisturbed, folder / "run")
 
 
-def test_searching_on_a_full_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    _search_on_a_full_disk(undisturbed, tmp_path / "disk", 2_000_000)
-
-
 @SLOW
-def test_searching_on_disks_of_twelve_sizes_that_become_full_in_every_stage(
+def test_searching_on_a_disk_of_twelve_sizes_that_becomes_full_in_every_stage(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     sizes, total = [], 0
@@ -137,8 +140,8 @@ def test_searching_on_disks_of_twelve_sizes_that_become_full_in_every_stage(
         sizes += [total + 1, total + pages - 2] if pages >= 4 else []
         total += pages
     assert len(sizes) >= 12
-    for number in np.linspace(0, len(sizes) - 1, 12).astype(int):
-        _search_on_a_full_disk(undisturbed, tmp_path / str(number), PAGE * sizes[number])
+    numbers = np.linspace(0, len(sizes) - 1, 12).astype(int)
+    _search_on_full_disks(undisturbed, tmp_path / "disk", *(PAGE * sizes[number] for number in numbers))
 
 
 def test_a_read_only_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -155,21 +158,19 @@ def test_a_read_only_disk(undisturbed: Undisturbed, tmp_path: Path) -> None:
         _assert_ends_as(undisturbed, run)
 
 
-def _bundle_on_a_full_disk(undisturbed: Undisturbed, folder: Path, size_bytes: int) -> None:
-    with small_disk(folder, size_bytes) as disk:
-        outcome = run_cli("export", undisturbed.run, "-o", folder / "bundle", "--quiet")
-        _assert_refused(outcome, "the disk is full")
-        assert list(folder.iterdir()) == []
+@SLOW
+def test_a_bundle_on_a_disk_of_twelve_sizes(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    command = ("export", undisturbed.run, "-o", folder / "bundle", "--quiet")
+    with small_disk(folder, PAGE) as disk:
+        for pages in (1, 2, 50, 100, 150, 200, 250, 290, 300, 310, 316, 319):
+            disk.resize(pages * PAGE)
+            _assert_refused(run_cli(*command), "the disk is full")
+            assert list(folder.iterdir()) == []
         disk.resize(ROOM)
-        assert run_cli("export", undisturbed.run, "-o", folder / "bundle", "--quiet").code == 0
+        assert run_cli(*command).code == 0
         assert len(list((folder / "bundle").iterdir())) == 9
         assert [path.name for path in folder.iterdir()] == ["bundle"]
-
-
-@SLOW
-@pytest.mark.parametrize("pages", [1, 2, 50, 100, 150, 200, 250, 290, 300, 310, 316, 319])
-def test_bundles_on_disks_of_twelve_sizes(pages: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    _bundle_on_a_full_disk(undisturbed, tmp_path / "disk", 4096 * pages)
 
 
 @pytest.mark.parametrize(("place", "size_bytes"), [("table", 4096), ("table", 12288), ("cache", 40960)])

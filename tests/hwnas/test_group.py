@@ -133,6 +133,7 @@ def test_a_process_that_fails_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("very_short_runs")
 def test_a_supernet_trained_by_two_is_searched_by_one(tmp_path: Path) -> None:
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
     out = tmp_path / "run"

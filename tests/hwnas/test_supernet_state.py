@@ -166,7 +166,7 @@ MEASURED = ("measured_ms", "measured_table_ms", "repeatability", "drift", "p50_m
 
 def _summary(*command: object) -> dict[str, object]:
     """What a search comes to, in a process of its own as those that are killed; without times and places."""
-    process = start_cli(*command)
+    process = start_cli(*command, is_short=True)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     summary: dict[str, object] = json.loads(out)
@@ -180,7 +180,7 @@ def _summary(*command: object) -> dict[str, object]:
 def test_a_search_that_inherits_and_distils_killed_while_retraining_ends_as_undisturbed(tmp_path: Path) -> None:
     table = tmp_path / "table.json"
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), table)
-    settings = ("--width", 0.25, "--epochs", 4, "--evaluations", 12, "--retrain-epochs", 4, "--train-images", 128)
+    settings = ("--width", 0.25, "--epochs", 2, "--evaluations", 9, "--retrain-epochs", 2, "--train-images", 128)
     teaching = ("--inherit", "--set", "retrain.distillation=0.5", "--set", "retrain.ema_decay=0.9")
     command = ("search", *settings, *teaching, "--lut", table, "--max-latency", "80%", "--json", "--quiet", "--out")
     run, whole = tmp_path / "killed", tmp_path / "whole"
@@ -190,7 +190,7 @@ def test_a_search_that_inherits_and_distils_killed_while_retraining_ends_as_undi
         (run / "retrain" / "winner.json").exists,
         (run / "retrain" / "largest.json").exists,
     ):
-        kill_when(start_cli(*command, run), moment)
+        kill_when(start_cli(*command, run, is_short=True), moment)
     assert _summary(*command, run) == expected
     for name in ("model.onnx", "largest.onnx", "random.onnx"):
         assert (run / "export" / name).read_bytes() == (whole / "export" / name).read_bytes()

@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import short_hwnas
 import typer.main
 
 from hwnas.cli import main
@@ -67,16 +68,16 @@ def run_cli(*arguments: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def shorten_runs(monkeypatch: pytest.MonkeyPatch, *, rounds: int = 10) -> None:
+def shorten_runs(monkeypatch: pytest.MonkeyPatch, *, rounds: int = short_hwnas.ROUNDS) -> None:
     """Have runs of this process measure few rounds and look at few networks for the largest."""
-    monkeypatch.setattr("hwnas.stages.setup.ROUNDS", rounds)
-    monkeypatch.setattr("hwnas.stages.setup.FINAL_ROUNDS", rounds)
-    monkeypatch.setattr("hwnas.stages.search.SIZE_EVALUATIONS", 100)
+    for path, number in short_hwnas.shortened(rounds).items():
+        monkeypatch.setattr(path, number)
 
 
-def start_cli(*arguments: object) -> subprocess.Popen[bytes]:
-    """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "hwnas", *map(str, arguments)]
+def start_cli(*arguments: object, is_short: bool = False) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own, which measures little where it is to be short."""
+    program = [short_hwnas.__file__] if is_short else ["-m", "hwnas"]
+    command = [sys.executable, *program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 

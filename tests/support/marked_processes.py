@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import short_hwnas
+
 MARK = "HWNAS_TEST_MARK"
 
 
 @contextmanager
 def started_marked(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A command in a process of its own, and its mark; it is ended with the block."""
+    """A command in a process of its own, whose runs are short, and its mark; it is ended with the block."""
     mark = uuid.uuid4().hex
-    command = [sys.executable, "-m", "hwnas", *map(str, arguments)]
+    command = [sys.executable, short_hwnas.__file__, *map(str, arguments)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
