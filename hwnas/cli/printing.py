@@ -244,7 +244,7 @@ def _print_mixed(mixed: MixedPrecision, deployment: Deployment) -> None:
                 f"{100 * point.expected_drop:.2f}",
                 "" if point.score is None else f"{point.score:.2%}",
                 ", ".join(
-                    [*([names[letters]] if letters in names else []), *(["*"] if letters == mixed.chosen else [])]
+                    [*([names[letters]] if letters in names else []), *(["chosen"] if letters == mixed.chosen else [])]
                 ),
             ]
             for letters, point in points.items()

@@ -164,7 +164,7 @@ def choose_precisions(
     front = predicted.walk.front(losses)
     finalists = choice.finalists(front, losses)
     latencies = choice.measured(finalists)
-    chosen, reason = choice.best_of(finalists, latencies)
+    chosen, reason = choice.best_of(finalists, latencies, is_float_fastest=not any(front[0].precisions))
     walk, slope = predicted.walk, choice.drop_per_loss(losses)
 
     def row(point: Assignment) -> AssignedPrecisions:
@@ -251,19 +251,24 @@ class _Choice:
         return {p: latencies[written(p)] for p in every}
 
     def best_of(
-        self, finalists: Sequence[Precisions], latencies: Mapping[Precisions, Measured]
+        self, finalists: Sequence[Precisions], latencies: Mapping[Precisions, Measured], *, is_float_fastest: bool
     ) -> tuple[Precisions, str]:
-        """Return the fastest that keeps the score and is faster than float for certain, and why it is that one."""
+        """Return the fastest that keeps the score and is faster than float for certain, and why it is that one.
+
+        Args:
+            is_float_fastest: whether no assignment is predicted to be faster than float.
+        """
         float_ms = latencies[self.in_float].latency_ms
         keeping = {p for p in (*finalists, self.in_int8) if self.keeps(p)}
         if not keeping:
-            return self.in_float, "all blocks stay in float: int8 in any of them loses more than is allowed"
+            reason = "int8 in any of them " + ("takes longer" if is_float_fastest else "loses more than is allowed")
+            return self.in_float, f"all blocks stay in float: {reason}"
         best = min(keeping, key=lambda p: latencies[p].latency_ms)
         fastest = latencies[best]
         times = f"{fastest.latency_ms:.4g} against {float_ms:.4g} ms"
         if fastest.at_worst_ms >= float_ms:
-            reason = "no faster in int8 by more than repeats differ, whichever of them are"
-            return self.in_float, f"all blocks stay in float: the network is {reason}, {times}"
+            reason = "no assignment of int8 is faster than float by more than repeats differ"
+            return self.in_float, f"all blocks stay in float: {reason}, {times}"
         drop = f"{self.scores[best]:.2%} against {self.scores[self.in_float]:.2%} on images kept for comparing"
         num = sum(best)
         which = f"{num} of {len(best)} blocks in int8" if num < len(best) else "every block in int8"

@@ -118,9 +118,12 @@ def test_predictions_are_told_with_their_errors(network: MixedNetwork) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"gains": (0.5,) * 5}, "no faster in int8 by more than repeats differ"),
-        ({"gains": (-0.01,) * 5, "conversion_ms": 0.0, "repeatability": 0.02}, "no faster in int8"),
-        ({"conversion_ms": 9.0}, "no faster in int8"),
+        ({"gains": (0.5,) * 5}, "no assignment of int8 is faster than float"),
+        (
+            {"gains": (-0.01,) * 5, "conversion_ms": 0.0, "repeatability": 0.02},
+            "no assignment of int8 is faster than float",
+        ),
+        ({"conversion_ms": 9.0}, "no assignment of int8 is faster than float"),
     ],
 )
 def test_float_stays_where_int8_is_not_faster(network: MixedNetwork, changes: dict[str, Any], words: str) -> None:
@@ -131,6 +134,8 @@ def test_float_stays_where_int8_is_not_faster(network: MixedNetwork, changes: di
 def test_float_stays_where_int8_loses_too_much_anywhere(network: MixedNetwork) -> None:
     found = chosen(network, 0.0)
     assert found.chosen == "fffff" and "loses more than is allowed" in found.reason
+    slower = chosen(network, 0.0, gains=(0.5,) * 5)
+    assert slower.chosen == "fffff" and "takes longer" in slower.reason
 
 
 def test_every_block_in_int8_may_be_the_best(network: MixedNetwork) -> None:
