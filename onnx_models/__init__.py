@@ -4,6 +4,7 @@
 | --- | --- |
 | `export` | writes torch modules as ONNX files; alone calls torch's exporter |
 | `precision`, `int8`, `best_int8`, `half_precision` | the same models in fewer bits |
+| `chain`, `mixed_int8` | a network's blocks, and the same network with some of them in int8 |
 | `pixels` | preprocessing and softmax inside the graph |
 | `boxes`, `box_limits` | decoding and non-maximum suppression inside the graph of a detector |
 | `session` | runs a model in ONNX Runtime on this machine |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ def quantize(
     method: str = "MinMax",
     excluded: Sequence[str] = (),
     only: str | None = None,
+    ranges: Path | None = None,
 ) -> None:
     """Write a prepared model with its layers in int8; a softmax or sigmoid at its end stays in float.
 
@@ -68,6 +70,8 @@ def quantize(
         method: of calibration, by the names of ONNX Runtime's `CalibrationMethod`.
         excluded: names of nodes that stay in float.
         only: the name of the one node to quantize; None for all.
+        ranges: a file that keeps the ranges of activations, so that they are taken once for several models of the same
+            network. Versions of ONNX Runtime that cannot keep them take them each time.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -78,6 +82,8 @@ def quantize(
     )
 
     CalibrationDataReader.register(_Reader)
+    can_keep = "calibration_cache_path" in inspect.signature(quantize_static).parameters
+    kept = {"calibration_cache_path": ranges} if ranges is not None and can_keep else {}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
         quantize_static(
             prepared,
@@ -90,6 +96,7 @@ def quantize(
             calibrate_method=getattr(CalibrationMethod, method),
             nodes_to_exclude=[*excluded, *_ending(prepared)],
             nodes_to_quantize=[only] if only else None,
+            **kept,
         )
     onnx.save(_without_unused_domains(onnx.load(target)), target)
 

@@ -103,6 +103,8 @@ NOT_RUN = {
     "python benchmarks/few_shot.py": "latencies of devices; tests/lut/test_few_shot_benchmark.py makes some",
     "python benchmarks/head_to_head.py": "CIFAR-10, Torch-Pruning, and an hour",
     "hwnas profile --space fbnet-s --head detection": "minutes; tests/hwnas/test_task_runs.py makes such tables",
+    "python benchmarks/mixed_precision.py": "CIFAR-10, and an hour",
+    "hwnas export runs/digits -o bundle-mixed": "minutes; tests/hwnas/test_mixed.py exports such a bundle",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
     "hwnas export run0": "the run before",
     "hwnas export runs/detector": "a trained detector; tests/hwnas/test_task_bundles.py exports one",

@@ -200,6 +200,7 @@ class Result:
         *,
         network: str = WINNER,
         int8: bool = True,
+        mixed: bool = False,
         fp16: bool | None = None,
         max_drop: float = 0.01,
         limits: Mapping[str, Any] | None = None,
@@ -208,20 +209,21 @@ class Result:
 
         Args:
             int8, fp16: whether to write the model in that precision too; None where the device computes in it.
-            max_drop: of accuracy, that int8 may cost.
+            mixed: whether to choose int8 or float for each block too, by measuring it on the device.
+            max_drop: of accuracy, that int8 and mixed precision may cost.
             limits: of detectors, min_score, max_iou and max_boxes.
 
         Returns:
             The content of deployment.json.
 
         Raises:
-            RequestError: nothing is trained, or the folder is there already.
+            RequestError: nothing is trained, the folder is there already, or the device cannot tell mixed precision.
             RunError: a model does not do what the trained network does.
         """
         with giving(self._given):
             summary = self._complete()
             drawn = replace(BoxLimits(), **(limits or {}))
-            options = BundleOptions(int8=int8, fp16=fp16, max_drop=max_drop, limits=drawn)
+            options = BundleOptions(int8=int8, mixed=mixed, fp16=fp16, max_drop=max_drop, limits=drawn)
             return deploy(self._run, summary, Path(folder), options, network=network)
 
     def emit(self, budgets: str | Sequence[str]) -> list[Emitted]:

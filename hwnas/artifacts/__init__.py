@@ -15,6 +15,7 @@ from hwnas.artifacts.found import (
     MeasuredFinalist,
     SearchOutcome,
 )
+from hwnas.artifacts.mixed import AssignedPrecisions, MixedPrecision
 from hwnas.artifacts.proxies import ProxyValues
 from hwnas.artifacts.shown import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.artifacts.speed import TimedTable
@@ -25,6 +26,7 @@ __all__ = [
     "ORIGINAL",
     "REFERENCES",
     "WINNER",
+    "AssignedPrecisions",
     "Decision",
     "DeployedModel",
     "Deployment",
@@ -36,6 +38,7 @@ __all__ = [
     "FurtherNetworks",
     "MeasuredFinalist",
     "MissedWinner",
+    "MixedPrecision",
     "NearestNetwork",
     "NetworkSummary",
     "PairedChange",

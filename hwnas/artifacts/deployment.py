@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from pydantic.dataclasses import dataclass
 
 from hwnas.artifacts.fleet import DeviceSummary
+from hwnas.artifacts.mixed import MixedPrecision
 from hwnas.quantities import MEDIAN
 from hwnas.records import READ_IN_PART, Count
 from lut.certificate import Certificate
@@ -121,6 +122,8 @@ class Deployment:
         int8: how the model was quantized; None where it was not.
         int8_change: of accuracy, from `model.onnx` to `model.int8.onnx`; None where the task has no right answer for
             each image.
+        mixed: the precision of each block, and how it was chosen; None where nobody asked for it.
+        mixed_change: of accuracy, as `int8_change`, to `model.mixed.onnx`; None where there is none.
         recommended: the model to deploy on the device; None in bundles of earlier versions.
         percentile: of single runs, that latencies and the budget are; 50 for the median.
         measured_ms_in_run: the winner's latency when the run exported it.
@@ -148,6 +151,8 @@ class Deployment:
     parity_with_tvm: dict[str, JsonValue] | None = None
     int8: Quantization | None = None
     int8_change: PairedChange | None = None
+    mixed: MixedPrecision | None = None
+    mixed_change: PairedChange | None = None
     recommended: Recommendation | None = None
     device: dict[str, object] = Field(default_factory=dict)
     percentile: int = MEDIAN
@@ -166,6 +171,8 @@ class Deployment:
         absent: tuple[tuple[str, object], ...] = (
             ("network", None),
             ("suppression", None),
+            ("mixed", None),
+            ("mixed_change", None),
             ("input_values", "pixels"),
             ("fleet", {}),
         )

@@ -12,7 +12,7 @@ from hwnas.quantities import BUDGET_KEPT, MEDIAN, budget_text, ms_column
 from onnx_models.image_size import size_text
 
 if TYPE_CHECKING:
-    from hwnas.artifacts import DeployedModel, Deployment, DeviceSummary, NetworkSummary, Summary
+    from hwnas.artifacts import DeployedModel, Deployment, DeviceSummary, MixedPrecision, NetworkSummary, Summary
     from lut import LatencyTable
 
 WORTH_A_ROW = 0.01
@@ -219,8 +219,37 @@ def print_models(folder: object, deployment: Deployment) -> None:
         words = "" if int8.kept else "; its accuracy drops by more than was allowed, whatever stays in float"
         change = "" if deployment.int8_change is None else f"; accuracy {deployment.int8_change}"
         print(f"int8: {int8.method} calibration, {kept}{words}{change}")
+    if (mixed := deployment.mixed) is not None:
+        _print_mixed(mixed, deployment)
     if (suppression := deployment.suppression) is not None:
         for name, parity in suppression.parity.items():
             print(f"{name}: finds the {parity.num_boxes} boxes that torch finds on {parity.num_images} test images")
     if (recommended := deployment.recommended) is not None:
         print(f"deploy {recommended.file}: {recommended.reason}")
+
+
+def _print_mixed(mixed: MixedPrecision, deployment: Deployment) -> None:
+    """Print the front of mixed precision beside float and int8, and what was chosen."""
+    known = {point.precisions: point for point in (mixed.in_float, mixed.in_int8)}
+    names = {mixed.in_float.precisions: "float", mixed.in_int8.precisions: "int8"}
+    points = {**known, **{point.precisions: point for point in mixed.front if point.measured_ms or point.score}}
+    print_table(
+        f"mixed precision of {len(mixed.blocks)} blocks: f in float, i in int8",
+        ["blocks", "predicted ms", f"measured {ms_column(deployment.percentile)}", "expected drop", "score", ""],
+        [
+            [
+                point.precisions,
+                f"{point.predicted_ms:.4g}",
+                "" if point.measured_ms is None else f"{point.measured_ms:.4g}",
+                f"{100 * point.expected_drop:.2f}",
+                "" if point.score is None else f"{point.score:.2%}",
+                ", ".join(
+                    [*([names[letters]] if letters in names else []), *(["chosen"] if letters == mixed.chosen else [])]
+                ),
+            ]
+            for letters, point in points.items()
+        ],
+    )
+    print(f"mixed precision: {mixed.certificate}")
+    change = "" if deployment.mixed_change is None else f"; accuracy {deployment.mixed_change}"
+    print(f"mixed precision: {mixed.reason}{change}")

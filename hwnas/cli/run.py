@@ -149,6 +149,9 @@ class BundleFlags:
         typer.Option("--network", help="The retrained network that the bundle is of: winner-5ms, largest [winner]."),
     ] = None
     int8: Annotated[bool | None, typer.Option(help="Quantize too, into the bundle [--int8].")] = None
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Choose int8 or float for each block, by measuring it on the device.")
+    ] = False
     fp16: Annotated[
         bool | None, typer.Option(help="Half precision too; by default where the device computes in it.")
     ] = None
@@ -185,13 +188,14 @@ def export(
     if output is None:
         wanted = {
             "no-int8" if bundle.int8 is False else "int8": bundle.int8 is not None,
+            "mixed": bundle.mixed,
             "no-fp16" if bundle.fp16 is False else "fp16": bundle.fp16 is not None,
         }
         refuse_without("--output", network=bundle.network, **wanted, max_drop=bundle.max_drop, **bundle.limits)
         _continue(folder, "export", moved.by_setting, as_json=as_json, quiet=quiet)
         return
     if bundle.int8 is False:
-        refuse_without("--int8", max_drop=bundle.max_drop)
+        refuse_without("--int8", max_drop=bundle.max_drop, mixed=bundle.mixed)
     if output.exists():
         raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.artifacts import WINNER
@@ -210,7 +214,10 @@ def export(
     assert summary is not None
     drop = (DEFAULT_MAX_DROP if bundle.max_drop is None else bundle.max_drop) / 100
     limits = replace(BoxLimits(), **bundle.limits)
-    options = BundleOptions(int8=bundle.int8 is not False, fp16=bundle.fp16, max_drop=drop, limits=limits)
+    options = BundleOptions(
+        int8=bundle.int8 is not False, mixed=bundle.mixed, fp16=bundle.fp16, max_drop=drop, limits=limits
+    )
+    options.require_possible(run.setup.device)
     deployment = deploy(run, summary, output, options, network=bundle.network or WINNER)
     if as_json:
         print_json(deployment.as_dict())

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from hwnas.agents.detection import GivesPoints
-from hwnas.artifacts import DeployedModel, Deployment, PairedChange, Suppression
+from hwnas.artifacts import DeployedModel, Deployment, MixedPrecision, PairedChange, Suppression
 from hwnas.errors import RequestError, RunError
 from hwnas.export.accuracy import test_batch_size, test_batches
 from hwnas.export.contents import PURPOSES, image_facts, kind_of, predict_program, purpose_of
 from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
+from hwnas.export.mixed import MOST_BLOCKS, Trial, choose_precisions
 from hwnas.export.own_format import taken_by, write_own_formats
 from hwnas.export.readme import bundle_readme
-from hwnas.export.recommend import in_own_format, paired_change, recommend
+from hwnas.export.recommend import FLOAT, INT8, MIXED, in_own_format, paired_change, recommend
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.export.torch_module import write_module
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
@@ -39,6 +40,7 @@ from onnx_models.boxes import BOXES
 from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.metadata import ModelFacts, describe
+from onnx_models.mixed_int8 import MixedNetwork
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
 from profilers.runtime import runtime_of
@@ -114,10 +116,10 @@ class _Scored:
     is_right: NDArray[np.bool_] | None
 
 
-def _int8_change(scored: Mapping[str, _Scored]) -> PairedChange | None:
-    answers = [scored[name].is_right for name in ("model.onnx", "model.int8.onnx") if name in scored]
-    known = [is_right for is_right in answers if is_right is not None]
-    return paired_change(known[0], known[1]) if len(known) == 2 else None
+def _changes(scored: Mapping[str, _Scored]) -> dict[str, PairedChange]:
+    """Return the changes of accuracy from the float model's, by file, where images have right answers."""
+    right = {name: found.is_right for name, found in scored.items() if found.is_right is not None}
+    return {name: paired_change(right[FLOAT], right[name]) for name in (INT8, MIXED) if name in right}
 
 
 class _Bundle:
@@ -129,10 +131,14 @@ class _Bundle:
 
     def write(self, options: BundleOptions) -> Deployment:
         folder = self._folder
+        options.require_possible(self._setup.device)
         self._write_floats()
         if options.has_fp16(self._setup.device):
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
         quantization = self._quantize(options.max_drop) if options.int8 else None
+        mixed = None
+        if quantization is not None and options.mixed:
+            mixed = self._mix(quantization.method, options.max_drop)
         detector = self._detector(options.limits)
         names = [name for name in PURPOSES if (folder / name).is_file()]
         of_boxes = [] if detector is None else [name for name in names if name in BOX_MODELS]
@@ -148,20 +154,26 @@ class _Bundle:
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
-        change = _int8_change(scored)
+        changes = _changes(scored)
         recommended = recommend(
             models,
             latencies,
             device=self._setup.device.name,
             int8_is_kept=quantization is not None and quantization.kept,
-            int8_change=change,
+            changes=changes,
         )
         own = self._in_own_format(models)
         recommended = in_own_format(recommended, own, runtime=self._setup.device.runtime)
         models |= own
         described = self._describe(models, quantization, with_tvm)
         deployment = replace(
-            described, weights=weights, int8_change=change, recommended=recommended, suppression=suppression
+            described,
+            weights=weights,
+            int8_change=changes.get(INT8),
+            mixed=mixed,
+            mixed_change=changes.get(MIXED),
+            recommended=recommended,
+            suppression=suppression,
         )
         write_text(folder / "deployment.json", json.dumps(deployment.as_dict(), indent=1) + "\n")
         if self._kind is not None:
@@ -219,7 +231,8 @@ class _Bundle:
         module, shape = self._inputs.module, self._task.dataset.input_shape
         return {} if module is None else write_module(module, shape, self._folder, self._setup.reporter.line)
 
-    def _quantize(self, max_drop: float) -> Quantization:
+    def _calibration(self) -> tuple[list[torch.Tensor], Callable[[Callable[[torch.Tensor], torch.Tensor]], float]]:
+        """Return the images that ranges are taken from, in the device's batch size, and the score on others."""
         task, batch, train = self._task, self._setup.device.batch, self._task.dataset.train
         order = self._setup.rng("int8").permutation(len(train))
         num = min(NUM_CALIBRATION, len(order) // 2)
@@ -237,10 +250,28 @@ class _Bundle:
             ending = self._setup.space.ending
             return next(iter(task.agent.metrics(lambda x: scores_of(network(x), ending), selection).values()))
 
+        return whole, score
+
+    def _quantize(self, max_drop: float) -> Quantization:
+        whole, score = self._calibration()
         self._setup.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
-        return quantize_network(
-            self._folder / "model.onnx", self._folder / "model.int8.onnx", whole, score, max_drop=max_drop
-        )
+        return quantize_network(self._folder / FLOAT, self._folder / INT8, whole, score, max_drop=max_drop)
+
+    def _mix(self, method: str, max_drop: float) -> MixedPrecision:
+        """Write the network with some blocks in int8 where that is the best, and return what was chosen."""
+        setup, (images, score) = self._setup, self._calibration()
+        with tempfile.TemporaryDirectory() as scratch:
+
+            def measured(paths: Mapping[str, Path], *, is_median: bool) -> dict[str, Measured]:
+                by = replace(setup, percentile=MEDIAN) if is_median else setup
+                return by.measured(paths, Path(scratch) / ("walk.journal" if is_median else "finalists.journal"))
+
+            network = MixedNetwork(self._folder / FLOAT, Path(scratch), images, method=method, most=MOST_BLOCKS)
+            trial = Trial(images=images, score=score, measured=measured, say=setup.reporter.line)
+            found, path = choose_precisions(network, trial, max_drop=max_drop, rng=setup.rng("mixed precision"))
+            if found.is_mixed:
+                shutil.copyfile(path, self._folder / MIXED)
+        return found
 
     def _scored(self, name: str) -> _Scored:
         network = self._network(name)
@@ -269,7 +300,7 @@ class _Bundle:
     def _require_equal_score(self, name: str, metrics: Mapping[str, float], *, is_rounded: bool) -> None:
         expected, found = self._summary.test_accuracy, next(iter(metrics.values()))
         tolerance = HALF_PRECISION_TOLERANCE if is_rounded else 0.001
-        if "int8" not in name and abs(found - expected) > tolerance + 1e-9:
+        if "int8" not in name and "mixed" not in name and abs(found - expected) > tolerance + 1e-9:
             raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
 
     def _compare_with_tvm(self) -> dict[str, JsonValue]:

@@ -21,6 +21,8 @@ PURPOSES = {
     "model.image.onnx": "takes an image of any size, gives probabilities",
     "model.int8.onnx": "static int8",
     "model.int8.boxes.onnx": "static int8, gives boxes",
+    "model.mixed.onnx": "some blocks in static int8, the others in float",
+    "model.mixed.boxes.onnx": "some blocks in static int8, gives boxes",
     "model.fp16.onnx": "half precision inside, for processors that compute in it",
 }
 """The models that a bundle may have, in order."""

@@ -30,6 +30,7 @@ BOX_MODELS = {
     "model.boxes.onnx": "model.onnx",
     "model.pixels.onnx": "model.onnx",
     "model.int8.boxes.onnx": "model.int8.onnx",
+    "model.mixed.boxes.onnx": "model.mixed.onnx",
 }
 """The models that give boxes, and those whose raw outputs they are made of."""
 

@@ -23,8 +23,8 @@ Score = Callable[[Callable[[torch.Tensor], torch.Tensor]], Mapping[str, float]]
 """Returns the test metrics of a network."""
 
 
-PRECISIONS: Mapping[str, Precision] = {"model.onnx": "fp32", "model.int8.onnx": "int8"}
-"""The models of a bundle that are written in the own format of the device's runtime too, and their precisions."""
+PRECISIONS: Mapping[str, Precision] = {"model.onnx": "fp32", "model.int8.onnx": "int8", "model.mixed.onnx": "int8"}
+"""The models of a bundle that are written in the own format of the device's runtime too, and what it must know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

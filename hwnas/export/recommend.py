@@ -13,7 +13,8 @@ from hwnas.artifacts import DeployedModel, PairedChange, Recommendation
 from hwnas.measured import Measured
 
 FLOAT = "model.onnx"
-FEWER_BITS = {"model.int8.onnx": "int8", "model.fp16.onnx": "half precision"}
+INT8, MIXED = "model.int8.onnx", "model.mixed.onnx"
+FEWER_BITS = {INT8: "int8", MIXED: "mixed precision", "model.fp16.onnx": "half precision"}
 """The models that compute the same as the float model in fewer bits, and what that is called."""
 
 CONFIDENCE = 0.95
@@ -52,7 +53,7 @@ def recommend(
     *,
     device: str,
     int8_is_kept: bool,
-    int8_change: PairedChange | None,
+    changes: Mapping[str, PairedChange],
 ) -> Recommendation:
     """Return the model to deploy on a device: the fastest of those that lose no more accuracy than was allowed.
 
@@ -60,17 +61,18 @@ def recommend(
 
     Args:
         latencies: measured interleaved, by file; none where nothing is measured.
-        int8_is_kept: whether int8 loses no more than was allowed.
+        int8_is_kept: whether int8 loses no more than was allowed; mixed precision is written only where it does not.
+        changes: of accuracy from the float model's, by file, where they are known.
     """
     there = [name for name in FEWER_BITS if name in models]
     if not there:
         return Recommendation(file=FLOAT, reason="no model in fewer bits was written")
     reasons, best = [], FLOAT
     for name in there:
-        change = int8_change if name == "model.int8.onnx" else None
+        change = changes.get(name)
         accuracies = f"it scores {models[name].score:.2%} against {models[FLOAT].score:.2%}"
         accuracies += "" if change is None else f" ({change})"
-        is_accurate = name != "model.int8.onnx" or int8_is_kept
+        is_accurate = name != INT8 or int8_is_kept
         is_faster, words = _speed(name, latencies, device)
         reasons.append(f"{words}; {accuracies}{'' if is_accurate else ', which is more than it may lose'}")
         if is_faster and is_accurate and (best == FLOAT or latencies[name].latency_ms < latencies[best].latency_ms):

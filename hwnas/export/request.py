@@ -8,12 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from hwnas.artifacts import Summary
+from hwnas.errors import RequestError
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed
 from hwnas.training.task import LearningTask
 from lut import LatencyTable
 from onnx_models.box_limits import BoxLimits
 from profilers import Device
+from profilers.runtime import runtime_of
 
 CUDA_PROVIDERS = ("cuda", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
@@ -53,15 +55,42 @@ class BundleOptions:
 
     Attributes:
         int8: whether to quantize too.
+        mixed: whether to choose the precision of each block too.
         fp16: whether to write half precision too; None for where the device computes in it.
         max_drop: of the score that int8 may cost on images not used for calibration.
         limits: of the boxes that models of a detector give.
+
+    Raises:
+        RequestError: mixed precision without int8.
     """
 
     int8: bool = True
+    mixed: bool = False
     fp16: bool | None = None
     max_drop: float = 0.01
     limits: BoxLimits = field(default_factory=BoxLimits)
+
+    def __post_init__(self) -> None:
+        if self.mixed and not self.int8:
+            raise RequestError("mixed precision takes its ranges as int8 does: leave int8 in")
+
+    def require_possible(self, device: Device) -> None:
+        """Make sure that a device can do what was asked for.
+
+        Raises:
+            RequestError: mixed precision, where nothing can be measured or int8 is not known.
+        """
+        if not self.mixed:
+            return
+        if not device.is_measurable or device.emulated:
+            raise RequestError(
+                f"mixed precision is chosen by measured latencies, and {device.name} gives none; leave it out"
+            )
+        if "int8" not in (known := runtime_of(device.runtime).precisions):
+            raise RequestError(
+                f"mixed precision needs a runtime that computes in int8, {device.runtime} of {device.name} takes "
+                f"{', '.join(known)}; leave it out"
+            )
 
     def has_fp16(self, device: Device) -> bool:
         """Return whether half precision is written for a device."""

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from hwnas.artifacts import DeployedModel, Recommendation, Summary
-from hwnas.export.recommend import FLOAT, in_own_format, paired_change, recommend
+from hwnas.export.recommend import FLOAT, INT8, MIXED, in_own_format, paired_change, recommend
 from hwnas.measured import Measured
 from hwnas.stages import export
 from onnx_models.parity import Parity
 
-INT8 = "model.int8.onnx"
 SUMMARY = Summary(
     **{"architecture": (0, 1), "choices": ("a", "b"), "test_metrics": {"accuracy": 0.5}, "test_accuracy": 0.5},
     **{"params": 3, "macs": 4, "supernet_score": 0.5, "predicted_ms": 1.0, "measured_ms": 1.0, "budget_kept": True},
@@ -72,7 +71,7 @@ def recommended(int8_ms: float | None, *, is_kept: bool = True, repeatability: f
         latencies,
         device="cpu",
         int8_is_kept=is_kept,
-        int8_change=paired_change(*answers(both=79, lost=1, won=0, neither=1)),
+        changes={INT8: paired_change(*answers(both=79, lost=1, won=0, neither=1))},
     )
 
 
@@ -95,8 +94,20 @@ def test_int8_is_deployed_where_it_is_faster(
 
 
 def test_without_models_in_fewer_bits_the_float_model_is_deployed() -> None:
-    found = recommend({FLOAT: model(0.9)}, {}, device="cpu", int8_is_kept=False, int8_change=None)
+    found = recommend({FLOAT: model(0.9)}, {}, device="cpu", int8_is_kept=False, changes={})
     assert found == Recommendation(file=FLOAT, reason="no model in fewer bits was written")
+
+
+def test_the_faster_of_int8_and_mixed_precision_is_deployed() -> None:
+    models = {FLOAT: model(0.98), INT8: model(0.97), MIXED: model(0.975)}
+    times = {
+        name: Measured(latency_ms=ms, repeatability=0.01) for name, ms in zip(models, (2.0, 1.5, 1.2), strict=True)
+    }
+    found = recommend(models, times, device="cpu", int8_is_kept=True, changes={})
+    assert found.file == MIXED and "mixed precision is faster than float on cpu, 1.2 against 2 ms" in found.reason
+    slower = {**times, MIXED: Measured(latency_ms=1.99, repeatability=0.01)}
+    assert recommend(models, slower, device="cpu", int8_is_kept=True, changes={}).file == INT8
+    assert recommend(models, slower, device="cpu", int8_is_kept=False, changes={}).file == FLOAT
 
 
 def test_a_winner_that_is_slower_in_int8_is_said_to_be() -> None:
