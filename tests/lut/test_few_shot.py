@@ -50,6 +50,18 @@ def test_a_new_device_is_ranked_better_than_by_the_best_known_one(num_sources: i
     assert found > best + 0.02
 
 
+def test_noise_of_a_known_device_is_told_from_what_its_networks_are_made_of() -> None:
+    choices = _choices()
+    true_ms, noisy_ms = (_latency_ms(choices, seed=1, noise=noise) for noise in (0.0, 0.15))
+    known = KnownNetworks(source_ms=noisy_ms[:, None], choices=choices)
+    of_noisy, of_smoothed = (
+        float(spearmanr(latencies[:, 0], true_ms).statistic) for latencies in (known.latencies, known.by_choice)
+    )
+    assert 1 - of_smoothed < 0.5 * (1 - of_noisy)
+    unknown = KnownNetworks(source_ms=noisy_ms[:, None])
+    assert np.array_equal(unknown.by_choice, unknown.latencies), "nothing to smooth by"
+
+
 def test_without_choices_known_devices_are_enough() -> None:
     choices = _choices()
     sources = _sources(choices, 6)
