@@ -40,6 +40,12 @@ CONSTANT = 1.0
 MOST_TO_LEARN_FROM = 120
 """Networks that a known device's variances are learnt from."""
 
+SMOOTHING_DECAY = 1.0
+SMOOTHING = (0.1, 0.3, 0.3, 0.1)
+"""Prior variances by which known latencies are smoothed, relative to theirs: of what falls with the decisions that
+differ, of what is linear in choices and in their numbers, and of noise. The first falls slowly: among networks that
+differ in most decisions, what falls fast could not be told from noise."""
+
 MOST_TO_SMOOTH_BY = 300
 """Networks that the settings are learnt from by which known latencies are smoothed."""
 
@@ -179,7 +185,7 @@ class Smoothing:
     def __init__(self, choices: NDArray[np.integer], num_of_choice: Array) -> None:
         self._choices, self._num_of_choice = choices, num_of_choice
         num_decisions = choices.shape[1]
-        self._prior = np.log([CHOICE_DECAY / num_decisions] * num_decisions + [0.3, 0.3, 0.3, 0.03])
+        self._prior = np.log([SMOOTHING_DECAY / num_decisions] * num_decisions + [*SMOOTHING])
 
     def smoothed(self, values: Array) -> Array:
         """Return the posterior mean of the values, [N]."""
