@@ -5,15 +5,15 @@ N networks, S known devices, T terms of the covariance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve
-from scipy.optimize import minimize
 from scipy.stats import rankdata
+
+from lut.smoothing import CONSTANT, JITTER, Smoothing, minimized, posterior
 
 Array = NDArray[np.float64]
 
@@ -31,23 +31,8 @@ USUAL = (
 new device that resembles the known ones, and for one whose latencies follow its own law in the choices. The first are
 about those that 400 measurements of NAS-Bench-201's networks on a Raspberry Pi 4 and a Pixel 3 make likeliest."""
 
-PRIOR_STD = 1.5
-"""Prior standard deviation of the logarithms of variances around the first of the usual ones."""
-
-CONSTANT = 1.0
-"""Prior variance of the mean."""
-
 MOST_TO_LEARN_FROM = 120
 """Networks that a known device's variances are learnt from."""
-
-SMOOTHING_DECAY = 1.0
-SMOOTHING = (0.1, 0.3, 0.3, 0.1)
-"""Prior variances by which known latencies are smoothed, relative to theirs: of what falls with the decisions that
-differ, of what is linear in choices and in their numbers, and of noise. The first falls slowly: among networks that
-differ in most decisions, what falls fast could not be told from noise."""
-
-MOST_TO_SMOOTH_BY = 300
-"""Networks that the settings are learnt from by which known latencies are smoothed."""
 
 TAIL = 0.05
 """Share of the networks at either end of the known latencies that are not measured: a line through the extremes says
@@ -61,7 +46,6 @@ DEGREES = 4.0
 """Degrees of freedom of the noise, whose tails are those of Student's t."""
 
 NUM_REWEIGHTINGS = 4
-JITTER = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +112,7 @@ class KnownNetworks:
 
     @cached_property
     def by_choice(self) -> Array:
-        """What the choices say about the standardised latencies, [N, S]; these themselves where no choices are known.
+        """Return what the choices say about the standardised latencies, [N, S]; these where no choices are known.
 
         A latency was measured, and what is not in the choices is noise of the known device for the most part.
         """
@@ -169,57 +153,6 @@ class KnownNetworks:
             _product(self.num_of_choice, rows, others),
             np.exp(-CHOICE_DECAY * differing),
         ]
-
-
-class Smoothing:
-    """A Gaussian process from choices to latencies that are known of all networks.
-
-    The covariance falls with the decisions in which networks differ, by as much for each decision as the latencies
-    make likeliest (Rasmussen and Williams 2006, section 5.1), and is linear in choices and in their numbers besides.
-
-    Args:
-        choices: [N, num_decisions].
-        num_of_choice: [N, num_choices], standardised.
-    """
-
-    def __init__(self, choices: NDArray[np.integer], num_of_choice: Array) -> None:
-        self._choices, self._num_of_choice = choices, num_of_choice
-        num_decisions = choices.shape[1]
-        self._prior = np.log([SMOOTHING_DECAY / num_decisions] * num_decisions + [*SMOOTHING])
-
-    def smoothed(self, values: Array) -> Array:
-        """Return the posterior mean of the values, [N]."""
-        num = len(values)
-        rows = np.random.default_rng(0).choice(num, min(num, MOST_TO_SMOOTH_BY), replace=False)
-        logs = self._likely_logs(rows, values[rows])
-        covariance = sum(self._terms(logs, np.arange(num))) + CONSTANT
-        noisy = covariance + (np.exp(logs[-1]) + JITTER) * np.eye(num)
-        smoothed: Array = covariance @ solve(noisy, values, assume_a="pos")
-        return smoothed
-
-    def _terms(self, logs: Array, rows: NDArray[np.integer]) -> tuple[Array, Array, Array]:
-        """Return the terms of the covariance between networks: falling, linear in choices, and in their numbers."""
-        num_decisions = self._choices.shape[1]
-        falling, linear = np.zeros((len(rows), len(rows))), np.zeros((len(rows), len(rows)))
-        for decay, column in zip(np.exp(logs[:num_decisions]), self._choices[rows].T, strict=True):
-            is_same = column[:, None] == column
-            falling -= decay * ~is_same
-            linear += is_same / num_decisions
-        by_same, by_choice, by_number = np.exp(logs[num_decisions:-1])
-        return by_same * np.exp(falling), by_choice * linear, by_number * _product(self._num_of_choice, rows, rows)
-
-    def _likely_logs(self, rows: NDArray[np.integer], values: Array) -> Array:
-        """Return the logarithms of the settings that are likeliest given the values and the prior, noise last."""
-        differs = [column[:, None] != column for column in self._choices[rows].T]
-
-        def objective(logs: Array) -> tuple[float, Array]:
-            terms = self._terms(logs, rows)
-            by_decay = [-decay * terms[0] * each for decay, each in zip(np.exp(logs), differs, strict=False)]
-            noise = float(np.exp(logs[-1]))
-            covariance = sum(terms) + (noise + JITTER) * np.eye(len(rows)) + CONSTANT
-            return _posterior(logs, self._prior, covariance, [*by_decay, *terms], noise, values)
-
-        return _minimized(objective, self._prior, num_steps=30)
 
 
 class FewShotModel:
@@ -335,37 +268,9 @@ def _likely_log_variances(terms: Array, values: Array) -> Array:
         variances = np.exp(logs)
         slopes = variances[:-1, None, None] * terms
         covariance = slopes.sum(axis=0) + (variances[-1] + JITTER) * np.eye(len(values)) + CONSTANT
-        return _posterior(logs, prior, covariance, slopes, variances[-1], values)
+        return posterior(logs, prior, covariance, slopes, variances[-1], values)
 
-    return _minimized(objective, prior, num_steps=60)
-
-
-def _posterior(
-    logs: Array, prior: Array, covariance: Array, slopes: Sequence[Array] | Array, noise: float, values: Array
-) -> tuple[float, Array]:
-    """Return the negative logarithm of the settings' posterior density, and its gradient (op. cit., equation 5.9).
-
-    Args:
-        logs: of the settings; the noise is the last.
-        covariance: of the values, the noise included.
-        slopes: its derivatives by the other settings.
-    """
-    lower = np.linalg.cholesky(covariance)
-    inverse = cho_solve((lower, True), np.eye(len(values)))
-    solved = inverse @ values
-    away = (logs - prior) / PRIOR_STD
-    inner = inverse - np.outer(solved, solved)
-    gradient = 0.5 * np.array([*(float((slope * inner).sum()) for slope in slopes), noise * np.trace(inner)])
-    value = 0.5 * values @ solved + np.log(np.diag(lower)).sum() + 0.5 * away @ away
-    return float(value), gradient + away / PRIOR_STD
-
-
-def _minimized(objective: Callable[[Array], tuple[float, Array]], start: Array, *, num_steps: int) -> Array:
-    bounds = [(-12.0, 4.0)] * len(start)
-    found: Array = minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": num_steps}
-    ).x
-    return found
+    return minimized(objective, prior, num_steps=60)
 
 
 def _doubts(covariance: Array, noise: float, values: Array) -> Array:

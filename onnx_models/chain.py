@@ -30,7 +30,7 @@ class ChainBlock:
 
     @property
     def name(self) -> str:
-        """What the names of its nodes begin with; of nodes that have nothing in common, those of the first and last."""
+        """Return what its nodes' names begin with; where they have nothing in common, those of the first and last."""
         scopes = [node.strip("/").split("/") for node in self.nodes]
         shared: list[str] = []
         for parts in zip(*scopes, strict=False):

@@ -71,7 +71,7 @@ class MixedPrecision:
 
     @property
     def certificate(self) -> str:
-        """How far predictions are off, in words."""
+        """Return how far predictions are off, in words."""
         if self.errors is None or self.within_3pct is None:
             return "too few assignments to tell the error of predictions"
         errors = self.errors

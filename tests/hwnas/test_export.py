@@ -25,7 +25,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from command_line import run_cli, shorten_runs
+from command_line import run_cli
+from digits_run import SPEC, finish_digits_run
 from PIL import Image, ImageOps
 from samples import synthetic_table
 from torch import nn
@@ -44,23 +45,15 @@ from onnx_models.export import export_module
 from onnx_models.metadata import properties_of
 from onnx_models.parity import Parity
 from onnx_models.session import OnnxNetwork
-from search_spaces import SpaceSpec, make_space
+from search_spaces import make_space
 from search_spaces.onnx_export import export_block
-
-SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits."""
     folder = tmp_path_factory.mktemp("runs")
-    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
-    flags = ("--width", 0.25, "--epochs", 4, "--evaluations", 15, "--retrain-epochs", 8, "--quiet")
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched)
-        outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
-    assert outcome.code == 0, outcome.err
-    return folder / "run"
+    return finish_digits_run(folder, epochs=4, evaluations=15, retrain_epochs=8)
 
 
 @pytest.fixture(scope="module")

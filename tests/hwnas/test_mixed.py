@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import run_cli, shorten_runs
-from samples import synthetic_table
+from command_line import run_cli
+from digits_run import finish_digits_run
 from torch import nn
 
 from hwnas.artifacts import Deployment, MixedPrecision
@@ -22,13 +22,11 @@ from hwnas.export.request import BundleOptions
 from hwnas.measured import Measured
 from hwnas.records import read_record
 from hwnas.stages.setup import Setup
-from lut import save_table
 from onnx_models.export import export_module
 from onnx_models.mixed_int8 import MixedNetwork
 from onnx_models.session import OnnxNetwork
 from profilers.device import find_device
 from profilers.runtime import RUNTIMES
-from search_spaces import SpaceSpec, make_space
 
 NUM_BLOCKS = 5
 GAINS = (-1.0, 0.5, -2.0, -0.5, -1.0)
@@ -154,20 +152,11 @@ def test_devices_that_cannot_tell_are_refused() -> None:
         BundleOptions(mixed=True, int8=False)
 
 
-SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits."""
     folder = tmp_path_factory.mktemp("runs")
-    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
-    flags = ("--width", 0.25, "--epochs", 2, "--evaluations", 10, "--retrain-epochs", 6, "--quiet")
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched)
-        outcome = run_cli("search", *flags, "--lut", folder / "t.json", "--max-latency", "70%", "--out", folder / "run")
-    assert outcome.code == 0, outcome.err
-    return folder / "run"
+    return finish_digits_run(folder, epochs=2, evaluations=10, retrain_epochs=6)
 
 
 def _letters(name: str, networks: Mapping[str, Path]) -> str:
