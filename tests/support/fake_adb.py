@@ -41,6 +41,9 @@ SAID = {
 LEFT_ALONE_S = 60.0
 """The seconds after which a program that ignores SIGHUP is killed, lest tests leave it behind."""
 
+ENDED_WITHIN_S = 10.0
+"""The seconds for which a phone that is taken away waits for its programs, which may ignore SIGHUP."""
+
 
 class FakePhone:
     """A phone, and the adb that reaches it."""
@@ -48,7 +51,7 @@ class FakePhone:
     def __init__(self, folder: Path, serial: str = SERIAL) -> None:
         self.serial = serial
         self.programs, self.root, self._state = folder / "bin", folder / "phone", folder / "adb"
-        for made in (self.programs, self.root / "data/local/tmp", self._state):
+        for made in (self.programs, self.root / "data/local/tmp", self._state / "served"):
             made.mkdir(parents=True)
         (self._state / "serial").write_text(serial)
         self.state = "device"
@@ -73,8 +76,11 @@ class FakePhone:
         draft.replace(self._state / "state")
 
     def unplug(self) -> None:
-        """Take it away."""
+        """Take it away, and its programs with it: one that is slow to end answers nobody any more."""
         self.state = "gone"
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        while any((self._state / "served").iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def plug_in(self) -> None:
         """Bring it back, with the files that it had."""
@@ -135,11 +141,14 @@ def _push(root: Path, sources: list[str], target: str, *, is_full: bool) -> int:
 def _shell(state: Path, line: str) -> int:
     life, held = os.pipe()
     status, told = os.pipe()
+    served = state / "served" / str(os.getpid())
+    served.touch()
     if os.fork() == 0:
         os.setsid()
         os.close(held)
         os.close(status)
         _serve(state, line, life, told)
+        served.unlink()
         os._exit(0)
     os.close(life)
     os.close(told)
