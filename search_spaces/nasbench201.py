@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import torch
@@ -33,6 +33,15 @@ MOST_ADDITIONS = 3
 """In a cell: one less than the edges that reach a node, at each of the three."""
 
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
+
+_COMPUTING = (_CONV1, _CONV3, _POOL)
+
+_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
+"""The edges of every way from a cell's input to its output."""
+
+_SEQUENCES = tuple(chain.from_iterable(product(_COMPUTING, repeat=length) for length in range(4)))
+"""What a path may compute; a sequence with one more operation has three times its number and the operation's, from 1
+on, so that all are numbered in the order that they are listed here."""
 
 
 class NasBench201(SearchSpace):
@@ -107,6 +116,23 @@ class NasBench201(SearchSpace):
             swapped = (form[1], form[0], _NONE, form[3], form[5], form[4])
             form = min(form, _used(swapped))
         return form
+
+    def paths(self, architectures: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which sequences of convolutions and pooling lead from a cell's input to its output.
+
+        The path encoding of White et al. (2021, BANANAS), where identities are left out of the sequences: paths that
+        compute the same are the same.
+        """
+        choices = np.asarray(architectures)
+        counts = np.zeros((len(choices), len(_SEQUENCES)), dtype=np.int64)
+        for edges in _PATHS:
+            sequence = np.zeros(len(choices), dtype=np.int64)  # numbers as in _SEQUENCES
+            for edge in edges:
+                choice = choices[:, edge]
+                sequence = np.where(choice > _SKIP, sequence * len(_COMPUTING) + choice - _SKIP, sequence)
+            is_whole = (choices[:, edges] != _NONE).all(axis=1)
+            np.add.at(counts, (np.flatnonzero(is_whole), sequence[is_whole]), 1)
+        return np.concatenate([counts >= times for times in range(1, len(_PATHS) + 1)], axis=1)
 
     def depends_on_input(self, architecture: Architecture) -> bool:
         """Return whether any path leads through the cells."""

@@ -233,6 +233,14 @@ class SearchSpace(ABC):
         """Return whether the network's output depends on its input; runtimes make a constant of one that does not."""
         return True
 
+    def paths(self, architectures: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which sequences of operations lead through networks, [num_architectures, num_sequences].
+
+        They tell how alike two graphs are, whatever the decisions that make them. A sequence that may be met several
+        times in one network has as many columns. There are none where networks are chains.
+        """
+        return np.zeros((len(architectures), 0), dtype=np.bool_)
+
     @property
     def num_architectures(self) -> int:
         """The number of choice combinations, the same network under two names counted twice."""

@@ -13,7 +13,7 @@ from hwnas.constraint import HardLimits
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
 from hwnas.search.sampling import FeasibleSampler
-from search_spaces import Architecture
+from search_spaces import Architecture, SearchSpace
 
 NUM_INITIAL = 12
 """Random architectures before the predictor is asked."""
@@ -32,7 +32,7 @@ EXPLORATION = 3.5
 
 
 class PredictorAgent(SearchAgent):
-    """A Gaussian process over choices and costs scores every feasible candidate; the most promising are asked for.
+    """A Gaussian process over choices, paths and costs scores every feasible candidate; the best are asked for.
 
     As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions):
     scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest
@@ -113,8 +113,11 @@ class PredictorAgent(SearchAgent):
         of_candidates = figures(candidates)
         mean, std = of_candidates.mean(axis=0), of_candidates.std(axis=0)
         std[std <= 1e-9 * np.abs(mean)] = np.inf  # all alike: nothing to learn from
+        paths = self._space.paths if isinstance(self._space, SearchSpace) else None
         return ChoiceProcess(
-            num_decisions=len(self._space.decisions), features=lambda rows: (figures(rows) - mean) / std
+            num_decisions=len(self._space.decisions),
+            features=lambda rows: (figures(rows) - mean) / std,
+            paths=paths if paths is not None and paths(candidates[:1]).shape[1] else None,
         )
 
     def _candidates(self) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal, spearmanr
 from hwnas.errors import RequestError
 from hwnas.evaluators.tabular import load_tabular
 from hwnas.search import Evaluation, EvolutionAgent, HardLimits, Limit, PredictorAgent, RandomAgent, pareto_front
-from hwnas.search.gaussian_process import PRIOR_VARIANCE, ChoiceProcess, Features, no_features
+from hwnas.search.gaussian_process import PRIOR_VARIANCE, ChoiceProcess, Features, Paths, no_features
 from search_spaces import make_space
 from search_spaces.cost import GraphCosts
 
@@ -28,34 +28,46 @@ def _two_features(rows: np.ndarray) -> np.ndarray:
     return np.stack([rows.sum(axis=1) - 9.0, np.cos(rows[:, 0])], axis=1)
 
 
-EACH_KIND = pytest.mark.parametrize("features", [no_features, _two_features])
+def _three_paths(rows: np.ndarray) -> np.ndarray:
+    return np.stack([rows[:, 0] == rows[:, 1], rows[:, 2] > 1, rows[:, 3] == 0], axis=1)
+
+
+EACH_KIND = pytest.mark.parametrize(
+    ("features", "paths"), [(no_features, None), (_two_features, None), (_two_features, _three_paths)]
+)
+
+
+def _noise(process: ChoiceProcess) -> float:
+    return float(np.exp(process._log[6 + 3]))
 
 
 @EACH_KIND
-def test_likelihood_and_gradient_are_right(features: Features) -> None:
-    process = ChoiceProcess(num_decisions=6, features=features)
+def test_likelihood_and_gradient_are_right(features: Features, paths: Paths | None) -> None:
+    process = ChoiceProcess(num_decisions=6, features=features, paths=paths)
     differs, alike = (ROWS[:, None, :] != ROWS[None, :, :]).astype(float), features(ROWS) @ features(ROWS).T
-    log = process._log + 0.3 * RNG.standard_normal(10)
-    value, _ = process._objective(log, differs, alike, VALUES)
+    of_paths = np.zeros((40, 40)) if paths is None else (paths(ROWS)[:, None] != paths(ROWS)[None]).sum(axis=2)
+    log = process._log + 0.3 * RNG.standard_normal(len(process._log))
+    value, _ = process._objective(log, differs, alike, of_paths, VALUES)
     process._log, start = log, process._prior_mean
-    covariance = process.covariance(ROWS, ROWS) + (np.exp(log[-1]) + 1e-6) * np.eye(40)
+    covariance = process.covariance(ROWS, ROWS) + (_noise(process) + 1e-6) * np.eye(40)
+    np.testing.assert_allclose(process.prior_variance(ROWS), np.diag(process.covariance(ROWS, ROWS)))
     prior = 0.5 * ((log - start) ** 2).sum() / PRIOR_VARIANCE
     expected = -multivariate_normal(cov=covariance).logpdf(VALUES) - 20 * np.log(2 * np.pi) + prior
     assert value == pytest.approx(expected)
     error = check_grad(
-        lambda x: process._objective(x, differs, alike, VALUES)[0],
-        lambda x: process._objective(x, differs, alike, VALUES)[1],
+        lambda x: process._objective(x, differs, alike, of_paths, VALUES)[0],
+        lambda x: process._objective(x, differs, alike, of_paths, VALUES)[1],
         log,
     )
     assert error < 1e-3
 
 
 @EACH_KIND
-def test_posterior_is_that_of_the_textbook(features: Features) -> None:
-    process = ChoiceProcess(num_decisions=6, features=features)
+def test_posterior_is_that_of_the_textbook(features: Features, paths: Paths | None) -> None:
+    process = ChoiceProcess(num_decisions=6, features=features, paths=paths)
     posterior = process.condition(ROWS, VALUES)
     others = RNG.integers(0, 4, (15, 6))
-    noisy = process.covariance(ROWS, ROWS) + (np.exp(process._log[-1]) + 1e-6) * np.eye(40)
+    noisy = process.covariance(ROWS, ROWS) + (_noise(process) + 1e-6) * np.eye(40)
     cross, prior = process.covariance(others, ROWS), process.covariance(others, others)
     mean, variance = posterior.predict(others)
     np.testing.assert_allclose(mean, cross @ np.linalg.solve(noisy, VALUES), rtol=1e-8, atol=1e-10)
@@ -88,6 +100,22 @@ def test_features_say_what_few_observations_of_choices_cannot() -> None:
         predicted, _ = process.condition(rows, values / 3.5).predict(others)
         errors.append(np.abs(3.5 * predicted - others.sum(axis=1) + 15.0).mean())
     assert errors[1] < 0.25 * errors[0]
+
+
+def test_paths_say_what_choices_of_a_graph_do_not() -> None:
+    """Cells are as good as the sequences of operations in them, wherever those lie."""
+    space = make_space(small_spec("nasbench201"))
+    rng = np.random.default_rng(3)
+    rows, others = space.sample_many(60, rng), space.sample_many(300, rng)
+    value = rng.standard_normal(space.paths(rows).shape[1])
+    correlations = []
+    for paths in (None, space.paths):
+        process, values = ChoiceProcess(num_decisions=6, paths=paths), space.paths(rows) @ value
+        values = (values - values.mean()) / values.std()
+        process.fit(rows, values)
+        predicted, _ = process.condition(rows, values).predict(others)
+        correlations.append(spearmanr(predicted, space.paths(others) @ value).statistic)
+    assert correlations[1] > correlations[0] + 0.1
 
 
 @pytest.mark.parametrize(("name", "num"), [("nasbench-macro", 60), ("fbnet-s", 120)])

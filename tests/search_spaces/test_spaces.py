@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import networkx
 import numpy as np
 import onnx
 import onnxruntime
@@ -16,7 +18,7 @@ from hwnas.training.inheritance import inherit_weights
 from lut.networks import draw_networks
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost
-from search_spaces.nasbench201 import OPERATIONS, NasBench201, every_cell
+from search_spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, every_cell
 from search_spaces.onnx_export import export_network
 from search_spaces.overview import describe_space
 from search_spaces.supernet import MixableSupernet
@@ -84,6 +86,8 @@ def test_canonical_form_is_stable_and_names_the_same_network(space: SearchSpace)
     for architecture in _samples(space, 200):
         form = space.canonical(architecture)
         assert space.canonical(form) == form
+        one, other = space.paths(np.array([architecture, form]))
+        np.testing.assert_array_equal(one, other)
         kept = [b.key for b in space.blocks(architecture) if not b.is_identity]
         found = [b.key for b in space.blocks(form) if not b.is_identity]
         assert (found if space.is_chain else sorted(found)) == (kept if space.is_chain else sorted(kept))
@@ -174,6 +178,29 @@ def test_nasbench201_has_as_many_distinct_networks_as_its_graphs() -> None:
     other = space.build(through_2).eval()
     torch.testing.assert_close(one(x_NCHW), other(x_NCHW))
     assert 6_000 < len({space.canonical(c) for c in cells}) < 12_000
+
+
+def test_paths_of_a_cell_are_its_sequences_of_operations() -> None:
+    """Against the walks that a general graph library finds."""
+    space = make_space(small_spec("nasbench201"))
+    cells = space.sample_many(200, np.random.default_rng(4))
+    paths = space.paths(cells)
+    expected = []
+    for cell in cells.tolist():
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(range(4))
+        for edge, choice in zip(EDGES, cell, strict=True):
+            if OPERATIONS[choice] != "none":
+                graph.add_edge(*edge, operation=OPERATIONS[choice])
+        walks = [
+            tuple(operation for edge in walk if (operation := graph.edges[edge]["operation"]) != "skip_connect")
+            for walk in networkx.all_simple_edge_paths(graph, 0, 3)
+        ]
+        expected.append(Counter(walks))
+    for (a, one), (b, other) in pairwise(zip(expected, paths, strict=True)):
+        differing = (a - b).total() + (b - a).total()
+        assert (one != other).sum() == differing
+    assert [row.sum() for row in paths] == [counter.total() for counter in expected]
 
 
 def test_nasbench201_counts_the_operations_that_onnx_runtime_is_left_with(tmp_path: Path) -> None:

@@ -1,0 +1,308 @@
+"""What a whole search finds: the benchmark accuracy of its winner, against the best network that keeps the limit.
+
+CIFAR-10 and NAS-Bench-Macro's space under quantiles of its multiply-accumulates. One supernet a seed is trained, since
+its training knows no limit, and is searched under each of them; the best networks are trained alone for a little while
+before one is named (successive halving). Random search has the same minutes, and spends them on short trainings of
+networks that keep the limit. Regret is in points of the benchmark's accuracy, minutes are those of this machine: the
+supernet's are part of every search's. Every network is kept as soon as it is scored: the same command goes on.
+
+    python benchmarks/end_to_end.py --data DIR --out /tmp/end --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, rankdata
+
+from hwnas.agents import ClassificationAgent
+from hwnas.config import RetrainConfig, TrainingConfig
+from hwnas.criteria import SmoothedCrossEntropy
+from hwnas.dataflow import Batches, Dataset, load_dataset
+from hwnas.dataflow.splits import Splits
+from hwnas.evaluators.inputs import EvaluatorInputs
+from hwnas.evaluators.short_training import ShortTraining
+from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
+from hwnas.evaluators.tabular import TabularBenchmark, load_tabular
+from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
+from hwnas.stages.halving import halved
+from hwnas.training import STRATEGIES, Trainer
+from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
+from hwnas.training.strategy import steps_of
+from hwnas.training.task import LearningTask
+from safe_files.writing import JsonLines
+from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
+from search_spaces.cost import GraphCosts
+from search_spaces.supernet import Supernet
+
+CALIBRATION_BATCH, NUM_CALIBRATION = 128, 8
+
+GENERATION = 5
+"""Networks that the agent is asked for at a time."""
+
+
+def main() -> None:
+    """Search with every seed under every limit, and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="has cifar-10-binary.tar.* and nas-bench-macro_*.json")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--quantiles", default="0.25,0.5,0.75")
+    parser.add_argument("--input-size", type=int, default=16)
+    parser.add_argument("--supernet-epochs", type=int, default=20)
+    parser.add_argument("--ema-decay", type=float, help="of the supernet's weights")
+    parser.add_argument("--evaluations", type=int, default=100)
+    parser.add_argument("--validation-images", type=int, default=5000)
+    parser.add_argument("--finalists", type=int, default=8, help="networks that are trained alone")
+    parser.add_argument("--epochs", type=int, default=1, help="of the first trainings of finalists")
+    parser.add_argument("--most-epochs", type=int, default=4, help="of the last trainings of finalists")
+    parser.add_argument("--random-epochs", type=int, default=2, help="of every training of random search")
+    parser.add_argument("--without-random", action="store_true", help="leave random search out")
+    parser.add_argument("--train-images", type=int, help="to try this script")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        runs = Runs(options, seed)
+        for quantile in map(float, options.quantiles.split(",")):
+            found = runs.searched(quantile)
+            if not options.without_random:
+                found["random"] = runs.random_search(quantile, 60 * float(found["minutes"]))
+            rows.append({"seed": seed, "quantile": quantile, **found})
+            print(_line(rows[-1]), flush=True)
+    (options.out / "rows.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for name in (*STEPS, *(() if options.without_random else ("random",))):
+        regrets = np.array([row[name]["regret"] for row in rows])
+        print(f"{name}: mean regret {regrets.mean():.2f} points, at most {regrets.max():.2f}")
+
+
+STEPS = ("likelihood", "likelihood and size", "short trainings")
+"""What names the winner: the supernet, the ranks by it and by multiply-accumulates, trainings of the best by those."""
+
+
+def _line(row: dict[str, object]) -> str:
+    named = [*STEPS, *(["random"] if "random" in row else [])]
+    cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} min)" for name in named]  # type: ignore[index]
+    return f"seed {row['seed']}, {row['quantile']:.0%} of the sizes: regret by " + ", ".join(cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Under:
+    """A limit of multiply-accumulates, and the best that can be had under it."""
+
+    constraint: HardLimits
+    best: float
+    networks: NDArray[np.int64]
+
+
+class Runs:
+    """The searches of one seed, each network scored once."""
+
+    def __init__(self, options: argparse.Namespace, seed: int) -> None:
+        self.options, self.seed = options, seed
+        self.folder: Path = options.out / f"seed-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.benchmark: TabularBenchmark = load_tabular(options.data / "nas-bench-macro_cifar10.json")
+        self.space: SearchSpace = make_space(
+            SpaceSpec(name="nasbench-macro", input_size=options.input_size, num_classes=10)
+        )
+
+    def searched(self, quantile: float) -> dict[str, object]:
+        """Return regret and minutes after each step of a search under a limit."""
+        under = self.under(quantile)
+        agent = AGENTS["predictor"](self.space, under.constraint, numpy_rng(self.seed, "search"))
+        evaluations: list[Evaluation] = []
+        seconds = self.supernet_s
+        while len(evaluations) < self.options.evaluations and (asked := agent.ask(GENERATION)):
+            told = []
+            for architecture in asked:
+                score, took_s = self.likelihood(architecture)
+                seconds += took_s
+                told.append(Evaluation(architecture=architecture, score=score, costs={}))
+            agent.tell(told)
+            evaluations += told
+        scores = np.array([e.score for e in evaluations])
+        architectures = [e.architecture for e in evaluations]
+        together = rankdata(scores) + rankdata(GraphCosts(self.space).macs(np.array(architectures)))
+        best_first = [architectures[i] for i in np.argsort(-together, kind="stable")]
+        found: dict[str, object] = {
+            "likelihood": self.result(architectures[int(scores.argmax())], under, seconds),
+            "likelihood and size": self.result(best_first[0], under, seconds),
+            "tau": float(kendalltau(scores, [self.accuracy(a) for a in architectures]).statistic),
+        }
+
+        def short_scores(networks: Sequence[Architecture], epochs: int) -> list[float]:
+            nonlocal seconds
+            trained = [self.short_training(a, epochs) for a in networks]
+            seconds += sum(took_s for _, took_s in trained)
+            return [score for score, _ in trained]
+
+        finalists = best_first[: self.options.finalists]
+        winner = halved(finalists, short_scores, epochs=self.options.epochs, most_epochs=self.options.most_epochs)[0]
+        found["short trainings"] = self.result(winner, under, seconds)
+        found["best finalist"] = min(self.result(a, under, seconds)["regret"] for a in finalists)
+        return {**found, "minutes": seconds / 60}
+
+    def random_search(self, quantile: float, most_s: float) -> dict[str, float]:
+        """Return what as many random networks come to as can be trained in the time, the last of them whole."""
+        under = self.under(quantile)
+        order = numpy_rng(self.seed, "random").permutation(len(under.networks))
+        seconds, best_score, best = 0.0, -np.inf, None
+        for row in order:
+            if seconds >= most_s:
+                break
+            architecture = tuple(int(c) for c in under.networks[row])
+            score, took_s = self.short_training(architecture, self.options.random_epochs)
+            seconds += took_s
+            if score > best_score:
+                best_score, best = score, architecture
+        assert best is not None
+        return self.result(best, under, seconds)
+
+    def result(self, architecture: Architecture, under: Under, seconds: float) -> dict[str, float]:
+        """Return what a network lacks to the best, and when it was found."""
+        return {"regret": under.best - self.accuracy(architecture), "minutes": seconds / 60}
+
+    def accuracy(self, architecture: Architecture) -> float:
+        """Return the benchmark's accuracy of a network, in percent."""
+        return 100 * self.benchmark.score(self.benchmark.space.canonical(architecture))
+
+    def under(self, quantile: float) -> Under:
+        """Return a limit by the benchmark's own numbers, which are of 32 pixels."""
+        sizes = [len(d.choices) for d in self.space.decisions]
+        every = np.indices(sizes).reshape(len(sizes), -1).T
+        distinct = np.array(list(dict.fromkeys(self.space.canonical(tuple(a)) for a in every.tolist())))
+        macs = self.benchmark.cost("macs", distinct)
+        maximum = float(np.quantile(macs, quantile))
+        networks = distinct[macs <= maximum]
+        limit = Limit(name="macs", cost=lambda a: self.benchmark.cost("macs", a), maximum=maximum)
+        return Under(
+            constraint=HardLimits(limits=(limit,)),
+            best=float(self.benchmark.validation[self.benchmark.index(networks)].max()),
+            networks=networks,
+        )
+
+    @property
+    def supernet_s(self) -> float:
+        """The seconds that the supernet's training took."""
+        _ = self.evaluator
+        return sum(float(line["seconds"]) for line in _lines(self.folder / "supernet.jsonl"))
+
+    def likelihood(self, architecture: Architecture) -> tuple[float, float]:
+        """Return what the supernet says of a network, and the seconds that it took."""
+        return self._scored("likelihoods.jsonl", architecture, 0, lambda: self._likelihood(architecture))
+
+    def _likelihood(self, architecture: Architecture) -> float:
+        return float(self.evaluator.metrics(architecture)["likelihood"])
+
+    def short_training(self, architecture: Architecture, epochs: int) -> tuple[float, float]:
+        """Return the score of a network that was trained alone, and the seconds that it took."""
+        training = replace(self.inputs.training, epochs=epochs)
+        inputs = replace(self.inputs, training=training)
+        return self._scored("trainings.jsonl", architecture, epochs, lambda: ShortTraining(inputs).score(architecture))
+
+    def _scored(
+        self, name: str, architecture: Architecture, epochs: int, score: Callable[[], float]
+    ) -> tuple[float, float]:
+        with JsonLines(self.folder / name) as lines:
+            for line in lines.records:
+                if line["architecture"] == list(architecture) and line["epochs"] == epochs:
+                    return float(line["score"]), float(line["seconds"])
+            started = time.monotonic()
+            found = score()
+            seconds = time.monotonic() - started
+            lines.append({"architecture": list(architecture), "epochs": epochs, "score": found, "seconds": seconds})
+        return found, seconds
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """CIFAR-10 at the size that is trained at."""
+        return load_dataset("cifar10", self.options.data, input_size=self.options.input_size)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Nine tenths of the training images, and those of the rest that drive the search."""
+        train, validation = self.dataset.train.divided(0.9, numpy_rng(self.seed, "train_portion"))
+        if self.options.train_images:
+            train = train.limited(self.options.train_images, numpy_rng(self.seed, "train"))
+        validation = validation.limited(self.options.validation_images, numpy_rng(self.seed, "validation"))
+        return Splits(train=train, validation=validation, retrain=train, retrain_validation=None)
+
+    @cached_property
+    def inputs(self) -> EvaluatorInputs:
+        """What a network is trained alone with."""
+        task = LearningTask(agent_class=ClassificationAgent, space=self.space, dataset=self.dataset, seed=self.seed)
+        return EvaluatorInputs(
+            space=self.space,
+            supernet=self.evaluator_supernet,
+            task=task,
+            splits=self.splits,
+            training=RetrainConfig(),
+            batch_size=64,
+            recalibration_batches=NUM_CALIBRATION,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def evaluator(self) -> SupernetEvaluator:
+        """The supernet's scores, once it is trained."""
+        return SupernetEvaluator(
+            self.evaluator_supernet,
+            ClassificationAgent(),
+            calibration=calibration_batches(
+                Batches.of(self.dataset, self.splits.train, CALIBRATION_BATCH),
+                NUM_CALIBRATION,
+                torch_rng(self.seed, "recalibration"),
+            ),
+            validation=list(Batches.of(self.dataset, self.splits.validation, 250).in_order()),
+        )
+
+    @cached_property
+    def evaluator_supernet(self) -> Supernet:
+        """The trained supernet; the seconds of every call that trained are written down."""
+        with torch.random.fork_rng(devices=[]):
+            seed_torch(self.seed, "supernet")
+            supernet = self.space.supernet()
+        config = TrainingConfig(
+            epochs=self.options.supernet_epochs,
+            batch_size=64,
+            learning_rate=0.1,
+            weight_decay=5e-4,
+            label_smoothing=0.1,
+            ema_decay=self.options.ema_decay,
+            warmup_epochs=0.5,
+        )
+        strategy = STRATEGIES["uniform"](self.space, HardLimits(limits=()))
+        started = time.monotonic()
+        Trainer(
+            module=supernet,
+            config=config,
+            batches=Batches.of(self.dataset, self.splits.train, config.batch_size),
+            accumulate=steps_of(strategy, supernet, SmoothedCrossEntropy(label_smoothing=config.label_smoothing)),
+            checkpoint=self.folder / "checkpoint.safetensors",
+            name="supernet",
+            seed=self.seed,
+        ).fit()
+        with JsonLines(self.folder / "supernet.jsonl") as lines:
+            lines.append({"seconds": time.monotonic() - started})
+        return supernet
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    with JsonLines(path) as lines:
+        return list(lines.records)
+
+
+if __name__ == "__main__":
+    main()
