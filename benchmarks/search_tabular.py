@@ -77,8 +77,8 @@ def main() -> None:
             for agent in options.agents.split(","):
                 started = time.monotonic()
                 jobs = [(options.data, name, agent, seed, options.most, options.batch) for seed in range(options.seeds)]
-                regrets = np.array(list(pool.map(_regrets, jobs)))  # [seeds, budgets, 2]
-                mean, error = regrets.mean(axis=0), regrets.std(axis=0, ddof=1) / np.sqrt(options.seeds)
+                of_seeds = np.array(list(pool.map(regrets, jobs)))  # [seeds, budgets, 2]
+                mean, error = of_seeds.mean(axis=0), of_seeds.std(axis=0, ddof=1) / np.sqrt(options.seeds)
                 cells = [
                     f"{b}: {m[0]:.3f} ({e[0]:.3f}) / {m[1]:.3f}"
                     for b, m, e in zip(_budgets(options.most), mean, error, strict=True)
@@ -128,7 +128,7 @@ def _limit(benchmark: TabularBenchmark, distinct: NDArray[np.int64], cost: str, 
     return Limit(name=cost, cost=lambda a: benchmark.cost(cost, a), maximum=maximum)
 
 
-def _regrets(job: tuple[Path, str, str, int, int, int]) -> list[tuple[float, float]]:
+def regrets(job: tuple[Path, str, str, int, int, int]) -> list[tuple[float, float]]:
     """Validation and test regret at each budget; the network is the best by validation."""
     data, name, agent, seed, most, batch = job
     task = _task(data, name)

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from hwnas.constraint import HardLimits
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
-from hwnas.search.gaussian_process import ChoiceProcess, Features, no_features
+from hwnas.search.gaussian_process import ChoiceProcess, Features, Posterior, no_features
 from hwnas.search.sampling import FeasibleSampler
 from search_spaces import Architecture, SearchSpace
 
@@ -81,7 +81,10 @@ class PredictorAgent(SearchAgent):
         if len(rows) >= REFIT_GROWTH * self._num_fitted:
             self._process.fit(rows, values)
             self._num_fitted = len(rows)
-        posterior = self._process.condition(rows, values)
+        return self._chosen(self._process.condition(rows, values), candidates, num)
+
+    def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
+        """Return the largest upper confidence bounds, each as if the ones before had turned out as predicted."""
         mean, variance = posterior.predict(candidates)
         shortlist = candidates[np.argsort(-(mean + EXPLORATION * np.sqrt(variance)), kind="stable")[:SHORTLIST]]
         mean, covariance = posterior.joint(shortlist)
