@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         runs = Runs(options, seed)
         for quantile in map(float, options.quantiles.split(",")):
@@ -91,9 +92,9 @@ STEPS = ("likelihood", "likelihood and size", "short trainings")
 """What names the winner: the supernet, the ranks by it and by multiply-accumulates, trainings of the best by those."""
 
 
-def _line(row: dict[str, object]) -> str:
+def _line(row: dict[str, Any]) -> str:
     named = [*STEPS, *(["random"] if "random" in row else [])]
-    cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} min)" for name in named]  # type: ignore[index]
+    cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} min)" for name in named]
     return f"seed {row['seed']}, {row['quantile']:.0%} of the sizes: regret by " + ", ".join(cells)
 
 
@@ -118,7 +119,7 @@ class Runs:
             SpaceSpec(name="nasbench-macro", input_size=options.input_size, num_classes=10)
         )
 
-    def searched(self, quantile: float) -> dict[str, object]:
+    def searched(self, quantile: float) -> dict[str, Any]:
         """Return regret and minutes after each step of a search under a limit."""
         under = self.under(quantile)
         agent = AGENTS["predictor"](self.space, under.constraint, numpy_rng(self.seed, "search"))
@@ -136,7 +137,7 @@ class Runs:
         architectures = [e.architecture for e in evaluations]
         together = rankdata(scores) + rankdata(GraphCosts(self.space).macs(np.array(architectures)))
         best_first = [architectures[i] for i in np.argsort(-together, kind="stable")]
-        found: dict[str, object] = {
+        found: dict[str, Any] = {
             "likelihood": self.result(architectures[int(scores.argmax())], under, seconds),
             "likelihood and size": self.result(best_first[0], under, seconds),
             "tau": float(kendalltau(scores, [self.accuracy(a) for a in architectures]).statistic),
@@ -299,7 +300,7 @@ class Runs:
         return supernet
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     with JsonLines(path) as lines:
         return list(lines.records)
 
