@@ -32,7 +32,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     for name, value in overrides.items():
         _set(settings, name.split("."), value)
     fill_in(settings)
-    where = str(path) if path else "the command line"
+    where = str(path) if path else "the settings given"
     if "max_latency" not in settings:
         raise RequestError(f"no latency budget in {where}; give --max-latency 20ms")
     try:
@@ -41,7 +41,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = ".".join(map(str, error.errors()[0]["loc"]))
         given = any(f"{first}.".startswith(f"{name}.") for name in overrides)
-        raise RequestError(f"{'the command line' if given else where}: {explain(error, RunConfig)}") from error
+        raise RequestError(f"{'the settings given' if given else where}: {explain(error, RunConfig)}") from error
 
 
 def config_as_yaml(config: RunConfig) -> str:
