@@ -38,7 +38,8 @@ def _evaluated(evaluator: Evaluator, architecture: Architecture, baseline: Score
 def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Evaluate]:
     """Yield a function that evaluates on actors of a Ray cluster, each with a replica of the evaluator and one thread.
 
-    The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
+    The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being,
+    whether or not another runs here. The evaluator goes into the object store once, and from there to each node once.
     Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on
     is done again by a new one. Scores do not depend on the number of actors.
 
@@ -58,9 +59,10 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or ray hides GPUs and says so at length
         try:
             with _own_answer_to_sigterm():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            wanted = "; one with a token wants RAY_AUTH_MODE=token and the token on every machine" if address else ""
+            raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}{wanted}") from error
     try:
         yield _Pool(ray, evaluator, num_actors).evaluate
     finally:
