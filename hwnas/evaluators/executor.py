@@ -14,6 +14,7 @@ from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import ChunkwiseEvaluator, Evaluator
 from hwnas.evaluators.score import Evaluate, Score
 from search_spaces import Architecture
+from search_spaces.importing import modules_of_files
 
 MAX_LOSSES = 3
 """Actors that may be lost over one architecture before it is taken to be the cause."""
@@ -81,6 +82,19 @@ def _own_answer_to_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _own_files_by_value(cloudpickle: Any) -> Iterator[None]:
+    """Pickle classes of `./file.py:Name` with their code, as actors have no such module."""
+    modules = modules_of_files()
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
 class _Replica:
     """An actor's side."""
 
@@ -97,7 +111,8 @@ class _Replica:
 class _Pool:
     def __init__(self, ray: Any, evaluator: Evaluator, num_actors: int) -> None:
         self._ray = ray
-        self._evaluator = ray.put(evaluator)
+        with _own_files_by_value(ray.cloudpickle):
+            self._evaluator = ray.put(evaluator)
         self._actor_class = ray.remote(num_cpus=1)(_Replica)
         self.actors = [self._new_actor() for _ in range(num_actors)]
 
