@@ -134,7 +134,7 @@ def test_the_benchmark_prints_speeds_and_bytes(
     assert found["sizes"]["evaluator"] == found["sizes"]["weights"] + found["sizes"]["images"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Any]:
     """A cluster of a head that computes nothing and two nodes, each with an object store of its own."""
     pytest.importorskip("ray", reason="needs ray")
