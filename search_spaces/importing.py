@@ -142,6 +142,14 @@ def line_of_own_code(error: BaseException) -> str | None:
 _IMPORTED: list[ModuleType] = []
 """Modules that names of components led to."""
 
+_OF_A_FILE = "hwnas_user_"
+"""What the names of modules begin with that were read from a file, and that no other process can import by name."""
+
+
+def modules_of_files() -> tuple[ModuleType, ...]:
+    """Return the modules that components were read from by `./file.py:Name`."""
+    return tuple(module for module in _IMPORTED if module.__name__.startswith(_OF_A_FILE))
+
 
 def _imported(kind: ComponentKind, name: str, where: str) -> ModuleType:
     if not is_file(where) and is_standard(where):
@@ -162,7 +170,7 @@ def _imported(kind: ComponentKind, name: str, where: str) -> ModuleType:
 
 def _import_file(path: Path) -> ModuleType:
     resolved = path.resolve()
-    name = f"hwnas_user_{resolved.stem}_{abs(hash(str(resolved)))}"
+    name = f"{_OF_A_FILE}{resolved.stem}_{abs(hash(str(resolved)))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, resolved)

@@ -14,6 +14,7 @@ from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import ChunkwiseEvaluator, Evaluator
 from hwnas.evaluators.score import Evaluate, Score
 from search_spaces import Architecture
+from search_spaces.importing import modules_of_files
 
 MAX_LOSSES = 3
 """Actors that may be lost over one architecture before it is taken to be the cause."""
@@ -38,7 +39,8 @@ def _evaluated(evaluator: Evaluator, architecture: Architecture, baseline: Score
 def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) -> Iterator[Evaluate]:
     """Yield a function that evaluates on actors of a Ray cluster, each with a replica of the evaluator and one thread.
 
-    The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being.
+    The cluster is the address's, or RAY_ADDRESS's; without either one is started on this machine for the time being,
+    whether or not another runs here. The evaluator goes into the object store once, and from there to each node once.
     Ray listens on all of a machine's interfaces: use it in networks that are trusted. What a lost actor was working on
     is done again by a new one. Scores do not depend on the number of actors.
 
@@ -58,9 +60,10 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or ray hides GPUs and says so at length
         try:
             with _own_answer_to_sigterm():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}") from error
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            wanted = "; one with a token wants RAY_AUTH_MODE=token and the token on every machine" if address else ""
+            raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}{wanted}") from error
     try:
         yield _Pool(ray, evaluator, num_actors).evaluate
     finally:
@@ -79,6 +82,19 @@ def _own_answer_to_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _own_files_by_value(cloudpickle: Any) -> Iterator[None]:
+    """Pickle classes of `./file.py:Name` with their code, as actors have no such module."""
+    modules = modules_of_files()
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
 class _Replica:
     """An actor's side."""
 
@@ -95,7 +111,8 @@ class _Replica:
 class _Pool:
     def __init__(self, ray: Any, evaluator: Evaluator, num_actors: int) -> None:
         self._ray = ray
-        self._evaluator = ray.put(evaluator)
+        with _own_files_by_value(ray.cloudpickle):
+            self._evaluator = ray.put(evaluator)
         self._actor_class = ray.remote(num_cpus=1)(_Replica)
         self.actors = [self._new_actor() for _ in range(num_actors)]
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hwnas.agents import TrainingAgent
 from hwnas.dataflow import Batches
 from hwnas.evaluators.score import Score, stopped_early
+from hwnas.evaluators.shared import ReadOnly
 from search_spaces import Architecture
 from search_spaces.supernet import Supernet
 
@@ -48,6 +49,13 @@ class SupernetEvaluator:
         self._agent = agent
         self._calibration = calibration
         self._validation = validation
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return the attributes, with images that the actors of a node need not copy: they are only read."""
+        return self.__dict__ | {
+            "_calibration": [ReadOnly(x_NCHW) for x_NCHW in self._calibration],
+            "_validation": [(ReadOnly(x_NCHW), ReadOnly(targets_N)) for x_NCHW, targets_N in self._validation],
+        }
 
     def score(self, architecture: Architecture) -> float:
         """Return the metric that the agent ranks subnets by, on the validation batches."""
