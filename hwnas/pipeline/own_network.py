@@ -28,7 +28,8 @@ from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
-from search_spaces.traced.resolutions import Resized, Resolution
+from search_spaces.resolutions import Resized
+from search_spaces.traced.resolutions import Resolution
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace

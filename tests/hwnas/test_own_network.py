@@ -31,7 +31,7 @@ from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
 from profilers import MeasurementError
-from search_spaces.traced.resolutions import Resized
+from search_spaces.resolutions import Resized
 from search_spaces.traced.source import load_network
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -570,7 +570,7 @@ def test_files_that_are_no_networks(own: Own, tmp_path: Path) -> None:
         (("--space", "FILE", "--resolutions", "8,6"), ("space.resolutions", "--model")),
         (("--resolutions", "8,6"), ("space.resolutions", "--model")),
         (("--model", "MODEL", "--resolutions", "8,9"), ("each smaller", "got 8, 9")),
-        (("--model", "MODEL", "--input-size", 16, "--resolutions", "8,6"), ("the network's own, 16",)),
+        (("--model", "MODEL", "--input-size", 16, "--resolutions", "8,6"), ("images' own size, 16",)),
         (("--model", "MODEL", "--resolutions", "8,large"), ("resolutions", "large")),
         (("--model", "MODEL", "--task", "verification"), ("--task classification",)),
         (("--model", "MODEL", "--set", "data.mean=[0.5,0.5]", "--set", "data.std=[1.0,1.0]"), ("data.mean", "channel")),
