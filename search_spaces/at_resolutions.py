@@ -91,8 +91,7 @@ class ResolutionSpace(SearchSpace):
         self.is_chain, self.wiring = own.is_chain, own.wiring
         index_of: dict[Block, int] = {}
         self._places = [
-            np.array([index_of.setdefault(block, len(index_of)) for block in space.candidates])
-            for space in self.spaces
+            np.array([index_of.setdefault(block, len(index_of)) for block in space.candidates]) for space in self.spaces
         ]
         self.candidates = tuple(index_of)
 
@@ -135,7 +134,7 @@ class ResolutionSpace(SearchSpace):
 
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]."""
-        indices = self._places[0][self.spaces[0].block_indices(architectures[:, 1:])]
+        indices: NDArray[np.int64] = self._places[0][self.spaces[0].block_indices(architectures[:, 1:])]
         for position in range(1, len(self.spaces)):
             is_at = architectures[:, 0] == position
             if is_at.any():
@@ -282,8 +281,8 @@ def _difference(block: Block, at_size: Block) -> str | None:
 
 def _fields(block: Block) -> tuple[object, ...]:
     """Return what a block is made of besides sizes."""
-    values = [getattr(block, f.name) for f in fields(block) if f.name not in SIZES] if is_dataclass(block) else []
-    return type(block), *values
+    named = [f.name for f in fields(block)] if is_dataclass(block) else []
+    return type(block), *(getattr(block, name) for name in named if name not in SIZES)
 
 
 def _words(block: Block) -> list[object]:

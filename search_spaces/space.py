@@ -110,7 +110,7 @@ class SpaceSpec:
         return self.network_hash == other.network_hash and replace(self, name=other.name) == other
 
     def as_dict(self) -> dict[str, SpecValue]:
-        """Return the fields by name, for files; those that say nothing are left out, so that earlier versions read it."""
+        """Return the fields by name, for files; what is as usual is left out, so that earlier versions read them."""
         usual = (("head", "classifier"), ("resolutions", ()))
         return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
 

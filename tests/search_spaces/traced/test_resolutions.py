@@ -29,8 +29,8 @@ from traced_checks import (
 from traced_zoo import ZOO, Residual, classifier
 
 from search_spaces import Architecture, SpaceError, make_space
-from search_spaces.traced.file import FORMAT, save_space
 from search_spaces.resolutions import Resized, smaller_sizes
+from search_spaces.traced.file import FORMAT, save_space
 from search_spaces.traced.space import TracedSpace
 
 SHAPE = (3, 8, 8)
