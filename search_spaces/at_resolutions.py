@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 
@@ -265,6 +266,8 @@ def _require_same_networks(own: SearchSpace, other: SearchSpace, size: str) -> N
 
 def _difference(block: Block, at_size: Block) -> str | None:
     """Return in what the module of a block differs from that of another size; None where that computes the same."""
+    if at_size.is_identity and not block.is_identity:
+        return None if _gives_what_it_takes(block, at_size.input_shapes[0]) else "another block"
     with torch.inference_mode(False), torch.device("meta"):
         one, other = block.build().eval(), at_size.build().eval()
         if _shapes(one) != _shapes(other):
@@ -277,6 +280,14 @@ def _difference(block: Block, at_size: Block) -> str | None:
         except RuntimeError:  # it takes maps of its own size alone
             return "layers that count pixels"
     return None if tuple(output.shape) == (1, *at_size.output_shape) else "layers that count pixels"
+
+
+def _gives_what_it_takes(block: Block, shape: Shape) -> bool:
+    """Return whether a block does nothing to maps of a shape, as a pooling does to single pixels."""
+    module = block.build().eval()
+    x = torch.linspace(-1, 1, math.prod(shape)).reshape(1, *shape)
+    with torch.no_grad():
+        return not module.state_dict() and torch.equal(module(x), x)
 
 
 def _fields(block: Block) -> tuple[object, ...]:
