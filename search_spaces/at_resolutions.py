@@ -292,7 +292,7 @@ def _gives_what_it_takes(block: Block, shape: Shape) -> bool:
 
 def _fields(block: Block) -> tuple[object, ...]:
     """Return what a block is made of besides sizes."""
-    named = [f.name for f in fields(block)] if is_dataclass(block) else []
+    named: list[str] = [f.name for f in fields(block)] if is_dataclass(block) else []
     return type(block), *(getattr(block, name) for name in named if name not in SIZES)
 
 
