@@ -156,9 +156,10 @@ def profile_command(spec: SpaceSpec, like: LatencyTable, output: str) -> str:
     device, precision = like.provenance.device, like.provenance.precision
     name = spec.name if spec.network_hash is None else "FILE (which hwnas convert -o FILE writes)"
     head = "" if spec.head == "classifier" else f"--head {spec.head} "
+    sizes = f"--resolutions {','.join(map(size_text, spec.resolutions))} " if spec.resolutions else ""
     return (
         f"hwnas profile --space {name} --input-size {size_text(spec.input_size)} --channels {spec.in_channels} "
-        f"--classes {spec.num_classes} --width {spec.width:g} {head}"
+        f"--classes {spec.num_classes} --width {spec.width:g} {head}{sizes}"
         f"--device {device['name']} --threads {device['threads']} --batch {device['batch']} --precision {precision} "
         f"-o {output}"
     )

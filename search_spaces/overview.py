@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import TypedDict
 
 import numpy as np
@@ -57,19 +58,39 @@ def extreme_architecture(
 ) -> Architecture:
     """Return the architecture of the largest or smallest cost, found segment by segment until none changes.
 
-    Exact for costs that are sums over the blocks, as far as segments have no more than `MOST_VARIANTS` variants.
+    Exact for costs that are sums over the blocks, as far as segments have no more than `MOST_VARIANTS` variants. Where
+    decisions are common to all, that is done for each combination of their choices.
     """
     sign = -1.0 if largest else 1.0
-    best = np.zeros(len(space.decisions), dtype=np.int64)
     parts = [part for segment in space.segments for part in enumerable_parts(space, segment)]
+    found = [_least(start, parts, lambda rows: sign * cost(rows)) for start in common_choices(space)]
+    best = found[int(np.argmin(sign * cost(np.array(found))))]
+    return tuple(int(c) for c in best)
+
+
+def _least(
+    start: NDArray[np.int64],
+    parts: list[tuple[list[int], NDArray[np.int64]]],
+    cost: Callable[[NDArray[np.integer]], NDArray[np.float64]],
+) -> NDArray[np.int64]:
+    """Return the architecture of the least cost, found from one by changing part after part until none changes."""
+    best = start
     while True:
         before = best.copy()
         for columns, choices in parts:
-            variants = np.repeat(best[None], len(choices), axis=0)
-            variants[:, columns] = choices
-            best = variants[int(np.argmin(sign * cost(variants)))]
+            rows = np.repeat(best[None], len(choices), axis=0)
+            rows[:, columns] = choices
+            best = rows[int(np.argmin(cost(rows)))]
         if (best == before).all():
-            return tuple(int(c) for c in best)
+            return best
+
+
+def common_choices(space: SearchSpace) -> NDArray[np.int64]:
+    """Return an architecture for each combination of the decisions that are common to all, with all others 0."""
+    choices = np.array(list(product(*(range(len(space.decisions[i].choices)) for i in space.common_decisions))))
+    rows = np.zeros((len(choices), len(space.decisions)), dtype=np.int64)
+    rows[:, list(space.common_decisions)] = choices
+    return rows
 
 
 MOST_VARIANTS = 20_000
@@ -84,11 +105,14 @@ def enumerable_parts(space: SearchSpace, segment: Segment) -> list[tuple[list[in
 
 
 def variants(space: SearchSpace) -> Iterator[NDArray[np.int64]]:
-    """Yield architectures in which segment after segment takes all its choices, the others their first one."""
-    first = np.zeros((1, len(space.decisions)), dtype=np.int64)
-    yield first
-    for segment in space.segments:
-        for columns, choices in enumerable_parts(space, segment):
-            rows = np.repeat(first, len(choices), axis=0)
-            rows[:, columns] = choices
-            yield rows
+    """Yield architectures in which segment after segment takes all its choices, the others their first one.
+
+    Decisions that are common to all take all their choices with those of each segment.
+    """
+    for first in common_choices(space):
+        yield first[None]
+        for segment in space.segments:
+            for columns, choices in enumerable_parts(space, segment):
+                rows = np.repeat(first[None], len(choices), axis=0)
+                rows[:, columns] = choices
+                yield rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from onnx_models.image_size import size_text
+from search_spaces.at_resolutions import ResolutionSpace, specs_at_resolutions
 from search_spaces.autoformer import AutoFormer
 from search_spaces.dense import DenseSpace
 from search_spaces.errors import SpaceError
@@ -49,14 +51,31 @@ SPACE = ComponentKind(
 
 def make_space(spec: SpaceSpec) -> SearchSpace:
     """Return the search space that a spec describes: a built-in, a YAML file, the file of a network that
-    somebody brought, or one's own `./file.py:Name`; with another head where the spec names one.
+    somebody brought, or one's own `./file.py:Name`; with another head where the spec names one, and at several
+    resolutions where it says these.
 
     Raises:
-        SpaceError: there is no space of that name, or it cannot be built for these numbers or with that head.
+        SpaceError: there is no space of that name, or it cannot be built for these numbers, at those resolutions or
+            with that head.
     """
+    if spec.resolutions:
+        return ResolutionSpace(spec, [_space_at(own, spec) for own in specs_at_resolutions(spec)])
     if spec.head == "classifier":
         return _classifying_space(spec)
     return DenseSpace(spec, _classifying_space(replace(spec, head="classifier")))
+
+
+def _space_at(own: SpaceSpec, spec: SpaceSpec) -> SearchSpace:
+    """Return the space that a spec describes at one of its resolutions."""
+    if spec.name.endswith(NETWORK_SUFFIX):
+        raise SpaceError(f"{spec.name} says itself at which resolutions its network runs: expected none beside it")
+    try:
+        return _classifying_space(own)
+    except SpaceError as error:
+        if own.input_size == spec.input_size:
+            raise
+        size = size_text(own.input_size)
+        raise SpaceError(f"at {size} pixels: {error}; leave {size} out of the resolutions") from error
 
 
 def _classifying_space(spec: SpaceSpec) -> SearchSpace:

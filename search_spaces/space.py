@@ -16,6 +16,7 @@ from onnx_models.image_size import ImageSize, height_width, image_size, size_tex
 from search_spaces.architecture import Architecture
 from search_spaces.block import Block, Shape
 from search_spaces.errors import SpaceError
+from search_spaces.resolutions import smaller_sizes
 from search_spaces.supernet import Supernet
 from search_spaces.wiring import Wiring
 
@@ -40,9 +41,10 @@ class SpaceSpec:
     Attributes:
         input_size: an integer for square images, whichever way it was given.
         head: what the networks end in; another than a classifier takes the place of the space's own end.
+        resolutions: sizes of images that networks choose from, `input_size` first; none where they take that alone.
 
     Raises:
-        SpaceError: a number is out of range, or there is no such head.
+        SpaceError: a number is out of range, there is no such head, or the resolutions are none of these images.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SpaceSpec:
     num_classes: int
     width: float = 1.0
     head: HeadKind = "classifier"
+    resolutions: tuple[ImageSize, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isprintable():
@@ -63,11 +66,15 @@ class SpaceSpec:
         if isinstance(self.width, bool) or not isinstance(self.width, int | float) or not 0.05 <= self.width <= 16:
             raise SpaceError(f"width multiplier must be a number between 0.05 and 16, got {self.width!r}")
         known_head(self.head)
+        if self.resolutions:
+            asked = tuple(_checked_size(size) for size in self.resolutions)
+            object.__setattr__(self, "resolutions", (self.input_size, *smaller_sizes(self.input_size, asked)))
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.input_shape))
         ending = "" if self.head == "classifier" else f", {self.head} head"
-        return f"{self.name} at {shape}, {self.num_classes} classes, width {self.width:g}{ending}"
+        others = "".join(f" or {size_text(size)}" for size in self.resolutions[1:])
+        return f"{self.name} at {shape}{others}, {self.num_classes} classes, width {self.width:g}{ending}"
 
     @property
     def input_shape(self) -> Shape:
@@ -103,14 +110,15 @@ class SpaceSpec:
         return self.network_hash == other.network_hash and replace(self, name=other.name) == other
 
     def as_dict(self) -> dict[str, SpecValue]:
-        """Return the fields by name, for files; a classifier's head is left out, so that earlier versions read them."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("head", "classifier")}
+        """Return the fields by name, for files; what is as usual is left out, so that earlier versions read them."""
+        usual = (("head", "classifier"), ("resolutions", ()))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
 
 
 _OF_A_NETWORK = re.compile(r".+-([0-9a-f]{8})")
 """Names of the spaces of networks that people bring: what they are called, and a hash of what they are."""
 
-SpecValue = str | int | float | tuple[int, int]
+SpecValue = str | int | float | tuple[int, int] | tuple[ImageSize, ...]
 """The value of a field of a spec, as files have it."""
 
 
@@ -168,13 +176,17 @@ class SearchSpace(ABC):
         spec: how to make this space again.
         decisions: what is to be chosen.
         candidates: every distinct block that some architecture contains, identities included.
-        segments: parts that are chosen independently, in network order; slots of none of them are fixed.
+        segments: parts that are chosen independently, in network order; slots of none of them are fixed. Decisions of
+            none of them are common to all.
     """
 
     spec: SpaceSpec
     decisions: tuple[Decision, ...]
     candidates: tuple[Block, ...]
     segments: tuple[Segment, ...]
+
+    common_decisions = range(0)
+    """Positions of decisions that every block may depend on; once they are made, the segments are independent."""
 
     is_elastic = False
     """Whether the networks' weights are slices of the largest network's, so that it trains them too."""

@@ -82,6 +82,8 @@ NOT_RUN = {
     "hwnas profile --device cpu-openvino": "OpenVINO, and minutes; tests/profilers/test_workers.py runs its worker",
     "hwnas compare model.onnx --runtime": "OpenVINO, as the command before",
     "hwnas profile --device rpi4-qemu": "an emulated board; tests/profilers/test_boards.py has one",
+    "hwnas search --space nasbench-macro --data digits --resolutions": "minutes; tests/hwnas/test_resolutions.py",
+    "hwnas profile --space fbnet-s --resolutions": "minutes; tests/hwnas/test_resolutions.py makes a smaller one",
     "hwnas explain": "a quiet machine; tests/hwnas/test_explain.py explains small models",
     "hwnas profile --kernels": "a quiet machine; tests/hwnas/test_explain.py measures small models",
     "hwnas predict": "the table before",

@@ -26,7 +26,7 @@ from hwnas.flags import with_settings
 from hwnas.pipeline.order import STAGES, run_stages
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
-from onnx_models.image_size import ImageSize
+from onnx_models.image_size import ImageSize, size_text
 from search_spaces import SearchSpace
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.traced.file import save_space
@@ -255,6 +255,8 @@ class Begun:
         named: dict[str, object] = {"space.name": space.spec.name}
         if space.spec.width != 1.0:
             named["space.width"] = space.spec.width
+        if space.spec.resolutions:
+            named["space.resolutions"] = list(map(size_text, space.spec.resolutions))
         return named
 
     def _image_shape(self, root: Path) -> tuple[int, int, int]:

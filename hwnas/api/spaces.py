@@ -12,7 +12,7 @@ from hwnas.api.settings import texts
 from hwnas.errors import RequestError
 from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
 from hwnas.quantities import parse_image_size
-from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces import SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.space import known_head
 from search_spaces.traced.file import save_space, spec_in, traced_space
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from onnx_models.image_size import ImageSize
 
+USUAL_SIZE = 224
+"""Pixels a side of images of no other size."""
+
 Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
 
@@ -32,29 +35,44 @@ Shape = tuple[int, int, int]
 def space(
     name: str,
     *,
-    input_size: int | str | ImageSize = 224,
+    input_size: int | str | ImageSize | None = None,
     channels: int = 3,
     classes: int = 1000,
     width: float = 1.0,
     head: str = "classifier",
+    resolutions: str | Sequence[int | str | ImageSize] = (),
 ) -> SearchSpace:
     """Return a search space: a built-in, a YAML file, `./file.py:Name`, or the file of a network of one's own.
 
     Args:
-        input_size: pixels a side, or height and width.
+        input_size: pixels a side, or height and width; None for the first of the resolutions, and 224 without these.
         width: multiplier of the channels.
         head: what networks end in: classifier, detection or segmentation.
+        resolutions: sizes of images that networks choose from, the largest first, which need not be `input_size` too.
 
     Raises:
-        SpaceError: there is no such space, or it cannot be made for these numbers.
+        SpaceError: there is no such space, or it cannot be made for these numbers or at these resolutions.
+        RequestError: a size is none.
     """
+    sizes = tuple(_size(each) for each in (texts(resolutions) if isinstance(resolutions, str) else resolutions))
     if name.endswith(NETWORK_SUFFIX):
+        if sizes:
+            raise SpaceError(f"{name} says itself at which resolutions its network runs: expected none beside it")
         return traced_space(spec_in(Path(name)))
-    size = parse_image_size(input_size) if isinstance(input_size, str) else input_size
     spec = SpaceSpec(
-        name=name, input_size=size, in_channels=channels, num_classes=classes, width=width, head=known_head(head)
+        name=name,
+        input_size=next(iter(sizes), USUAL_SIZE) if input_size is None else _size(input_size),
+        in_channels=channels,
+        num_classes=classes,
+        width=width,
+        head=known_head(head),
+        resolutions=sizes,
     )
     return make_space(spec)
+
+
+def _size(given: int | str | ImageSize) -> ImageSize:
+    return parse_image_size(given) if isinstance(given, str) else given
 
 
 def convert(

@@ -14,7 +14,11 @@ from hwnas.cli.parameters import parameters_of, taking
 from hwnas.cli.ranges import ranged
 
 if TYPE_CHECKING:
+    from onnx_models.image_size import ImageSize
     from search_spaces import SpaceSpec
+
+USUAL_SIZE = 224
+"""Pixels a side of images of no other size."""
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 MovedData = Annotated[Path | None, typer.Option("--data-root", help="Where the run's data are, where they have moved.")]
@@ -61,7 +65,12 @@ class DeviceFlags:
 class ShapeFlags:
     """The data and the width that a search space is made for."""
 
-    input_size: Annotated[str, typer.Option(help="Pixels a side, or height and width as 128x256.")] = "224"
+    input_size: Annotated[
+        str | None, typer.Option(help="Pixels a side, or height and width as 128x256 [224, or the first resolution].")
+    ] = None
+    resolutions: Annotated[
+        str | None, typer.Option(help="Sizes of images that networks choose from, the largest first: 96,80,64 [one].")
+    ] = None
     channels: Channels = 3
     classes: Annotated[int | None, ranged("classes", "Number of classes [1000, or 10 up to 64 pixels].")] = None
     width: Width = 1.0
@@ -77,7 +86,8 @@ class ShapeFlags:
 
         if name.endswith(NETWORK_SUFFIX):
             return self._spec_of_network(name)
-        size = parse_image_size(self.input_size)
+        sizes = tuple(map(parse_image_size, self.resolutions.split(","))) if self.resolutions else ()
+        size = self.size if self.input_size is not None or not sizes else sizes[0]
         return SpaceSpec(
             name=name,
             input_size=size,
@@ -85,17 +95,25 @@ class ShapeFlags:
             num_classes=self.classes or (10 if min(height_width(size)) <= SMALL_INPUT else 1000),
             width=self.width,
             head=known_head(self.head),
+            resolutions=sizes,
         )
+
+    @property
+    def size(self) -> ImageSize:
+        """The size of images that is given, or the usual one."""
+        from hwnas.quantities import parse_image_size
+
+        return parse_image_size(USUAL_SIZE if self.input_size is None else self.input_size)
 
     def _spec_of_network(self, name: str) -> SpaceSpec:
         """Return the spec of a network that somebody brought: its file says itself which images it is for."""
         from hwnas.errors import RequestError
-        from hwnas.quantities import parse_image_size
         from search_spaces.traced.file import spec_in
 
         own, usual = spec_in(Path(name)), ShapeFlags()
         differing = {
-            "--input-size": self.input_size != usual.input_size and parse_image_size(self.input_size) != own.input_size,
+            "--input-size": self.input_size is not None and self.size != own.input_size,
+            "--resolutions": self.resolutions is not None,
             "--channels": self.channels not in (usual.channels, own.in_channels),
             "--classes": self.classes not in (None, own.num_classes),
             "--width": self.width != usual.width,

@@ -73,7 +73,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "space.name": _NO_MODEL,
     "space.weights": _MODEL,
     "space.freeze": _MODEL,
-    "space.resolutions": _MODEL,
+    "space.resolutions": _NO_FILE,
     "space.shares": _MODEL,
     "space.step": _MODEL,
     "space.width": _NO_NETWORK,

@@ -146,7 +146,6 @@ def _of_kernels(what: Subject, on: DeviceFlags, shape: ShapeFlags, work: Profile
         RequestError: no model is named, or a flag is given that does nothing for kernels.
     """
     from hwnas.errors import RequestError
-    from hwnas.quantities import parse_image_size
     from profilers import Profiler
     from profilers.device import adjusted, find_device, require_measurable
 
@@ -159,7 +158,7 @@ def _of_kernels(what: Subject, on: DeviceFlags, shape: ShapeFlags, work: Profile
     device = adjusted(find_device(on.device, on.devices), threads=work.threads)
     require_measurable(device)
     profiler = Profiler(device=device, rounds=work.rounds or KERNEL_VISITS, seed=work.seed or 0)
-    return profiler, parse_image_size(shape.input_size)
+    return profiler, shape.size
 
 
 def _idle(flags: Subject | ShapeFlags | ProfileFlags) -> Iterator[str]:

@@ -20,6 +20,7 @@ from hwnas.training.task import LearningTask
 from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import SpaceSpec
 from search_spaces.errors import SourceError
+from search_spaces.resolutions import Resized
 from search_spaces.traced.block import graph_text
 from search_spaces.traced.ending import ending_of
 from search_spaces.traced.file import spec_in, traced_space
@@ -28,7 +29,7 @@ from search_spaces.traced.ladder import SHARES, Pins
 from search_spaces.traced.network import GraphNetwork
 from search_spaces.traced.overview import elastic_share, layer_overviews
 from search_spaces.traced.parts import canonical_graph
-from search_spaces.traced.resolutions import Resized, Resolution
+from search_spaces.traced.resolutions import Resolution
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.trace import trace

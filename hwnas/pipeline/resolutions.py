@@ -10,8 +10,8 @@ import torch
 from hwnas.errors import RequestError
 from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import SpaceError
+from search_spaces.resolutions import smaller_sizes
 from search_spaces.traced.graph import TracedNetwork
-from search_spaces.traced.resolutions import smaller_sizes
 from search_spaces.traced.source import SourceNetwork, load_network
 from search_spaces.traced.trace import trace
 

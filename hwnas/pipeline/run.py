@@ -183,7 +183,8 @@ class Run:
         """The size that images are brought to; None for their own."""
         if self.own_network is not None:
             return self.own_network.input_size
-        size = self.config.space.input_size
+        asked = self.config.space
+        size = next(iter(asked.resolutions), None) if asked.input_size is None else asked.input_size
         return None if size is None else parse_image_size(size)
 
     @cached_property
@@ -230,7 +231,11 @@ class Run:
 
     @cached_property
     def spec(self) -> SpaceSpec:
-        """The spec of the search space, fitted to the data, under the name that its table has for it."""
+        """The spec of the search space, fitted to the data, under the name that its table has for it.
+
+        Raises:
+            SpaceError: the resolutions that are asked for are none of the data's images.
+        """
         if (inputs := self.inputs) is not None:
             return inputs.spec
         if self.own_network is not None:
@@ -242,6 +247,7 @@ class Run:
             num_classes=self._num_outputs,
             width=self.config.space.width,
             head=self.task.head,
+            resolutions=tuple(map(parse_image_size, self.config.space.resolutions)),
         )
 
     @property

@@ -100,7 +100,8 @@ def network_latencies(table: LatencyTable, space: SearchSpace) -> dict[str, list
 
 def block_latencies(table: LatencyTable, space: SearchSpace) -> list[list[float | None]]:
     """Return what each choice's block takes alone, [num_decisions][num_choices]; [] where choices are no blocks."""
-    if not all(len(segment.decisions) == len(segment.slots) == 1 for segment in space.segments):
+    are_blocks = all(len(segment.decisions) == len(segment.slots) == 1 for segment in space.segments)
+    if space.common_decisions or not are_blocks:
         return []
     rows = []
     for segment in space.segments:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.constraint import HardLimits
 from search_spaces import SearchSpace
-from search_spaces.overview import enumerable_parts
+from search_spaces.overview import common_choices, enumerable_parts
 
 NUM_BINS = 4096
 """Steps into which what is left of a budget above the cheapest architecture is divided."""
@@ -43,17 +43,50 @@ class CountingSampler:
     A dynamic program counts for every part how many continuations keep what is left of the budget; choosing each
     variant in proportion draws uniformly. What the sums miss (layout conversions, cache pressure) is checked
     afterwards: every architecture given keeps the limits exactly. Of several limits one sum is counted, the one that
-    lets the fewest through in vain.
+    lets the fewest through in vain. Where decisions are common to all parts, that is done for each of their
+    combinations, and each is drawn in proportion to what it was found to have.
 
     Args:
         rng: for the choice of contexts, once.
     """
 
     def __init__(self, space: SearchSpace, limits: HardLimits, rng: np.random.Generator) -> None:
+        self._num_decisions = len(space.decisions)
+        self._samplers = [_CountedOnce(space, limits, start, rng) for start in common_choices(space)]
+
+    @property
+    def num_feasible(self) -> float:
+        """About how many architectures keep the limits."""
+        return sum(sampler.num_feasible for sampler in self._samplers)
+
+    def sample_many(self, num: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """[at most num, num_decisions] feasible architectures, independent draws; none where none is found."""
+        if len(self._samplers) == 1:
+            return self._samplers[0].sample_many(num, rng)
+        feasible = np.array([sampler.num_feasible for sampler in self._samplers])
+        if not feasible.any():
+            return np.zeros((0, self._num_decisions), dtype=np.int64)
+        shares = rng.multinomial(num, feasible / feasible.sum())
+        found = [sampler.sample_many(int(n), rng) for sampler, n in zip(self._samplers, shares, strict=True) if n]
+        return rng.permutation(np.concatenate(found))
+
+
+class _CountedOnce:
+    """Draws from the architectures of one combination of the decisions that are common to all parts.
+
+    Args:
+        start: an architecture that makes these.
+    """
+
+    def __init__(
+        self, space: SearchSpace, limits: HardLimits, start: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
         self._space = space
         self._limits = limits
+        self._start = start
         self._parts = [part for segment in space.segments for part in enumerable_parts(space, segment)]
         contexts = space.sample_many(NUM_CONTEXTS, rng)
+        contexts[:, list(space.common_decisions)] = start[list(space.common_decisions)]
         self._count: _Count | None = None
         self.acceptance = 0.0
         """Share of what was counted that keeps the limits exactly."""
@@ -108,7 +141,7 @@ class CountingSampler:
         return at_contexts, tables
 
     def _draw(self, count: _Count, num: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        rows = np.zeros((num, len(self._space.decisions)), dtype=np.int64)
+        rows = np.repeat(self._start[None], num, axis=0)
         left = np.full(num, NUM_BINS)
         for position, (columns, choices) in enumerate(self._parts):
             after = count.ways[position + 1]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
-import torch
 from torch import nn
-from torch.nn import functional
 
-from onnx_models.image_size import ImageSize, height_width, image_size, size_text
+from onnx_models.image_size import ImageSize, height_width, size_text
 from search_spaces.architecture import Architecture
 from search_spaces.errors import SpaceError
+from search_spaces.resolutions import Resized
 from search_spaces.traced.branches import find_branches, find_kernels
 from search_spaces.traced.graph import Argument, Graph, Node, PerImage
 from search_spaces.traced.groups import SlicedGraph, find_groups
@@ -31,22 +29,6 @@ class Resolution:
         ((_, shape),) = self.graph.inputs
         if shape[2:] != height_width(self.size):
             raise SpaceError(f"the graph for images of {size_text(self.size)} takes {shape[2:]}")
-
-
-class Resized(nn.Module):
-    """Brings images to a size, by antialiased bilinear interpolation; those of that size pass as they are.
-
-    A network behind it takes the images of any data, and is exported for images of its own size.
-    """
-
-    def __init__(self, size: ImageSize) -> None:
-        super().__init__()
-        self.size = height_width(size)
-
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        if tuple(x_NCHW.shape[2:]) == self.size:
-            return x_NCHW
-        return functional.interpolate(x_NCHW, size=self.size, mode="bilinear", antialias=True)
 
 
 class Resolutions:
@@ -94,38 +76,6 @@ class Resolutions:
     def parts(self, part: Part) -> list[SlicedGraph]:
         """Return for each resolution what can be left out of a part."""
         return [replace(sliced, graph=_part_at(part.graph, sliced.graph)) for sliced in self._sliced]
-
-
-def smaller_sizes(own: ImageSize, asked: tuple[ImageSize, ...]) -> tuple[ImageSize, ...]:
-    """Return the sizes that are asked for besides a network's own.
-
-    Args:
-        own: of the network's images.
-        asked: its own first, then smaller ones of the same ratio of height and width; of images that are not square,
-            one number stands for the height.
-
-    Raises:
-        SpaceError: they are not.
-    """
-    height, width = height_width(own)
-    sizes = [
-        image_size(size, round(size * width / height)) if isinstance(size, int) and size != own else size
-        for size in asked
-    ]
-    words = ", ".join(size_text(size) for size in asked)
-    if len(sizes) == 1 and sizes[0] == own:
-        raise SpaceError(f"expected two resolutions or more, got {words} alone, which needs no flag")
-    if len(sizes) < 2 or sizes[0] != own:
-        raise SpaceError(f"expected resolutions that begin with the network's own, {size_text(own)}, got {words}")
-    for before, after in pairwise(sizes):
-        (high, wide), (low, narrow) = height_width(before), height_width(after)
-        if not (low < high and 0 < narrow < wide):
-            raise SpaceError(f"expected resolutions each smaller than the one before, such as 96,80,64, got {words}")
-        if abs(narrow - low * width / height) >= 1:
-            raise SpaceError(
-                f"expected resolutions of one ratio of height and width, that of {size_text(own)}, got {words}"
-            )
-    return tuple(sizes[1:])
 
 
 def _aligned(sliced: SlicedGraph, resolution: Resolution) -> SlicedGraph:

@@ -50,6 +50,22 @@ def test_every_feasible_network_is_as_likely(quantile: float, second: float | No
         assert counts.min() > 8 and counts.max() < 100  # 40 expected
 
 
+def test_every_feasible_network_of_all_resolutions_is_as_likely() -> None:
+    space = make_space(small_spec("nasbench-macro", resolutions=(16, 12, 8)))
+    every = np.concatenate([np.insert(EVERY, 0, position, axis=1) for position in range(3)])
+    costs = GraphCosts(space)
+    for quantile in (0.002, 0.02, 0.4):
+        limits = _limits(space, macs=float(np.quantile(costs.macs(every), quantile)))
+        feasible = every[limits.worst_share(every) <= 1.0]
+        rng = np.random.default_rng(0)
+        sampler = CountingSampler(space, limits, rng)
+        drawn = sampler.sample_many(3000, rng)
+        assert len(drawn) > 2500 and (limits.worst_share(drawn) <= 1.0).all()
+        assert sampler.num_feasible == pytest.approx(len(feasible), rel=0.35)
+        expected, found = (np.bincount(rows[:, 0], minlength=3) / len(rows) for rows in (feasible, drawn))
+        np.testing.assert_allclose(found, expected, atol=0.08)
+
+
 @pytest.mark.parametrize("name", ["autoformer", "fbnet-s", "mobilevit", "ofa-mobilenetv3", "sgnas"])
 def test_one_in_100_000_is_found_at_once(name: str) -> None:
     space = make_space(small_spec(name))

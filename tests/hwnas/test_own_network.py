@@ -31,7 +31,7 @@ from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
 from profilers import MeasurementError
-from search_spaces.traced.resolutions import Resized
+from search_spaces.resolutions import Resized
 from search_spaces.traced.source import load_network
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -567,10 +567,9 @@ def test_files_that_are_no_networks(own: Own, tmp_path: Path) -> None:
         (("--space", "FILE", "--width", 0.5), ("space.width", "of your own")),
         (("--model", "MODEL", "--set", "space.outputs=20"), ("space.outputs", "of your own")),
         (("--space", "FILE", "--input-size", 16), ("space.input_size", "images it is for")),
-        (("--space", "FILE", "--resolutions", "8,6"), ("space.resolutions", "--model")),
-        (("--resolutions", "8,6"), ("space.resolutions", "--model")),
+        (("--space", "FILE", "--resolutions", "8,6"), ("space.resolutions", "images it is for")),
         (("--model", "MODEL", "--resolutions", "8,9"), ("each smaller", "got 8, 9")),
-        (("--model", "MODEL", "--input-size", 16, "--resolutions", "8,6"), ("the network's own, 16",)),
+        (("--model", "MODEL", "--input-size", 16, "--resolutions", "8,6"), ("images' own size, 16",)),
         (("--model", "MODEL", "--resolutions", "8,large"), ("resolutions", "large")),
         (("--model", "MODEL", "--task", "verification"), ("--task classification",)),
         (("--model", "MODEL", "--set", "data.mean=[0.5,0.5]", "--set", "data.std=[1.0,1.0]"), ("data.mean", "channel")),
@@ -589,7 +588,15 @@ def test_flags_that_do_not_go_with_it(
 
 
 @pytest.mark.parametrize(
-    "flag", [("--width", 0.5), ("--input-size", 16), ("--channels", 2), ("--classes", 7), ("--head", "detection")]
+    "flag",
+    [
+        ("--width", 0.5),
+        ("--input-size", 16),
+        ("--resolutions", "8,6"),
+        ("--channels", 2),
+        ("--classes", 7),
+        ("--head", "detection"),
+    ],
 )
 def test_a_converted_network_says_itself_what_it_is_for(own: Own, flag: tuple[object, ...], tmp_path: Path) -> None:
     _refused(run_cli("profile", "--space", own.file, *flag, "--dry-run", "-o", tmp_path / "t.json"), str(flag[0]))

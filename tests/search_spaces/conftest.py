@@ -20,11 +20,20 @@ DENSE = [
 """Heads on chains: one with an identity in every layer, one without, and one whose networks are slices."""
 
 
-@pytest.fixture(params=[*sorted(SPACES), "traced", *map("+".join, DENSE)])
+SEVERAL_SIZES = ("nasbench-macro", "ofa-mobilenetv3")
+"""Spaces at several resolutions: one with separate candidates, and one whose networks are slices."""
+
+
+@pytest.fixture(
+    params=[*sorted(SPACES), "traced", *map("+".join, DENSE), *(f"{name} of sizes" for name in SEVERAL_SIZES)]
+)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    """Every built-in search space, small; some with other heads; and one of a network that somebody brings."""
+    """Every built-in search space, small; some with other heads or at several resolutions; and one of a network that
+    somebody brings."""
     if request.param == "traced":
         return _traced()
+    if request.param.endswith(" of sizes"):
+        return make_space(small_spec(request.param.removesuffix(" of sizes"), resolutions=(16, 12, 8)))
     head, _, name = request.param.rpartition("+")
     return make_space(small_spec(name, head=head or "classifier"))
 

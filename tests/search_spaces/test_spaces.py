@@ -16,6 +16,7 @@ from samples import small_spec
 
 from hwnas.training.inheritance import inherit_weights
 from lut.networks import draw_networks
+from onnx_models.image_size import height_width
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts, module_cost
 from search_spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, every_cell
@@ -56,7 +57,7 @@ def test_neighbouring_blocks_fit(space: SearchSpace) -> None:
         pytest.skip("its blocks fit by its wiring: see below")
     for architecture in _samples(space):
         blocks = [block for block in space.blocks(architecture) if not block.is_identity]
-        assert blocks[0].input_shapes[0] == space.spec.input_shape
+        assert blocks[0].input_shapes[0] == (space.spec.in_channels, *height_width(space.input_size(architecture)))
         assert blocks[-1].output_shape == (space.spec.num_classes,)
         for before, after in pairwise(blocks):
             assert before.output_shape == after.input_shapes[0]
@@ -102,7 +103,8 @@ def test_segments_choose_their_slots_and_nothing_else(space: SearchSpace) -> Non
         other[:, columns] = space.sample_many(30, rng)[:, columns]
         differs = (space.block_indices(one) != space.block_indices(other)).any(axis=0)
         assert set(np.flatnonzero(differs)) <= set(segment.slots)
-    assert sorted(i for s in space.segments for i in s.decisions) == list(range(len(space.decisions)))
+    parts = [space.common_decisions, *(segment.decisions for segment in space.segments)]
+    assert [i for part in parts for i in part] == list(range(len(space.decisions)))
 
 
 def test_supernet_path_computes_what_the_inheriting_network_computes(space: SearchSpace) -> None:

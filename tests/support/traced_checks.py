@@ -13,10 +13,11 @@ from onnx_models.export import export_module, input_names
 from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import Architecture, SpaceSpec
 from search_spaces.cost import block_cost, module_cost
+from search_spaces.resolutions import Resized
 from search_spaces.traced.block import TracedBlock
 from search_spaces.traced.graph import Graph, PerImage
 from search_spaces.traced.ladder import Pins
-from search_spaces.traced.resolutions import Resized, Resolution
+from search_spaces.traced.resolutions import Resolution
 from search_spaces.traced.space import TracedSpace
 from search_spaces.traced.supernet import TracedSupernet
 from search_spaces.traced.trace import trace

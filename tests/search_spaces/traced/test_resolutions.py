@@ -29,8 +29,8 @@ from traced_checks import (
 from traced_zoo import ZOO, Residual, classifier
 
 from search_spaces import Architecture, SpaceError, make_space
+from search_spaces.resolutions import Resized, smaller_sizes
 from search_spaces.traced.file import FORMAT, save_space
-from search_spaces.traced.resolutions import Resized, smaller_sizes
 from search_spaces.traced.space import TracedSpace
 
 SHAPE = (3, 8, 8)
@@ -220,9 +220,9 @@ def test_sizes_are_read(own: object, asked: tuple[object, ...], expected: tuple[
 @pytest.mark.parametrize(
     ("own", "asked", "words"),
     [
-        (96, (80, 64), "begin with the network's own, 96, got 80, 64"),
+        (96, (80, 64), "begin with the images' own size, 96, got 80, 64"),
         (96, (96,), "two resolutions or more, got 96 alone"),
-        (96, (80,), "begin with the network's own"),
+        (96, (80,), "begin with the images' own size"),
         (96, (96, 128), "each smaller"),
         (96, (96, 64, 64), "each smaller"),
         (96, (96, (64, 80)), "one ratio"),
