@@ -162,6 +162,10 @@ class ResolutionSpace(SearchSpace):
         position, others = self.split(architecture)
         return self.spaces[position].depends_on_input(others)
 
+    def paths(self, architectures: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return which sequences of operations lead through networks, whatever their resolutions."""
+        return self.spaces[0].paths(architectures[:, 1:])
+
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Return an architecture of any resolution, drawn as the space draws."""
         return (int(rng.integers(len(self.spaces))), *self.spaces[0].sample(rng))
