@@ -59,16 +59,28 @@ def on_ray(evaluator: Evaluator, num_actors: int, address: str | None = None) ->
         local: dict[str, Any] = {} if address else here
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or ray hides GPUs and says so at length
         try:
-            with _own_answer_to_sigterm():
+            with _own_answer_to_sigterm(), _as_raised():
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             wanted = "; one with a token wants RAY_AUTH_MODE=token and the token on every machine" if address else ""
             raise RequestError(f"cannot reach a Ray cluster at {address or 'this machine'}: {error}{wanted}") from error
     try:
-        yield _Pool(ray, evaluator, num_actors).evaluate
+        with _as_raised():
+            yield _Pool(ray, evaluator, num_actors).evaluate
     finally:
         if not was_running:
             ray.shutdown()
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """Let through what the answer to a signal raises, which Ray's compiled code wraps in a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from hwnas.config import RetrainConfig
 from hwnas.dataflow.splits import Portions, divide
 from hwnas.errors import RunError
 from hwnas.evaluators import EVALUATORS
-from hwnas.evaluators.executor import on_ray
+from hwnas.evaluators.executor import _as_raised, on_ray
 from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.evaluators.score import Score
 from hwnas.evaluators.short_training import ShortTraining
@@ -189,6 +189,13 @@ def _chunkwise() -> object:
 
 ASKED = [(i, i % 3) for i in range(12)]
 NO_BASELINES = [None] * len(ASKED)
+
+
+def test_a_signal_within_ray_is_told_as_it_is() -> None:
+    with pytest.raises(KeyboardInterrupt), _as_raised():
+        raise SystemError("wait returned a result with an exception set") from KeyboardInterrupt()
+    with pytest.raises(SystemError, match="its own"), _as_raised():
+        raise SystemError("its own")
 
 
 @pytest.mark.slow
