@@ -176,24 +176,13 @@ def _telling_where(evaluator: SupernetEvaluator) -> object:
 
 
 @pytest.mark.slow
-def test_an_evaluator_travels_to_each_node_once_and_its_actors_share_the_images(two_nodes: Any) -> None:
-    import ray
-    from ray._private.internal_api import node_stats
-
+def test_actors_of_a_node_share_the_images_of_the_evaluator(two_nodes: Any) -> None:
     evaluator = _evaluator(num_images=8192)  # two megabytes, twice
     with on_ray(_telling_where(evaluator), 4, two_nodes.address) as evaluate:
         asked = [(1,)] * 4 + [(0,)] * 4
         values = [score.value for score in evaluate(asked, [None] * 8)]
-        stores = [
-            node_stats(node["NodeManagerAddress"], node["NodeManagerPort"]).store_stats
-            for node in ray.nodes()
-            if node["Resources"].get("CPU")
-        ]
     assert len(set(values[:4])) == 2, "actors on both nodes"
-    assert values[4:] == [1.0] * 4
-    assert [store.num_local_objects for store in stores] == [1, 1]
-    # Created once for each node, not for each actor; what else Ray creates is small.
-    assert all(4e6 < store.cumulative_created_bytes < 7e6 for store in stores)
+    assert values[4:] == [1.0] * 4, "the node's copy, not one of the actor's own"
 
 
 @pytest.mark.slow
