@@ -108,7 +108,6 @@ NOT_RUN = {
     "python benchmarks/mixed_precision.py": "CIFAR-10, and an hour",
     "hwnas export runs/digits -o bundle-mixed": "minutes; tests/hwnas/test_mixed.py exports such a bundle",
     "python benchmarks/runtimes.py": "all runtimes, CIFAR-10, a quiet machine and an hour",
-    "export RAY_AUTH_MODE": "a cluster, as the commands after it",
     "ray": "a cluster; tests/hwnas/test_scaling.py makes one of two nodes",
     "python benchmarks/scaling.py": "Ray, and a minute; tests/hwnas/test_scaling.py runs it on a few networks",
     "hwnas export run0": "the run before",
