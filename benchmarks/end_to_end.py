@@ -242,7 +242,7 @@ class Runs:
 
     @cached_property
     def inputs(self) -> EvaluatorInputs:
-        """What a network is trained alone with."""
+        """The settings and the images that a network is trained alone with."""
         task = LearningTask(agent_class=ClassificationAgent, space=self.space, dataset=self.dataset, seed=self.seed)
         return EvaluatorInputs(
             space=self.space,

@@ -61,7 +61,7 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """How fast the architectures were evaluated in one round.
+    """The speed at which the architectures were evaluated in one round.
 
     Attributes:
         actors: 0 for this process.

@@ -57,6 +57,9 @@ def parse_mj(text: str | float) -> float:
 SIZES = (4, 4096)
 """The least and the most pixels a side of the images of a run."""
 
+USUAL_SIZE = 224
+"""Pixels a side of images of which nothing says another size."""
+
 
 def parse_image_size(text: object) -> ImageSize:
     """Return the size in "224", "128x256" (height and width), 224 or [128, 256].

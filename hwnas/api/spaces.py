@@ -11,7 +11,7 @@ from torch import nn
 from hwnas.api.settings import texts
 from hwnas.errors import RequestError
 from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
-from hwnas.quantities import parse_image_size
+from hwnas.quantities import USUAL_SIZE, parse_image_size
 from search_spaces import SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.space import known_head
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_models.image_size import ImageSize
-
-USUAL_SIZE = 224
-"""Pixels a side of images of no other size."""
 
 Shape = tuple[int, int, int]
 """Channels, height and width of an image."""

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from onnx_models.image_size import ImageSize
     from search_spaces import SpaceSpec
 
-USUAL_SIZE = 224
-"""Pixels a side of images of no other size."""
-
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 MovedData = Annotated[Path | None, typer.Option("--data-root", help="Where the run's data are, where they have moved.")]
 RunTable = Annotated[Path | None, typer.Option("--lut", help="The run's table, where an earlier version kept no copy.")]
@@ -101,7 +98,7 @@ class ShapeFlags:
     @property
     def size(self) -> ImageSize:
         """The size of images that is given, or the usual one."""
-        from hwnas.quantities import parse_image_size
+        from hwnas.quantities import USUAL_SIZE, parse_image_size
 
         return parse_image_size(USUAL_SIZE if self.input_size is None else self.input_size)
 
