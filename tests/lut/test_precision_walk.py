@@ -17,7 +17,10 @@ def walk_of(num_blocks: int, seed: int) -> PrecisionWalk:
     float_stretches_ms = {
         stretch: float(rng.uniform(-0.5, 1.0) * (stretch[1] - stretch[0])) for stretch in stretches(num_blocks)
     }
-    return PrecisionWalk(num_blocks=num_blocks, int8_ms=10.0, float_stretches_ms=float_stretches_ms)
+    further_ms = float(rng.uniform(-0.2, 0.2))
+    return PrecisionWalk(
+        num_blocks=num_blocks, int8_ms=10.0, float_stretches_ms=float_stretches_ms, further_stretch_ms=further_ms
+    )
 
 
 def every(num_blocks: int) -> list[tuple[bool, ...]]:
