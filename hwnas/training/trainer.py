@@ -21,6 +21,7 @@ from hwnas.training.checkpoint import load_checkpoint, load_record, save_checkpo
 from hwnas.training.depth import set_stochastic_depth
 from hwnas.training.divergence import diverged, is_finite, mark, marker
 from hwnas.training.group import ALONE, Group
+from hwnas.training.memory import keep_freed_memory
 from hwnas.training.mixing import Batch, mixed
 from hwnas.training.optimizer import STATES, kept_state, make_optimizer, restore_state, set_learning_rate
 from hwnas.training.precision import pays, step_times_s
@@ -90,6 +91,7 @@ class Trainer:
             DivergedError: a loss, weight or statistic is no longer finite; the checkpoint before that is kept.
         """
         device = training_device(self.config)
+        keep_freed_memory()
         self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(self.module, self.config)
         average = WeightAverage(self.module, self.config.ema_decay) if self.config.ema_decay else None
