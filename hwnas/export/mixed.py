@@ -24,7 +24,7 @@ MOST_BLOCKS = 12
 NUM_COPIES = 4
 """Times that the network in int8 is measured, as a model of its own each."""
 
-NUM_LEARNT_FROM, NUM_HELD_OUT = 12, 12
+NUM_LEARNT_FROM, NUM_HELD_OUT = 24, 12
 """Random assignments that predictions are learnt from, too, and those that tell how far predictions are off."""
 
 NUM_FINALISTS, MOST_SCORED = 4, 16
