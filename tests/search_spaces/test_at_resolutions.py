@@ -171,6 +171,43 @@ class WholePool(MapBlock):
         return nn.AvgPool2d(self.input_size)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed(MapBlock):
+    """Normalises over the places of each row, or over channels where it knows no places."""
+
+    family: ClassVar[str] = "placed"
+    num_places: int
+
+    @property
+    def output_size(self) -> int:
+        """As large as the input."""
+        return self.input_size
+
+    def _key_fields(self) -> dict[str, int | str]:
+        return {"places": self.num_places}
+
+    def build(self) -> nn.Module:
+        """Return a normalisation over places, or over channels."""
+        return nn.LayerNorm(self.input_size) if self.num_places else nn.BatchNorm2d(self.in_channels)
+
+
+def test_a_number_may_decide_whether_a_block_depends_on_the_size() -> None:
+    """What is known of a block without places says nothing of one that has them."""
+    spec = small_spec("own", resolutions=(16, 8))
+
+    def chain(own: SpaceSpec, *nums: int) -> SearchSpace:
+        shape = {"in_channels": 8, "out_channels": 8, "input_size": own.side}
+        stem = ConvBnAct(in_channels=own.in_channels, out_channels=8, input_size=own.side, kernel=3)
+        head = Head(in_channels=8, out_channels=own.num_classes, input_size=own.side, hidden=16)
+        choices = [Placed(**shape, num_places=num) for num in nums]
+        return ChainSpace(own, stem=[stem], layers=[choices], choice_names=[str(n) for n in nums], head=[head])
+
+    own, other = specs_at_resolutions(spec)
+    assert ResolutionSpace(spec, [chain(own, 0), chain(other, 0)]).num_architectures == 2
+    with pytest.raises(SpaceError, match="weights of other shapes"):
+        ResolutionSpace(spec, [chain(own, 0, 1), chain(other, 0, 1)])
+
+
 def _chain(spec: SpaceSpec, *, layers: int = 2, pool: bool = False, kernel: int = 3) -> SearchSpace:
     shape = {"in_channels": 8, "out_channels": 8, "input_size": spec.side}
     stem = ConvBnAct(in_channels=spec.in_channels, out_channels=8, input_size=spec.side, kernel=kernel)
