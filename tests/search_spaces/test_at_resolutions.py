@@ -48,6 +48,14 @@ def test_the_resolution_is_the_first_decision_and_candidates_are_the_blocks_of_a
     assert len(set(space.candidates)) == len(space.candidates)
 
 
+def test_graphs_have_the_same_paths_at_every_resolution() -> None:
+    space, plain = _space("nasbench201"), make_space(small_spec("nasbench201"))
+    rows = space.sample_many(60, np.random.default_rng(0))
+    assert set(rows[:, 0]) == {0, 1, 2}
+    np.testing.assert_array_equal(space.paths(rows), plain.paths(rows[:, 1:]))
+    assert space.paths(rows).any() and _space("nasbench-macro").paths(rows[:, :1]).shape == (60, 0)
+
+
 def test_strides_are_those_of_the_largest_images() -> None:
     """Of 64 pixels a side a space of its own would keep the resolution for longer, with other networks."""
     space = _space("fbnet-s", (96, 64))
@@ -134,7 +142,7 @@ def test_files_hold_the_resolutions_and_leave_them_out_where_there_are_none() ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"resolutions": (16,)}, "two resolutions or more, got 16 alone"),
+        ({"resolutions": (16,)}, "two resolutions or more, got 16 alone, which leaves no choice"),
         ({"resolutions": (12, 8)}, "begin with the images' own size, 16, got 12, 8"),
         ({"resolutions": (16, 8, 12)}, "each smaller than the one before, .*got 16, 8, 12"),
         ({"resolutions": (16, 0)}, "integer from 1 to 4096"),
