@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -180,11 +180,12 @@ class WholePool(MapBlock):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Placed(MapBlock):
-    """Normalises over the places of each row, or over channels where it knows no places."""
+class Normalised(MapBlock):
+    """Normalises over channels; or over the places of each row, or where there are as many as it was told."""
 
-    family: ClassVar[str] = "placed"
-    num_places: int
+    family: ClassVar[str] = "normalised"
+    by_place: int = 0
+    is_strict: bool = False
 
     @property
     def output_size(self) -> int:
@@ -192,28 +193,45 @@ class Placed(MapBlock):
         return self.input_size
 
     def _key_fields(self) -> dict[str, int | str]:
-        return {"places": self.num_places}
+        return {"place": self.by_place, "strict": self.is_strict}
 
     def build(self) -> nn.Module:
-        """Return a normalisation over places, or over channels."""
-        return nn.LayerNorm(self.input_size) if self.num_places else nn.BatchNorm2d(self.in_channels)
+        """Return the normalisation."""
+        if self.is_strict:
+            return _Strict(self.in_channels, self.input_size)
+        return nn.LayerNorm(self.input_size) if self.by_place else nn.BatchNorm2d(self.in_channels)
 
 
-def test_a_number_may_decide_whether_a_block_depends_on_the_size() -> None:
-    """What is known of a block without places says nothing of one that has them."""
+class _Strict(nn.BatchNorm2d):
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(channels)
+        self._side = side
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        if x_NCHW.shape[-1] != self._side:
+            raise ValueError(f"expected {self._side} pixels a side")
+        return super().forward(x_NCHW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"by_place": 1}, "weights of other shapes"), ({"is_strict": True}, "layers that count pixels")],
+)
+def test_what_is_known_of_a_block_says_nothing_of_one_with_more(changes: dict[str, Any], words: str) -> None:
     spec = small_spec("own", resolutions=(16, 8))
 
-    def chain(own: SpaceSpec, *nums: int) -> SearchSpace:
+    def chain(own: SpaceSpec, *each: dict[str, Any]) -> SearchSpace:
         shape = {"in_channels": 8, "out_channels": 8, "input_size": own.side}
         stem = ConvBnAct(in_channels=own.in_channels, out_channels=8, input_size=own.side, kernel=3)
         head = Head(in_channels=8, out_channels=own.num_classes, input_size=own.side, hidden=16)
-        choices = [Placed(**shape, num_places=num) for num in nums]
-        return ChainSpace(own, stem=[stem], layers=[choices], choice_names=[str(n) for n in nums], head=[head])
+        choices = [Normalised(**shape, **further) for further in each]
+        names = [str(number) for number in range(len(each))]
+        return ChainSpace(own, stem=[stem], layers=[choices], choice_names=names, head=[head])
 
     own, other = specs_at_resolutions(spec)
-    assert ResolutionSpace(spec, [chain(own, 0), chain(other, 0)]).num_architectures == 2
-    with pytest.raises(SpaceError, match="weights of other shapes"):
-        ResolutionSpace(spec, [chain(own, 0, 1), chain(other, 0, 1)])
+    assert ResolutionSpace(spec, [chain(own, {}), chain(other, {})]).num_architectures == 2
+    with pytest.raises(SpaceError, match=words):
+        ResolutionSpace(spec, [chain(own, {}, changes), chain(other, {}, changes)])
 
 
 def _chain(spec: SpaceSpec, *, layers: int = 2, pool: bool = False, kernel: int = 3) -> SearchSpace:
