@@ -285,8 +285,7 @@ class Runs:
             warmup_epochs=0.5,
         )
         strategy = STRATEGIES["uniform"](self.space, HardLimits(limits=()))
-        started = time.monotonic()
-        Trainer(
+        trainer = Trainer(
             module=supernet,
             config=config,
             batches=Batches.of(self.dataset, self.splits.train, config.batch_size),
@@ -294,9 +293,13 @@ class Runs:
             checkpoint=self.folder / "checkpoint.safetensors",
             name="supernet",
             seed=self.seed,
-        ).fit()
-        with JsonLines(self.folder / "supernet.jsonl") as lines:
-            lines.append({"seconds": time.monotonic() - started})
+        )
+        started = time.monotonic()
+        try:
+            trainer.fit()
+        finally:  # its checkpoint is gone on from, so that the seconds before an interruption count, too
+            with JsonLines(self.folder / "supernet.jsonl") as lines:
+                lines.append({"seconds": time.monotonic() - started})
         return supernet
 
 

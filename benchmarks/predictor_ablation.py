@@ -27,6 +27,7 @@ from sklearn.ensemble import RandomForestRegressor
 from hwnas.constraint import HardLimits
 from hwnas.search import AGENTS, PredictorAgent
 from hwnas.search.gaussian_process import Posterior
+from hwnas.search.predictor import EXPLORATION, SHORTLIST
 from hwnas.surrogate import one_hot
 from search_spaces import Architecture, SearchSpace
 
@@ -44,8 +45,8 @@ class Thompson(PredictorAgent):
 
     def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
         mean, variance = posterior.predict(candidates)
-        order = np.argsort(-(mean + 3.5 * np.sqrt(variance)), kind="stable")
-        shortlist = candidates[order[:400]]
+        order = np.argsort(-(mean + EXPLORATION * np.sqrt(variance)), kind="stable")
+        shortlist = candidates[order[:SHORTLIST]]
         mean, covariance = posterior.joint(shortlist)
         draws = self._rng.multivariate_normal(mean, covariance, size=num, method="eigh", check_valid="ignore")
         found: list[Architecture] = []
@@ -79,7 +80,7 @@ class Forest(PredictorAgent):
         liked = by_tree.mean(axis=0) + by_tree.std(axis=0)
         if self.process_share:
             mean, variance = posterior.predict(candidates)
-            by_process = rankdata(mean + 3.5 * np.sqrt(variance))
+            by_process = rankdata(mean + EXPLORATION * np.sqrt(variance))
             liked = (1.0 - self.process_share) * rankdata(liked) + self.process_share * by_process
         return _first(self, candidates, liked, num)
 
@@ -151,6 +152,10 @@ def main() -> None:
     tasks = [*search_tabular.TASKS, *search_tabular.FLEET_TASKS, *FURTHER_TASKS]
     tasks = options.tasks.split(",") if options.tasks else tasks
     variants = options.variants.split(",")
+    if unknown := [variant for variant in variants if variant not in VARIANTS]:
+        parser.error(f"expected variants among {', '.join(VARIANTS)}, found {', '.join(unknown)}")
+    if options.seeds < 2:
+        parser.error(f"expected 2 seeds or more, which standard errors need, found {options.seeds}")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     means: dict[str, list[NDArray[np.float64]]] = {variant: [] for variant in variants}
     rows = []

@@ -74,7 +74,7 @@ class SpaceConfig:
     resolutions: Annotated[
         tuple[Annotated[str | int, AS_WRITTEN], ...],
         About(
-            "Sizes of images that networks choose from, the largest first: 96,80,64; where they run at them [one].",
+            "Sizes of images that networks choose from, the largest first: 96,80,64 [one].",
             flag="--resolutions",
             panel="What",
         ),

@@ -256,7 +256,7 @@ def _require_same_networks(own: SearchSpace, other: SearchSpace, size: str) -> N
     alike: set[object] = set()  # what blocks of these kinds compute is known to be the same
     for i, j in np.unique(np.stack([one.ravel(), at_size.ravel()], axis=1), axis=0):
         block, found = own.candidates[i], other.candidates[j]
-        kind = (*_words(block), block.input_shapes[0][1:], found.input_shapes[0][1:])
+        kind = (*_kind(block), block.input_shapes[0][1:], found.input_shapes[0][1:])
         difference = "another block" if _fields(block) != _fields(found) else None
         if difference is None and kind not in alike:
             difference = _difference(block, found)
@@ -281,7 +281,7 @@ def _difference(block: Block, at_size: Block) -> str | None:
         try:
             with torch.no_grad():
                 output = one(*(torch.empty(1, *shape) for shape in at_size.input_shapes))
-        except RuntimeError:  # it takes maps of its own size alone
+        except Exception:  # it takes maps of its own size alone; one of somebody's own refuses others in any way
             return "layers that count pixels"
     return None if tuple(output.shape) == (1, *at_size.output_shape) else "layers that count pixels"
 
@@ -300,9 +300,13 @@ def _fields(block: Block) -> tuple[object, ...]:
     return type(block), *(getattr(block, name) for name in named if name not in SIZES)
 
 
-def _words(block: Block) -> list[object]:
-    """Return what no number is of what a block is made of."""
-    return [value for value in _fields(block) if not isinstance(value, int | float)]
+def _kind(block: Block) -> tuple[object, ...]:
+    """Return what a block is made of, with of each number only whether it is 0.
+
+    Building every block of a large space takes a quarter of a minute. How many channels one has does not change whether
+    it depends on the size of images; whether it has attention, say, may.
+    """
+    return tuple(bool(value) if isinstance(value, int | float) else value for value in _fields(block))
 
 
 def _shapes(module: nn.Module) -> dict[str, Shape]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain, product
+from itertools import product
 
 import numpy as np
 import torch
@@ -34,14 +34,17 @@ MOST_ADDITIONS = 3
 
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
 
-_COMPUTING = (_CONV1, _CONV3, _POOL)
+_TRADED = (1, 0, 2, 3, 5, 4)
+"""The edge that each edge becomes where nodes 1 and 2 trade places."""
 
 _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 """The edges of every way from a cell's input to its output."""
 
-_SEQUENCES = tuple(chain.from_iterable(product(_COMPUTING, repeat=length) for length in range(4)))
-"""What a path may compute; a sequence with one more operation has three times its number and the operation's, from 1
-on, so that all are numbered in the order that they are listed here."""
+_NUM_COMPUTING = 3
+"""Operations that compute something: two convolutions and pooling."""
+
+_NUM_SEQUENCES = sum(_NUM_COMPUTING**length for length in range(4))
+"""Sequences of up to three such operations, the empty one among them."""
 
 
 class NasBench201(SearchSpace):
@@ -112,10 +115,7 @@ class NasBench201(SearchSpace):
         Nodes 1 and 2 trade places where no edge joins them.
         """
         form = _used(self.validated(architecture))
-        if form[2] == _NONE:  # no edge from node 1 to node 2
-            swapped = (form[1], form[0], _NONE, form[3], form[5], form[4])
-            form = min(form, _used(swapped))
-        return form
+        return tuple(form[edge] for edge in _order(form))
 
     def paths(self, architectures: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return which sequences of convolutions and pooling lead from a cell's input to its output.
@@ -124,12 +124,13 @@ class NasBench201(SearchSpace):
         compute the same are the same.
         """
         choices = np.asarray(architectures)
-        counts = np.zeros((len(choices), len(_SEQUENCES)), dtype=np.int64)
+        counts = np.zeros((len(choices), _NUM_SEQUENCES), dtype=np.int64)
         for edges in _PATHS:
-            sequence = np.zeros(len(choices), dtype=np.int64)  # numbers as in _SEQUENCES
+            # A sequence's number in a base of the operations, whose digits go from 1 on: no two have the same.
+            sequence = np.zeros(len(choices), dtype=np.int64)
             for edge in edges:
                 choice = choices[:, edge]
-                sequence = np.where(choice > _SKIP, sequence * len(_COMPUTING) + choice - _SKIP, sequence)
+                sequence = np.where(choice > _SKIP, sequence * _NUM_COMPUTING + choice - _SKIP, sequence)
             is_whole = (choices[:, edges] != _NONE).all(axis=1)
             np.add.at(counts, (np.flatnonzero(is_whole), sequence[is_whole]), 1)
         return np.concatenate([counts >= times for times in range(1, len(_PATHS) + 1)], axis=1)
@@ -205,7 +206,7 @@ class CellSupernet(Supernet):
 
 
 class _Cell(nn.Module):
-    """Operations by edge; a node is the sum of what reaches it."""
+    """Operations by edge; a node is the sum of what reaches it, added in the order of the canonical form."""
 
     def __init__(self, modules: dict[str, nn.Module], form: Sequence[int]) -> None:
         super().__init__()
@@ -214,7 +215,8 @@ class _Cell(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         nodes: list[torch.Tensor | None] = [x_NCHW, None, None, None]
-        for edge, ((source, target), choice) in enumerate(zip(EDGES, self.form, strict=True)):
+        for edge in _order(self.form):
+            (source, target), choice = EDGES[edge], self.form[edge]
             value = nodes[source]
             if choice == _NONE or value is None:
                 continue
@@ -227,7 +229,14 @@ class _Cell(nn.Module):
 
 @lru_cache(maxsize=5**6)
 def _left_operations(used: Architecture) -> tuple[Architecture, int]:
-    """Return the operations on the edges, and the number of additions, that a runtime is left with in a cell.
+    """Return the operations on the edges, and the number of additions, that a runtime is left with in a cell."""
+    order = _order(used)
+    kept, num_additions = _left_of_canonical(tuple(used[edge] for edge in order))
+    return tuple(kept[edge] for edge in order), num_additions  # traded twice, edges are where they were
+
+
+def _left_of_canonical(used: Architecture) -> tuple[Architecture, int]:
+    """Return the same for a canonical form, which is added up edge by edge.
 
     Runtimes compute what is equal once: poolings of one tensor, of which all but the first become identities, and
     sums of the same two. They add within a convolution whose result goes nowhere else, in one pass. A test compares
@@ -277,6 +286,15 @@ def _index(blocks: list[Block], block: Block) -> int:
     if block not in blocks:
         blocks.append(block)
     return blocks.index(block)
+
+
+def _order(used: Architecture) -> tuple[int, ...]:
+    """Return the edges in the order that they have in the canonical form of a cell.
+
+    Nodes add up in that order: which addition becomes part of a convolution depends on it, and so do the last bits.
+    """
+    is_traded = used[2] == _NONE and tuple(used[edge] for edge in _TRADED) < used  # no edge joins nodes 1 and 2
+    return _TRADED if is_traded else tuple(range(len(EDGES)))
 
 
 @lru_cache(maxsize=5**6)

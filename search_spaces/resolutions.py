@@ -46,7 +46,7 @@ def smaller_sizes(own: ImageSize, asked: tuple[ImageSize, ...]) -> tuple[ImageSi
     ]
     words = ", ".join(size_text(size) for size in asked)
     if len(sizes) == 1 and sizes[0] == own:
-        raise SpaceError(f"expected two resolutions or more, got {words} alone, which needs no flag")
+        raise SpaceError(f"expected two resolutions or more, got {words} alone, which leaves no choice")
     if len(sizes) < 2 or sizes[0] != own:
         raise SpaceError(f"expected resolutions that begin with the images' own size, {size_text(own)}, got {words}")
     for before, after in pairwise(sizes):

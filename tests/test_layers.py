@@ -25,7 +25,7 @@ LAYERS = (
     "__main__ cli api scaffold device_file documentation",
     "ui",
     "pipeline",
-    "report export.bundle export.mixed export.readme export.recommend export.request",
+    "report export.bundle export.mixed export.quantizing export.readme export.recommend export.request export.scoring",
     "stages front",
     "run_folder",
     "stage_files",

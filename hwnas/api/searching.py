@@ -23,6 +23,7 @@ from hwnas.dataflow import Dataset, load_dataset
 from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
 from hwnas.flags import with_settings
+from hwnas.pipeline.from_supernet import run_from_supernet
 from hwnas.pipeline.order import STAGES, run_stages
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
@@ -143,7 +144,7 @@ def search_from(
     if "out" not in arguments:
         raise RequestError(f"a search from {source} needs a folder for the new run: give out=")
     given = overrides(arguments, settings)
-    run = Run.from_supernet(Path(source), Reporter(is_quiet=quiet, callbacks=callbacks), given)
+    run = run_from_supernet(Path(source), Reporter(is_quiet=quiet, callbacks=callbacks), given)
     refuse_idle(run, given)
     run_stages(run)
     return Result(run, {})

@@ -83,8 +83,8 @@ class ShapeFlags:
 
         if name.endswith(NETWORK_SUFFIX):
             return self._spec_of_network(name)
-        sizes = tuple(map(parse_image_size, self.resolutions.split(","))) if self.resolutions else ()
-        size = self.size if self.input_size is not None or not sizes else sizes[0]
+        sizes = () if self.resolutions is None else tuple(map(parse_image_size, self.resolutions.split(",")))
+        size = sizes[0] if sizes and self.input_size is None else self.size
         return SpaceSpec(
             name=name,
             input_size=size,

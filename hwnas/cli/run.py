@@ -91,6 +91,7 @@ def _run(
     """Return the run of these settings, one that begins with another's supernet, or the one that is resumed."""
     from hwnas.config_file import load_config
     from hwnas.errors import RequestError
+    from hwnas.pipeline.from_supernet import run_from_supernet
     from hwnas.pipeline.run import Run
 
     if source is not None:
@@ -98,7 +99,7 @@ def _run(
             raise RequestError(f"--from {source} needs a folder for the new run: give --out")
         if config is not None or resume:
             raise RequestError(f"--from takes the settings of {source}, got {config or '--resume'} too: leave one out")
-        return Run.from_supernet(source, reporter, overrides)
+        return run_from_supernet(source, reporter, overrides)
     if not resume:
         return Run(load_config(config, overrides), reporter)
     if out is None:

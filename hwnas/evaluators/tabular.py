@@ -58,7 +58,11 @@ class TabularBenchmark:
             RequestError: it is of another.
         """
         if [d.choices for d in space.decisions] != [d.choices for d in self.space.decisions]:
-            raise RequestError(f"the benchmark is of {self.space.spec.name}, this search of {space.spec.name}")
+            resolutions = ", which choose a resolution" if space.spec.resolutions else ""
+            raise RequestError(
+                f"the benchmark is of networks of {self.space.spec.name}, this search of those of "
+                f"{space.spec.name}{resolutions}"
+            )
         return self
 
     def index(self, architectures: NDArray[np.integer]) -> NDArray[np.int64]:

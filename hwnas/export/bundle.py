@@ -6,26 +6,24 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from hwnas.agents.detection import GivesPoints
-from hwnas.artifacts import DeployedModel, Deployment, MixedPrecision, PairedChange, Suppression
+from hwnas.artifacts import DeployedModel, Deployment, Suppression
 from hwnas.errors import RequestError, RunError
-from hwnas.export.accuracy import test_batch_size, test_batches
 from hwnas.export.contents import PURPOSES, image_facts, kind_of, predict_program, purpose_of
 from hwnas.export.detector import BOX_MODELS, Detector
 from hwnas.export.environment import git_state, versions
-from hwnas.export.mixed import MOST_BLOCKS, Trial, choose_precisions
 from hwnas.export.own_format import taken_by, write_own_formats
+from hwnas.export.quantizing import Quantizer
 from hwnas.export.readme import bundle_readme
-from hwnas.export.recommend import FLOAT, INT8, MIXED, in_own_format, paired_change, recommend
+from hwnas.export.recommend import FLOAT, INT8, MIXED, in_own_format, recommend
 from hwnas.export.request import BundleInputs, BundleOptions
+from hwnas.export.scoring import Scorer, changes_of
 from hwnas.export.torch_module import write_module
 from hwnas.export.tvm_parity import compare_with_tvm, has_tvm
 from hwnas.measured import Measured
@@ -34,23 +32,14 @@ from hwnas.stages.speed import references_of
 from lut.certificate import Certificate
 from lut.references import References
 from lut.tails import tail_of
-from onnx_models.best_int8 import Quantization, quantize_network
+from onnx_models.best_int8 import Quantization
 from onnx_models.box_limits import BoxLimits
-from onnx_models.boxes import BOXES
-from onnx_models.ending import Ending, scores_of
 from onnx_models.half_precision import write_half_precision
 from onnx_models.metadata import ModelFacts, describe
-from onnx_models.mixed_int8 import MixedNetwork
 from onnx_models.pixels import with_preprocessing
 from onnx_models.session import OnnxNetwork, operations
 from profilers.runtime import runtime_of
 from safe_files import drafting, explaining, forget_drafts, put_folder, raise_if_full, sha256_of, write_text
-
-NUM_CALIBRATION, NUM_SELECTION = 128, 1000
-"""Training images that int8 ranges are taken from, and others that calibrations are compared on."""
-
-HALF_PRECISION_TOLERANCE = 0.005
-"""The largest difference of a half-precision model's score from the trained network's."""
 
 
 def write_bundle(
@@ -108,26 +97,13 @@ def _there_already(folder: Path) -> RequestError:
     return RequestError(f"{folder} is there already; give another folder with -o")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Scored:
-    """A model's metrics on the test images, and which it is right about; None for tasks other than classification."""
-
-    metrics: Mapping[str, float]
-    is_right: NDArray[np.bool_] | None
-
-
-def _changes(scored: Mapping[str, _Scored]) -> dict[str, PairedChange]:
-    """Return the changes of accuracy from the float model's, by file, where images have right answers."""
-    right = {name: found.is_right for name, found in scored.items() if found.is_right is not None}
-    return {name: paired_change(right[FLOAT], right[name]) for name in (INT8, MIXED) if name in right}
-
-
 class _Bundle:
     def __init__(self, inputs: BundleInputs, folder: Path) -> None:
         self._inputs, self._summary, self._folder = inputs, inputs.summary, folder
         self._setup, self._task = inputs.setup, inputs.task
         of_pixels = inputs.task.dataset.is_of_pixels  # programs and models for pictures are of use for those alone
         self._kind = kind_of(inputs.task.agent_class, inputs.task_name) if of_pixels else None
+        self._scorer = Scorer(folder=folder, task=inputs.task, kind=self._kind, expected=inputs.summary.test_accuracy)
 
     def write(self, options: BundleOptions) -> Deployment:
         folder = self._folder
@@ -135,16 +111,17 @@ class _Bundle:
         self._write_floats()
         if options.has_fp16(self._setup.device):
             write_half_precision(folder / "model.onnx", folder / "model.fp16.onnx")
-        quantization = self._quantize(options.max_drop) if options.int8 else None
+        quantizer = Quantizer(folder=folder, setup=self._setup, task=self._task)
+        quantization = quantizer.quantize(options.max_drop) if options.int8 else None
         mixed = None
         if quantization is not None and options.mixed:
-            mixed = self._mix(quantization.method, options.max_drop)
+            mixed = quantizer.mix(quantization.method, options.max_drop)
         detector = self._detector(options.limits)
         names = [name for name in PURPOSES if (folder / name).is_file()]
         of_boxes = [] if detector is None else [name for name in names if name in BOX_MODELS]
-        scored = {name: self._scored(name) for name in names if name not in of_boxes}
+        scored = {name: self._scorer.scored(name) for name in names if name not in of_boxes}
         metrics = {name: found.metrics for name, found in scored.items()}
-        self._require_equal(metrics)
+        self._scorer.require_equal(metrics)
         suppression = None
         if detector is not None:
             suppression = Suppression(limits=options.limits, parity=detector.proven(of_boxes))
@@ -154,7 +131,7 @@ class _Bundle:
         with_tvm = self._compare_with_tvm() if has_tvm() else None
         latencies = self._latencies(names)
         models = {name: self._model(name, metrics[name], latencies.get(name)) for name in names}
-        changes = _changes(scored)
+        changes = changes_of(scored)
         recommended = recommend(
             models,
             latencies,
@@ -196,11 +173,6 @@ class _Bundle:
         detector.write(mean=self._summary.mean, std=self._summary.std)
         return detector
 
-    def _network(self, name: str) -> OnnxNetwork:
-        """Return a model by the output that tells the most: of several, boxes."""
-        gives_boxes = self._kind == "detection" and name in BOX_MODELS
-        return OnnxNetwork(self._folder / name, BOXES if gives_boxes else None)
-
     def _write_floats(self) -> None:
         folder, summary = self._folder, self._summary
         shutil.copyfile(self._inputs.model, folder / "model.onnx")
@@ -231,78 +203,6 @@ class _Bundle:
         module, shape = self._inputs.module, self._task.dataset.input_shape
         return {} if module is None else write_module(module, shape, self._folder, self._setup.reporter.line)
 
-    def _calibration(self) -> tuple[list[torch.Tensor], Callable[[Callable[[torch.Tensor], torch.Tensor]], float]]:
-        """Return the images that ranges are taken from, in the device's batch size, and the score on others."""
-        task, batch, train = self._task, self._setup.device.batch, self._task.dataset.train
-        order = self._setup.rng("int8").permutation(len(train))
-        num = min(NUM_CALIBRATION, len(order) // 2)
-        if num < batch:
-            raise RequestError(
-                f"int8 needs {2 * batch} training images at least for batches of {batch}, half of them for the ranges "
-                f"and half to compare them on, got {len(order)}: use more, or give --no-int8"
-            )
-        chosen = train.subset(order[:num])
-        others = train.subset(order[num : num + NUM_SELECTION])
-        whole = [x for x, _ in task.batches(chosen, batch).in_order() if len(x) == batch]
-        selection = list(task.batches(others, min(250, test_batch_size(task.dataset))).in_order())
-
-        def score(network: Callable[[torch.Tensor], torch.Tensor]) -> float:
-            ending = self._setup.space.ending
-            return next(iter(task.agent.metrics(lambda x: scores_of(network(x), ending), selection).values()))
-
-        return whole, score
-
-    def _quantize(self, max_drop: float) -> Quantization:
-        whole, score = self._calibration()
-        self._setup.reporter.line("int8: trying MinMax, Entropy and Percentile calibration")
-        return quantize_network(self._folder / FLOAT, self._folder / INT8, whole, score, max_drop=max_drop)
-
-    def _mix(self, method: str, max_drop: float) -> MixedPrecision:
-        """Write the network with some blocks in int8 where that is the best, and return what was chosen."""
-        setup, (images, score) = self._setup, self._calibration()
-        with tempfile.TemporaryDirectory() as scratch:
-
-            def measured(paths: Mapping[str, Path], *, is_median: bool) -> dict[str, Measured]:
-                by = replace(setup, percentile=MEDIAN) if is_median else setup
-                return by.measured(paths, Path(scratch) / ("walk.journal" if is_median else "finalists.journal"))
-
-            network = MixedNetwork(self._folder / FLOAT, Path(scratch), images, method=method, most=MOST_BLOCKS)
-            trial = Trial(images=images, score=score, measured=measured, say=setup.reporter.line)
-            found, path = choose_precisions(network, trial, max_drop=max_drop, rng=setup.rng("mixed precision"))
-            if found.is_mixed:
-                shutil.copyfile(path, self._folder / MIXED)
-        return found
-
-    def _scored(self, name: str) -> _Scored:
-        network = self._network(name)
-        classes: list[torch.Tensor] = []
-
-        def outputs(x_NCHW: torch.Tensor) -> torch.Tensor:
-            found = network(x_NCHW)
-            if self._is_classifier:
-                classes.append(found.argmax(dim=1))
-            return scores_of(found, self._ending(network))
-
-        metrics = self._task.test_agent.metrics(outputs, test_batches(network, self._task.dataset))
-        is_right = (torch.cat(classes) == self._task.dataset.test.targets_N).numpy() if self._is_classifier else None
-        return _Scored(metrics=metrics, is_right=is_right)
-
-    def _ending(self, network: OnnxNetwork) -> Ending | None:
-        """Return what a model ends in: those of pixels give probabilities in any case."""
-        own = self._setup.space.ending
-        return "softmax" if network.gives_probabilities and own != "sigmoid" else own
-
-    def _require_equal(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Raise RunError unless float models predict what the trained network did, but for rounding at ties."""
-        for name, found in metrics.items():
-            self._require_equal_score(name, found, is_rounded="fp16" in name)
-
-    def _require_equal_score(self, name: str, metrics: Mapping[str, float], *, is_rounded: bool) -> None:
-        expected, found = self._summary.test_accuracy, next(iter(metrics.values()))
-        tolerance = HALF_PRECISION_TOLERANCE if is_rounded else 0.001
-        if "int8" not in name and "mixed" not in name and abs(found - expected) > tolerance + 1e-9:
-            raise RunError(f"{name} scores {found:.4f} on the test images, the trained network {expected:.4f}")
-
     def _compare_with_tvm(self) -> dict[str, JsonValue]:
         """Return the comparison with TVM, or why there is none: what TVM cannot compile may be right all the same."""
         reporter = self._setup.reporter
@@ -325,7 +225,7 @@ class _Bundle:
             return {}
         inputs = self._inputs
         taken = taken_by(runtime_of(self._setup.device.runtime), names)
-        paths = {name: self._folder / name for name in taken if self._network(name).has_fixed_shape}
+        paths = {name: self._folder / name for name in taken if self._scorer.network(name).has_fixed_shape}
         references = references_of(self._setup, inputs.table, self._near_ms, inputs.speed)
         try:
             return self._measured(paths, references)
@@ -356,7 +256,7 @@ class _Bundle:
 
     def _model(self, name: str, metrics: Mapping[str, float], latency: Measured | None) -> DeployedModel:
         path = self._folder / name
-        network = self._network(name)
+        network = self._scorer.network(name)
         return DeployedModel(
             purpose=purpose_of(name, self._kind),
             sha256=sha256_of(path),
@@ -366,7 +266,7 @@ class _Bundle:
             input_type=network.input.type,
             output=network.output.name,
             output_shape=tuple(network.output.shape),
-            ending=self._ending(network),
+            ending=self._scorer.ending(network),
             batch=network.batch,
             normalises=network.takes_pixels,
             mean=self._summary.mean,
@@ -382,16 +282,11 @@ class _Bundle:
 
     def _in_own_format(self, models: Mapping[str, DeployedModel]) -> dict[str, DeployedModel]:
         """Return what is written in the own format of the device's runtime too, where it has one and is here."""
-        device, network = self._setup.device, OnnxNetwork(self._folder / "model.onnx")
-        ending = self._ending(network)
-
-        def score(outputs: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, float]:
-            batches = test_batches(network, self._task.dataset)
-            return self._task.test_agent.metrics(lambda x: scores_of(outputs(x), ending), batches)
-
+        device = self._setup.device
+        score = partial(self._scorer.metrics, OnnxNetwork(self._folder / FLOAT))
         found = {}
         for name, own in write_own_formats(self._folder, models, device, score, self._setup.reporter.line).items():
-            self._require_equal_score(own.name, own.test_metrics, is_rounded=device.arithmetic != "fp32")
+            self._scorer.require_equal_score(own.name, own.test_metrics, is_rounded=device.arithmetic != "fp32")
             purpose = f"{models[name].purpose}, in {device.runtime}'s own format"
             found[own.name] = replace(models[name], purpose=purpose, operations={}, **own.as_dict())
         return found

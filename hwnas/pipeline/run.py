@@ -19,11 +19,11 @@ from hwnas.errors import RequestError
 from hwnas.evaluators import EvaluatorInputs
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.file_settings import with_absolute_paths
+from hwnas.pipeline.fitted_space import asked_size, fitted_spec, require_classifier
 from hwnas.pipeline.inputs import Inputs, Origin, read_inputs
-from hwnas.pipeline.origin import brings_table, inputs_from, require_same_origin, without_own_table
+from hwnas.pipeline.origin import brings_table
 from hwnas.pipeline.own_network import OwnNetwork
 from hwnas.progress import Reporter
-from hwnas.quantities import parse_image_size
 from hwnas.recipes import brings_network
 from hwnas.run_folder import RunFolder
 from hwnas.search import SearchAgent
@@ -97,34 +97,6 @@ class Run:
             inputs.require_same_files(run.config, given, run=folder)
         return run
 
-    @classmethod
-    def from_supernet(cls, source: Path, reporter: Reporter, overrides: Mapping[str, object]) -> Run:
-        """Return a run that begins with the supernet and the table of another, and has other settings of the search.
-
-        It has a folder of its own with copies of all that; where it has begun already it goes on.
-
-        Args:
-            source: the folder of the run whose supernet is trained.
-            overrides: values by dotted name, `out` among them, that are laid over the settings of that run.
-
-        Raises:
-            RequestError: that run cannot serve, its supernet or table depends on a setting that differs, or the folder
-                holds another run.
-        """
-        begun = cls.from_folder(source, reporter)
-        given = without_own_table(begun.files, begun.config, overrides)
-        run = cls(load_config(begun.files.config, given), reporter)
-        if brings_table(begun.files, run.config) and "device" not in given:
-            run.config = replace(run.config, device=None)  # another table may be of another device, which it names
-        table = begun.given_table
-        is_imported = table is not None and table.is_imported
-        inputs = inputs_from(begun.files, begun.config, run.config, is_imported=is_imported)
-        assert inputs.origin is not None
-        if run.has_begun:
-            require_same_origin(run.inputs, inputs.origin, run=run.files)
-        run.source, run.is_resumed = (begun.files, inputs), True
-        return run
-
     @property
     def folder(self) -> Path:
         """The run's folder, as messages name it."""
@@ -181,11 +153,7 @@ class Run:
     @property
     def _asked_size(self) -> ImageSize | None:
         """The size that images are brought to; None for their own."""
-        if self.own_network is not None:
-            return self.own_network.input_size
-        asked = self.config.space
-        size = next(iter(asked.resolutions), None) if asked.input_size is None else asked.input_size
-        return None if size is None else parse_image_size(size)
+        return asked_size(self.config.space) if self.own_network is None else self.own_network.input_size
 
     @cached_property
     def own_network(self) -> OwnNetwork | None:
@@ -240,30 +208,7 @@ class Run:
             return inputs.spec
         if self.own_network is not None:
             return self.space.spec
-        return SpaceSpec(
-            name=self._asked_space,
-            input_size=self.dataset.input_size,
-            in_channels=self.dataset.in_channels,
-            num_classes=self._num_outputs,
-            width=self.config.space.width,
-            head=self.task.head,
-            resolutions=tuple(map(parse_image_size, self.config.space.resolutions)),
-        )
-
-    @property
-    def _num_outputs(self) -> int:
-        """The outputs of a network: as many as the task needs, or more.
-
-        Raises:
-            RequestError: fewer are asked for than there are classes.
-        """
-        needed, given = self.task.num_outputs(self.dataset), self.config.space.outputs
-        if given is not None and given < needed and not self.task.holds_out_classes:
-            raise RequestError(
-                f"space.outputs is {given}, but {self.config.task} of {self.config.data.name} needs {needed}: give "
-                f"{needed} or more, or leave it out"
-            )
-        return given or needed
+        return fitted_spec(self.config, self.dataset, self.task, name=self._asked_space)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -273,7 +218,7 @@ class Run:
             RequestError: a network was brought, and the task wants another head than it has.
         """
         if self.own_network is not None:
-            self._require_classifier()
+            require_classifier(self.config.task, self.task)
             return self.own_network.kept_space or self.own_network.space(self.dataset)
         name, kept = self.config.space.name, self.kept.space
         if self.inputs is not None and kept.is_file():
@@ -281,14 +226,6 @@ class Run:
         space = make_space(replace(self.spec, name=name))
         space.spec = self.spec
         return space
-
-    def _require_classifier(self) -> None:
-        """Raise RequestError where the task wants other networks than those that somebody brings."""
-        if self.task.head != "classifier":
-            raise RequestError(
-                f"{self.config.task} makes networks with a {self.task.head} head, and networks that are brought tell "
-                "classes apart: give --task classification, or a search space with --space"
-            )
 
     @cached_property
     def given_table(self) -> LatencyTable | None:

@@ -560,7 +560,7 @@ def _nothing_is_done(_everything_is_imported: None, monkeypatch: pytest.MonkeyPa
         "hwnas.pipeline.order.run_stages": _staged,
         "hwnas.pipeline.deploying.deploy": _stopped,
         "hwnas.pipeline.further.retrain_further": _stopped,
-        "hwnas.pipeline.run.inputs_from": _begun_from,
+        "hwnas.pipeline.from_supernet.inputs_from": _begun_from,
         "hwnas.export.compare.compare_models": _compared,
         "hwnas.table_request.profile_space": _profiled,
         "hwnas.profiling.fixed_models": _fixed,

@@ -118,6 +118,25 @@ def test_paths_say_what_choices_of_a_graph_do_not() -> None:
     assert correlations[1] > correlations[0] + 0.1
 
 
+@pytest.mark.parametrize(
+    ("name", "resolutions", "has_paths"),
+    [("nasbench201", (), True), ("nasbench201", (16, 8), True), ("nasbench-macro", (16, 8), False)],
+)
+def test_predictor_compares_graphs_by_paths_and_chains_by_choices(
+    name: str, resolutions: tuple[int, ...], *, has_paths: bool
+) -> None:
+    space = make_space(small_spec(name, resolutions=resolutions))
+    macs = GraphCosts(space).macs
+    rows = space.sample_many(100, np.random.default_rng(0))
+    limit = Limit(name="macs", cost=macs, maximum=float(np.median(macs(rows))))
+    agent = PredictorAgent(space, HardLimits(limits=(limit,)), np.random.default_rng(0))
+    for _ in range(2):  # the second time it is the predictor that is asked
+        agent.tell([Evaluation(architecture=a, score=float(sum(a)), costs={}) for a in agent.ask(12)])
+    agent.ask(1)
+    assert agent._process is not None and (agent._process.paths is not None) == has_paths
+    assert any(reason != "random" for reason in agent.reasons.values())
+
+
 @pytest.mark.parametrize(("name", "num"), [("nasbench-macro", 60), ("fbnet-s", 120)])
 def test_predictor_beats_evolution_and_random_on_pairs_of_choices(name: str, num: int) -> None:
     space = make_space(small_spec(name))

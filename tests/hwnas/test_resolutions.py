@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from samples import bare_table, synthetic_table
 
 import hwnas
 from hwnas.errors import RequestError
+from hwnas.evaluators.tabular import TabularBenchmark
 from lut import LatencyModel, TableError, load_table, save_table
 from lut.networks import draw_networks
 from search_spaces import SpaceError, SpaceSpec, make_space
@@ -144,6 +146,7 @@ def test_spaces_of_programs_take_resolutions(tmp_path: Path) -> None:
         (("--resolutions", "8,9"), ("each smaller", "got 8, 9")),
         (("--resolutions", "8"), ("two resolutions or more",)),
         (("--resolutions", "8,large"), ("pixels a side", "large")),
+        (("--resolutions", ""), ("pixels a side", "got ''")),
         (("--input-size", 16, "--resolutions", "8,6"), ("images' own size, 16",)),
         (("--space", "autoformer", "--resolutions", "8,4"), ("weights of other shapes", "leave 4 out")),
         (("--space", "mobilefacenet", "--resolutions", "16,8"), ("weights of other shapes", "leave 8 out")),
@@ -162,6 +165,15 @@ def test_wrong_resolutions_end_with_words_and_code_2(
         assert outcome.code == 2 and "Traceback" not in outcome.err, outcome.err
         assert all(word in " ".join(outcome.err.split()) for word in words), outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_benchmark_of_networks_of_one_size_is_none_of_several() -> None:
+    plain = SpaceSpec(name="nasbench-macro", input_size=32, num_classes=10)
+    nothing = np.zeros(0)
+    benchmark = TabularBenchmark(space=make_space(plain), validation=nothing, test=nothing, costs={})
+    assert benchmark.of_space(make_space(replace(SPEC, resolutions=()))) is benchmark
+    with pytest.raises(RequestError, match="this search of those of nasbench-macro, which choose a resolution"):
+        benchmark.of_space(make_space(SPEC))
 
 
 def test_dense_heads_take_one_size(tmp_path: Path) -> None:

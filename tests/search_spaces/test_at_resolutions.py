@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -46,6 +46,14 @@ def test_the_resolution_is_the_first_decision_and_candidates_are_the_blocks_of_a
         assert set(alone.candidates) <= set(space.candidates)
         assert space.blocks((position, *(2,) * 8)) == alone.blocks((2,) * 8)
     assert len(set(space.candidates)) == len(space.candidates)
+
+
+def test_graphs_have_the_same_paths_at_every_resolution() -> None:
+    space, plain = _space("nasbench201"), make_space(small_spec("nasbench201"))
+    rows = space.sample_many(60, np.random.default_rng(0))
+    assert set(rows[:, 0]) == {0, 1, 2}
+    np.testing.assert_array_equal(space.paths(rows), plain.paths(rows[:, 1:]))
+    assert space.paths(rows).any() and _space("nasbench-macro").paths(rows[:, :1]).shape == (60, 0)
 
 
 def test_strides_are_those_of_the_largest_images() -> None:
@@ -134,7 +142,7 @@ def test_files_hold_the_resolutions_and_leave_them_out_where_there_are_none() ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"resolutions": (16,)}, "two resolutions or more, got 16 alone"),
+        ({"resolutions": (16,)}, "two resolutions or more, got 16 alone, which leaves no choice"),
         ({"resolutions": (12, 8)}, "begin with the images' own size, 16, got 12, 8"),
         ({"resolutions": (16, 8, 12)}, "each smaller than the one before, .*got 16, 8, 12"),
         ({"resolutions": (16, 0)}, "integer from 1 to 4096"),
@@ -169,6 +177,61 @@ class WholePool(MapBlock):
     def build(self) -> nn.Module:
         """Return the pooling."""
         return nn.AvgPool2d(self.input_size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normalised(MapBlock):
+    """Normalises over channels; or over the places of each row, or where there are as many as it was told."""
+
+    family: ClassVar[str] = "normalised"
+    by_place: int = 0
+    is_strict: bool = False
+
+    @property
+    def output_size(self) -> int:
+        """As large as the input."""
+        return self.input_size
+
+    def _key_fields(self) -> dict[str, int | str]:
+        return {"place": self.by_place, "strict": self.is_strict}
+
+    def build(self) -> nn.Module:
+        """Return the normalisation."""
+        if self.is_strict:
+            return _Strict(self.in_channels, self.input_size)
+        return nn.LayerNorm(self.input_size) if self.by_place else nn.BatchNorm2d(self.in_channels)
+
+
+class _Strict(nn.BatchNorm2d):
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(channels)
+        self._side = side
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        if x_NCHW.shape[-1] != self._side:
+            raise ValueError(f"expected {self._side} pixels a side")
+        return super().forward(x_NCHW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"by_place": 1}, "weights of other shapes"), ({"is_strict": True}, "layers that count pixels")],
+)
+def test_what_is_known_of_a_block_says_nothing_of_one_with_more(changes: dict[str, Any], words: str) -> None:
+    spec = small_spec("own", resolutions=(16, 8))
+
+    def chain(own: SpaceSpec, *each: dict[str, Any]) -> SearchSpace:
+        shape = {"in_channels": 8, "out_channels": 8, "input_size": own.side}
+        stem = ConvBnAct(in_channels=own.in_channels, out_channels=8, input_size=own.side, kernel=3)
+        head = Head(in_channels=8, out_channels=own.num_classes, input_size=own.side, hidden=16)
+        choices = [Normalised(**shape, **further) for further in each]
+        names = [str(number) for number in range(len(each))]
+        return ChainSpace(own, stem=[stem], layers=[choices], choice_names=names, head=[head])
+
+    own, other = specs_at_resolutions(spec)
+    assert ResolutionSpace(spec, [chain(own, {}), chain(other, {})]).num_architectures == 2
+    with pytest.raises(SpaceError, match=words):
+        ResolutionSpace(spec, [chain(own, {}, changes), chain(other, {}, changes)])
 
 
 def _chain(spec: SpaceSpec, *, layers: int = 2, pool: bool = False, kernel: int = 3) -> SearchSpace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -182,6 +183,34 @@ def test_nasbench201_has_as_many_distinct_networks_as_its_graphs() -> None:
     assert 6_000 < len({space.canonical(c) for c in cells}) < 12_000
 
 
+def test_every_cell_has_the_blocks_of_its_canonical_form() -> None:
+    space = make_space(small_spec("nasbench201"))
+    cells = np.array(every_cell())
+    forms = np.array([space.canonical(cell) for cell in every_cell()])
+    blocks, of_forms = (np.sort(space.block_indices(rows), axis=1) for rows in (cells, forms))
+    differing = cells[(blocks != of_forms).any(axis=1)]
+    assert len(differing) == 0, differing[:5]
+
+
+def test_cells_whose_inner_nodes_trade_places_compute_the_same() -> None:
+    """To the last bit: the three results that may reach the output node are added in one order."""
+    space = make_space(small_spec("nasbench201"))
+    traded = {0: 1, 1: 0, 2: 2, 3: 3, 4: 5, 5: 4}
+    x_NCHW = torch.randn(2, 1, 16, 16)
+    apart = [c for c in every_cell() if c[2] == 0 and c.count(0) == 1]  # with no edge but that between the two missing
+    is_traded = [c for c in apart if space.canonical(c) != c]
+    assert len(is_traded) > 400
+    torch.manual_seed(0)
+    for cell in is_traded[::20]:
+        network, of_form = space.build(cell).eval(), space.build(space.canonical(cell)).eval()
+        weights = {}
+        for name, tensor in network.state_dict().items():
+            found = re.fullmatch(r"(\d+\.operations\.)(\d)(_.*)", name)
+            weights[name if found is None else f"{found[1]}{traded[int(found[2])]}{found[3]}"] = tensor
+        of_form.load_state_dict(weights)
+        assert torch.equal(network(x_NCHW), of_form(x_NCHW)), cell
+
+
 def test_paths_of_a_cell_are_its_sequences_of_operations() -> None:
     """Against the walks that a general graph library finds."""
     space = make_space(small_spec("nasbench201"))
@@ -215,6 +244,8 @@ def test_nasbench201_counts_the_operations_that_onnx_runtime_is_left_with(tmp_pa
         (skip, skip, pool, skip, pool, pool),
         (pool, pool, conv, pool, pool, pool),
         (conv, pool, skip, pool, pool, pool),
+        (skip, skip, 0, conv, pool, conv),  # these two are no canonical forms: nodes 1 and 2 are traded
+        (conv, skip, 0, conv, skip, pool),
     }
     counts, repeated = set(), 0
     for architecture in sorted(a for a in drawn if space.depends_on_input(a)):
