@@ -100,7 +100,13 @@ def _line(row: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Under:
-    """A limit of multiply-accumulates, and the best that can be had under it."""
+    """A limit of multiply-accumulates, and what can be had under it.
+
+    Attributes:
+        best: the highest accuracy of the benchmark, in percent.
+        networks: all that keep it, in a random order that is the same under every limit: what random search trains
+            under a low one is among the first that it trains under a high one.
+    """
 
     constraint: HardLimits
     best: float
@@ -158,12 +164,11 @@ class Runs:
     def random_search(self, quantile: float, most_s: float) -> dict[str, float]:
         """Return what as many random networks come to as can be trained in the time, the last of them whole."""
         under = self.under(quantile)
-        order = numpy_rng(self.seed, "random").permutation(len(under.networks))
         seconds, best_score, best = 0.0, -np.inf, None
-        for row in order:
+        for row in under.networks.tolist():
             if seconds >= most_s:
                 break
-            architecture = tuple(int(c) for c in under.networks[row])
+            architecture = tuple(row)
             score, took_s = self.short_training(architecture, self.options.random_epochs)
             seconds += took_s
             if score > best_score:
@@ -184,6 +189,7 @@ class Runs:
         sizes = [len(d.choices) for d in self.space.decisions]
         every = np.indices(sizes).reshape(len(sizes), -1).T
         distinct = np.array(list(dict.fromkeys(self.space.canonical(tuple(a)) for a in every.tolist())))
+        distinct = distinct[numpy_rng(self.seed, "random").permutation(len(distinct))]
         macs = self.benchmark.cost("macs", distinct)
         maximum = float(np.quantile(macs, quantile))
         networks = distinct[macs <= maximum]
