@@ -28,6 +28,9 @@ MOST_BYTES = 2**33
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 """The parts of the data by the ends of names, as in x_train and y_train."""
 
+USUAL_CHANNELS = (1, 3, 4)
+"""The channels of most images: grey, of three colours, and with a fourth for transparency."""
+
 _HEADER_ERRORS = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError, tokenize.TokenError)
 """Numpy reads a header as Python's literals, and raises whatever their parser does."""
 
@@ -58,7 +61,7 @@ def _load(root: Path, *, channels_last: bool) -> Dataset:
         name: Split(images_NCHW=_images(path, name, x, channels_last=channels_last), targets_N=numbered[name])
         for name, (x, _) in parts.items()
     }
-    remarks = []
+    remarks = [] if channels_last else _doubts(path, parts["train"][0])
     validation = splits.get("validation")
     if "test" not in splits and validation is not None:
         splits["test"], validation = validation, None
@@ -176,6 +179,16 @@ def _numbered(
         if unseen := sorted(set(own.tolist()) - set(known.tolist())):
             raise RequestError(f"{path} ({name}): no training entry has the labels {unseen[:9]}: leave these out")
     return tuple(map(str, known.tolist())), {name: torch.searchsorted(known, own) for name, own in labels.items()}
+
+
+def _doubts(path: Path, x: NDArray[Any]) -> list[str]:
+    """Return a remark where images that are read with channels first look as if they came last, else none."""
+    if x.ndim != 4 or x.shape[3] not in USUAL_CHANNELS or x.shape[1] in USUAL_CHANNELS:
+        return []
+    return [
+        f"{path}: images {[*x.shape]} are read with channels first, {x.shape[1]} channels of {x.shape[2]}x{x.shape[3]} "
+        "pixels; where the channels come last, give --data arrays-channels-last"
+    ]
 
 
 def _images(path: Path, name: str, array: NDArray[Any], *, channels_last: bool) -> torch.Tensor:

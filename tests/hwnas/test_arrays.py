@@ -87,6 +87,20 @@ def test_parts_that_are_missing_are_made_and_said(tmp_path: Path) -> None:
     assert dataset.validation is not None and (len(dataset.validation), len(dataset.test)) == (9, 6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "is_told"),
+    [((8, 9, 3), True), ((8, 9, 1), True), ((3, 8, 9), False), ((1, 3, 3), False), ((5, 8, 9), False)],
+)
+def test_channels_that_seem_to_come_last_are_told(shape: tuple[int, ...], is_told: bool, tmp_path: Path) -> None:
+    x, y = np.zeros((40, *shape), np.uint8), np.arange(40) % 3
+    path = _write(tmp_path / "x.npz", x, y)
+    remarks = load_dataset("arrays", path).remarks
+    assert [("arrays-channels-last" in remark, f"{shape[0]} channels" in remark) for remark in remarks] == [
+        (True, True)
+    ] * is_told
+    assert not load_dataset("arrays-channels-last", path).remarks
+
+
 def test_grey_images_of_bytes_need_no_channel(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 6, 5), dtype=np.uint8)
     for name in ("arrays", "arrays-channels-last"):
