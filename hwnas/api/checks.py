@@ -42,10 +42,13 @@ def texts(name: str, given: object) -> tuple[str, ...]:
     Raises:
         RequestError: it is something else.
     """
-    parts = given.split(",") if isinstance(given, str) else listed(name, given, "texts")
-    if wrong := [part for part in parts if not isinstance(part, str)]:
-        raise RequestError(f"{name}: expected a list of texts, got {wrong[0]!r} in it")
-    return tuple(part.strip() if isinstance(given, str) else part for part in parts)
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(","))
+    parts = listed(name, given, "texts")
+    found = tuple(part for part in parts if isinstance(part, str))
+    if len(found) < len(parts):
+        raise RequestError(f"{name}: expected a list of texts, got {given!r}")
+    return found
 
 
 def listed(name: str, given: object, words: str) -> tuple[object, ...]:
@@ -104,8 +107,8 @@ def whole(name: str, given: object) -> int:
     Raises:
         RequestError: it is none, or out of range.
     """
-    number(name, found := count(name, given))
-    return found
+    number(name, given)
+    return count(name, given)
 
 
 def size(name: str, given: object) -> ImageSize:

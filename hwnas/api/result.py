@@ -280,8 +280,9 @@ def _drawn(limits: Mapping[str, Any]) -> BoxLimits:
     if not isinstance(limits, Mapping) or set(limits) - set(known):
         raise RequestError(f"limits: expected some of {', '.join(known)} by name, got {limits!r}")
     whole = "max_boxes"
-    checked = {n: (checks.whole if n == whole else checks.number)(n, limit) for n, limit in limits.items()}
-    return replace(BoxLimits(), **checked)
+    numbers: dict[str, Any] = {name: checks.number(name, limit) for name, limit in limits.items() if name != whole}
+    wholes = {name: checks.whole(name, limit) for name, limit in limits.items() if name == whole}
+    return replace(BoxLimits(), **numbers, **wholes)
 
 
 def _exported(name: str, row: NetworkSummary, model: Path) -> Network:

@@ -44,11 +44,12 @@ class Study:
                 f"expected a search space and a table, got {space!r} and {table!r}: make them with hwnas.space() and "
                 "hwnas.load_table()"
             )
-        if space is None and table is None:
+        found = table.space if space is None and table is not None else space
+        if found is None:
             raise RequestError("a study needs a search space, or a table that is of one")
         if max_latency is not None and table is None:
             raise RequestError(f"max_latency={max_latency!r} needs a table that predicts latencies: give table=")
-        self.space = space if space is not None or table is None else table.space
+        self.space = found
         self._limits = _limits(table, max_latency)
         made: type[SearchAgent] = find("search-agent", checks.text("agent", agent, "evolution"))
         if made.reads_supernet:

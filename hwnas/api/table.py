@@ -88,7 +88,7 @@ class LatencyTable:
             is_one = np.ndim(architectures) == 1
         except ValueError:  # lists of different lengths
             is_one = False
-        return self.model.predict_ms(self.space.as_array([architectures] if is_one else architectures))
+        return self.model.predict_ms(self.space.as_array(np.asarray(architectures)[None] if is_one else architectures))
 
     def fastest(self) -> tuple[Architecture, float]:
         """Return the architecture that is predicted to be the fastest, and its milliseconds."""

@@ -216,7 +216,7 @@ def test_wrong_arguments_are_named_with_what_is_expected(table: LatencyTable, tm
         (lambda: hwnas.space("fbnet-s", input_size=0.5), "input_size: expected pixels a side .*, got 0.5"),  # type: ignore[arg-type]
         (lambda: hwnas.search("fbnet-s", resolutions=8, max_latency="60%"), "resolutions: expected a list"),  # type: ignore[arg-type]
         (lambda: hwnas.open_run(None), "folder: expected the path of a file or a folder, got None"),  # type: ignore[arg-type]
-        (lambda: hwnas.Study(table=table, seed=-1), "seed: expected a whole number of 0 or more, got -1"),
+        (lambda: hwnas.Study(table=table, seed=-1), "seed: expected a number from 0 to 4294967295, got -1"),
         (lambda: hwnas.Study(table=table).optimize(None, 3), "expected a function as score, got None"),  # type: ignore[arg-type]
         (lambda: hwnas.profile(table.space, output=tmp_path / "t.json", rounds=2.5), "rounds: expected a whole number"),  # type: ignore[arg-type]
     ):
@@ -291,3 +291,21 @@ def test_one_pattern_is_a_pattern_and_not_its_characters() -> None:
     model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), *_net()[3:5], nn.Linear(32, 3))
     free = len(hwnas.convert(model, (1, 8, 8)).decisions)
     assert 0 < len(hwnas.convert(model, (1, 8, 8), freeze="0.*,0").decisions) < free
+
+
+def test_what_a_bundle_is_to_have_is_checked_before_any_work(scored: Callable[..., Any]) -> None:
+    result = scored(sum)
+    for wrong in (math.nan, -0.1, 2, "1", None, True):
+        with pytest.raises(hwnas.RequestError, match="max_drop: expected a share of accuracy from 0 to 1"):
+            result.export("bundle", max_drop=wrong)
+    for limits in ({"boxes": 3}, [3], {"max_iou": 2}, {"max_boxes": 1.5}, {"min_score": "x"}):
+        with pytest.raises(hwnas.RequestError, match="expected"):
+            result.export("bundle", limits=limits)
+    for act in (
+        lambda: result.export(None),
+        lambda: result.export("bundle", network=3),
+        lambda: result.emit(5),
+        lambda: result.emit(["50%", 5]),
+    ):
+        with pytest.raises(hwnas.RequestError, match="expected (a|the)"):
+            act()
