@@ -307,5 +307,5 @@ def test_what_a_bundle_is_to_have_is_checked_before_any_work(scored: Callable[..
         lambda: result.emit(5),
         lambda: result.emit(["50%", 5]),
     ):
-        with pytest.raises(hwnas.RequestError, match="expected (a|the)"):
+        with pytest.raises(hwnas.RequestError, match=r"expected (a|the)"):
             act()
