@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import arguments
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -54,29 +55,31 @@ GENERATION = 5
 def main() -> None:
     """Search with every seed under every limit, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="has cifar-10-binary.tar.* and nas-bench-macro_*.json")
+    parser.add_argument(
+        "--data", type=arguments.folder, required=True, help="has cifar-10-binary.tar.* and nas-bench-macro_*.json"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--quantiles", default="0.25,0.5,0.75")
-    parser.add_argument("--input-size", type=int, default=16)
-    parser.add_argument("--supernet-epochs", type=int, default=20)
-    parser.add_argument("--ema-decay", type=float, help="of the supernet's weights")
-    parser.add_argument("--evaluations", type=int, default=100)
-    parser.add_argument("--validation-images", type=int, default=5000)
-    parser.add_argument("--finalists", type=int, default=8, help="networks that are trained alone")
-    parser.add_argument("--epochs", type=int, default=1, help="of the first trainings of finalists")
-    parser.add_argument("--most-epochs", type=int, default=4, help="of the last trainings of finalists")
-    parser.add_argument("--random-epochs", type=int, default=2, help="of every training of random search")
+    parser.add_argument("--seeds", type=arguments.whole(), default=3)
+    parser.add_argument("--first-seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--quantiles", type=_quantiles, default=[0.25, 0.5, 0.75])
+    parser.add_argument("--input-size", type=arguments.whole(4, 4096), default=16)
+    parser.add_argument("--supernet-epochs", type=arguments.whole(), default=20)
+    parser.add_argument("--ema-decay", type=arguments.number(0, 0.999999), help="of the supernet's weights")
+    parser.add_argument("--evaluations", type=arguments.whole(), default=100)
+    parser.add_argument("--validation-images", type=arguments.whole(), default=5000)
+    parser.add_argument("--finalists", type=arguments.whole(), default=8, help="networks that are trained alone")
+    parser.add_argument("--epochs", type=arguments.whole(), default=1, help="of the first trainings of finalists")
+    parser.add_argument("--most-epochs", type=arguments.whole(), default=4, help="of the last trainings of finalists")
+    parser.add_argument("--random-epochs", type=arguments.whole(), default=2, help="of every training of random search")
     parser.add_argument("--without-random", action="store_true", help="leave random search out")
-    parser.add_argument("--train-images", type=int, help="to try this script")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--train-images", type=arguments.whole(), help="to try this script")
+    parser.add_argument("--threads", type=arguments.whole(1, 1024), default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         runs = Runs(options, seed)
-        for quantile in map(float, options.quantiles.split(",")):
+        for quantile in options.quantiles:
             found = runs.searched(quantile)
             if not options.without_random:
                 found["random"] = runs.random_search(quantile, 60 * float(found["minutes"]))
@@ -86,6 +89,11 @@ def main() -> None:
     for name in (*STEPS, *(() if options.without_random else ("random",))):
         regrets = np.array([row[name]["regret"] for row in rows])
         print(f"{name}: mean regret {regrets.mean():.2f} points, at most {regrets.max():.2f}")
+
+
+def _quantiles(text: str) -> list[float]:
+    """Return the quantiles in a text with commas between."""
+    return [arguments.number(0, 1)(part) for part in text.split(",")]
 
 
 STEPS = ("likelihood", "likelihood and size", "short trainings")
@@ -315,4 +323,5 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    with arguments.errors_in_a_line():
+        main()

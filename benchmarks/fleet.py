@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import arguments
 import numpy as np
 
 from hwnas.config import RunConfig
@@ -24,7 +25,7 @@ from hwnas.quantities import Budget
 from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
 from hwnas.stages.setup import Setup
 from hwnas.table_flag import table_settings
-from lut import LatencyModel, load_table
+from lut import LatencyModel, TableError, load_table
 from search_spaces import Architecture, SearchSpace, make_space
 from search_spaces.cost import GraphCosts
 
@@ -35,15 +36,20 @@ def main() -> None:
     """Search, count what is over a budget, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", type=Path, metavar="FILE=BUDGET")
-    parser.add_argument("--agent", default="predictor")
-    parser.add_argument("--evaluations", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--agent", choices=[n for n, a in AGENTS.items() if not a.reads_supernet], default="predictor")
+    parser.add_argument("--evaluations", type=arguments.whole(), default=200)
+    parser.add_argument("--seeds", type=arguments.whole(), default=3)
     parser.add_argument("--measure", action="store_true")
     options = parser.parse_args()
     given = table_settings(options.tables, {})
-    budgets = {str(given["lut"]): given["max_latency"], **{d["lut"]: d["max_latency"] for d in given["fleet"]}}
+    if "max_latency" not in given:
+        parser.error(f"expected a budget behind the table, such as {given['lut']}=60%")
+    budgets = {str(given["lut"]): given["max_latency"], **{d["lut"]: d["max_latency"] for d in given.get("fleet", ())}}
     tables = {file: load_table(file) for file in budgets}
     space = make_space(next(iter(tables.values())).space)
+    for file, table in tables.items():
+        if not table.space.has_networks_of(space.spec):
+            raise TableError(f"expected tables of one search space, found {space.spec} and in {file} {table.space}")
     models = {file: LatencyModel(space, table, name=file) for file, table in tables.items()}
     most_ms = {f: Budget.parse(budgets[f]).resolve_ms(m.extreme(slowest=True)[1]) for f, m in models.items()}
     limits = HardLimits(
@@ -96,4 +102,5 @@ def _measure(file: str, setup: Setup, best: Architecture, max_ms: float) -> None
 
 
 if __name__ == "__main__":
-    main()
+    with arguments.errors_in_a_line():
+        main()

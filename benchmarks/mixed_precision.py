@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import arguments
 import numpy as np
 import torch
 from resnet20 import ResNet20
@@ -29,7 +30,9 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.artifacts import AssignedPrecisions, MixedPrecision
+from hwnas.cli.ranges import RANGES
 from hwnas.dataflow import Batches, Dataset, load_dataset
+from hwnas.errors import RequestError
 from hwnas.export.mixed import MOST_BLOCKS, Trial, choose_precisions
 from hwnas.measured import Measured
 from hwnas.profiling import measure_networks
@@ -49,6 +52,9 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 def main() -> None:
     """Train, quantize, measure and print."""
     options = _options()
+    find_device(options.device)  # before an hour of training
+    if options.weights is not None and not options.weights.is_file():
+        raise RequestError(f"expected a file of weights, got {options.weights}; leave --weights out to train a network")
     options.out.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset("cifar10", options.data_root)
     module = _trained(dataset, options)
@@ -91,16 +97,20 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=arguments.folder, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/mixed"))
     parser.add_argument("--weights", type=Path, help="of a trained network, rather than training one")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--train-images", type=int, help="only so many, for a try")
-    parser.add_argument("--assignments", type=int, default=30, help="random ones that predictions are compared on")
-    parser.add_argument("--max-drop", type=float, default=1.0, help="points of accuracy")
-    parser.add_argument("--rounds", type=int, default=80)
+    parser.add_argument("--epochs", type=arguments.whole(), default=20)
+    parser.add_argument("--train-images", type=arguments.whole(), help="only so many, for a try")
+    parser.add_argument(
+        "--assignments", type=arguments.whole(0), default=30, help="random ones that predictions are compared on"
+    )
+    parser.add_argument(
+        "--max-drop", type=arguments.number(*RANGES["max_drop"]), default=1.0, help="points of accuracy"
+    )
+    parser.add_argument("--rounds", type=arguments.whole(2), default=80)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=arguments.whole(0), default=0)
     return parser.parse_args()
 
 
@@ -194,4 +204,5 @@ def _print_front(files: Mapping[str, Path], latencies: Mapping[str, Measured], a
 
 
 if __name__ == "__main__":
-    main()
+    with arguments.errors_in_a_line():
+        main()

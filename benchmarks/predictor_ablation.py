@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import arguments
 import numpy as np
 import search_tabular
 from numpy.typing import NDArray
@@ -137,25 +138,20 @@ VARIANTS: Mapping[str, tuple[type[PredictorAgent], Mapping[str, object]]] = {
 
 def main() -> None:
     """Run every variant on every task and print the means, then those over all tasks."""
+    tasks = [*search_tabular.TASKS, *search_tabular.FLEET_TASKS, *FURTHER_TASKS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--tasks", help="names, with commas between [all]")
-    parser.add_argument("--most", type=int, default=200)
-    parser.add_argument("--batch", type=int, default=5, help="networks asked for at a time")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data", type=arguments.folder, required=True)
+    parser.add_argument("--seeds", type=arguments.whole(2), default=20, help="2 or more, which standard errors need")
+    parser.add_argument("--first-seed", type=arguments.whole(0), default=1000)
+    parser.add_argument("--variants", type=arguments.names(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--tasks", type=arguments.names(tasks), default=tasks, help="names, with commas between [all]")
+    parser.add_argument("--most", type=arguments.whole(min(search_tabular.BUDGETS)), default=200)
+    parser.add_argument("--batch", type=arguments.whole(), default=5, help="networks asked for at a time")
+    parser.add_argument("--processes", type=arguments.whole(1, 1024), default=2)
+    parser.add_argument("--out", type=arguments.file_to_write)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    tasks = [*search_tabular.TASKS, *search_tabular.FLEET_TASKS, *FURTHER_TASKS]
-    tasks = options.tasks.split(",") if options.tasks else tasks
-    variants = options.variants.split(",")
-    if unknown := [variant for variant in variants if variant not in VARIANTS]:
-        parser.error(f"expected variants among {', '.join(VARIANTS)}, found {', '.join(unknown)}")
-    if options.seeds < 2:
-        parser.error(f"expected 2 seeds or more, which standard errors need, found {options.seeds}")
+    tasks, variants = options.tasks, options.variants
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     means: dict[str, list[NDArray[np.float64]]] = {variant: [] for variant in variants}
     rows = []
@@ -194,4 +190,5 @@ def regrets(data: Path, task: str, variant: str, seed: int, *, most: int, batch:
 
 
 if __name__ == "__main__":
-    main()
+    with arguments.errors_in_a_line():
+        main()

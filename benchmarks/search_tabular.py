@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import arguments
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,22 +60,25 @@ class Task:
 
 def main() -> None:
     """Run every agent on every task, print the table, and keep the figures."""
+    agents = [*AGENTS, *OTHERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--agents", default=",".join([*AGENTS, *OTHERS]))
-    parser.add_argument("--tasks", help="names, with commas between [all for one device]")
+    parser.add_argument("--data", type=arguments.folder, required=True)
+    parser.add_argument("--seeds", type=arguments.whole(2), default=20, help="2 or more, which standard errors need")
+    parser.add_argument("--agents", type=arguments.names(agents), default=agents)
+    parser.add_argument(
+        "--tasks", type=arguments.names([*TASKS, *FLEET_TASKS]), help="names, with commas between [all for one device]"
+    )
     parser.add_argument("--fleet", action="store_true", help="all tasks for two devices, instead of those for one")
-    parser.add_argument("--most", type=int, default=500)
-    parser.add_argument("--batch", type=int, default=5, help="networks asked for at a time")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--most", type=arguments.whole(min(BUDGETS)), default=500)
+    parser.add_argument("--batch", type=arguments.whole(), default=5, help="networks asked for at a time")
+    parser.add_argument("--processes", type=arguments.whole(1, 1024), default=2)
+    parser.add_argument("--out", type=arguments.file_to_write)
     options = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(options.processes) as pool:
-        for name in (options.tasks or ",".join(FLEET_TASKS if options.fleet else TASKS)).split(","):
+        for name in options.tasks or (FLEET_TASKS if options.fleet else TASKS):
             print(f"\n{name}: mean validation regret (standard error) / test regret, in points", flush=True)
-            for agent in options.agents.split(","):
+            for agent in options.agents:
                 started = time.monotonic()
                 jobs = [(options.data, name, agent, seed, options.most, options.batch) for seed in range(options.seeds)]
                 of_seeds = np.array(list(pool.map(regrets, jobs)))  # [seeds, budgets, 2]
@@ -237,4 +241,5 @@ OTHERS: dict[str, Callable[[Task, int], Proposals]] = {
 """Samplers of other libraries; they need pymoo and optuna installed."""
 
 if __name__ == "__main__":
-    main()
+    with arguments.errors_in_a_line():
+        main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import RequestError
@@ -61,7 +61,7 @@ class Callbacks(Callback):
         Raises:
             RequestError: one is no callback.
         """
-        if not isinstance(members, Iterable) or not all(isinstance(member, Callback) for member in members):
+        if not isinstance(members, Sequence) or not all(isinstance(member, Callback) for member in members):
             raise RequestError(f"expected a list of callbacks, which inherit from hwnas.Callback, got {members!r}")
         self.members = tuple(members)
 

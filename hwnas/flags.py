@@ -45,9 +45,22 @@ def overrides_of(flags: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[st
             found |= table_settings(value, flags) if value else {}
             continue
         if value is not None and settings[0].is_list:
-            value = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+            value = _items(argument_of(flag), value)
         found |= {setting.name: value for setting in settings if value is not None}
     return with_settings(found, dict_of(texts))
+
+
+def _items(name: str, value: object) -> list[object]:
+    """Return the items of a list; of a text what is between commas.
+
+    Raises:
+        RequestError: it is no list.
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        raise RequestError(f"{name}: expected a list, or a text with commas between its items, got {value!r}")
+    return list(value)
 
 
 def dict_of(texts: Sequence[str]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ def table_settings(given: Sequence[Path], flags: Mapping[str, Any]) -> dict[str,
     """
     pairs = [_parted(str(text)) for text in given]
     files = [file for file, _ in pairs]
-    if twice := [file for file in files if files.count(file) > 1]:
-        raise RequestError(f"{FLAG} {twice[0]} was given twice; leave one of the two out")
+    places = [Path(file).resolve() for file in files]
+    if twice := [file for file, place in zip(files, places, strict=True) if places.count(place) > 1]:
+        raise RequestError(f"{FLAG} {twice[-1]} was given twice; leave one of the two out")
     (first, budget), *further = pairs
     beside = flags.get("max_latency")
     if budget is not None and beside is not None:

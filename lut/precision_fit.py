@@ -31,10 +31,15 @@ def fitted_walk(measured_ms: Mapping[tuple[bool, ...], float], *, int8_ms: float
         int8_ms: those of the network with every block in int8.
 
     Raises:
-        ValueError: nothing was measured, or every block of an assignment is in int8.
+        ValueError: nothing was measured, every block of an assignment is in int8, an assignment is of another number of
+            blocks, or a latency is no finite number above zero.
     """
     if not measured_ms or any(all(precisions) for precisions in measured_ms):
         raise ValueError(f"expected measured assignments with a block in float each, got {[*measured_ms]}")
+    if wrong := [precisions for precisions in measured_ms if len(precisions) != num_blocks]:
+        raise ValueError(f"expected assignments of {num_blocks} blocks, got {wrong[0]}")
+    if wrong_ms := [ms for ms in (int8_ms, *measured_ms.values()) if not 0 < ms < np.inf]:
+        raise ValueError(f"expected milliseconds above zero, got {wrong_ms[0]}")
     known = [float_stretches(precisions) for precisions in measured_ms]
     ms = np.array([*measured_ms.values()])
     num_in_float = np.array([sum(not is_int8 for is_int8 in precisions) for precisions in measured_ms])

@@ -50,7 +50,7 @@ class PrecisionWalk:
         further_stretch_ms: what each stretch in float after the first takes besides.
 
     Raises:
-        ValueError: a stretch is missing, or there are too many blocks.
+        ValueError: a stretch is missing, there are too many blocks, or a latency is no finite number.
     """
 
     num_blocks: int
@@ -63,13 +63,21 @@ class PrecisionWalk:
             raise ValueError(f"expected 1 to {MOST_BLOCKS} blocks, got {self.num_blocks}")
         if missing := [stretch for stretch in stretches(self.num_blocks) if stretch not in self.float_stretches_ms]:
             raise ValueError(f"expected the latency of every stretch of blocks, {missing[0]} is missing")
+        known = [self.int8_ms, self.further_stretch_ms, *self.float_stretches_ms.values()]
+        if not np.isfinite(known).all():
+            raise ValueError(f"expected latencies that are finite numbers, got {known}")
 
     def predict_ms(self, precisions: Sequence[bool]) -> float:
         """Return the latency of an assignment.
 
         Args:
             precisions: for each block, whether it is in int8.
+
+        Raises:
+            ValueError: it is of another number of blocks.
         """
+        if len(precisions) != self.num_blocks:
+            raise ValueError(f"expected the precisions of {self.num_blocks} blocks, got {[*precisions]}")
         in_float = float_stretches(precisions)
         further_ms = self.further_stretch_ms * max(0, len(in_float) - 1)
         return self.int8_ms + further_ms + sum(self.float_stretches_ms[stretch] for stretch in in_float)
@@ -83,10 +91,10 @@ class PrecisionWalk:
             losses: what each block loses in int8, 0 or more; what a network loses is taken to be their sum.
 
         Raises:
-            ValueError: the losses are of another number of blocks, or below zero.
+            ValueError: the losses are of another number of blocks, below zero, or no finite numbers.
         """
         num = self.num_blocks
-        if len(losses) != num or min(losses) < 0:
+        if len(losses) != num or not all(0 <= loss < np.inf for loss in losses):  # no comparison keeps NaN out
             raise ValueError(f"expected {num} losses of 0 or more, got {[*losses]}")
         # ways[place]: some block before that place is in float, and the last one in int8. in_int8: all are in int8.
         ways, ends = [_NONE] * (num + 1), _NONE

@@ -327,7 +327,7 @@ def _parse(name: str, settings: object, path: Path) -> Device:
     if not isinstance(settings, dict):
         raise DeviceError(f"device {name!r} in {path} must be a mapping of settings, got {settings!r}")
     try:
-        return TypeAdapter(Device).validate_json(json.dumps({**settings, "name": name}), strict=True)
+        return TypeAdapter(Device).validate_json(json.dumps({**settings, "name": name}, default=str), strict=True)
     except ValidationError as error:
         fault, found = first_fault(error, whole="settings")
         raise DeviceError(f"device {name!r} in {path}: {fault}, got {found!r}") from error

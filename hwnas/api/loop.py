@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from hwnas.agents.agent import Batch, Forward
 from hwnas.agents.classification import ClassificationAgent
+from hwnas.api import checks
+from hwnas.api.checks import File
 from hwnas.api.result import Result
 from hwnas.api.scores import finite_score, require_callable
 from hwnas.api.searching import Begun
-from hwnas.api.settings import File, require_known, texts
+from hwnas.api.settings import require_known
 from hwnas.api.spaces import convert
 from hwnas.api.table import LatencyTable
 from hwnas.augmentation import Augmentation
@@ -105,7 +107,7 @@ def optimize(
     def load(_root: Path, _input_size: ImageSize | None) -> Dataset:
         return dataset
 
-    space = convert(model, dataset.input_shape, freeze=texts(arguments.get("freeze", ())))
+    space = convert(model, dataset.input_shape, freeze=checks.texts("freeze", arguments.get("freeze", ())))
     named = ("max_latency", "out", "epochs", "retrain_epochs", "evaluations", "seed", "budgets")
     begun = Begun(space=space, table=arguments.get("table"), settings=arguments.get("settings"))
     begun.give("task", "task", Task)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import nn
 
+from hwnas.api import checks
+from hwnas.api.checks import File
 from hwnas.api.data import NO_DATA
 from hwnas.api.frames import frame
 from hwnas.api.given import giving, reference
-from hwnas.api.settings import File, texts
 from hwnas.api.table import LatencyTable
 from hwnas.artifacts import WINNER, Deployment, FoundNetwork, NetworkSummary, Summary
 from hwnas.errors import RequestError
@@ -169,6 +170,7 @@ class Result:
             RequestError: there is none of that name, or nothing is trained.
         """
         self._require_data("trained")
+        name = checks.text("name", name, WINNER)
         with giving(self._given):
             return self._run.space.deployed(trained_network(self._run, name).module).eval()
 
@@ -190,9 +192,14 @@ class Result:
             RequestError: there is no such network, or none keeps a budget.
         """
         self._require_data("trained")
-        named = tuple("-".join(map(str, architecture)) for architecture in architectures)
+        limits, wanted = (
+            checks.texts("budgets", budgets),
+            checks.listed("architectures", architectures, "architectures"),
+        )
         with giving(self._given):
-            return retrain_further(self._run, Request(architectures=named, budgets=texts(budgets), front=front))
+            found = [self._run.space.validated(architecture) for architecture in wanted]  # type: ignore[arg-type]
+            named = tuple("-".join(map(str, architecture)) for architecture in found)
+            return retrain_further(self._run, Request(architectures=named, budgets=limits, front=front))
 
     def export(
         self,
@@ -210,7 +217,7 @@ class Result:
         Args:
             int8, fp16: whether to write the model in that precision too; None where the device computes in it.
             mixed: whether to choose int8 or float for each block too, by measuring it on the device.
-            max_drop: of accuracy, that int8 and mixed precision may cost.
+            max_drop: of accuracy, from 0 to 1, that int8 and mixed precision may cost.
             limits: of detectors, min_score, max_iou and max_boxes.
 
         Returns:
@@ -220,11 +227,13 @@ class Result:
             RequestError: nothing is trained, the folder is there already, or the device cannot tell mixed precision.
             RunError: a model does not do what the trained network does.
         """
+        place, name = checks.file("folder", folder), checks.text("network", network, WINNER)
+        options = BundleOptions(
+            int8=int8, mixed=mixed, fp16=fp16, max_drop=_share(max_drop), limits=_drawn(limits or {})
+        )
         with giving(self._given):
             summary = self._complete()
-            drawn = replace(BoxLimits(), **(limits or {}))
-            options = BundleOptions(int8=int8, mixed=mixed, fp16=fp16, max_drop=max_drop, limits=drawn)
-            return deploy(self._run, summary, Path(folder), options, network=network)
+            return deploy(self._run, summary, place, options, network=name)
 
     def emit(self, budgets: str | Sequence[str]) -> list[Emitted]:
         """Name an architecture for each budget by what the search found out, without evaluating any more.
@@ -233,7 +242,7 @@ class Result:
             RequestError: a budget is larger than any that was searched.
         """
         with giving(self._given):
-            return emit(self._run, texts(budgets))
+            return emit(self._run, checks.texts("budgets", budgets))
 
     def _require_data(self, done: str) -> None:
         if self._run.config.data.name == reference(NO_DATA):
@@ -247,6 +256,33 @@ class Result:
         summary = run_stages(self._run)
         assert summary is not None, "of all stages"
         return summary
+
+
+def _share(max_drop: object) -> float:
+    """Return how much accuracy may drop, which the flag has in points.
+
+    Raises:
+        RequestError: it is no share.
+    """
+    found = checks.plain(max_drop)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= 1:
+        raise RequestError(f"max_drop: expected a share of accuracy from 0 to 1, such as 0.01, got {max_drop!r}")
+    return found
+
+
+def _drawn(limits: Mapping[str, Any]) -> BoxLimits:
+    """Return which boxes of detectors are given.
+
+    Raises:
+        RequestError: there is no such limit, or one is out of range.
+    """
+    known = [field.name for field in fields(BoxLimits)]
+    if not isinstance(limits, Mapping) or set(limits) - set(known):
+        raise RequestError(f"limits: expected some of {', '.join(known)} by name, got {limits!r}")
+    whole = "max_boxes"
+    numbers: dict[str, Any] = {name: checks.number(name, limit) for name, limit in limits.items() if name != whole}
+    wholes = {name: checks.whole(name, limit) for name, limit in limits.items() if name == whole}
+    return replace(BoxLimits(), **numbers, **wholes)
 
 
 def _exported(name: str, row: NetworkSummary, model: Path) -> Network:

@@ -20,7 +20,7 @@ def finite_score(found: object, name: str) -> float:
     """
     try:
         score = float(found)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
         score = math.nan
     if not math.isfinite(score):
         raise RunError(
@@ -29,9 +29,9 @@ def finite_score(found: object, name: str) -> float:
     return score
 
 
-def require_callable(function: object, name: str) -> None:
-    """Raise RequestError unless an argument of that name is a function, or is left out."""
-    if function is not None and not callable(function):
+def require_callable(function: object, name: str, *, may_be_left_out: bool = True) -> None:
+    """Raise RequestError unless an argument of that name is a function, or is left out where it may be."""
+    if not callable(function) and not (function is None and may_be_left_out):
         raise RequestError(f"expected a function as {name}, got {function!r}")
 
 

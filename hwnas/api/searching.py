@@ -9,11 +9,13 @@ from typing import Any, TypeGuard, Unpack
 
 from torch import nn
 
+from hwnas.api import checks
+from hwnas.api.checks import File
 from hwnas.api.data import NO_DATA, loader_of, no_data
 from hwnas.api.given import giving, reference
 from hwnas.api.result import Result
 from hwnas.api.scores import OwnScore, Score, require_callable
-from hwnas.api.settings import File, RunArguments, overrides
+from hwnas.api.settings import RunArguments, overrides
 from hwnas.api.spaces import convert
 from hwnas.api.table import LatencyTable, is_network, load_table
 from hwnas.callbacks import Callback
@@ -108,9 +110,9 @@ def resume(folder: File, *, last: str = "export", callbacks: Sequence[Callback] 
         RequestError: there is no run or no such stage, or the run needs objects of the program that began it.
         RunError: the work failed.
     """
-    if last not in STAGES:
+    if checks.text("last", last, "search") not in STAGES:
         raise RequestError(f"expected one of {', '.join(STAGES)} as the last stage, got {last!r}")
-    run = Run.from_folder(Path(folder), Reporter(is_quiet=quiet, callbacks=callbacks), has_begun=False)
+    run = Run.from_folder(checks.file("folder", folder), Reporter(is_quiet=quiet, callbacks=callbacks), has_begun=False)
     run_stages(run, last=last)
     return Result(run, {})
 
@@ -121,7 +123,7 @@ def open_run(folder: File) -> Result:
     Raises:
         RequestError: there is none.
     """
-    return Result(Run.from_folder(Path(folder), Reporter(is_quiet=True)), {})
+    return Result(Run.from_folder(checks.file("folder", folder), Reporter(is_quiet=True)), {})
 
 
 def search_from(
@@ -144,7 +146,7 @@ def search_from(
     if "out" not in arguments:
         raise RequestError(f"a search from {source} needs a folder for the new run: give out=")
     given = overrides(arguments, settings)
-    run = run_from_supernet(Path(source), Reporter(is_quiet=quiet, callbacks=callbacks), given)
+    run = run_from_supernet(checks.file("source", source), Reporter(is_quiet=quiet, callbacks=callbacks), given)
     refuse_idle(run, given)
     run_stages(run)
     return Result(run, {})

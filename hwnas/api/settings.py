@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Required, TypedDict
 
+from hwnas.api.checks import File, plain
 from hwnas.errors import RequestError
 from hwnas.flags import overrides_of, with_settings
-
-File = str | PathLike[str]
 
 
 class RunArguments(TypedDict, total=False):
@@ -68,9 +66,10 @@ def overrides(arguments: Mapping[str, object], settings: Mapping[str, object] | 
     require_known(
         arguments, RunArguments, remedy="; others of hwnas settings go into settings={'retrain.ema_decay': 0.99}"
     )
-    if settings is not None and not isinstance(settings, Mapping):
+    if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)):
         raise RequestError(f"expected settings by dotted name, such as {{'retrain.ema_decay': 0.99}}, got {settings!r}")
-    return with_settings(overrides_of(arguments), settings or {})
+    flags, others = ({name: plain(value) for name, value in given.items()} for given in (arguments, settings or {}))
+    return with_settings(overrides_of(flags), others)
 
 
 def require_known(arguments: Mapping[str, object], known: type, *, remedy: str = "") -> None:
@@ -84,8 +83,3 @@ def require_known(arguments: Mapping[str, object], known: type, *, remedy: str =
     """
     if unknown := sorted(set(arguments) - set(known.__annotations__)):
         raise TypeError(f"unknown argument {unknown[0]!r}; there are {', '.join(known.__annotations__)}{remedy}")
-
-
-def texts(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the items of a list of texts; one text alone has them between commas, as a flag does."""
-    return tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else tuple(given)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from hwnas.api.settings import texts
+from hwnas.api import checks
 from hwnas.errors import RequestError
 from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
-from hwnas.quantities import USUAL_SIZE, parse_image_size
+from hwnas.quantities import USUAL_SIZE
 from search_spaces import SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.registry import NETWORK_SUFFIX
 from search_spaces.space import known_head
@@ -51,25 +51,25 @@ def space(
         SpaceError: there is no such space, or it cannot be made for these numbers or at these resolutions.
         RequestError: a size is none.
     """
-    sizes = tuple(_size(each) for each in (texts(resolutions) if isinstance(resolutions, str) else resolutions))
+    name = checks.text("name", name, "fbnet-s")
+    asked = checks.texts("resolutions", resolutions) if isinstance(resolutions, str) else resolutions
+    sizes = tuple(
+        checks.size("resolutions", each) for each in checks.listed("resolutions", asked, "sizes, such as (96, 80)")
+    )
     if name.endswith(NETWORK_SUFFIX):
         if sizes:
             raise SpaceError(f"{name} says itself at which resolutions its network runs: expected none beside it")
         return traced_space(spec_in(Path(name)))
     spec = SpaceSpec(
         name=name,
-        input_size=next(iter(sizes), USUAL_SIZE) if input_size is None else _size(input_size),
-        in_channels=channels,
-        num_classes=classes,
-        width=width,
-        head=known_head(head),
+        input_size=next(iter(sizes), USUAL_SIZE) if input_size is None else checks.size("input_size", input_size),
+        in_channels=checks.count("channels", channels, least=1),
+        num_classes=checks.count("classes", classes, least=1),
+        width=checks.number("width", width),
+        head=known_head(checks.text("head", head, "classifier")),
         resolutions=sizes,
     )
     return make_space(spec)
-
-
-def _size(given: int | str | ImageSize) -> ImageSize:
-    return parse_image_size(given) if isinstance(given, str) else given
 
 
 def convert(
@@ -98,23 +98,34 @@ def convert(
         SpaceError: it cannot be traced.
         RequestError: what was traced computes something else, or nothing says which images it takes.
     """
-    source = source_of(model, input_shape, weights)
+    path = None if output is None else checks.file("output", output)
+    if path is not None and path.suffix != NETWORK_SUFFIX:
+        raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
+    source = source_of(model, input_shape, None if weights is None else checks.file("weights", weights))
     if source.input_shape is None or len(source.input_shape) != 3:
         raise RequestError(
             f"{source.name} does not say which images it takes: give input_shape=(channels, height, width)"
         )
     channels, height, width = source.input_shape
-    pins = Pins(freeze=texts(freeze), shares=tuple(shares), step=step)
+    pins = Pins(
+        freeze=checks.texts("freeze", freeze),
+        shares=tuple(map(checks.plain, checks.listed("shares", shares, "shares, such as (1.0, 0.5)"))),  # type: ignore[arg-type]
+        step=checks.whole("step", step),
+    )
     found = space_of(source, images_of((channels, height, width), NUM_COMPARED), pins)
-    if output is not None:
-        if Path(output).suffix != NETWORK_SUFFIX:
-            raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
-        save_space(found, Path(output))
+    if path is not None:
+        save_space(found, path)
     return found
 
 
 def source_of(model: nn.Module | str, input_shape: Shape | None, weights: Path | None = None) -> SourceNetwork:
     """Return a network to begin with; a module is copied, in evaluation mode and float32 on the CPU."""
+    if input_shape is not None:
+        sides = checks.listed("input_shape", input_shape, "channels, height and width")
+        if len(sides) != 3:
+            raise RequestError(f"input_shape: expected channels, height and width, got {input_shape!r}")
+        channels, height, width = (checks.count("input_shape", side, least=1) for side in sides)
+        input_shape = (channels, height, width)
     if not isinstance(model, nn.Module):
         if not isinstance(model, str | PathLike):
             raise RequestError(f"expected a network, a torch.nn.Module or what names one, got {model!r}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hwnas.api import checks
 from hwnas.api.result import Evaluations
-from hwnas.api.scores import Score, finite_score
+from hwnas.api.scores import Score, finite_score, require_callable
 from hwnas.api.table import LatencyTable
 from hwnas.components import find
 from hwnas.constraint import HardLimits, Limit
@@ -12,7 +13,7 @@ from hwnas.front import latency_front
 from hwnas.quantities import Budget, format_ms
 from hwnas.search import Evaluation, SearchAgent, SearchResult
 from hwnas.training.randomness import numpy_rng
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, SearchSpace, SpaceError
 
 
 class Study:
@@ -43,23 +44,23 @@ class Study:
                 f"expected a search space and a table, got {space!r} and {table!r}: make them with hwnas.space() and "
                 "hwnas.load_table()"
             )
-        if space is None and table is None:
+        found = table.space if space is None and table is not None else space
+        if found is None:
             raise RequestError("a study needs a search space, or a table that is of one")
         if max_latency is not None and table is None:
             raise RequestError(f"max_latency={max_latency!r} needs a table that predicts latencies: give table=")
-        self.space = space if space is not None or table is None else table.space
+        self.space = found
         self._limits = _limits(table, max_latency)
-        made: type[SearchAgent] = find("search-agent", agent)
+        made: type[SearchAgent] = find("search-agent", checks.text("agent", agent, "evolution"))
         if made.reads_supernet:
             raise RequestError(f"agent {agent} reads a trained supernet: take search(), or another agent")
-        assert self.space is not None
-        self._agent = made(self.space, self._limits, numpy_rng(seed, "search"))
+        self._agent = made(self.space, self._limits, numpy_rng(checks.whole("seed", seed), "search"))
         self._asked: list[Architecture] = []
         self._told: list[Evaluation] = []
 
     def ask(self, num: int = 1) -> list[Architecture]:
         """Return up to `num` architectures that keep the budget and were never asked for; none once there are none."""
-        asked = self._agent.ask(num)
+        asked = self._agent.ask(checks.count("num", num))
         self._asked += asked
         return asked
 
@@ -70,7 +71,10 @@ class Study:
             RequestError: it was not asked for, or was told already.
             RunError: the score is no finite number.
         """
-        architecture = tuple(map(int, architecture))
+        try:
+            architecture = self.space.validated(architecture)
+        except SpaceError as error:
+            raise RequestError(f"{error}: tell what ask() returned") from error
         if architecture not in self._asked:
             raise RequestError(f"{architecture} was not asked for, or was told already: tell what ask() returned, once")
         score = finite_score(score, "-".join(map(str, architecture)))
@@ -81,8 +85,9 @@ class Study:
 
     def optimize(self, score: Score, num: int, *, at_a_time: int = 5) -> Evaluation:
         """Score `num` architectures by a function, fewer where there are no more, and return the best of all."""
-        left = num
-        while left > 0 and (asked := self.ask(min(at_a_time, left))):
+        require_callable(score, "score", may_be_left_out=False)
+        left, most = checks.count("num", num, least=1), checks.count("at_a_time", at_a_time, least=1)
+        while left > 0 and (asked := self.ask(min(most, left))):
             for architecture in asked:
                 self.tell(architecture, score(architecture))
             left -= len(asked)

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from hwnas.api import checks
+from hwnas.api.checks import File
 from hwnas.api.frames import frame
-from hwnas.api.settings import File, require_known
+from hwnas.api.settings import require_known
 from hwnas.api.spaces import Shape, convert, space
-from hwnas.cli.ranges import require_in_range
 from hwnas.errors import RequestError
 from hwnas.pipeline.table_space import space_of
 from hwnas.profiling import known_precision
@@ -83,8 +84,11 @@ class LatencyTable:
             SpaceError: an architecture is none of the space.
             MissingLatencyError: a block was never measured.
         """
-        given = np.asarray(architectures)
-        return self.model.predict_ms(self.space.as_array(given[None] if given.ndim == 1 else given))
+        try:
+            is_one = np.ndim(architectures) == 1
+        except ValueError:  # lists of different lengths
+            is_one = False
+        return self.model.predict_ms(self.space.as_array(np.asarray(architectures)[None] if is_one else architectures))
 
     def fastest(self) -> tuple[Architecture, float]:
         """Return the architecture that is predicted to be the fastest, and its milliseconds."""
@@ -176,15 +180,16 @@ def profile(
         TypeError: there is no such argument.
         TableError: the file is the table of another space, device or precision.
     """
-    _require_work(work)
+    checked = _checked_work(work)
+    device = checks.text("device", device, "cpu")
     made = _space_of(subject, input_shape)
-    path = Path(output or f"{made.spec.name.rpartition('/')[2]}.{device}.lut.json")
-    found = find_device(device, None if work.get("devices") is None else Path(work["devices"]))
-    chosen = adjusted(found, threads=work.get("threads"), batch=work.get("batch"), tuning=work.get("tuning"))
-    names = ("networks", "rounds", "max_minutes", "memory_mb", "percentile", "seed")
+    usual = f"{made.spec.name.rpartition('/')[2]}.{device}.lut.json"
+    path = checks.file("output", usual if output is None else output)
+    found = find_device(device, checked.get("devices"))
+    chosen = adjusted(found, **{name: checked[name] for name in ("threads", "batch", "tuning") if name in checked})
     request = TableRequest(
-        precision=known_precision(work.get("precision", "fp32")),
-        **{name: value for name, value in work.items() if name in names},  # type: ignore[arg-type]
+        precision=known_precision(checked.get("precision", "fp32")),
+        **{name: checked[name] for name in (*_WHOLE, *_NUMBERS) if name in checked},
     )
     profiler, reporter = request.profiler(chosen), Reporter(is_quiet=quiet)
     record = request.made(made, path, profiler, is_fresh=fresh, reporter=reporter)
@@ -203,7 +208,9 @@ def load_table(path: File, space: SearchSpace | str | None = None) -> LatencyTab
         TableError: the file is no table, or damaged.
         SpaceError: its space is not there, or another.
     """
-    path = Path(path)
+    path = checks.file("path", path)
+    if space is not None and not isinstance(space, SearchSpace):
+        space = checks.text("space", space, "fbnet-s")
     record = read_table(path)
     if isinstance(space, SearchSpace):
         if not record.space.has_networks_of(space.spec):
@@ -220,11 +227,29 @@ def network_beside(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix('.json')}{NETWORK_SUFFIX}")
 
 
-def _require_work(work: Mapping[str, Any]) -> None:
+_WHOLE, _NUMBERS = ("networks", "rounds", "percentile", "seed"), ("max_minutes", "memory_mb")
+"""Arguments of `profile` that are whole numbers, and others that are numbers; `adjusted` checks those of the device."""
+
+
+def _checked_work(work: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `profile` that are given, None left out.
+
+    Raises:
+        RequestError: one is of another type, or out of range.
+        TypeError: there is no such argument.
+    """
     require_known(work, ProfileArguments)
-    for name in ("networks", "rounds", "max_minutes", "memory_mb", "percentile", "seed"):
-        if work.get(name) is not None:
-            require_in_range(name, work[name])
+    found = {name: checks.plain(value) for name, value in work.items() if value is not None}
+    for name, value in found.items():
+        if name in _WHOLE:
+            found[name] = checks.whole(name, value)
+        elif name in _NUMBERS:
+            found[name] = checks.number(name, value)
+        elif name == "devices":
+            found[name] = checks.file(name, value)
+        elif name == "precision":
+            found[name] = checks.text(name, value, "fp32")
+    return found
 
 
 def _space_of(subject: SearchSpace | nn.Module | str, input_shape: Shape | None) -> SearchSpace:

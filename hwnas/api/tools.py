@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hwnas.api.settings import File
+from hwnas.api import checks
+from hwnas.api.checks import File
 from hwnas.dataflow import Dataset
 from hwnas.errors import RequestError
 from hwnas.export.compare import ComparedModel, Question, compare_models
@@ -35,8 +35,9 @@ def device_of(
     Raises:
         DeviceError: there is none of that name, or such settings cannot be.
     """
-    found = find_device(device, None if devices is None else Path(devices))
-    return adjusted(found, threads=threads, runtime=runtime)
+    path = None if devices is None else checks.file("devices", devices)
+    found = find_device(checks.text("device", device, "cpu"), path)
+    return adjusted(found, threads=checks.plain(threads), runtime=runtime)  # type: ignore[arg-type]
 
 
 def compare(
@@ -62,21 +63,25 @@ def compare(
         RequestError: a model is not there or cannot be measured alike.
         RunError: one cannot be measured.
     """
-    if isinstance(models, str | PathLike) or not models:
-        raise RequestError(f"expected a list of models to compare, got {models!r}")
-    chosen = device_of(device) if isinstance(device, str) else device
+    references = [checks.file("models", each) for each in checks.listed("models", models, "models to compare")]
+    if not references:
+        raise RequestError(f"models: expected a list of models to compare, got {models!r}")
+    if not isinstance(data, Dataset | None):
+        raise RequestError(f"data: expected a hwnas.Dataset, got {data!r}; hwnas.dataflow.load_dataset reads one")
+    chosen, size = _device(device), _size(input_size)
+    profiler = Profiler(device=chosen, rounds=checks.whole("rounds", rounds), seed=checks.whole("seed", seed))
     require_trusted_runtime(chosen)
     require_cores(chosen)
-    reporter, references = Reporter(is_quiet=quiet), [Path(model) for model in models]
+    reporter = Reporter(is_quiet=quiet)
     paths = models_named(references, reporter)
     question = Question(
         dataset=data,
         output=None,
-        input_size=input_size,
+        input_size=size,
         at_size=None,
         normalisation=normalisations(references),
     )
-    return compare_models(paths, Profiler(device=chosen, rounds=rounds, seed=seed), question, reporter=reporter)
+    return compare_models(paths, profiler, question, reporter=reporter)
 
 
 def explain(
@@ -98,10 +103,11 @@ def explain(
         RequestError: there is no such model, or the device's runtime has no profiler.
         RunError: it cannot be measured.
     """
-    chosen = device_of(device) if isinstance(device, str) else device
+    path, size, chosen = checks.file("model", model), _size(input_size), _device(device)
+    seed, rounds = checks.whole("seed", seed), checks.whole("rounds", rounds)
     require_measurable(chosen)
     with TemporaryDirectory() as scratch, shown(Reporter(is_quiet=quiet), "explain", rounds) as on_progress:
-        (fixed,) = fixed_models([model_named(Path(model))], Path(scratch), input_size)
+        (fixed,) = fixed_models([model_named(path)], Path(scratch), size)
         profiler = Profiler(device=chosen, rounds=rounds, seed=seed, on_progress=on_progress)
         return explain_model(fixed.path, profiler, Path(scratch))
 
@@ -118,9 +124,19 @@ def predict(
         RequestError: there is no such model.
         TableError: the file is no table of kernels.
     """
-    table = load_kernels(Path(kernels))
+    path, table_path, size = checks.file("model", model), checks.file("kernels", kernels), _size(input_size)
+    table = load_kernels(table_path)
     device = device_of(table.device["name"], devices=devices, threads=table.device["threads"])
     with TemporaryDirectory() as scratch:
-        (fixed,) = fixed_models([model_named(Path(model))], Path(scratch), input_size)
+        (fixed,) = fixed_models([model_named(path)], Path(scratch), size)
         found = kernels_on(fixed.path, table, Profiler(device=device), name=str(kernels))
     return KernelModel(table).predict(found)
+
+
+def _device(device: object) -> Device:
+    """Return a device that is given, or that of a name."""
+    return device if isinstance(device, Device) else device_of(checks.text("device", device, "cpu"))
+
+
+def _size(input_size: object) -> ImageSize | None:
+    return None if input_size is None else checks.size("input_size", input_size)

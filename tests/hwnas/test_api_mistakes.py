@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from samples import synthetic_table
@@ -19,9 +20,11 @@ import hwnas
 from hwnas.api.scores import finite_score
 from hwnas.api.searching import search
 from hwnas.api.table import LatencyTable
+from hwnas.api.tools import device_of
+from hwnas.cli.exit_codes import verdict
 from hwnas.ui.run_entry import Runs
 from lut import save_table
-from search_spaces import SpaceSpec, make_space
+from search_spaces import SpaceError, SpaceSpec, make_space
 
 pytestmark = pytest.mark.usefixtures("short_runs")
 
@@ -132,6 +135,109 @@ def _net() -> nn.Sequential:
     )  # fmt: skip
 
 
+WRONG: tuple[Any, ...] = (
+    None, True, -1, 2**70, 0.5, math.nan, b"8", [None], {"a": 1}, {3}, np.float64(0.5), np.array(8), np.array([8, 4]),
+    np.array([]), torch.tensor(8), object(), lambda: 3, int,
+)  # fmt: skip
+"""Values of types that few arguments take."""
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        (
+            lambda: hwnas.space,
+            {"name": "nasbench-macro", "channels": 1, "classes": 3, "width": 0.25, "head": "classifier"},
+        ),
+        (lambda: hwnas.space, {"name": "nasbench-macro", "input_size": 8, "resolutions": (8, 6)}),
+        (
+            lambda: hwnas.convert,
+            {"model": _net(), "input_shape": (1, 8, 8), "freeze": (), "shares": (1.0, 0.5), "step": 8},
+        ),
+        (lambda: hwnas.convert, {"model": _net(), "input_shape": (1, 8, 8), "weights": None, "output": None}),
+        (
+            lambda: hwnas.compare,
+            {"models": ["absent.onnx"], "device": "cpu", "data": None, "input_size": 8, "rounds": 2},
+        ),
+        (lambda: hwnas.explain, {"model": "absent.onnx", "device": "cpu", "input_size": 8, "rounds": 2, "seed": 1}),
+        (lambda: hwnas.predict, {"model": "absent.onnx", "kernels": "absent.json", "devices": None, "input_size": 8}),
+        (lambda: device_of, {"device": "cpu", "devices": None, "threads": 1, "runtime": "onnxruntime"}),
+        (lambda: hwnas.resume, {"folder": "absent", "last": "search"}),
+        (lambda: hwnas.open_run, {"folder": "absent"}),
+        (lambda: hwnas.search_from, {"source": "absent", "out": "absent"}),
+    ],
+)
+def test_any_value_of_an_argument_works_or_is_told_of_in_words(
+    call: Callable[[], Callable[..., Any]], arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in arguments:
+        for wrong in WRONG:
+            _works_or_is_told_of(call(), **{**arguments, name: wrong})
+
+
+def _works_or_is_told_of(call: Callable[..., Any], **arguments: Any) -> None:
+    try:
+        call(**arguments)
+    except Exception as error:
+        assert verdict(error) is not None, f"{arguments}: {error!r}"
+
+
+def test_any_value_is_told_of_by_studies_tables_and_searches(
+    table: LatencyTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.api.searching.run_stages", lambda *_, **__: None)
+    monkeypatch.chdir(tmp_path)
+    study = hwnas.Study(table=table, agent="random")
+    for wrong in WRONG:
+        for name in ("space", "max_latency", "agent", "seed"):
+            _works_or_is_told_of(hwnas.Study, **{"table": table, "agent": "random", name: wrong})
+        _works_or_is_told_of(study.ask, num=wrong)
+        _works_or_is_told_of(study.tell, architecture=wrong, score=1.0)
+        for name in ("num", "at_a_time"):
+            _works_or_is_told_of(study.optimize, **{"score": sum, "num": 1, name: wrong})
+        _works_or_is_told_of(table.predict, architectures=wrong)
+        _works_or_is_told_of(hwnas.load_table, path=wrong)
+        _works_or_is_told_of(hwnas.load_table, path=table.path, space=wrong)
+        for name in ("resolutions", "freeze", "budgets", "epochs", "out", "seed", "model", "callbacks", "settings"):
+            named = {"out": "run", "max_latency": "60%", "quiet": True, name: wrong}
+            _works_or_is_told_of(hwnas.search, space="nasbench-macro", **named)
+    with pytest.raises(SpaceError, match="are 8 integers each"):
+        table.predict([[0] * 8, [0]])
+
+
+def test_wrong_arguments_are_named_with_what_is_expected(table: LatencyTable, tmp_path: Path) -> None:
+    for act, words in (
+        (
+            lambda: hwnas.space("fbnet-s", resolutions=8),
+            r"resolutions: expected a list of sizes, such as \(96, 80\), got 8",
+        ),  # type: ignore[arg-type]
+        (lambda: hwnas.space(3), "name: expected a text such as 'fbnet-s', got 3"),  # type: ignore[arg-type]
+        (lambda: hwnas.space("fbnet-s", input_size=0.5), "input_size: expected pixels a side .*, got 0.5"),  # type: ignore[arg-type]
+        (lambda: hwnas.search("fbnet-s", resolutions=8, max_latency="60%"), "resolutions: expected a list"),  # type: ignore[arg-type]
+        (lambda: hwnas.open_run(None), "folder: expected the path of a file or a folder, got None"),  # type: ignore[arg-type]
+        (lambda: hwnas.Study(table=table, seed=-1), "seed: expected a number from 0 to 4294967295, got -1"),
+        (lambda: hwnas.Study(table=table).optimize(None, 3), "expected a function as score, got None"),  # type: ignore[arg-type]
+        (lambda: hwnas.profile(table.space, output=tmp_path / "t.json", rounds=2.5), "rounds: expected a whole number"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(hwnas.RequestError, match=words):
+            act()
+
+
+def test_numbers_of_numpy_are_numbers(table: LatencyTable) -> None:
+    given = hwnas.space("nasbench-macro", channels=np.int64(1), width=np.float64(0.25), resolutions=np.array([8, 6]))
+    assert given.spec == hwnas.space("nasbench-macro", channels=1, width=0.25, resolutions=(8, 6)).spec
+    study = hwnas.Study(table=table, seed=np.int64(3))
+    (asked,) = study.ask(np.int64(1))
+    study.tell(np.array(asked), np.float32(0.5))
+    assert study.best.architecture == asked
+
+
+def test_callbacks_that_can_be_gone_through_but_once_are_refused(scored: Callable[..., Any]) -> None:
+    with pytest.raises(hwnas.RequestError, match="expected a list of callbacks"):
+        scored(sum, callbacks=iter([hwnas.Callback()]))
+
+
 def _loader(images: torch.Tensor = IMAGES, classes: torch.Tensor = CLASSES) -> Any:
     return DataLoader(TensorDataset(images, classes), 8)
 
@@ -185,3 +291,21 @@ def test_one_pattern_is_a_pattern_and_not_its_characters() -> None:
     model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), *_net()[3:5], nn.Linear(32, 3))
     free = len(hwnas.convert(model, (1, 8, 8)).decisions)
     assert 0 < len(hwnas.convert(model, (1, 8, 8), freeze="0.*,0").decisions) < free
+
+
+def test_what_a_bundle_is_to_have_is_checked_before_any_work(scored: Callable[..., Any]) -> None:
+    result = scored(sum)
+    for wrong in (math.nan, -0.1, 2, "1", None, True):
+        with pytest.raises(hwnas.RequestError, match="max_drop: expected a share of accuracy from 0 to 1"):
+            result.export("bundle", max_drop=wrong)
+    for limits in ({"boxes": 3}, [3], {"max_iou": 2}, {"max_boxes": 1.5}, {"min_score": "x"}):
+        with pytest.raises(hwnas.RequestError, match="expected"):
+            result.export("bundle", limits=limits)
+    for act in (
+        lambda: result.export(None),
+        lambda: result.export("bundle", network=3),
+        lambda: result.emit(5),
+        lambda: result.emit(["50%", 5]),
+    ):
+        with pytest.raises(hwnas.RequestError, match=r"expected (a|the)"):
+            act()

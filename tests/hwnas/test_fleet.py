@@ -346,13 +346,14 @@ def test_a_run_from_another_takes_its_fleet_or_has_its_own() -> None:
         (["a.json=5ms", "b.json"], {}, "give --lut b.json=20ms, or a share such as --lut b.json=60%"),
         (["a.json=5ms"], {"max_latency": "9ms"}, "--max-latency 9ms and --lut a.json=5ms are both the budget"),
         (["a.json=5ms", "a.json=9ms"], {}, "--lut a.json was given twice"),
+        (["a.json=5ms", "../{here}/a.json=9ms"], {}, "/a.json was given twice"),
         (["a.json=5"], {}, "--lut a.json=5: expected a duration such as 20ms"),
         (["=5ms"], {}, "expected a table before the budget"),
     ],
 )
 def test_tables_without_what_they_need_are_refused(given: list[str], flags: dict[str, str], words: str) -> None:
     with pytest.raises(RequestError) as error:
-        table_settings(list(map(Path, given)), flags)
+        table_settings([Path(text.format(here=Path.cwd().name)) for text in given], flags)
     assert words in str(error.value)
 
 

@@ -90,3 +90,21 @@ def test_equal_latencies_are_no_hindrance() -> None:
 def test_what_tells_nothing_is_refused(wrong: dict[tuple[bool, ...], float]) -> None:
     with pytest.raises(ValueError, match="expected measured assignments with a block in float each"):
         fitted_walk(wrong, int8_ms=0.4, num_blocks=2)
+
+
+def test_latencies_that_none_can_be_are_refused() -> None:
+    rows = of_one_stretch(2)
+    for wrong in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="expected milliseconds above zero"):
+            fitted_walk(dict.fromkeys(rows, wrong), int8_ms=0.4, num_blocks=2)
+        with pytest.raises(ValueError, match="expected milliseconds above zero"):
+            fitted_walk(dict.fromkeys(rows, 0.4), int8_ms=wrong, num_blocks=2)
+    with pytest.raises(ValueError, match=r"assignments of 3 blocks, got \(False, True\)"):
+        fitted_walk({(False, True): 0.4}, int8_ms=0.4, num_blocks=3)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3, 12])
+def test_float_is_first_where_int8_is_slower_everywhere(num_blocks: int) -> None:
+    rows = of_one_stretch(num_blocks)
+    learnt = fitted_walk({row: 1.0 - 0.05 * row.count(False) for row in rows}, int8_ms=1.0, num_blocks=num_blocks)
+    assert [point.precisions for point in learnt.front([0.1] * num_blocks)] == [(False,) * num_blocks]

@@ -93,6 +93,12 @@ def test_missing_runs_and_wrong_losses_are_refused() -> None:
     for num_blocks in (0, 61):
         with pytest.raises(ValueError, match=f"1 to 60 blocks, got {num_blocks}"):
             PrecisionWalk(num_blocks=num_blocks, int8_ms=1.0, float_stretches_ms={})
-    for losses in ([0.1], [0.1, -0.1, 0.0]):
+    for latencies in ({"int8_ms": np.nan}, {"int8_ms": 1.0, "further_stretch_ms": np.inf}):
+        with pytest.raises(ValueError, match="latencies that are finite numbers"):
+            PrecisionWalk(num_blocks=1, float_stretches_ms={(0, 1): 1.0}, **latencies)
+    for row in ((False,), (False,) * 5):
+        with pytest.raises(ValueError, match="the precisions of 3 blocks"):
+            walk_of(3, 0).predict_ms(row)
+    for losses in ([0.1], [0.1, -0.1, 0.0], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]):
         with pytest.raises(ValueError, match="expected 3 losses of 0 or more"):
             walk_of(3, 0).front(losses)
