@@ -23,7 +23,9 @@ def keep_freed_memory() -> None:
     """
     if sys.platform != "linux":
         return
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_option is not None:
-        set_option(M_MMAP_THRESHOLD, MOST_FROM_HEAP)
-        set_option(M_TRIM_THRESHOLD, MOST_FREE)
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library, such as musl
+        return
+    set_option(M_MMAP_THRESHOLD, MOST_FROM_HEAP)
+    set_option(M_TRIM_THRESHOLD, MOST_FREE)
