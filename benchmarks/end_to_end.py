@@ -48,6 +48,9 @@ from search_spaces.supernet import Supernet
 
 CALIBRATION_BATCH, NUM_CALIBRATION = 128, 8
 
+GOOD = 0.15
+"""Points of regret that a search is to come to."""
+
 GENERATION = 5
 """Networks that the agent is asked for at a time."""
 
@@ -103,7 +106,11 @@ STEPS = ("likelihood", "likelihood and size", "short trainings")
 def _line(row: dict[str, Any]) -> str:
     named = [*STEPS, *(["random"] if "random" in row else [])]
     cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} min)" for name in named]
-    return f"seed {row['seed']}, {row['quantile']:.0%} of the sizes: regret by " + ", ".join(cells)
+    return (
+        f"seed {row['seed']}, {row['quantile']:.0%} of the sizes: regret by {', '.join(cells)}; of the finalists "
+        f"{row['best finalist']:.2f} at least; of all {row['networks']} networks {row['median']:.2f} in the median, "
+        f"and {row['good']} have {GOOD} at most"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +174,9 @@ class Runs:
         winner = halved(finalists, short_scores, epochs=self.options.epochs, most_epochs=self.options.most_epochs)[0]
         found["short trainings"] = self.result(winner, under, seconds)
         found["best finalist"] = min(self.result(a, under, seconds)["regret"] for a in finalists)
-        return {**found, "minutes": seconds / 60}
+        regrets = np.array([self.result(tuple(a), under, 0.0)["regret"] for a in under.networks.tolist()])
+        about = {"networks": len(regrets), "median": float(np.median(regrets)), "good": int((regrets <= GOOD).sum())}
+        return {**found, **about, "minutes": seconds / 60}
 
     def random_search(self, quantile: float, most_s: float) -> dict[str, float]:
         """Return what as many random networks come to as can be trained in the time, the last of them whole."""

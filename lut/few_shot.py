@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lut.smoothing import CONSTANT, JITTER, Smoothing, minimized, posterior
+from lut.smoothing import CONSTANT, JITTER, Smoothing, likely_log_variances
 
 Array = NDArray[np.float64]
 
@@ -248,7 +248,9 @@ class FewShotModel:
             others = [d for d in self._devices if d != device]
             values = self.known.latencies[rows, device]
             values = (values - values.mean()) / _positive(values.std())
-            found.append(_likely_log_variances(self.known.covariances(rows, rows, others), values))
+            found.append(
+                likely_log_variances(self.known.covariances(rows, rows, others), values, np.log(USUAL[0]), CONSTANT)
+            )
         return np.array(found)
 
     def _is_usual(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -258,19 +260,6 @@ class FewShotModel:
         low, high = np.quantile(mean, [TAIL, 1 - TAIL])
         usual: NDArray[np.bool_] = (mean >= low) & (mean <= high) & (unlike <= np.quantile(unlike, 1 - MOST_UNLIKE))
         return usual
-
-
-def _likely_log_variances(terms: Array, values: Array) -> Array:
-    """Return the logarithms of the variances of terms and noise that are likeliest given the values and the prior."""
-    prior = np.log(USUAL[0])
-
-    def objective(logs: Array) -> tuple[float, Array]:
-        variances = np.exp(logs)
-        slopes = variances[:-1, None, None] * terms
-        covariance = slopes.sum(axis=0) + (variances[-1] + JITTER) * np.eye(len(values)) + CONSTANT
-        return posterior(logs, prior, covariance, slopes, variances[-1], values)
-
-    return minimized(objective, prior, num_steps=60)
 
 
 def _doubts(covariance: Array, noise: float, values: Array) -> Array:

@@ -4,7 +4,7 @@ A stretch of blocks in float takes what its blocks take, something where it begi
 its own: a Gaussian process with a term for each, so that the noise of one measurement does not go into every assignment
 that has that stretch. What each further stretch of an assignment takes besides is learnt from assignments of several.
 
-M measured assignments, S stretches.
+M measured assignments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 
 from lut.precision_walk import PrecisionWalk, float_stretches, stretches
-from lut.smoothing import JITTER, Array, minimized, posterior
+from lut.smoothing import JITTER, Array, likely_log_variances
 
 USUAL = (1.0, 0.1, 0.1, 0.1, 0.01, 0.01, 1e-3)
 """Prior variances, relative to what a block in float takes more: of the blocks in common, of each of them, of where a
@@ -49,7 +49,7 @@ def fitted_walk(measured_ms: Mapping[tuple[bool, ...], float], *, int8_ms: float
     values = (ms - int8_ms) / scale / units
     features = [feature / units[:, None] for feature in _features(known, num_blocks)]
     terms = [feature @ feature.T for feature in features]
-    log_variances = _likely_log_variances(terms, values)
+    log_variances = likely_log_variances(terms, values, np.log(USUAL))
     variances = np.exp(log_variances)
     covariance = np.tensordot(variances[:-1], terms, 1) + (variances[-1] + JITTER) * np.eye(len(values))
     solved = solve(covariance, values, assume_a="pos")
@@ -81,16 +81,3 @@ def _features(known: Sequence[Sequence[tuple[int, int]]], num_blocks: int) -> li
             own[row, places[first, after]] = 1.0
     further: NDArray[np.float64] = np.array([[len(of_row) - 1.0] for of_row in known])
     return [blocks.sum(axis=1, keepdims=True), blocks, begins, ends, own, further]
-
-
-def _likely_log_variances(terms: Sequence[Array], values: Array) -> Array:
-    """Return the logarithms of the variances of terms and noise that are likeliest given the values and the prior."""
-    prior = np.log(USUAL)
-
-    def objective(logs: Array) -> tuple[float, Array]:
-        slopes = np.exp(logs[:-1])[:, None, None] * np.array(terms)
-        noise = float(np.exp(logs[-1]))
-        covariance = slopes.sum(axis=0) + (noise + JITTER) * np.eye(len(values))
-        return posterior(logs, prior, covariance, slopes, noise, values)
-
-    return minimized(objective, prior, num_steps=60)

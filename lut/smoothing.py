@@ -84,6 +84,24 @@ class Smoothing:
         return minimized(objective, self._prior, num_steps=30)
 
 
+def likely_log_variances(terms: Sequence[Array] | Array, values: Array, prior: Array, constant: float = 0.0) -> Array:
+    """Return the logarithms of the variances of terms and noise that are likeliest given the values and the prior.
+
+    Args:
+        terms: of the covariance between the values, each with a variance of its own to be found.
+        prior: logarithms around which they are sought, that of the noise last.
+        constant: the variance of the mean, which is known.
+    """
+
+    def objective(logs: Array) -> tuple[float, Array]:
+        variances = np.exp(logs)
+        slopes = variances[:-1, None, None] * np.asarray(terms)
+        covariance = slopes.sum(axis=0) + (variances[-1] + JITTER) * np.eye(len(values)) + constant
+        return posterior(logs, prior, covariance, slopes, variances[-1], values)
+
+    return minimized(objective, prior, num_steps=60)
+
+
 def posterior(
     logs: Array, prior: Array, covariance: Array, slopes: Sequence[Array] | Array, noise: float, values: Array
 ) -> tuple[float, Array]:

@@ -29,7 +29,7 @@ NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Quantizer:
-    """What writes the float model of a folder in int8 beside it.
+    """Writes the float model of a folder in int8 beside it.
 
     Attributes:
         folder: has `model.onnx`.

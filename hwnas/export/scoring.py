@@ -41,7 +41,7 @@ def changes_of(scored: Mapping[str, Scored]) -> dict[str, PairedChange]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scorer:
-    """What scores the models of a folder.
+    """Scores the models of a folder.
 
     Attributes:
         task: has the test images.
