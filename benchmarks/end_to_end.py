@@ -3,8 +3,9 @@
 CIFAR-10 and NAS-Bench-Macro's space under quantiles of its multiply-accumulates. One supernet a seed is trained, since
 its training knows no limit, and is searched under each of them; the best networks are trained alone for a little while
 before one is named (successive halving). Random search has the same minutes, and spends them on short trainings of
-networks that keep the limit. Regret is in points of the benchmark's accuracy, minutes are those of this machine: the
-supernet's are part of every search's. Every network is kept as soon as it is scored: the same command goes on.
+networks that keep the limit. Regret is in points of the benchmark's accuracy. Minutes are the processor's, of all
+threads together, so that other work on the machine counts little; the supernet's are part of every search's. Every
+network is kept as soon as it is scored: the same command goes on.
 
     python benchmarks/end_to_end.py --data DIR --out /tmp/end --seeds 3
 """
@@ -105,7 +106,7 @@ STEPS = ("likelihood", "likelihood and size", "short trainings")
 
 def _line(row: dict[str, Any]) -> str:
     named = [*STEPS, *(["random"] if "random" in row else [])]
-    cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} min)" for name in named]
+    cells = [f"{name} {row[name]['regret']:.2f} ({row[name]['minutes']:.0f} CPU min)" for name in named]
     return (
         f"seed {row['seed']}, {row['quantile']:.0%} of the sizes: regret by {', '.join(cells)}; of the finalists "
         f"{row['best finalist']:.2f} at least; of all {row['networks']} networks {row['median']:.2f} in the median, "
@@ -141,7 +142,7 @@ class Runs:
         )
 
     def searched(self, quantile: float) -> dict[str, Any]:
-        """Return regret and minutes after each step of a search under a limit."""
+        """Return regret and CPU minutes after each step of a search under a limit."""
         under = self.under(quantile)
         agent = AGENTS["predictor"](self.space, under.constraint, numpy_rng(self.seed, "search"))
         evaluations: list[Evaluation] = []
@@ -178,12 +179,12 @@ class Runs:
         about = {"networks": len(regrets), "median": float(np.median(regrets)), "good": int((regrets <= GOOD).sum())}
         return {**found, **about, "minutes": seconds / 60}
 
-    def random_search(self, quantile: float, most_s: float) -> dict[str, float]:
+    def random_search(self, quantile: float, most_cpu_s: float) -> dict[str, float]:
         """Return what as many random networks come to as can be trained in the time, the last of them whole."""
         under = self.under(quantile)
         seconds, best_score, best = 0.0, -np.inf, None
         for row in under.networks.tolist():
-            if seconds >= most_s:
+            if seconds >= most_cpu_s:
                 break
             architecture = tuple(row)
             score, took_s = self.short_training(architecture, self.options.random_epochs)
@@ -219,19 +220,19 @@ class Runs:
 
     @property
     def supernet_s(self) -> float:
-        """The seconds that the supernet's training took."""
+        """The CPU seconds that the supernet's training took."""
         _ = self.evaluator
         return sum(float(line["seconds"]) for line in _lines(self.folder / "supernet.jsonl"))
 
     def likelihood(self, architecture: Architecture) -> tuple[float, float]:
-        """Return what the supernet says of a network, and the seconds that it took."""
+        """Return what the supernet says of a network, and the CPU seconds that it took."""
         return self._scored("likelihoods.jsonl", architecture, 0, lambda: self._likelihood(architecture))
 
     def _likelihood(self, architecture: Architecture) -> float:
         return float(self.evaluator.metrics(architecture)["likelihood"])
 
     def short_training(self, architecture: Architecture, epochs: int) -> tuple[float, float]:
-        """Return the score of a network that was trained alone, and the seconds that it took."""
+        """Return the score of a network that was trained alone, and the CPU seconds that it took."""
         training = replace(self.inputs.training, epochs=epochs)
         inputs = replace(self.inputs, training=training)
         return self._scored("trainings.jsonl", architecture, epochs, lambda: ShortTraining(inputs).score(architecture))
@@ -243,9 +244,9 @@ class Runs:
             for line in lines.records:
                 if line["architecture"] == list(architecture) and line["epochs"] == epochs:
                     return float(line["score"]), float(line["seconds"])
-            started = time.monotonic()
+            started = time.process_time()
             found = score()
-            seconds = time.monotonic() - started
+            seconds = time.process_time() - started
             lines.append({"architecture": list(architecture), "epochs": epochs, "score": found, "seconds": seconds})
         return found, seconds
 
@@ -294,7 +295,7 @@ class Runs:
 
     @cached_property
     def evaluator_supernet(self) -> Supernet:
-        """The trained supernet; the seconds of every call that trained are written down."""
+        """The trained supernet; the CPU seconds of every call that trained are written down."""
         with torch.random.fork_rng(devices=[]):
             seed_torch(self.seed, "supernet")
             supernet = self.space.supernet()
@@ -317,12 +318,12 @@ class Runs:
             name="supernet",
             seed=self.seed,
         )
-        started = time.monotonic()
+        started = time.process_time()
         try:
             trainer.fit()
-        finally:  # its checkpoint is gone on from, so that the seconds before an interruption count, too
+        finally:  # its checkpoint is gone on from, so that the CPU seconds before an interruption count, too
             with JsonLines(self.folder / "supernet.jsonl") as lines:
-                lines.append({"seconds": time.monotonic() - started})
+                lines.append({"seconds": time.process_time() - started})
         return supernet
 
 

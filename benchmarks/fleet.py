@@ -1,7 +1,8 @@
 """One network for the devices of several latency tables: is any network over any budget ever evaluated?
 
 Searches for the most multiply-accumulates, which need no training, under a budget on every table at once. Every network
-that was evaluated is looked up in every table again; with --measure the best is measured on each device that is here.
+that was evaluated is looked up in every table again; with --measure the best is measured on each device that is here,
+among networks of the table that tell whether the machine is as fast as when the table was made.
 
     hwnas lut import proxylessnas PUBLISHED.yaml -o phone.json --accept-table
     hwnas profile --space proxylessnas --threads 1 -o one.json
@@ -20,12 +21,14 @@ import numpy as np
 
 from hwnas.config import RunConfig
 from hwnas.pipeline.device import device_of
+from hwnas.profiling import describe_drift, onnx_cache
 from hwnas.progress import Reporter
 from hwnas.quantities import Budget
 from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
 from hwnas.stages.setup import Setup
 from hwnas.table_flag import table_settings
-from lut import LatencyModel, TableError, load_table
+from lut import LatencyModel, LatencyTable, TableError, load_table
+from lut.references import choose_references
 from search_spaces import Architecture, SearchSpace, make_space
 from search_spaces.cost import GraphCosts
 
@@ -77,7 +80,7 @@ def main() -> None:
                     seed=seed,
                     reporter=Reporter(),
                 )
-                _measure(file, setup, best, most_ms[file])
+                _measure(file, table, setup, best, most_ms[file])
 
 
 def _search(name: str, num: int, seed: int, space: SearchSpace, limits: HardLimits) -> dict[Architecture, float]:
@@ -91,14 +94,25 @@ def _search(name: str, num: int, seed: int, space: SearchSpace, limits: HardLimi
     return found
 
 
-def _measure(file: str, setup: Setup, best: Architecture, max_ms: float) -> None:
+def _measure(file: str, table: LatencyTable, setup: Setup, best: Architecture, max_ms: float) -> None:
     if not setup.device.is_measurable:
         print(f"  {file}: {setup.device.name} cannot be measured, by prediction alone")
         return
+    references = choose_references(table, setup.space, onnx_cache(), near_ms=max_ms)
     with TemporaryDirectory() as scratch:
-        found = setup.measured({"best": setup.model_of(best)}, Path(scratch) / "fleet.journal")["best"]
-    words = "kept" if found.latency_ms <= max_ms else "missed"
-    print(f"  {file}: {found.latency_ms:.4g} ms measured on {setup.device.name}, {words}")
+        found = setup.measured({"best": setup.model_of(best)}, Path(scratch) / "fleet.journal", references=references)[
+            "best"
+        ]
+    print(f"  {file}: {found.latency_ms:.4g} ms measured on {setup.device.name}, {_words(found.latency_ms, max_ms)}")
+    if found.drift is not None and found.table_ms is not None:
+        print(
+            f"    the machine is {describe_drift(found.drift)} than when the table was made: on its terms "
+            f"{found.table_ms:.4g} ms (repeats differ by {found.repeatability:.1%}), {_words(found.table_ms, max_ms)}"
+        )
+
+
+def _words(latency_ms: float, max_ms: float) -> str:
+    return f"{abs(latency_ms / max_ms - 1):.1%} {'below' if latency_ms <= max_ms else 'over'}"
 
 
 if __name__ == "__main__":
