@@ -38,16 +38,19 @@ def overrides_of(flags: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[st
     Raises:
         RequestError: a setting was given twice, or tables without the budgets that they need.
     """
-    found: dict[str, Any] = {}
+    found, tables = dict[str, Any](), dict[str, Any]()
     for flag, settings in settings_by_flag().items():
         value = flags.get(argument_of(flag))
         if flag == TABLES:
-            found |= table_settings(value, flags) if value else {}
+            tables = table_settings(value, flags) if value else {}
             continue
         if value is not None and settings[0].is_list:
             value = _items(argument_of(flag), value)
         found |= {setting.name: value for setting in settings if value is not None}
-    return with_settings(found, dict_of(texts))
+    further = dict_of(texts)
+    if "fleet" in further and not tables.get("fleet"):
+        tables.pop("fleet", None)  # a single --lut alone says that there are no further devices
+    return with_settings(found | tables, further)
 
 
 def _items(name: str, value: object) -> list[object]:

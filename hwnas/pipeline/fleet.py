@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hwnas.config import FleetDevice
+from hwnas.config import FleetDevice, RunConfig
 from hwnas.errors import RequestError
 from hwnas.pipeline.device import device_of
 from hwnas.pipeline.run import Run
@@ -35,6 +35,8 @@ def with_fleet(run: Run, first: Latency, *, is_read: bool = False) -> Latency:
     given = run.config.fleet
     if not given:
         return first
+    if not is_read:
+        _require_distinct_tables(run.config)
     tables = [load_table(run.fleet_table_place(number)) for number in range(len(given))]
     own = [device.device or table.provenance.device["name"] for device, table in zip(given, tables, strict=True)]
     names = distinct_names([run.device_name, *own])[1:]
@@ -45,6 +47,15 @@ def with_fleet(run: Run, first: Latency, *, is_read: bool = False) -> Latency:
     _require_together(run, members)
     flag = first.flag if run.config.lut is None else _flag(run.config.lut.name)
     return replace(first, flag=flag, fleet=members)
+
+
+def _require_distinct_tables(config: RunConfig) -> None:
+    files = [*([] if config.lut is None else [config.lut]), *(device.lut for device in config.fleet)]
+    places = [file.resolve() for file in files]
+    if twice := [file for file, place in zip(files, places, strict=True) if places.count(place) > 1]:
+        raise RequestError(
+            f"fleet: expected a table of its own for each device, found {twice[-1]} twice; leave one of the two out"
+        )
 
 
 def distinct_names(devices: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from samples import history_of, synthetic_table
 
 from hwnas.errors import RequestError, RunError
+from hwnas.flags import overrides_of
 from hwnas.measured import Measured
 from hwnas.pipeline.fleet import distinct_names
 from hwnas.progress import Reporter
@@ -364,6 +365,20 @@ def test_tables_of_a_command_line_become_settings() -> None:
     assert mixed == {"lut": Path("a.json"), "fleet": [{"lut": "b.json", "max_latency": "60%"}]}
     Path("t=5ms").write_text("")
     assert table_settings([Path("t=5ms")], {}) == {"lut": Path("t=5ms")}, "a file of that name"
+
+
+def test_further_devices_by_a_setting_stand_beside_one_table() -> None:
+    fleet = "fleet=[{lut: b.json, max_latency: 55%}]"
+    found = overrides_of({"lut": [Path("a.json=60%")]}, [fleet])
+    assert found == {"lut": Path("a.json"), "max_latency": "60%", "fleet": [{"lut": "b.json", "max_latency": "55%"}]}
+    assert overrides_of({"lut": [Path("a.json=60%")]})["fleet"] == [], "one table alone is for one device"
+    with pytest.raises(RequestError, match="fleet was given twice"):
+        overrides_of({"lut": [Path("a.json=60%"), Path("c.json=60%")]}, [fleet])
+
+
+def test_one_table_is_not_two_devices() -> None:
+    again = "fleet=[{lut: ./a.json, max_latency: 55%}]"
+    refused(search("--lut", "a.json=60%", "--set", again), "fleet: expected a table of its own", "a.json twice; leave one")
 
 
 def test_devices_of_one_name_get_names_that_differ() -> None:
