@@ -34,6 +34,7 @@ from hwnas.cli.ranges import RANGES
 from hwnas.dataflow import Batches, Dataset, load_dataset
 from hwnas.errors import RequestError
 from hwnas.export.mixed import MOST_BLOCKS, Trial, choose_precisions
+from hwnas.export.quantizing import NUM_CALIBRATION, NUM_SELECTION
 from hwnas.measured import Measured
 from hwnas.profiling import measure_networks
 from hwnas.progress import Reporter
@@ -43,7 +44,6 @@ from onnx_models.mixed_int8 import MixedNetwork
 from onnx_models.session import OnnxNetwork
 from profilers.device import find_device
 
-NUM_CALIBRATION, NUM_SELECTION = 128, 1000
 NAMES = {"model": "float", "int8": "int8 model of a bundle", "defaults": "quantize_static's defaults"}
 
 Network = Callable[[torch.Tensor], torch.Tensor]
