@@ -23,7 +23,7 @@ from hwnas.scaffold import generate
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,6 +209,7 @@ def test_the_documented_example_finds_shapes(tmp_path: Path) -> None:
         *("search", "--data", f"{example}:shapes", "--space", f"{example}:dense", "--task", f"{example}:WorstShape"),
         *("--input-size", 16, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--epochs", 2, "--evaluations", 4),
         *("--retrain-epochs", 8, "--train-images", 300, "--out", tmp_path / "run", "--json", "--quiet"),
+        *("--set", "retrain.references=false", "--set", "search.finalists=2"),
     )
     assert outcome.code == 0, outcome.err
     metrics = json.loads(outcome.out)["test_metrics"]

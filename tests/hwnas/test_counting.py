@@ -74,8 +74,8 @@ def test_one_in_100_000_is_found_at_once(name: str) -> None:
     maximum = min(float(many.min()), 0.5 * (model.extreme()[1] + float(np.quantile(many, 1e-4))))
     limits = HardLimits(limits=(Limit(name="latency_ms", cost=model.predict_ms, maximum=maximum),))
     sampler = FeasibleSampler(space, limits, np.random.default_rng(1))
-    found = [sampler.sample() for _ in range(30)]
-    assert len(set(found)) == 30 and None not in found
+    found = [sampler.sample() for _ in range(12)]
+    assert len(set(found)) == 12 and None not in found
     assert (model.predict_ms(np.array(found)) <= maximum).all()
     for agent in AGENTS.values() if name == "fbnet-s" else ():  # they all draw from that sampler
         asked = agent(space, limits, np.random.default_rng(2)).ask(5)

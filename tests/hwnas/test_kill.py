@@ -67,15 +67,15 @@ def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, 
 def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     space = ("--space", SPEC.name, "--input-size", 8, "--width", 0.25, "--networks", 0, "--quiet")
-    command = ("profile", *space, "--rounds", 100, "-o", path)
+    command = ("profile", *space, "-o", path, "--rounds")
     journal = tmp_path / "t.json.journal"
-    process = start_cli(*command)
+    process = start_cli(*command, 2000)
     kill_when(process, lambda: num_lines(journal) >= 4, number=signal.SIGINT)
     assert process.returncode == 130
     rounds_before = num_lines(journal)
     assert rounds_before >= 4 and not path.exists()
-    run_cli(*command)
-    assert all(m.num_samples == 100 for m in load_table(path).entries)
+    run_cli(*command, rounds_before + 4)
+    assert all(m.num_samples == rounds_before + 4 for m in load_table(path).entries)
     assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
 
 
