@@ -21,6 +21,8 @@ from lut.build import finished
 from lut.table import block_keys
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=16, in_channels=1, num_classes=10, width=0.25)
 SPACE = make_space(SPEC)
 NEW = replace(random_machine(4), noise=0.005)
@@ -49,7 +51,7 @@ def _from(folder: Path, *names: str) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def adapted(folder: Path) -> LatencyTable:
+def adapted(very_short_runs: None, folder: Path) -> LatencyTable:
     outcome = _adapt(folder, *_from(folder, "a", "b", "c"), *MEASURED, "-o", folder / "new.json")
     assert outcome.code == 0, outcome
     return load_table(folder / "new.json")
@@ -84,7 +86,7 @@ def test_show_says_what_it_is_and_from_which_tables(folder: Path, adapted: Laten
 
 
 def test_without_networks_held_out_it_says_that_it_is_not_certified(folder: Path) -> None:
-    flags = ("--networks", 10, "--held-out", 0, "--rounds", 10, "--quiet", "-o", folder / "bare.json")
+    flags = ("--networks", 4, "--held-out", 0, "--rounds", 10, "--quiet", "-o", folder / "bare.json")
     outcome = _adapt(folder, *_from(folder, "a"), *flags)
     assert outcome.code == 0, outcome
     assert "not certified: no network was held out; --held-out 10 measures some" in outcome.out

@@ -107,6 +107,8 @@ MINE = """\
 from pathlib import Path
 import torch
 from os import system
+
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 Path(__file__).with_name("ran").touch()
 def net(spec): return torch.nn.Linear(2, 2)
 def width(num_classes=10): return torch.nn.Linear(2, num_classes)

@@ -33,7 +33,7 @@ def _limits(space: SearchSpace, *, macs: float, params: float | None = None) -> 
 
 
 @given(quantile=st.floats(0.001, 0.9), second=st.none() | st.floats(0.05, 0.9), seed=st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_every_feasible_network_is_as_likely(quantile: float, second: float | None, seed: int) -> None:
     costs = GraphCosts(MACRO)
     params = None if second is None else float(np.quantile(costs.params(EVERY), second))
