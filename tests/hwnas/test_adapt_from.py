@@ -86,7 +86,7 @@ def test_show_says_what_it_is_and_from_which_tables(folder: Path, adapted: Laten
 
 
 def test_without_networks_held_out_it_says_that_it_is_not_certified(folder: Path) -> None:
-    flags = ("--networks", 4, "--held-out", 0, "--rounds", 10, "--quiet", "-o", folder / "bare.json")
+    flags = ("--networks", 10, "--held-out", 0, "--rounds", 10, "--quiet", "-o", folder / "bare.json")
     outcome = _adapt(folder, *_from(folder, "a"), *flags)
     assert outcome.code == 0, outcome
     assert "not certified: no network was held out; --held-out 10 measures some" in outcome.out

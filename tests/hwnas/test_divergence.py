@@ -26,7 +26,7 @@ SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes
 pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 FAST = (
-    *("--width", 0.25, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 128, "--quiet"),
+    *("--width", 0.25, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet"),
     *("--set", "retrain.references=false"),
 )
 TOO_HIGH = "1e38"
