@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,12 +57,13 @@ class AutoFormer(SearchSpace):
     def block_indices(self, architectures: NDArray[np.integer]) -> NDArray[np.integer]:
         """Return indices into `candidates`, [num_architectures, num_slots]; identities where layers are left out."""
         width, depth = architectures[:, 0], architectures[:, 1] + min(DEPTHS)
-        columns = [self._stem[width]]
-        for layer, kind in product(range(max(DEPTHS)), range(2)):
-            table = (self._attention, self._mlp)[kind]
-            chosen = table[width, architectures[:, 2 + 2 * layer + kind]]
-            columns.append(np.where(layer < depth, chosen, self._left_out[width]))
-        return np.stack([*columns, self._head[width]], axis=1)
+        attention_NL = self._attention[width[:, None], architectures[:, 2::2]]
+        mlp_NL = self._mlp[width[:, None], architectures[:, 3::2]]
+        is_there_NL = np.arange(max(DEPTHS)) < depth[:, None]
+        chosen_NL2 = np.stack([attention_NL, mlp_NL], axis=2)
+        layers_NL2 = np.where(is_there_NL[:, :, None], chosen_NL2, self._left_out[width][:, None, None])
+        layers = layers_NL2.reshape(len(width), 2 * max(DEPTHS))
+        return np.concatenate([self._stem[width][:, None], layers, self._head[width][:, None]], axis=1)
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Return the form in which layers that are left out take their first choice."""

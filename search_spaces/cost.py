@@ -47,10 +47,15 @@ class GraphCost:
 def block_cost(block: Block) -> GraphCost:
     """Return the cost of a block, counted on a module without memory."""
     # What is made in inference mode does not pass where operators are counted, and the wrong cost would be kept.
-    with torch.inference_mode(False), torch.device("meta"):
-        module = block.build().to("meta")
-        inputs = [torch.empty(1, *shape) for shape in block.input_shapes]
-        return module_cost(module, *inputs)
+    with torch.inference_mode(False):
+        with torch.device("meta"):
+            module = block.build().to("meta")
+            inputs = [torch.empty(1, *shape) for shape in block.input_shapes]
+        try:
+            return module_cost(module, *inputs)  # a device that holds for all of torch takes most of the time
+        except RuntimeError:  # it makes tensors as it runs, which must not be on another device than the rest
+            with torch.device("meta"):
+                return module_cost(module, *inputs)
 
 
 def module_cost(module: nn.Module, *inputs: torch.Tensor) -> GraphCost:

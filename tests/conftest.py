@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import shorten_runs
 from hypothesis import HealthCheck, settings
 from samples import small_spec
@@ -38,6 +39,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Exported blocks go to one cache for the test session, never to the user's."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """How many threads a test has torch use is for that test alone: two beside other work take many times as long."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -271,8 +271,10 @@ def test_devices_in_yaml_are_devices(tmp_path: Path) -> None:
     assert num_read >= 6
 
 
-def _prepare(folder: Path) -> None:
-    """Put what the pages take for granted into a folder: tables, pictures, settings, a simulated device."""
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what the pages take for granted: tables, pictures, settings, a simulated device."""
+    folder = tmp_path_factory.mktemp("given")
     digits = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
     save_table(synthetic_table(make_space(digits), scale_ns=1e8), folder / "digits.lut.json")
     table = synthetic_table(make_space(small_spec("nasbench-macro")))
@@ -293,6 +295,15 @@ def _prepare(folder: Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     write_devices(folder / "devices.yaml", sim=ZEN1)
     shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
+    return folder
+
+
+@pytest.fixture
+def prepared(given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the current folder."""
+    shutil.copytree(given, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def _published_table(folder: Path, benchmark_data: Path) -> None:
@@ -314,37 +325,31 @@ def _run(command: Command, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in OURS if _is_quick(c)], ids=str)
-def test_quick_commands_do_what_they_say(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _prepare(tmp_path)
+def test_quick_commands_do_what_they_say(command: Command, prepared: Path, request: pytest.FixtureRequest) -> None:
     shutil.copy("part1.json", "cpu.lut.json")
     if command.begins_with("hwnas lut import"):
-        _published_table(tmp_path, request.getfixturevalue("benchmark_data"))
-    before = {*tmp_path.rglob("*")}
-    _run(command, tmp_path)
+        _published_table(prepared, request.getfixturevalue("benchmark_data"))
+    before = {*prepared.rglob("*")}
+    _run(command, prepared)
     output = [after for flag, after in zip(command.words, command.words[1:], strict=False) if flag == "-o"]
-    assert {tmp_path / name for name in output} <= {*tmp_path.rglob("*")} - before
+    assert {prepared / name for name in output} <= {*prepared.rglob("*")} - before
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=" and ".join)
 def test_pages_can_be_followed_from_the_first_command_to_the_last(
-    chapter: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    chapter: tuple[str, ...], prepared: Path, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    _prepare(tmp_path)
     for page in chapter:
         for command in _commands(ROOT / page):
             if _needs(command) is not None:
                 continue
             if command.begins_with("hwnas lut import"):
-                _published_table(tmp_path, request.getfixturevalue("benchmark_data"))
+                _published_table(prepared, request.getfixturevalue("benchmark_data"))
             if command.begins_with("hwnas compare"):
                 shutil.copy("bundle/model.onnx", "other.onnx")
-            _run(command, tmp_path)
+            _run(command, prepared)
 
 
 def test_every_command_is_run_or_said_to_need_something() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,16 +67,23 @@ def _modules(package: str) -> list[Path]:
     return sorted(Path(spec.origin).parent.rglob("*.py"))
 
 
-def _imported(path: Path) -> set[str]:
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """All parts of a module's syntax."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def _imported(path: Path) -> frozenset[str]:
     """Top-level names of everything a module imports, anywhere in it."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add(str(node.module).split(".")[0])
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
@@ -123,9 +131,7 @@ def test_only_the_pipeline_knows_the_configuration_and_the_folder() -> None:
     root = _modules("hwnas")[0].parent
     knowing = set()
     for path in _modules("hwnas"):
-        names = {
-            node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)
-        }
+        names = {node.id for node in _nodes(path) if isinstance(node, ast.Name)}
         if names & {"Run", "RunConfig", "RunFolder", "run"}:
             knowing.add(path.relative_to(root).parts[0].removesuffix(".py"))
     assert knowing <= KNOW_THE_RUN and {"cli", "pipeline"} <= knowing
@@ -146,7 +152,7 @@ def test_no_function_has_many_parameters(package: str) -> None:
     functions = [
         (path, node)
         for path in _modules(package)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in _nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     ]
     assert len(functions) > 20
@@ -171,7 +177,7 @@ def test_nothing_asks_for_the_name_of_a_runtime() -> None:
     """What depends on the runtime reads its entry in `profilers/runtime.py`: a further one is an entry and a worker."""
     for package in ALLOWED:
         for path in _modules(package):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in _nodes(path):
                 if isinstance(node, ast.Compare):
                     compared = [node.left, *node.comparators]
                     names = {n.value for n in compared if isinstance(n, ast.Constant)} & RUNTIMES.keys()

@@ -21,6 +21,8 @@ from lut.build import finished
 from lut.table import block_keys
 from search_spaces import SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=16, in_channels=1, num_classes=10, width=0.25)
 SPACE = make_space(SPEC)
 NEW = replace(random_machine(4), noise=0.005)
@@ -49,7 +51,7 @@ def _from(folder: Path, *names: str) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def adapted(folder: Path) -> LatencyTable:
+def adapted(very_short_runs: None, folder: Path) -> LatencyTable:
     outcome = _adapt(folder, *_from(folder, "a", "b", "c"), *MEASURED, "-o", folder / "new.json")
     assert outcome.code == 0, outcome
     return load_table(folder / "new.json")

@@ -26,7 +26,7 @@ from hwnas.ui.run_entry import Runs
 from lut import save_table
 from search_spaces import SpaceError, SpaceSpec, make_space
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 IMAGES, CLASSES = torch.rand(24, 1, 8, 8), torch.arange(24) % 3

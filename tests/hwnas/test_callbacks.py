@@ -18,7 +18,7 @@ from hwnas.progress import Reporter
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 

@@ -22,6 +22,8 @@ from lut import save_table
 from safe_files.code_trust import code_limited_to
 from search_spaces import SpaceError, SpaceSpec, make_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SEARCH = ("search", "--max-latency", "80%", "--width", 0.25, "--epochs", 1, "--train-images", 96, "--quiet")
 NO_PARTS = (

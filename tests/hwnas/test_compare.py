@@ -20,6 +20,8 @@ from small_models import save_chain, save_classifier, save_graph, value
 
 from hwnas.export.accuracy import NoAccuracyError, predicted_classes
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 FAST = ("--rounds", 2, "--quiet", "--json")
 ON_DIGITS = ("--data", "digits", *FAST)
 

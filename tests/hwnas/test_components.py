@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from hwnas.scaffold import generate
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,19 +45,33 @@ def test_every_kind_has_built_ins_with_a_line_each() -> None:
     assert outcome.code == 2 and "unknown kind of component 'gadget'; there are: space, block" in outcome.err
 
 
-def test_what_is_generated_passes_its_own_test(tmp_path: Path) -> None:
+def test_what_is_generated_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in KINDS:
         outcome = run_cli("new", kind, f"My-{kind}", "--folder", tmp_path)
         assert outcome.code == 0, outcome.err
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert f"{len(KINDS) + 1} passed" in done.stdout  # one of each kind, and a task of boxes besides
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    told, before = _Reports(), {*sys.modules}
+    without = ("cacheprovider", "xdist", "cov", "timeout", "faulthandler")  # which know one run in a process
+    pytest.main(["-q", *(part for name in without for part in ("-p", f"no:{name}")), str(tmp_path)], plugins=[told])
+    for name in {*sys.modules} - before:
+        if name.removeprefix("test_").startswith("my_"):
+            del sys.modules[name]
+    assert [report.longreprtext for report in told.reports if not report.passed] == []
+    assert len(told.reports) == len(KINDS) + 1  # one of each kind, and a task of boxes besides
+
+
+class _Reports:
+    """Keeps what became of each test of a run."""
+
+    def __init__(self) -> None:
+        self.reports: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what is told of the test itself, and of what could not be set up for it."""
+        if report.when == "call" or not report.passed:
+            self.reports.append(report)
 
 
 @pytest.mark.slow
@@ -209,6 +222,7 @@ def test_the_documented_example_finds_shapes(tmp_path: Path) -> None:
         *("search", "--data", f"{example}:shapes", "--space", f"{example}:dense", "--task", f"{example}:WorstShape"),
         *("--input-size", 16, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--epochs", 2, "--evaluations", 4),
         *("--retrain-epochs", 8, "--train-images", 300, "--out", tmp_path / "run", "--json", "--quiet"),
+        *("--set", "retrain.references=false", "--set", "search.finalists=2"),
     )
     assert outcome.code == 0, outcome.err
     metrics = json.loads(outcome.out)["test_metrics"]

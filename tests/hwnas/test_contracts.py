@@ -200,7 +200,7 @@ def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "./strict.py"
 
 
-@pytest.mark.usefixtures("short_runs")
+@pytest.mark.usefixtures("very_short_runs")
 def test_a_search_asks_parts_for_nothing_that_is_not_declared(strict: str, tmp_path: Path) -> None:
     spec = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
@@ -208,7 +208,7 @@ def test_a_search_asks_parts_for_nothing_that_is_not_declared(strict: str, tmp_p
         *("search", "--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128),
         *("--task", f"{strict}:Task", "--agent", f"{strict}:Random", "--strategy", f"{strict}:OnePath"),
         *("--set", "retrain.distillation=0.5", "--lut", "t.json", "--max-latency", "80%", "--out", "run"),
-        *("--json", "--quiet"),
+        *("--json", "--quiet", "--set", "retrain.references=false"),
     )
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["budget_kept"] is True

@@ -228,6 +228,7 @@ def test_folder_with_its_own_division(tmp_path: Path) -> None:
         load_dataset("folder", tmp_path)
 
 
+@pytest.mark.slow
 def test_real_cifar10(benchmark_data: Path) -> None:
     dataset = load_dataset("cifar10", benchmark_data)
     assert (len(dataset.train), len(dataset.test)) == (50_000, 10_000)

@@ -267,7 +267,7 @@ def test_a_small_network_learns_eight_images_by_heart() -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     before = agent.metrics(network.eval(), [(images, targets)])
     network.train()
-    for _ in range(150):
+    for _ in range(80):
         optimizer.zero_grad()
         agent.loss(network(images), targets).backward()
         optimizer.step()

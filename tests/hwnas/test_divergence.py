@@ -23,9 +23,12 @@ from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-pytestmark = pytest.mark.usefixtures("short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
-FAST = ("--width", 0.25, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet")
+FAST = (
+    *("--width", 0.25, "--evaluations", 4, "--retrain-epochs", 2, "--train-images", 300, "--quiet"),
+    *("--set", "retrain.references=false"),
+)
 TOO_HIGH = "1e38"
 
 

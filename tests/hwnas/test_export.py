@@ -48,18 +48,22 @@ from onnx_models.session import OnnxNetwork
 from search_spaces import make_space
 from search_spaces.onnx_export import export_block
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on digits."""
     folder = tmp_path_factory.mktemp("runs")
-    return finish_digits_run(folder, epochs=4, evaluations=15, retrain_epochs=8)
+    return finish_digits_run(folder, epochs=2, evaluations=8, retrain_epochs=4)
 
 
 @pytest.fixture(scope="module")
-def bundle(run_folder: Path) -> Path:
+def bundle(very_short_runs: None, run_folder: Path) -> Path:
     folder = run_folder.parent / "bundle"
-    outcome = run_cli("export", run_folder, "-o", folder, "--fp16", "--quiet")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bundling, "has_tvm", lambda: False)  # it takes most of the time
+        outcome = run_cli("export", run_folder, "-o", folder, "--fp16", "--quiet")
     assert outcome.code == 0, outcome.err
     assert "model.int8.onnx" in outcome.out and "MinMax" not in outcome.err
     return folder
@@ -82,10 +86,7 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
     assert deployment["classes"] == [str(i) for i in range(10)] and deployment["certificate"]["num_networks"] > 2
     half = next(iter(onnx.load(bundle / "model.fp16.onnx").graph.initializer)).data_type
     assert half == onnx.TensorProto.FLOAT16
-    if has_tvm():
-        parity = deployment["parity_with_tvm"]
-        assert parity["equal_predictions"] == 1.0 and 0.0 < parity["max_abs_difference"] < 1e-4
-        assert parity["num_images"] == 360
+    assert deployment["parity_with_tvm"] is None
     float_ms, int8_ms = (deployment["models"][f"model{name}.onnx"]["measured_ms"] for name in ("", ".int8"))
     recommended, change = deployment["recommended"], deployment["int8_change"]
     assert (
@@ -102,6 +103,16 @@ def test_deployment_says_what_the_files_are(bundle: Path, run_folder: Path) -> N
     page = (run_folder / "report.html").read_text()
     assert all(model["sha256"][:12] in page for model in deployment["models"].values())
     assert "model.pixels.onnx" in (bundle / "README.md").read_text() and "$" not in (bundle / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_bundle_tells_what_tvm_computes(run_folder: Path, tmp_path: Path) -> None:
+    if not has_tvm():
+        pytest.skip("needs TVM: pip install 'hwnas[tvm]'")
+    assert run_cli("export", run_folder, "-o", tmp_path / "b", "--no-int8", "--quiet").code == 0
+    parity = json.loads((tmp_path / "b" / "deployment.json").read_text())["parity_with_tvm"]
+    assert parity["equal_predictions"] == 1.0 and 0.0 < parity["max_abs_difference"] < 1e-4
+    assert parity["num_images"] == 360
 
 
 def test_every_model_tells_what_it_is(bundle: Path, run_folder: Path) -> None:
@@ -147,13 +158,13 @@ def test_predict_takes_images_of_any_size_and_mode(bundle: Path, tmp_path: Path)
 
     test = load_dataset("digits", Path()).test
     right = 0
-    for i in range(12):
+    for i in range(6):
         Image.fromarray(test.images()[i, 0].numpy()).convert("RGBA").resize((96, 96)).save(tmp_path / f"{i}.png")
         model = f"model{('', '.pixels', '.image')[i % 3]}.onnx"
         done = _predict(bundle, tmp_path / f"{i}.png", "--model", model)
         assert done.returncode == 0, done.stderr
         right += done.stdout.split(": ")[1].split()[0] == str(int(test.targets_N[i]))
-    assert right >= 8
+    assert right >= 4
     Image.new("CMYK", (33, 70)).save(tmp_path / "c.jpg")
     top = _predict(bundle, "--top", 3, tmp_path / "c.jpg").stdout
     assert top.count("%") == 3
@@ -173,7 +184,6 @@ def test_the_quickstart_draws_a_picture(bundle: Path, tmp_path: Path) -> None:
         assert picture.width > picture.height > 300
 
 
-@pytest.mark.usefixtures("short_runs")
 def test_a_search_result_that_lacks_a_figure_is_refused(run_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_folder, copy)
@@ -205,11 +215,11 @@ def test_tensorboard_files_hold_the_curves(run_folder: Path) -> None:
         return found
 
     assert {p.name for p in (run_folder / "tensorboard").iterdir()} >= {"supernet", "retrain-winner", "search"}
-    assert len(scalars(run_folder / "tensorboard" / "supernet")["loss"]) == 4
+    assert len(scalars(run_folder / "tensorboard" / "supernet")["loss"]) == 2
     search = scalars(run_folder / "tensorboard" / "search")
     history = [json.loads(line) for line in (run_folder / "search" / "history.jsonl").read_text().splitlines()]
     assert search["score"] == pytest.approx([row["score"] for row in history])
-    assert search["best_score"][-1] == max(search["score"]) and len(search["latency_ms"]) == 15
+    assert search["best_score"][-1] == max(search["score"]) and len(search["latency_ms"]) == 8
 
 
 @pytest.mark.slow
@@ -380,9 +390,8 @@ def test_watch_serves_on_loopback(run_folder: Path) -> None:
         server.server_close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark")])
-def test_report_works_in_a_browser(chromium: Any, run_folder: Path, width: int, scheme: str) -> None:
-    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_report_works_in_a_browser(chromium: Any, run_folder: Path) -> None:
+    page = chromium.new_page(viewport={"width": 375, "height": 900}, color_scheme="light")
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -392,11 +401,9 @@ def test_report_works_in_a_browser(chromium: Any, run_folder: Path, width: int, 
     page.wait_for_selector("#front .scatterlayer .points path")
     num_lines = sum(1 for _ in (run_folder / "search" / "history.jsonl").open())
     points = page.locator("#front .scatterlayer .trace").first.locator("path.point")
-    assert points.count() == num_lines == 15
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert points.count() == num_lines == 8
+    _assert_fits(page, 375, "rgb(255, 255, 255)")
     assert page.locator("#headline .scatterlayer .textpoint, #headline .scatterlayer text").count() >= 3
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(255, 255, 255)")
     # Over the winner's star, which is drawn on top.
     point = page.locator("#front .scatterlayer .trace").last.locator("path.point")
     point.scroll_into_view_if_needed()
@@ -416,8 +423,16 @@ def test_report_works_in_a_browser(chromium: Any, run_folder: Path, width: int, 
     assert page.locator(".figure").count() == page.locator("details.data").count() == num_figures >= 7
     assert page.locator("details[open]").count() == 0 and page.locator(".figure svg.main-svg").count() >= num_figures
     assert page.locator(".shot svg image").count() == page.locator(".shot").count() > 0
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    _assert_fits(page, 1280, "rgb(13, 17, 23)")
     assert not problems and all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     page.close()
+
+
+def _assert_fits(page: Any, width: int, background: str) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background
 
 
 def test_report_tells_its_numbers_without_javascript(chromium: Any, run_folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
+from command_line import Outcome, num_lines, run_cli
 from samples import history_of, synthetic_table
 
 from hwnas.config_file import load_config
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SETTINGS = ("--width", 0.25, "--train-images", 256, "--epochs", 2, "--evaluations", 6, "--retrain-epochs", 1)
-QUICK = ("--set", "search.finalists=2", "--quiet")
+QUICK = ("--set", "search.finalists=2", "--set", "retrain.references=false", "--quiet")
 OTHER = ("--max-latency", "70%", "--evaluations", 8, "--seed", 5, "--quiet")
 
 
@@ -94,9 +94,12 @@ def test_a_new_run_needs_nothing_of_the_old_one_and_serves_again(folder: Path, t
 
 
 def test_a_killed_run_goes_on_with_the_same_command_and_ends_as_undisturbed(folder: Path, tmp_path: Path) -> None:
+    """As where the process was killed while the third network was evaluated."""
     command = ("search", "--from", folder / "run", *OTHER, "--out", tmp_path / "new")
-    history = tmp_path / "new" / "search" / "history.jsonl"
-    kill_when(start_cli(*command), lambda: num_lines(history) >= 2)
+    new = _unfinished(folder / "new", tmp_path / "new", "retrain", "export", "report.html", "summary.json")
+    (new / "search" / "result.json").unlink()
+    history = new / "search" / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:2]))
     _ok(run_cli(*command))
     assert history_of(history) == history_of(folder / "new" / "search" / "history.jsonl")
     _ok(run_cli(*command))  # of a finished run there is nothing to be done
@@ -109,7 +112,7 @@ def test_a_supernet_that_was_not_copied_yet_is_copied_and_never_trained_in_its_p
 ) -> None:
     """As where the process was killed between the settings and the copy."""
     command = ("--from", folder / "run", *OTHER) if begun_again else ("--resume", "--quiet")
-    new = _without_its_supernet(folder / "new", tmp_path / "new")
+    new = _unfinished(folder / "new", tmp_path / "new")
     _ok(run_cli("search", *command, "--out", new))
     assert (new / "supernet" / "checkpoint.safetensors").read_bytes() == (
         folder / "run" / "supernet" / "checkpoint.safetensors"
@@ -119,7 +122,7 @@ def test_a_supernet_that_was_not_copied_yet_is_copied_and_never_trained_in_its_p
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_supernet_that_is_another_by_now_or_gone_is_not_copied(is_there: bool, folder: Path, tmp_path: Path) -> None:
-    new, run = _without_its_supernet(folder / "new", tmp_path / "new"), tmp_path / "run"
+    new, run = _unfinished(folder / "new", tmp_path / "new"), tmp_path / "run"
     if is_there:
         shutil.copytree(folder / "run", run)
         (run / "supernet" / "checkpoint.safetensors").write_bytes(b"another")
@@ -129,10 +132,13 @@ def test_a_supernet_that_is_another_by_now_or_gone_is_not_copied(is_there: bool,
     assert not (new / "supernet").exists()
 
 
-def _without_its_supernet(run: Path, copy: Path) -> Path:
-    """Return a copy of a run as it was before the supernet that it began with was copied."""
+RESULTS = ("supernet", "search", "retrain", "export", "report.html", "summary.json")
+
+
+def _unfinished(run: Path, copy: Path, *without: str) -> Path:
+    """Return a copy of a run without some results, or as it was before the supernet that it began with was copied."""
     shutil.copytree(run, copy)
-    for name in ("supernet", "search", "retrain", "export", "report.html", "summary.json"):
+    for name in without or RESULTS:
         shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
     return copy
 
@@ -170,7 +176,7 @@ def test_another_table_takes_the_place_of_the_runs_and_its_device_that_of_its_de
     new = tmp_path / "new"
     command = ("search", "--from", folder / "run", *OTHER, "--lut", tmp_path / "u.json", "--out", new)
     _refused(run_cli(*command, "--device", "cpu"), "was measured on 'cpu-2threads', but --device is 'cpu'")
-    _ok(run_cli(*command, "--set", "retrain.references=false"))
+    _ok(run_cli(*command))
     assert (new / "lut.json").read_bytes() == (tmp_path / "u.json").read_bytes()
     assert _run(new).device_name == "cpu-2threads" and num_lines(new / "search" / "history.jsonl") == 8
     (tmp_path / "u.json").unlink()
@@ -180,7 +186,7 @@ def test_another_table_takes_the_place_of_the_runs_and_its_device_that_of_its_de
 def test_the_runs_table_may_have_moved(folder: Path, tmp_path: Path) -> None:
     command = ("search", "--from", folder / "run", "--out", tmp_path / "new", "--quiet", "--lut")
     shutil.copy(folder / "t.json", tmp_path / "moved.json")
-    _ok(run_cli(*command, tmp_path / "moved.json", "--set", "retrain.references=false"))
+    _ok(run_cli(*command, tmp_path / "moved.json"))
     assert load_table(tmp_path / "new" / "lut.json").latency_ms == load_table(folder / "t.json").latency_ms
 
 

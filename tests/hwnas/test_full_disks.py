@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Outcome, num_lines, run_cli, shorten_runs, start_cli, wait_until
+from command_line import Outcome, run_cli
 from full_disks import files_limited_to, small_disk
 from samples import history_of, measured_again, synthetic_table
 
@@ -21,7 +21,10 @@ from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
-SETTINGS = ("--width", 0.25, "--epochs", 2, "--evaluations", 6, "--retrain-epochs", 2, "--train-images", 128)
+SETTINGS = (
+    *("--width", 0.25, "--epochs", 2, "--evaluations", 6, "--retrain-epochs", 2, "--train-images", 128),
+    *("--set", "search.finalists=2", "--set", "retrain.references=false"),
+)
 BLOCKS = ("--space", "nasbench-macro", "--input-size", 8, "--width", 0.25, "--networks", 0, "--rounds", 4, "--quiet")
 
 ROOM = 64 << 20
@@ -29,11 +32,7 @@ ROOM = 64 << 20
 PAGE = 4096
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _little_to_do() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched, rounds=4)
-        yield
+pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 
 @dataclass(frozen=True)
@@ -52,21 +51,12 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
+def undisturbed(very_short_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
     folder = tmp_path_factory.mktemp("undisturbed")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "table.json")
     model = LatencyModel(make_space(SPEC), load_table(folder / "table.json"))
     budget = f"{0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])}ms"
-    flags = (
-        "--lut",
-        folder / "table.json",
-        "--max-latency",
-        budget,
-        "--set",
-        "search.finalists=2",
-        "--json",
-        "--quiet",
-    )
+    flags = ("--lut", folder / "table.json", "--max-latency", budget, "--json", "--quiet")
     command = ("search", *SETTINGS, *flags, "--out")
     outcome = run_cli(*command, folder / "run")
     assert outcome.code == 0, outcome.err
@@ -240,7 +230,7 @@ def test_temporary_files_on_a_full_disk(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_standard_output_on_a_full_disk(undisturbed: Undisturbed) -> None:
+def test_standard_output_on_a_full_disk() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "hwnas", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -267,20 +257,3 @@ def test_a_table_is_made_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.json", "other.json"]
     with making_table(tmp_path / "other.json"):
         assert run_cli("lut", "refit", tmp_path / "other.json").code == 2
-
-
-def test_two_profiles_of_one_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "t.json"
-    first = start_cli("profile", *BLOCKS[:-2], 2000, "--quiet", "-o", path)
-    try:
-        wait_until(first, lambda: num_lines(tmp_path / "t.json.journal") >= 2)
-        second = run_cli("profile", *BLOCKS, "-o", path)
-        assert second.code == 2 and "another process makes the table" in second.err
-    finally:
-        first.kill()
-        first.communicate()
-    outcome = run_cli("profile", *BLOCKS[:-2], 60, "--quiet", "-o", path)
-    assert outcome.code == 0 or "budgets in milliseconds mean nothing" in outcome.out, (
-        outcome.err
-    )  # by something else that runs
-    assert [p.name for p in tmp_path.iterdir()] == ["t.json"]

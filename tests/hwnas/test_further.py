@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from command_line import Outcome, kill_when, run_cli, start_cli
+from command_line import Outcome, run_cli
 from samples import synthetic_table
 
 from hwnas.artifacts import NetworkSummary, Summary
@@ -134,11 +134,18 @@ def test_a_budget_below_everything_that_was_evaluated_is_refused_before_anything
     assert not (run / "retrain").exists()
 
 
-def test_training_that_was_killed_goes_on(run: Path) -> None:
+def test_training_that_was_stopped_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unseen = _unseen(run)
     command = ("retrain", run, "--architecture", unseen, "--quiet")
     checkpoint = RunFolder(run).retrain.checkpoint(f"network-{unseen}")
-    kill_when(start_cli(*command), checkpoint.exists)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hwnas.callbacks.Callbacks.on_epoch", stop)
+        assert run_cli(*command).code == 130
+    assert len(epochs_of(checkpoint)) == 1
     _ok(run_cli(*command))
     assert len(epochs_of(checkpoint)) == 2 and RunFolder(run).export.model(f"network-{unseen}").exists()
 

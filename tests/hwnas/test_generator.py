@@ -27,6 +27,12 @@ def limits(space: SearchSpace) -> HardLimits:
     return HardLimits(limits=(Limit(name="latency_ms", cost=model.predict_ms, maximum=maximum),))
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators learn next to nothing."""
+    monkeypatch.setattr("hwnas.search.generator.NUM_STEPS", 20)
+
+
 def _score(architecture: Architecture) -> float:
     """Later choices are better, the more so in later layers, and neighbours should be equal."""
     choices = np.array(architecture)
@@ -41,6 +47,7 @@ def _posterior(space: SearchSpace, num: int) -> Posterior:
     return process.condition(rows, values)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_expected_scores_are_those_of_many_samples(space: SearchSpace, limits: HardLimits) -> None:
     generator = ArchitectureGenerator(space, limits, seed=0)
     posterior = _posterior(space, 40)
@@ -77,6 +84,7 @@ def test_too_few_evaluations_to_emit_by_are_counted(num: int, space: SearchSpace
         agent.emit(limits)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_budget_below_the_fastest_is_an_error(space: SearchSpace, limits: HardLimits) -> None:
     agent = GeneratorAgent(space, limits, np.random.default_rng(0))
     agent.tell([Evaluation(architecture=a, score=_score(a), costs={}) for a in agent.ask(10)])

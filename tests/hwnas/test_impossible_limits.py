@@ -17,6 +17,8 @@ from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
 from search_spaces.overview import describe_space
 
+pytestmark = pytest.mark.usefixtures("very_short_runs")
+
 DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 LEAST = describe_space(make_space(DIGITS))
 

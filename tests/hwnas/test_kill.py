@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import kill_when, num_lines, run_cli, start_cli
+from command_line import kill_when, num_lines, run_cli, start_cli, wait_until
 from marked_processes import orphans, started_marked
 from own_networks import write_trained
 from samples import history_of, synthetic_table
@@ -64,18 +64,21 @@ def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, 
     _assert_same_search(tmp_path / "whole", run)
 
 
-def test_ctrl_c_says_so_and_loses_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_says_so_and_loses_nothing_and_no_other_process_makes_the_table_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     space = ("--space", SPEC.name, "--input-size", 8, "--width", 0.25, "--networks", 0, "--quiet")
-    command = ("profile", *space, "--rounds", 100, "-o", path)
+    command = ("profile", *space, "-o", path, "--rounds")
     journal = tmp_path / "t.json.journal"
-    process = start_cli(*command)
-    kill_when(process, lambda: num_lines(journal) >= 4, number=signal.SIGINT)
+    process = start_cli(*command, 2000)
+    wait_until(process, lambda: num_lines(journal) >= 4)
+    second = run_cli(*command, 4)
+    assert second.code == 2 and "another process makes the table" in second.err, second
+    kill_when(process, lambda: True, number=signal.SIGINT)
     assert process.returncode == 130
     rounds_before = num_lines(journal)
     assert rounds_before >= 4 and not path.exists()
-    run_cli(*command)
-    assert all(m.num_samples == 100 for m in load_table(path).entries)
+    run_cli(*command, rounds_before + 4)
+    assert all(m.num_samples == rounds_before + 4 for m in load_table(path).entries)
     assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
 
 

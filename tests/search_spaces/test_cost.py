@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import pytest
@@ -85,3 +86,24 @@ def test_costs_that_are_asked_for_in_inference_mode_are_the_same() -> None:
     with torch.inference_mode():
         assert block_cost(block) == expected
     assert expected.macs > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbered(TokenMlp):
+    """Makes a tensor of its own as it runs."""
+
+    def build(self) -> nn.Module:
+        return _Numbering(super().build())
+
+
+class _Numbering(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def forward(self, x_NTD: torch.Tensor) -> torch.Tensor:
+        return self._inner(x_NTD + torch.arange(x_NTD.shape[1])[:, None])
+
+
+def test_blocks_may_make_tensors_as_they_run() -> None:
+    assert block_cost(_Numbered()) == block_cost(TokenMlp())
