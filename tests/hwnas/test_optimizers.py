@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import run_cli, shorten_runs
+from command_line import run_cli
 from samples import synthetic_table
 from torch import nn
 from toy_data import two_brightnesses
@@ -206,15 +206,14 @@ def given(spec):
 '''
 
 
-def test_given_weights_are_searched_as_they_are_and_random_ones_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shorten_runs(monkeypatch)
+@pytest.mark.usefixtures("very_short_runs", "instant_measurements")
+def test_given_weights_are_searched_as_they_are_and_random_ones_are_not(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     name = f"{tmp_path}/own.py:given"
     spec = SpaceSpec(name=name, input_size=8, in_channels=1, num_classes=10, width=0.25)
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "t.json")
     flags = ("--width", 0.25, "--epochs", 0, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
+    flags += ("--set", "search.finalists=2", "--set", "retrain.references=false")
     search = ("search", *flags, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--quiet", "--trust-code")
     done = run_cli(*search, "--space", name, "--out", tmp_path / "run")
     assert done.code == 0, done.err
