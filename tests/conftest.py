@@ -17,6 +17,7 @@ import pytest
 import torch
 from command_line import shorten_runs
 from hypothesis import HealthCheck, settings
+from paced_machine import measure_instantly
 from samples import small_spec
 
 from search_spaces import SPACES, SearchSpace, make_space
@@ -59,6 +60,22 @@ def very_short_runs() -> Iterator[None]:
     """Runs of a whole module, those of its fixtures too, measure next to nothing."""
     with pytest.MonkeyPatch.context() as patched:
         shorten_runs(patched, rounds=4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def instant_measurements() -> Iterator[None]:
+    """Measurements of a whole module, those of its fixtures too, are made up by workers in this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        measure_instantly(patched)
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_tvm() -> Iterator[None]:
+    """Bundles of a whole module are not compared with TVM, which takes most of their time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("hwnas.export.bundle.has_tvm", lambda: False)
         yield
 
 

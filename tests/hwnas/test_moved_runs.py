@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from command_line import Outcome, run_cli, shorten_runs
+from command_line import Outcome, run_cli
 from PIL import Image
 from samples import synthetic_table
 
@@ -34,11 +33,7 @@ head: [pool, classifier]
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _little_to_do() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched, rounds=4)
-        yield
+pytestmark = pytest.mark.usefixtures("very_short_runs", "instant_measurements", "no_tvm")
 
 
 def _images(root: Path, *, shade: int = 0) -> None:
@@ -51,7 +46,9 @@ def _images(root: Path, *, shade: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def begun(
+    tmp_path_factory: pytest.TempPathFactory, very_short_runs: None, instant_measurements: None
+) -> tuple[Path, Path]:
     """Where the run was begun, and a copy of everything there."""
     folder = tmp_path_factory.mktemp("begun") / "project"
     folder.mkdir()
@@ -141,7 +138,7 @@ def test_a_bundle_needs_the_data_which_can_be_given_anew(project: Path, tmp_path
     (tmp_path / "other" / "cats" / "0.png").unlink()
     _images(tmp_path / "brighter", shade=50)
     run = _moved(project)
-    bundle = ("export", run, "-o", tmp_path / "bundle", "--quiet")
+    bundle = ("export", run, "-o", tmp_path / "bundle", "--no-int8", "--quiet")
     _refused(run_cli(*bundle), "where the data of", "have moved, give --data-root")
     _refused(run_cli(*bundle, "--data-root", tmp_path / "other"), "are not those that", "64 images to train", "found")
     _refused(run_cli(*bundle, "--data-root", tmp_path / "brighter"), "are not those that", "but others")

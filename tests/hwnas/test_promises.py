@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 from command_line import Outcome, kill_when, num_lines, run_cli, start_cli
-from paced_machine import PacedMachine
+from paced_machine import PacedMachine, measure_instantly
 from samples import synthetic_table
-from simulated_machine import WORST
-from simulated_worker import write_devices
 
 from hwnas.cli.printing import print_summary
 from hwnas.pipeline.reporting import render_report
@@ -25,6 +23,7 @@ from lut import LatencyModel, load_table
 from search_spaces import SpaceSpec, make_space
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
+FEW = ("--evaluations", 10)
 SETTINGS = ("--width", 0.25, "--epochs", 1, "--evaluations", 30, "--retrain-epochs", 1, "--train-images", 128)
 
 
@@ -35,12 +34,12 @@ def _short_look_for_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def table(tmp_path_factory: pytest.TempPathFactory, instant_measurements: None) -> Path:
     """Of the machine while it is left alone."""
     folder = tmp_path_factory.mktemp("paced")
     space = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25)
     where = ("--device", "paced", "--devices", PacedMachine(folder).devices)
-    outcome = run_cli("profile", *space, *where, "-o", folder / "lut.json", "--quiet", "--trust-code")
+    outcome = run_cli("profile", *space, *where, "--networks", 20, "-o", folder / "lut.json", "--quiet", "--trust-code")
     assert outcome.code == 0, outcome.err
     return folder / "lut.json"
 
@@ -63,14 +62,13 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def test_a_run_whose_own_table_is_poor_ends_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, number in {"table.NUM_NETWORKS": 20, "table.EXTRA_NETWORKS": 10, "table.ROUNDS": 20}.items():
+    for name, number in {"table.NUM_NETWORKS": 14, "table.EXTRA_NETWORKS": 6, "table.ROUNDS": 10}.items():
         monkeypatch.setattr(f"hwnas.stages.{name}", number)
     for name in ("ROUNDS", "FINAL_ROUNDS"):
-        monkeypatch.setattr(f"hwnas.stages.setup.{name}", 20)
-    run = tmp_path / "run"
-    write_devices(tmp_path / "devices.yaml", worst=WORST)
-    where = ("--device", "worst", "--devices", tmp_path / "devices.yaml", "--out", run)
-    outcome = run_cli("search", *SETTINGS, *where, "--max-latency", "60%", "--set", "search.finalists=4", "--json")
+        monkeypatch.setattr(f"hwnas.stages.setup.{name}", 10)
+    measure_instantly(monkeypatch)
+    run, few = tmp_path / "run", (*FEW, "--set", "search.finalists=4", "--set", "retrain.references=false")
+    outcome = run_cli(*_command(PacedMachine(tmp_path, luck=0.4), run, "--max-latency", "60%", *few))
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("Measuring on, with") == 2 and "for up to 5.0 min" in outcome.err
     (warning,) = [line for line in outcome.err.splitlines() if line.startswith("warning")]
@@ -80,7 +78,7 @@ def test_a_run_whose_own_table_is_poor_ends_in_a_model(tmp_path: Path, monkeypat
     # Every network of the first table was measured again, and others for calibration joined them.
     own = load_table(run / "lut.json")
     roles = [n.role for n in own.networks]
-    assert roles.count("held_out") == 12 and roles.count("calibration") > 8
+    assert roles.count("held_out") == 8 and roles.count("calibration") > 6
     assert not list(run.glob("lut.extension*"))
     assert len(json.loads((run / "search" / "result.json").read_text())["finalists"]) >= 8
     before = (run / "lut.json").read_bytes()
@@ -142,7 +140,7 @@ def test_a_machine_that_was_or_is_slowed_is_noticed_and_allowed_for(
     machine, run = PacedMachine(tmp_path), tmp_path / "run"
     _set_slow(machine, when, run, table)
     given = () if when == "while the table was made" else ("--lut", table)
-    outcome = run_cli(*_command(machine, run, *given, "--max-latency", f"{budget_ms}ms"))
+    outcome = run_cli(*_command(machine, run, *given, "--max-latency", f"{budget_ms}ms", *FEW))
     assert outcome.code == 0, outcome.err
     assert said in outcome.err
     assert ("multiplied" in outcome.err) == ("multiplied" in said)
@@ -177,9 +175,8 @@ def test_no_network_is_lost_to_a_slowness_that_passes(table: Path, budget_ms: fl
 def test_a_machine_as_it_was_is_no_news(
     table: Path, budget_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = run_cli(
-        *_command(PacedMachine(tmp_path), tmp_path / "run", "--lut", table, "--max-latency", f"{budget_ms}ms")
-    )
+    flags = ("--lut", table, "--max-latency", f"{budget_ms}ms", *FEW, "--set", "retrain.references=false")
+    outcome = run_cli(*_command(PacedMachine(tmp_path), tmp_path / "run", *flags))
     assert outcome.code == 0 and "than when the table was made" not in outcome.err
     assert not (tmp_path / "run" / "missed").exists()
     _print(tmp_path / "run")

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import run_cli, shorten_runs
+from paced_machine import measure_instantly
 from samples import bare_table, synthetic_table
 
 import hwnas
@@ -28,18 +29,16 @@ SMALLER = "1-1-1-0-1-0-0-1-0"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, very_short_runs: None) -> Path:
     """The folder of a finished search, with a network at each resolution."""
     folder = tmp_path_factory.mktemp("sizes")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), folder / "t.json")
     table = ("--lut", folder / "t.json", "--max-latency", "80%")
     training = ("--epochs", 1, "--retrain-epochs", 1)
-    with pytest.MonkeyPatch.context() as patched:
-        shorten_runs(patched)
-        outcome = run_cli("search", *FLAGS, *FAST, *training, *table, "--out", folder / "run")
-        assert outcome.code == 0, outcome.err
-        outcome = run_cli("retrain", folder / "run", "--architecture", SMALLER, "--quiet")
-        assert outcome.code == 0, outcome.err
+    outcome = run_cli("search", *FLAGS, *FAST, *training, *table, "--out", folder / "run")
+    assert outcome.code == 0, outcome.err
+    outcome = run_cli("retrain", folder / "run", "--architecture", SMALLER, "--quiet")
+    assert outcome.code == 0, outcome.err
     return folder / "run"
 
 
@@ -64,7 +63,8 @@ def test_a_search_chooses_the_resolution_and_models_are_exported_at_it(run: Path
     assert summary["parity"]["max_abs_difference"] <= 1e-4 * max(1.0, summary["parity"]["max_abs_output"])
 
 
-def test_a_run_goes_on_with_its_resolutions(run: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_its_resolutions(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure_instantly(monkeypatch)
     again = run_cli("search", "--out", run, "--resume", "--json")
     assert again.code == 0 and json.loads(again.out)["space"]["resolutions"] == [8, 6], again.err
     begun = ("search", "--from", run, "--max-latency", "70%", "--retrain-epochs", 1, "--quiet")
@@ -75,6 +75,7 @@ def test_a_run_goes_on_with_its_resolutions(run: Path, tmp_path: Path) -> None:
     assert refused.code == 2 and "space.resolutions" in refused.err and "Traceback" not in refused.err
 
 
+@pytest.mark.usefixtures("no_tvm")
 def test_a_network_of_a_smaller_resolution_ships_as_it_was_tested(run: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     network = ("--network", f"network-{SMALLER}")

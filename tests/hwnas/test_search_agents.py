@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hwnas.search import AGENTS, Constraint, Evaluation, HardLimits, Limit, Sear
 from hwnas.search.agent import SearchResult
 from hwnas.search.loop import run_search
 from lut import LatencyModel
-from search_spaces import Architecture, SearchSpace, make_space
+from search_spaces import SPACES, Architecture, SearchSpace, make_space
 
 
 def _latency_limit(model: LatencyModel, max_ms: float) -> HardLimits:
@@ -90,12 +91,19 @@ def test_no_feasible_architecture_is_an_error_that_quotes_the_nearest(make_agent
         make_agent(ToySpace(), SumConstraint(-1)).ask(1)
 
 
-def test_works_on_every_space_under_a_table(make_agent, space: SearchSpace) -> None:
+@cache
+def _middle_of(name: str) -> tuple[SearchSpace, LatencyModel, float]:
+    """Return a space with the latencies of its networks, and the middle of those."""
+    space = make_space(small_spec(name))
     model = LatencyModel(space, bare_table(space))
-    middle = 0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])
-    constraint = _latency_limit(model, middle)
-    history = drive(make_agent(space, constraint), 30)
-    assert len(history) == 30
+    return space, model, 0.5 * (model.extreme()[1] + model.extreme(slowest=True)[1])
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_works_on_every_space_under_a_table(make_agent, name: str) -> None:
+    space, model, middle = _middle_of(name)
+    history = drive(make_agent(space, _latency_limit(model, middle)), 12, generation=6)
+    assert len(history) == 12
     assert all(model.predict_one_ms(e.architecture) <= middle for e in history)
 
 

@@ -22,7 +22,7 @@ from hwnas.trackers import MlflowTracker, SearchCurve, TensorBoardTracker, Track
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
-pytestmark = pytest.mark.usefixtures("very_short_runs")
+pytestmark = pytest.mark.usefixtures("very_short_runs", "instant_measurements", "no_tvm")
 
 DIGITS = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SHORT = {
@@ -30,7 +30,7 @@ SHORT = {
     "space": {"width": 0.25},
     "data": {"train_images": 160},
     "supernet": {"epochs": 2},
-    "search": {"evaluations": 6, "generation": 2},
+    "search": {"evaluations": 6, "generation": 2, "finalists": 2},
     "retrain": {"epochs": 1, "references": False},
 }
 
@@ -42,7 +42,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)  # it takes most of the time
     save_table(synthetic_table(make_space(DIGITS), scale_ns=1e8), tmp_path / "t.json")
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from samples import small_spec
 from torch import nn
 from toy_data import two_brightnesses
+from toy_spaces import chain, slices
 from traced_checks import space_of
 
 from hwnas.agents import ClassificationAgent, VerificationAgent
@@ -47,8 +48,7 @@ def _dataset() -> Dataset:
 
 
 def _trainer(folder: Path, config: TrainingConfig, strategy: str = "uniform") -> Trainer:
-    name = "nasbench-macro" if strategy == "uniform" else "ofa-mobilenetv3"
-    space, dataset = make_space(small_spec(name, input_size=8, num_classes=2)), _dataset()
+    space, dataset = chain() if strategy == "uniform" else slices(), _dataset()
     torch.manual_seed(1)
     supernet = space.supernet()
     made = STRATEGIES[strategy](space, None)  # type: ignore[arg-type]

@@ -73,8 +73,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark")])
 def test_pages_fit_are_readable_and_say_nothing_on_the_console(
     chromium: Any, address: str, width: int, scheme: str
 ) -> None:
@@ -97,9 +96,8 @@ def test_pages_fit_are_readable_and_say_nothing_on_the_console(
     page.close()
 
 
-@pytest.mark.parametrize("width", [375, 1280])
-def test_runs_are_ticked_compared_opened_and_downloaded(chromium: Any, address: str, width: int) -> None:
-    page = chromium.new_page(viewport={"width": width, "height": 900})
+def test_runs_are_ticked_compared_opened_and_downloaded(chromium: Any, address: str) -> None:
+    page = chromium.new_page(viewport={"width": 375, "height": 900})
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))

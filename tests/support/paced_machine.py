@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import paced_worker
+import pytest
 import yaml
+from paced_worker import PacedWorker
 
-WORKER = """
-import json, math, os, random, sys
-import onnx
-RULES = RULES_PATH
-def share(*parts):  # between 0 and 1, the same for the same parts
-    return random.Random(repr(parts)).random()
-def describe(path):
-    graph = onnx.load(path).graph
-    # Equal vectors are stored once and passed on by identities: only weights tell what a network is.
-    shapes = [tuple(tensor.dims) for tensor in graph.initializer if len(tensor.dims) > 1]
-    operations = [node.op_type for node in graph.node if node.op_type != "Identity"]
-    return sum(map(math.prod, shapes)), len(operations), (operations, shapes)
-models = {}
-def say(**event): print(json.dumps(event), flush=True)
-for line in sys.stdin:
-    command = json.loads(line)
-    if command["command"] == "start":
-        say(event="started", paced="1", cores=[0])
-    elif command["command"] == "open":
-        models[command["index"]] = describe(command["path"])
-        say(event="opened", index=command["index"])
-    elif command["command"] == "round":
-        rules = json.load(open(RULES))
-        factor = 1.0
-        for rule in rules["factors"]:
-            if os.path.exists(rule["path"]) == rule["exists"]: factor *= rule["factor"]
-        times = []
-        for place, index in enumerate(command["order"]):
-            if command["announce"]: say(event="visiting", index=index)
-            size, num_nodes, structure = models[index]
-            luck = 1 + rules["luck"] * (2 * share(structure, "luck") - 1)
-            noise = 1 + 0.01 * (share(structure, command["order"]) - 0.5)
-            times.append(int((20000 + 2000 * num_nodes + 100 * size) * luck * noise * factor))
-        say(event="round", order=command["order"], wall_ns=times, cpu_ns=times)
-"""
+from profilers.connection import Message
+from profilers.errors import WorkerLostError
 
 
 class PacedMachine:
@@ -55,8 +27,7 @@ class PacedMachine:
         self._rules = folder / "rules.json"
         self._luck = luck
         self._factors: list[dict[str, object]] = []
-        worker = folder / "paced_worker.py"
-        worker.write_text(WORKER.replace("RULES_PATH", repr(str(self._rules))))
+        worker = shutil.copy(paced_worker.__file__, folder / "paced_worker.py")
         self.devices = folder / "devices.yaml"
         self.devices.write_text(yaml.safe_dump({"paced": {"runtime": str(worker)}}))
         self._save()
@@ -73,3 +44,38 @@ class PacedMachine:
 
     def _save(self) -> None:
         self._rules.write_text(json.dumps({"luck": self._luck, "factors": self._factors}))
+
+
+class _InstantTransport:
+    """Workers that are called instead of started; what is asked and answered is the same."""
+
+    def start(self, program: Sequence[Path]) -> _InstantConnection:
+        """Return a worker that goes by the rules beside the program, where there are any."""
+        return _InstantConnection(PacedWorker(program[-1].with_name("rules.json")))
+
+    def place(self, paths: Sequence[Path]) -> list[str]:
+        return [str(path) for path in paths]
+
+
+class _InstantConnection:
+    def __init__(self, worker: PacedWorker) -> None:
+        self._worker = worker
+        self._said: list[bytes] = []
+
+    def send(self, message: Message, _timeout_s: float = 0.0) -> None:
+        self._said += [json.dumps(event).encode() for event in self._worker.answers(message)]
+
+    def receive(self, _timeout_s: float, _max_bytes: int = 0) -> bytes:
+        return self._said.pop(0)
+
+    def require_silence(self, _wait_s: float) -> None:
+        if self._said:
+            raise WorkerLostError(f"it said what nobody asked: {self._said}")
+
+    def kill(self) -> None:
+        self._said.clear()
+
+
+def measure_instantly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all measurements of this process made by paced machines, of which no process is started."""
+    monkeypatch.setattr("profilers.session.transport_for", lambda _device: _InstantTransport())
