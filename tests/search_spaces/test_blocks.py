@@ -182,14 +182,16 @@ def _distinct_blocks(name: str, input_size: int, num_classes: int) -> list[Block
     return list({b.key: b for b in space.candidates if not b.is_identity}.values())
 
 
+SIZES = ("in", "out", "hw", "hidden", "heads")
+"""Names that keys have of sizes."""
+
+
 def _kind(block: Block) -> tuple[object, ...]:
     """What makes the graph of a block another, whatever its sizes: family, fields, which kernels, and a residual."""
-    fields = re.findall(r"(\w+)=([^,)]+)", block.key)
-    kept = frozenset((name, frozenset(value.split("-"))) for name, value in fields if name not in SIZES)
-    return block.family, kept, block.input_shapes == (block.output_shape,)
-
-
-SIZES = ("in", "out", "hw", "hidden", "heads")
+    named = dict(re.findall(r"(\w+)=([^,)]+)", block.key))
+    has_expansion = named.pop("e", "1") != "1"
+    kept = frozenset((name, frozenset(value.split("-"))) for name, value in named.items() if name not in SIZES)
+    return block.family, kept, has_expansion, block.input_shapes == (block.output_shape,)
 
 
 @pytest.mark.parametrize("name", sorted(SPACES))

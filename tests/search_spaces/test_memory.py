@@ -62,7 +62,7 @@ def test_unknown_shapes_are_refused() -> None:
         graph_memory(model)
 
 
-MOST_BLOCKS = 300
+MOST_BLOCKS = 150
 """Memory is found by exporting every block: more take minutes."""
 
 NUM_NETWORKS = 2

@@ -84,11 +84,11 @@ def test_networks_are_right_at_every_resolution(name: str, tmp_path: Path) -> No
     channels, height, width = ZOO[name].input_shape
     space = space_with_resolutions(module, (channels, height, width), 6, 4)
     supernet = space.supernet().eval()
-    for number, architecture in enumerate(drawn(space, 2)):
-        for resolution in range(3):
+    original, last, random = drawn(space, 1)
+    for architecture, resolutions in ((original, [1]), (last, [0, 1, 2]), (random, [2])):
+        for resolution in resolutions:
             own = _at(resolution, architecture)
-            is_exported = (number + resolution) % 5 == 1
-            require_same_forms(space, supernet, own, tmp_path if is_exported else None)
+            require_same_forms(space, supernet, own, tmp_path if resolution == 2 else None)
             require_equal_costs(space, own)
             require_filled(space.slice_of(own).graph)
             assert space.blocks(space.canonical(own)) == space.blocks(own)
