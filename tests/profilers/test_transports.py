@@ -166,7 +166,7 @@ def test_killing_a_connection_ends_the_worker_there_even_while_it_hangs(place: P
     _wait_for_end(pid)
 
 
-@_ways(*ELSEWHERE)
+@_ways("copied", "ssh", "adb")
 def test_files_are_copied_once(place: Place, models: list[Model]) -> None:
     paths = [model.path for model in models]
     transport = transport_for(place.device)

@@ -65,11 +65,6 @@ def _write(path: Path, nodes: list[onnx.NodeProto], shape: list[object], kind: i
     return path
 
 
-def _no_model(path: Path) -> Path:
-    path.write_bytes(b"no model")
-    return path
-
-
 def _nothing(path: Path) -> Path:
     path.write_bytes(b"")
     return path
@@ -89,7 +84,7 @@ def _cut(path: Path) -> Path:
     return path
 
 
-BAD = {"no model": _no_model, "nothing": _nothing, "an unknown operation": _unknown, "free": _free, "cut": _cut}
+BAD = {"nothing": _nothing, "an unknown operation": _unknown, "free": _free, "cut": _cut}
 
 
 @pytest.mark.parametrize("name", _rows([*RUNTIMES]))
