@@ -243,11 +243,12 @@ class _Problem:
         total_mb = some.counts @ (some.weights_mb + some.activations_mb)
         halves = np.geomspace(max(0.5 * total_mb.min(), 1e-6), max(2.0 * total_mb.max(), 2e-6), NUM_HALVES)
         stds = np.array(list(product(PROPERTY_STDS, PROPERTY_STDS)))
+        shared = some.shared_covariances(stds)  # the same at every point, and most of the work
         points, log_evidence = [], []
         for half_mb, sharpness in product(halves, SHARPNESSES):
             # Of half and sharpness the logarithm is averaged, of standard deviations the variance.
             points += [(np.log(half_mb), np.log(sharpness), f**2, c**2) for f, c in stds]
-            log_evidence.append(_log_evidence(some.covariances(half_mb, sharpness, stds), some.residual))
+            log_evidence.append(_log_evidence(some.covariances(half_mb, sharpness, shared), some.residual))
         evidence = np.concatenate(log_evidence)
         weights = np.exp(evidence - evidence.max())
         log_half, log_sharpness, *variances = weights @ np.array(points) / weights.sum()
@@ -262,7 +263,8 @@ class _Problem:
     def fit(self, shape: _Shape) -> _Fit:
         """Return the posterior mean, and relative leave-one-out errors (Rasmussen and Williams 2006, equation 5.12)."""
         stds = np.array([[shape.factor_std, shape.constant_std]])
-        inverse = np.linalg.inv(self.covariances(shape.half_mb, shape.sharpness, stds)[0])
+        shared = self.shared_covariances(stds)
+        inverse = np.linalg.inv(self.covariances(shape.half_mb, shape.sharpness, shared)[0])
         # Everything is relative to the measured latency: errors are relative, and so is the noise.
         pull = inverse @ self.residual / self.measured_ms
         columns = self.columns(shape.half_mb, shape.sharpness)
@@ -284,21 +286,33 @@ class _Problem:
         """The milliseconds of each network's blocks alone, but for conversions that are known to vanish."""
         return self.counts @ self.block_ms + self.conversions[:, 2]
 
-    def covariances(self, half_mb: float, sharpness: float, property_stds: NDArray[np.float64]) -> NDArray[np.float64]:
+    def covariances(
+        self, half_mb: float, sharpness: float, shared: tuple[NDArray[np.float64], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
         """Return the prior covariance of the residuals, [num_pairs, num_networks, num_networks].
 
         Args:
-            property_stds: [num_pairs, 2] of factors and of constants.
+            shared: what `shared_covariances` gives.
         """
         columns = self.columns(half_mb, sharpness)
         design = np.stack([std * column for column, std in columns.values()], axis=1) / self.measured_ms[:, None]
-        by_factor, by_constant = (part / self.measured_ms[:, None] for part in self._of_properties())
         own = design @ design.T + NOISE_STD**2 * np.eye(len(design))
-        factor_variances, constant_variances = (property_stds**2).T[:, :, None, None]
-        total: NDArray[np.float64] = (
-            own + factor_variances * (by_factor @ by_factor.T) + constant_variances * (by_constant @ by_constant.T)
-        )
+        by_factors, by_constants = shared
+        total: NDArray[np.float64] = own + by_factors + by_constants
         return total
+
+    def shared_covariances(self, property_stds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what the factors, and the constants, that blocks of a property share add to the covariance.
+
+        Args:
+            property_stds: [num_pairs, 2] of factors and of constants.
+
+        Returns:
+            [num_pairs, num_networks, num_networks] each.
+        """
+        by_factor, by_constant = (part / self.measured_ms[:, None] for part in self._of_properties())
+        factor_variances, constant_variances = (property_stds**2).T[:, :, None, None]
+        return factor_variances * (by_factor @ by_factor.T), constant_variances * (by_constant @ by_constant.T)
 
     def _of_properties(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the milliseconds that networks spend in blocks of each property, and how many such blocks they have.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -114,12 +115,14 @@ def draw_pool(space: SearchSpace, num: int, rng: np.random.Generator) -> list[Ar
     found: dict[Architecture, None] = {}
     for number in range(num):
         concentration = CONCENTRATIONS[number % len(CONCENTRATIONS)]
-        weights: dict[tuple[str, ...], np.ndarray] = {}
+        cumulated: dict[tuple[str, ...], list[float]] = {}
         architecture = []
         for decision in space.decisions:
-            if decision.choices not in weights:
-                weights[decision.choices] = rng.dirichlet(np.full(len(decision.choices), concentration))
-            architecture.append(int(rng.choice(len(decision.choices), p=weights[decision.choices])))
+            if decision.choices not in cumulated:
+                sums = rng.dirichlet(np.full(len(decision.choices), concentration)).cumsum()
+                cumulated[decision.choices] = (sums / sums[-1]).tolist()
+            # What Generator.choice draws with these weights, which checks and sums them anew for each draw.
+            architecture.append(bisect_right(cumulated[decision.choices], rng.random()))
         form = space.canonical(tuple(architecture))
         if space.depends_on_input(form):
             found[form] = None

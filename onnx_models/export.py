@@ -64,7 +64,8 @@ def export_module(
         WriteError: there is no room for the file, or nothing may be written there.
     """
     with replacing(path) as draft:
-        _write(draft, module, path.name, input_shapes, dynamic_batch=dynamic_batch, opset=opset or OPSET)
+        own = copy.deepcopy(module)
+        _write(draft, own, path.name, input_shapes, dynamic_batch=dynamic_batch, opset=opset or OPSET)
 
 
 def is_exporting() -> bool:
@@ -118,7 +119,8 @@ def _write(
     dynamic_batch: bool = False,
     opset: int,
 ) -> None:
-    frozen = copy.deepcopy(module).cpu().eval()
+    """Write a module that nobody else has: it may be left in inference mode."""
+    frozen = module.cpu().eval()
     names = input_names(len(input_shapes))
     axes = {name: {0: "batch"} for name in (*names, OUTPUT_NAME)} if dynamic_batch else None
     try:

@@ -31,12 +31,18 @@ SPACE = make_space(small_spec("nasbench-macro"))
 
 
 @pytest.fixture(scope="module")
-def real_table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where exported blocks and networks are kept."""
+    return tmp_path_factory.mktemp("onnx")
+
+
+@pytest.fixture(scope="module")
+def real_table(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
     """A small table, really measured."""
-    folder = tmp_path_factory.mktemp("real")
-    profiler = Profiler(device=find_device("cpu"), rounds=20)
-    plan = plan_table(SPACE, rounds=20, num_networks=20)
-    return build_table(SPACE, folder / "t.json", plan, profiler=profiler, onnx_folder=folder / "onnx")
+    profiler = Profiler(device=find_device("cpu"), rounds=10)
+    plan = plan_table(SPACE, rounds=10, num_networks=10)
+    path = tmp_path_factory.mktemp("real") / "t.json"
+    return build_table(SPACE, path, plan, profiler=profiler, onnx_folder=exported)
 
 
 def test_difference_finds_the_factor_and_what_sticks_out(space: SearchSpace) -> None:
@@ -151,17 +157,17 @@ def test_tables_of_different_origin_do_not_merge(space: SearchSpace) -> None:
         merge_tables([table, bare_table(make_space(small_spec(space.spec.name, input_size=20)))], space)
 
 
-def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, tmp_path: Path) -> None:
+def test_verifying_measures_new_networks_and_tells_drift(real_table: LatencyTable, exported: Path) -> None:
     profiler = Profiler(device=find_device("cpu"), rounds=10)
     slower = scaled(real_table, 0.25)  # as if the device had been four times as fast then
-    result = verify_table(slower, SPACE, profiler=profiler, num_networks=10, seed=5, onnx_folder=tmp_path)
-    assert result.certificate.num_networks == 10
+    result = verify_table(slower, SPACE, profiler=profiler, num_networks=5, seed=5, onnx_folder=exported)
+    assert result.certificate.num_networks == 5
     assert result.drift > 0.5  # whatever else runs here now, or ran then
     if result.certificate.bias > -1.0:  # a table made beside other work may predict less than nothing
         assert result.without_drift.mape < result.certificate.mape
     with pytest.raises(TableError, match="other settings"):
         other = Profiler(device=find_device("cpu-2threads"), rounds=10)
-        verify_table(real_table, SPACE, profiler=other, num_networks=10, seed=5, onnx_folder=tmp_path)
+        verify_table(real_table, SPACE, profiler=other, num_networks=5, seed=5, onnx_folder=exported)
 
 
 def test_picture_is_written(real_table: LatencyTable, tmp_path: Path) -> None:

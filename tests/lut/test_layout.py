@@ -38,7 +38,7 @@ def _operations_in_file(path: Path, folder: Path) -> Counter[str]:
 def test_conversions_of_networks_are_counted_exactly(name: str, tmp_path: Path) -> None:
     space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10))
     rng = np.random.default_rng(0)
-    architectures = [space.sample(rng) for _ in range(3)]
+    architectures = [space.sample(rng) for _ in range(24 // len(space.decisions))]  # about as many layers of each
     used = {key for architecture in architectures for key in block_counts(space, architecture)}
     blocks = list({b.key: b for b in space.candidates if b.key in used}.values())
     models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in blocks]

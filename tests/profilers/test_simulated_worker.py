@@ -52,7 +52,7 @@ def test_machines_survive_the_command_line() -> None:
 def test_profiling_a_simulated_device_gives_a_certified_table(sim: SimulatedDevice, tmp_path: Path) -> None:
     flags = ("--space", "nasbench-macro", "--input-size", 8, "--channels", 1, "--width", 0.25, "--networks", 10)
     device = ("--devices", tmp_path / "devices.yaml", "--device", "sim")
-    outcome = run_cli("profile", *flags, *device, "--rounds", 20, "-o", tmp_path / "t.json", "--quiet")
+    outcome = run_cli("profile", *flags, *device, "--rounds", 10, "-o", tmp_path / "t.json", "--quiet")
     assert outcome.code == 0, outcome.err
     table = load_table(tmp_path / "t.json")
     assert table.provenance.worker["cpu_model"] == "simulated zen1"
@@ -60,7 +60,7 @@ def test_profiling_a_simulated_device_gives_a_certified_table(sim: SimulatedDevi
     assert not table.failures
     # Slices of a shared core would show on the machine that the test runs on, and on this one never do.
     assert slowdown([*table.entries, *(n.measurement for n in table.networks)]).preempted == 0
-    assert sim.num_rounds == 20
+    assert sim.num_rounds == 10
 
 
 def test_a_simulated_device_is_slowed_as_the_test_says(sim: SimulatedDevice, tmp_path: Path) -> None:
@@ -76,8 +76,6 @@ def test_a_simulated_device_is_slowed_as_the_test_says(sim: SimulatedDevice, tmp
     first_two = _milliseconds(tmp_path, "again", rounds=2)
     assert sim.num_rounds == 3 * 6 + 2
     assert all(ms == pytest.approx(2.0 * before[key], rel=0.1) for key, ms in first_two.items())
-    sim.slow_down(1.0)
-    assert _milliseconds(tmp_path, "end") == pytest.approx(before, rel=0.1)
 
 
 def test_wall_clock_time_alone_can_be_slowed(sim: SimulatedDevice, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import fake_adbd
 import hostile_worker
 import pytest
-from boards_here import ssh_of, ssh_server
+from boards_here import ssh_of
 from fake_adb import FakePhone
 from small_models import save_chain
 
@@ -84,8 +84,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         copy = ("cp", "{local}", "{remote}")
         yield Place(_device(command=(str(python),), copy=copy, folder=str(tmp_path / ODD)), tmp_path / ODD)
     elif way == "ssh":
-        with ssh_server(tmp_path / "ssh") as options:
-            yield Place(_device(ssh=ssh_of(options, _oddly_called(python, tmp_path), tmp_path / ODD)), tmp_path / ODD)
+        options = request.getfixturevalue("ssh_options")
+        yield Place(_device(ssh=ssh_of(options, _oddly_called(python, tmp_path), tmp_path / ODD)), tmp_path / ODD)
     elif way == "real adb":
         with fake_adbd.running(tmp_path / "adb") as serial:
             adb = Adb(serial=serial, python=str(_oddly_called(python, tmp_path)), folder=str(tmp_path / ODD))
@@ -114,8 +114,11 @@ def _talker(folder: Path) -> Path:
     return folder / "talker.py"
 
 
-def _models(folder: Path, num: int = 3) -> list[Model]:
-    blocks = [ConvBnAct(in_channels=4, out_channels=4 * i, input_size=8, kernel=3) for i in range(1, num)]
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
+    """Two blocks, and a model with a file of weights."""
+    folder = tmp_path_factory.mktemp("models")
+    blocks = [ConvBnAct(in_channels=4, out_channels=4 * i, input_size=8, kernel=3) for i in (1, 2)]
     (folder / "model").mkdir()
     weights = save_chain(folder / "model" / "m.onnx", (1, 8), location="weights of m.bin")
     return [*(Model(key=b.key, path=export_block(b, folder)) for b in blocks), Model(key="m", path=weights)]
@@ -135,29 +138,23 @@ def _wait_for_end(pid: int) -> None:
         time.sleep(0.02)
 
 
-@_ways(*WAYS)
-def test_models_are_measured_and_compared(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    models = _models(tmp_path)
-    profiler = Profiler(device=place.device, rounds=2)
-    profiler.require_reachable()
-    result = profiler.measure(models, tmp_path / "t.journal")
-    assert [(m.num_samples, m.error) for m in result.measurements] == [(2, None)] * len(models)
+@_ways("command", "adb")
+def test_a_device_is_checked(place: Place, models: list[Model]) -> None:
     assert all(finding.is_good for finding in check_device(place.device, models[0].path))
-    if place.folder is not None:
-        there = [path for path in place.folder.iterdir() if path.is_file()]
-        assert {path.suffix for path in there} == {".py", ".onnx", ".bin"}
-        assert not any(path.name == "owned" for path in tmp_path.rglob("*"))
 
 
 @_ways(*WAYS)
-def test_every_byte_goes_through(place: Place, tmp_path: Path) -> None:
+def test_every_byte_goes_through_and_a_worker_ends_with_its_input(place: Place, tmp_path: Path) -> None:
     with transport_for(place.device).start([_talker(tmp_path)]) as connection:
         connection.send({"say": "bytes"})
         assert connection.receive(15.0) == bytes(byte for byte in range(256) if byte != 10)
         long = {"say": "back", "text": "é\r\x03\x04" * 100_000}
         connection.send(long)
         assert json.loads(connection.receive(15.0)) == long
+        connection.send({"say": "pid"})
+        pid = int(connection.receive(15.0))
+        connection._input.close()
+        _wait_for_end(pid)
 
 
 @_ways(*WAYS)
@@ -169,18 +166,9 @@ def test_killing_a_connection_ends_the_worker_there_even_while_it_hangs(place: P
     _wait_for_end(pid)
 
 
-@_ways(*WAYS)
-def test_a_worker_ends_with_its_input(place: Place, tmp_path: Path) -> None:
-    with transport_for(place.device).start([_talker(tmp_path)]) as connection:
-        connection.send({"say": "pid"})
-        pid = int(connection.receive(15.0))
-        connection._input.close()
-        _wait_for_end(pid)
-
-
-@_ways(*ELSEWHERE)
-def test_files_are_copied_once(place: Place, tmp_path: Path) -> None:
-    paths = [model.path for model in _models(tmp_path)]
+@_ways("copied", "ssh", "adb")
+def test_files_are_copied_once(place: Place, models: list[Model]) -> None:
+    paths = [model.path for model in models]
     transport = transport_for(place.device)
     placed = transport.place(paths)
     written = {path: Path(path).stat().st_mtime_ns for path in placed}
@@ -208,12 +196,15 @@ class _Watched:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost devices are sought again at once."""
-    monkeypatch.setattr("profilers.session.RECONNECT_S", (0.3, 0.3, 0.3))
+    monkeypatch.setattr("profilers.session.RECONNECT_S", (0.1, 0.1, 0.1))
 
 
 @_ways(*WAYS)
-def test_a_dropped_connection_resumes_and_ends_with_the_same_keys(place: Place, at_once: None, tmp_path: Path) -> None:
-    models, watched = _models(tmp_path), _Watched(transport_for(place.device))
+def test_models_are_measured_though_the_connection_drops(
+    place: Place, models: list[Model], at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    watched = _Watched(transport_for(place.device))
     dropped: list[int] = []
 
     def drop_once(phase: str, done: int, _total: int) -> None:
@@ -222,9 +213,14 @@ def test_a_dropped_connection_resumes_and_ends_with_the_same_keys(place: Place, 
             os.kill(dropped[0], 9)
 
     profiler = Profiler(device=place.device, rounds=8, on_progress=drop_once, transport=watched)
+    profiler.require_reachable()
     result = profiler.measure(models, tmp_path / "t.journal")
     assert dropped and len(watched.connections) == 2
-    assert [(m.key, m.num_samples) for m in result.measurements] == [(m.key, 8) for m in models]
+    assert [(m.key, m.num_samples, m.error) for m in result.measurements] == [(m.key, 8, None) for m in models]
+    if place.folder is not None:
+        there = [path for path in place.folder.iterdir() if path.is_file()]
+        assert {path.suffix for path in there} == {".py", ".onnx", ".bin"}
+        assert not any(path.name == "owned" for path in tmp_path.rglob("*"))
 
 
 HOSTILE = {
@@ -238,7 +234,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+OFTEN = ("hangs", "ends with a word")
+"""What the default suite tries; tests of hostile workers here try all of them and more."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in HOSTILE])
 @_ways(*ELSEWHERE, slow=("copied", "ssh", "real adb"))
 def test_a_model_that_ends_or_confuses_its_worker_fails_alone(place: Place, name: str, tmp_path: Path) -> None:
     at, code, words = HOSTILE[name]
@@ -310,17 +310,18 @@ def test_without_adb_it_is_said_where_it_comes_from(tmp_path: Path, monkeypatch:
         Profiler(device=_device(adb=Adb())).require_reachable()
 
 
-def test_a_python_that_the_phone_may_not_run_is_named(phone: FakePhone, at_once: None, tmp_path: Path) -> None:
+def test_a_python_that_the_phone_may_not_run_is_named(
+    phone: FakePhone, models: list[Model], at_once: None, tmp_path: Path
+) -> None:
     device = _device(adb=Adb(python=f"{phone.root}/data/data/termux/python3", folder=phone.folder))
     words = r"cannot start a worker for board: .*/python3: not found; try: adb shell '.*--version'; its python needs"
     with pytest.raises(MeasurementError, match=words):
-        Profiler(device=device).measure(_models(tmp_path), tmp_path / "j")
+        Profiler(device=device).measure(models, tmp_path / "j")
 
 
 def test_a_phone_that_goes_away_costs_the_round(
-    phone: FakePhone, board_python: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    phone: FakePhone, models: list[Model], board_python: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    models = _models(tmp_path)
     gone: list[float] = []
 
     def leave_once(phase: str, done: int, _total: int) -> None:
@@ -339,9 +340,8 @@ def test_a_phone_that_goes_away_costs_the_round(
 
 
 def test_a_phone_that_stays_away_ends_the_work_which_continues_later(
-    phone: FakePhone, board_python: Path, at_once: None, tmp_path: Path
+    phone: FakePhone, models: list[Model], board_python: Path, at_once: None, tmp_path: Path
 ) -> None:
-    models = _models(tmp_path)
     device = _device(adb=Adb(serial=phone.serial, python=str(board_python), folder=phone.folder))
 
     def leave(phase: str, done: int, _total: int) -> None:

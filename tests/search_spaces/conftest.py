@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from samples import small_spec
@@ -29,12 +31,17 @@ SEVERAL_SIZES = ("nasbench-macro", "ofa-mobilenetv3")
 )
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     """Every built-in search space, small; some with other heads or at several resolutions; and one of a network that
-    somebody brings."""
-    if request.param == "traced":
+    somebody brings. Tests leave them as they are."""
+    return _made(request.param)
+
+
+@cache
+def _made(param: str) -> SearchSpace:
+    if param == "traced":
         return _traced()
-    if request.param.endswith(" of sizes"):
-        return make_space(small_spec(request.param.removesuffix(" of sizes"), resolutions=(16, 12, 8)))
-    head, _, name = request.param.rpartition("+")
+    if param.endswith(" of sizes"):
+        return make_space(small_spec(param.removesuffix(" of sizes"), resolutions=(16, 12, 8)))
+    head, _, name = param.rpartition("+")
     return make_space(small_spec(name, head=head or "classifier"))
 
 

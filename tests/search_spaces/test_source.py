@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -412,6 +412,7 @@ def test_damaged_programs_are_refused(
 
 
 @given(data=st.data())
+@settings(max_examples=30)
 def test_graphs_of_other_values_are_refused(
     data: st.DataObject, program: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

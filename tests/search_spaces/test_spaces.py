@@ -19,7 +19,7 @@ from hwnas.training.inheritance import inherit_weights
 from lut.networks import draw_networks
 from onnx_models.image_size import height_width
 from search_spaces import SPACES, SearchSpace, SpaceError, SpaceSpec, make_space
-from search_spaces.cost import GraphCosts, module_cost
+from search_spaces.cost import GraphCosts, block_cost, module_cost
 from search_spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, every_cell
 from search_spaces.onnx_export import export_network
 from search_spaces.overview import describe_space
@@ -49,7 +49,7 @@ def test_many_samples_cover_all_choices(space: SearchSpace) -> None:
 def test_costs_of_blocks_sum_to_those_of_the_built_network(space: SearchSpace) -> None:
     costs, spec = GraphCosts(space), space.spec
     x_NCHW = torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size)
-    for architecture in _samples(space):
+    for architecture in _samples(space, 4):
         assert costs.of(architecture) == module_cost(space.build(architecture), x_NCHW)
 
 
@@ -112,7 +112,7 @@ def test_supernet_path_computes_what_the_inheriting_network_computes(space: Sear
     torch.manual_seed(0)
     supernet = space.supernet().train()  # with statistics of the batch, so that no activations vanish
     x_NCHW = torch.randn(4, space.spec.in_channels, space.spec.input_size, space.spec.input_size)
-    for architecture in _samples(space, 3):
+    for architecture in _samples(space, 2):
         network = space.build(architecture).train()
         assert not torch.allclose(network(x_NCHW), supernet(x_NCHW, architecture))
         inherit_weights(network, supernet, architecture)
@@ -140,8 +140,8 @@ def test_overview_holds_for_samples(space: SearchSpace) -> None:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_width_scales_channels(name: str) -> None:
     def macs(width: float) -> int:
-        spec = SpaceSpec(name=name, input_size=32, num_classes=10, width=width)
-        return int(describe_space(make_space(spec))["max_macs"])
+        space = make_space(SpaceSpec(name=name, input_size=32, num_classes=10, width=width))
+        return sum(block_cost(block).macs for block in space.blocks((0,) * len(space.decisions)))
 
     assert macs(0.5) < macs(1.5)
 
@@ -201,7 +201,7 @@ def test_cells_whose_inner_nodes_trade_places_compute_the_same() -> None:
     is_traded = [c for c in apart if space.canonical(c) != c]
     assert len(is_traded) > 400
     torch.manual_seed(0)
-    for cell in is_traded[::20]:
+    for cell in is_traded[::60]:
         network, of_form = space.build(cell).eval(), space.build(space.canonical(cell)).eval()
         weights = {}
         for name, tensor in network.state_dict().items():
@@ -238,7 +238,7 @@ def test_nasbench201_counts_the_operations_that_onnx_runtime_is_left_with(tmp_pa
     """Against its optimised graphs: most additions have become part of convolutions, equal poolings are one."""
     space = make_space(SpaceSpec(name="nasbench201", input_size=8, in_channels=3, num_classes=10))
     rng = np.random.default_rng(0)
-    drawn = {space.canonical(space.sample(rng)) for _ in range(16)}
+    drawn = {space.canonical(space.sample(rng)) for _ in range(4)}
     pool, skip, conv = (OPERATIONS.index(name) for name in ("avg_pool_3x3", "skip_connect", "nor_conv_3x3"))
     drawn |= {
         (skip, skip, pool, skip, pool, pool),

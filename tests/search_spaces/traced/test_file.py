@@ -52,14 +52,6 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         make_space(replace(space.spec, name=str(path)))
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_every_network_of_the_zoo_is_read_back(name: str, tmp_path: Path) -> None:
-    space = space_of(lively(ZOO[name].make(), ZOO[name].input_shape), ZOO[name].input_shape)
-    save_space(space, tmp_path / "own.safetensors")
-    found = make_space(replace(space.spec, name=str(tmp_path / "own.safetensors")))
-    assert isinstance(found, TracedSpace) and found.candidates == space.candidates
-
-
 def test_infinities_are_kept(tmp_path: Path) -> None:
     class Masked(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

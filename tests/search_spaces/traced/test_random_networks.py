@@ -100,7 +100,7 @@ NETWORKS = {
 
 
 @given(**NETWORKS)
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_random_networks_are_right(names: list[str], step: int, seed: int) -> None:
     _require_right(names, step, seed)
 

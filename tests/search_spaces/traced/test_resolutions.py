@@ -35,11 +35,11 @@ from search_spaces.traced.space import TracedSpace
 
 SHAPE = (3, 8, 8)
 
-RESIZABLE = (
-    *("residual, projected", "bottleneck", "inverted residual", "shuffle", "inception", "dense", "grouped"),
-    *("group norm", "transposed", "convnext", "spatial gate", "shared layer", "in place", "gated"),
-)
+RESIZABLE = ("residual, projected", "shuffle", "group norm", "transposed", "convnext", "spatial gate", "shared layer")
 """Networks of the zoo that take images of 8 pixels a side, and of fewer."""
+
+RESIZABLE_TOO = ("bottleneck", "inverted residual", "inception", "dense", "grouped", "in place", "gated")
+"""Others that do, of the same layers."""
 
 
 def _module() -> nn.Module:
@@ -77,22 +77,21 @@ def test_parts_are_those_of_their_resolution_and_equal_ones_are_one(space: Trace
     assert len(linear) == (1 if len(narrow.input_shapes[0]) == 1 else 3)
 
 
-@pytest.mark.parametrize("name", RESIZABLE)
+@pytest.mark.parametrize("name", [*RESIZABLE, *(pytest.param(name, marks=pytest.mark.slow) for name in RESIZABLE_TOO)])
 def test_networks_are_right_at_every_resolution(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = lively(ZOO[name].make(), ZOO[name].input_shape)
     channels, height, width = ZOO[name].input_shape
-    space = space_with_resolutions(module, (channels, height, width), 6, 4)
+    space = space_with_resolutions(module, (channels, height, width), 6)
     supernet = space.supernet().eval()
-    for number, architecture in enumerate(drawn(space, 2)):
-        for resolution in range(3):
+    for number, architecture in enumerate(drawn(space, 1)):
+        for resolution in range(2):
             own = _at(resolution, architecture)
-            is_exported = (number + resolution) % 5 == 1
-            require_same_forms(space, supernet, own, tmp_path if is_exported else None)
+            require_same_forms(space, supernet, own, tmp_path if number == resolution == 1 else None)
             require_equal_costs(space, own)
             require_filled(space.slice_of(own).graph)
             assert space.blocks(space.canonical(own)) == space.blocks(own)
-    for resolution in range(3):
+    for resolution in range(2):
         images = images_for(space, _at(resolution, space.original))
         with torch.inference_mode():
             assert difference(module(images), supernet(images, _at(resolution, space.original))) <= 1e-5

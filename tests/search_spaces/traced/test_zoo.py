@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from traced_checks import (
 )
 from traced_zoo import ZOO
 
+from search_spaces import make_space
 from search_spaces.traced.block import TracedBlock, graph_text
+from search_spaces.traced.file import save_space
 from search_spaces.traced.overview import elastic_share
 from search_spaces.traced.space import TracedSpace
 
@@ -95,3 +98,10 @@ def test_canonical_forms_are_the_same_networks(name: str) -> None:
         assert space.blocks(form) == space.blocks(architecture)
         if form != architecture:
             assert graph_text(space.slice_of(form).graph) == graph_text(space.slice_of(architecture).graph)
+
+
+def test_it_is_read_back_from_a_file(name: str, tmp_path: Path) -> None:
+    space, path = _space(name), tmp_path / "own.safetensors"
+    save_space(space, path)
+    found = make_space(replace(space.spec, name=str(path)))
+    assert isinstance(found, TracedSpace) and found.candidates == space.candidates
