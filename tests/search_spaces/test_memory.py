@@ -17,6 +17,7 @@ from samples import small_spec
 from search_spaces import SearchSpace, SpaceError, make_space
 from search_spaces.memory import GraphMemory, MemoryModel, graph_memory
 from search_spaces.onnx_export import export_network
+from search_spaces.wiring import Wiring
 
 
 def _graph(
@@ -92,6 +93,16 @@ def test_memory_is_that_of_the_graphs_and_found_once_per_block(
         assert peak == whole.weight_bytes + whole.activation_bytes
     monkeypatch.delattr("search_spaces.memory.export_block")
     np.testing.assert_array_equal(MemoryModel(space, exported).peak_bytes(rows), found)
+
+
+def test_feature_maps_count_while_other_blocks_run(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_space(small_spec("nasbench-macro", head="detection"))
+    rows = space.sample_many(100, np.random.default_rng(0))
+    found = MemoryModel(space, exported).peak_bytes(rows)
+    monkeypatch.setattr(Wiring, "held", lambda *_: [])
+    number = np.flatnonzero(found != MemoryModel(space, exported).peak_bytes(rows))[0]
+    whole = graph_memory(onnx.load(export_network(space, tuple(rows[number].tolist()), exported)))
+    assert found[number] == whole.weight_bytes + whole.activation_bytes
 
 
 def _changed(known: dict[str, dict], changes: dict[str, object]) -> str:
