@@ -182,15 +182,18 @@ def _distinct_blocks(name: str, input_size: int, num_classes: int) -> list[Block
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_every_distinct_block_exports_and_agrees_with_torch(name: str, tmp_path: Path) -> None:
     blocks = _distinct_blocks(name, 32, 10)
-    # Of spaces with hundreds of blocks an eighth; the slow test below has them all.
+    # Of spaces with hundreds of blocks an eighth; the slow test below has others.
     differences = {b.key: _parity(b, tmp_path) for b in blocks[:: 8 if len(blocks) > 300 else 1]}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPACES))
-def test_every_distinct_block_agrees_at_imagenet_size(name: str, tmp_path: Path) -> None:
-    differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 224, 1000)}
+def test_distinct_blocks_agree_at_imagenet_size(name: str, tmp_path: Path) -> None:
+    """All blocks of small spaces, and of large ones a fifth or an eleventh, the first and the last among them."""
+    blocks = _distinct_blocks(name, 224, 1000)
+    chosen = {*blocks[:: 1 if len(blocks) < 40 else 5 if len(blocks) < 300 else 11], blocks[-1]}
+    differences = {b.key: _parity(b, tmp_path) for b in chosen}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
 
 
