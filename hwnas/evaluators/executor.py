@@ -85,13 +85,22 @@ def _as_raised() -> Iterator[None]:
 
 @contextmanager
 def _own_answer_to_sigterm() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM: ray's own ends it with exit code 15 and without a word."""
+    """Keep this process's answer to SIGTERM: ray's own ends it with exit code 15 and without a word.
+
+    A signal that ray answered so meanwhile is sent once more.
+    """
     before = signal.getsignal(signal.SIGTERM)
+    is_terminated = False
     try:
         yield
+    except SystemExit as end:
+        is_terminated = end.code == signal.SIGTERM
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+            if is_terminated:
+                signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

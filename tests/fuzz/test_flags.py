@@ -84,7 +84,7 @@ def test_flags_that_make_no_sense_are_refused(name: str, data: st.DataObject, tr
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 @given(data=st.data())
-@_limits(40)
+@_limits(20)
 def test_many_flags_that_make_no_sense(name: str, data: st.DataObject, tried: Counter[tuple[str, str]]) -> None:
     _try(name, data, tried)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from hwnas.config_file import load_config
 from hwnas.dataflow.splits import Portions, divide
 from hwnas.errors import RunError
 from hwnas.evaluators import EVALUATORS
-from hwnas.evaluators.executor import _as_raised, on_ray
+from hwnas.evaluators.executor import _as_raised, _own_answer_to_sigterm, on_ray
 from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.evaluators.score import Score
 from hwnas.evaluators.short_training import ShortTraining
@@ -203,35 +204,49 @@ def test_a_signal_within_ray_is_told_as_it_is() -> None:
         raise SystemError("its own")
 
 
+def test_a_signal_that_ray_answers_while_it_starts_is_answered_as_ours() -> None:
+    answered: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: answered.append(number))
+    try:
+        with pytest.raises(SystemExit), _own_answer_to_sigterm():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert answered == [signal.SIGTERM]
+
+
 @pytest.mark.slow
 def test_ray_actors_give_scores_in_order_and_survive_the_loss_of_one(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs ray")
+    ray = pytest.importorskip("ray", reason="needs ray")
     expected = [float(sum(a)) + 0.01 for a in ASKED]
-    for num in (1, 2):
-        with on_ray(_counting(tmp_path), num) as evaluate:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)  # once for all
+    try:
+        with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as evaluate:
             assert [s.value for s in evaluate(ASKED, NO_BASELINES)] == expected
-    with on_ray(_chunkwise(), 2) as evaluate:
-        baselines = [None, *(Score(value=float(i)) for i in range(1, 12))]
-        assert [s.value for s in evaluate(ASKED, baselines)] == [-1.0, *(101.0 * i for i in range(1, 12))]
-    with on_ray(_counting(tmp_path, kills=(5, 2)), 2) as evaluate:
-        assert [s.value for s in evaluate(ASKED, NO_BASELINES)] == expected
-        assert (tmp_path / "killed").exists()
-    with (
-        on_ray(_counting(tmp_path, kills=(5, 2), always=True), 2) as evaluate,
-        pytest.raises(RunError, match="3 actors were lost over the architecture 5-2"),
-    ):
-        list(evaluate(ASKED, NO_BASELINES))
+            assert (tmp_path / "killed").exists()
+        with on_ray(_chunkwise(), 1) as evaluate:
+            baselines = [None, *(Score(value=float(i)) for i in range(1, 12))]
+            assert [s.value for s in evaluate(ASKED, baselines)] == [-1.0, *(101.0 * i for i in range(1, 12))]
+        with (
+            on_ray(_counting(tmp_path, kills=(5, 2), always=True), 1) as evaluate,
+            pytest.raises(RunError, match="3 actors were lost over the architecture 5-2"),
+        ):
+            list(evaluate(ASKED, NO_BASELINES))
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow
-def test_search_on_ray_finds_the_same_with_one_actor_and_two(table: Path, tmp_path: Path) -> None:
+def test_search_on_ray_finds_the_same_as_in_one_process(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs ray")
-    common = ("search", *FLAGS, "--lut", table, "--max-latency", "70%", "--json", "--executor", "ray", "--epochs", 1)
+    few = ("--epochs", 1, "--set", "search.finalists=2", "--set", "retrain.references=false")
+    common = ("search", *FLAGS, *few, "--lut", table, "--max-latency", "70%", "--json")
     found = []
-    for actors in (1, 2):
-        outcome = run_cli(*common, "--actors", actors, "--out", tmp_path / str(actors))
+    for name, where in (("alone", ()), ("ray", ("--executor", "ray", "--actors", 2))):
+        outcome = run_cli(*common, *where, "--out", tmp_path / name)
         assert outcome.code == 0, outcome.err
-        found.append(history_of(tmp_path / str(actors) / "search" / "history.jsonl"))
+        found.append(history_of(tmp_path / name / "search" / "history.jsonl"))
     assert found[0] == found[1]
-    summaries = [json.loads((tmp_path / str(n) / "summary.json").read_text()) for n in (1, 2)]
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("alone", "ray")]
     assert summaries[0]["architecture"] == summaries[1]["architecture"]

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("very_short_runs")
 SIZES = {"mobilefacenet": 16, "nasbench201": 16}
 ELASTIC = ("autoformer", "ofa-mobilenetv3", "sgnas")
 FAST = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128, "--validation-images", 64)
+FEW = ("--set", "search.finalists=2", "--set", "retrain.references=false")
 
 RUNS = [(space, "sandwich" if space in ELASTIC else "uniform") for space in sorted(SPACES)] + [
     ("ofa-mobilenetv3" if strategy == "progressive" else "nasbench-macro", strategy) for strategy in sorted(STRATEGIES)
@@ -31,7 +32,7 @@ def test_a_search_ends_in_a_proven_model(space: str, strategy: str, tmp_path: Pa
     save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / "table.json")  # nothing real is as slow
     agent = "differentiable" if strategy in ("softmax", "gumbel", "binarised") else "predictor"
     outcome = run_cli(
-        *("search", *FAST, "--space", space, "--width", 0.25, "--input-size", spec.input_size),
+        *("search", *FAST, *FEW, "--space", space, "--width", 0.25, "--input-size", spec.input_size),
         *("--strategy", strategy, "--agent", agent, "--lut", tmp_path / "table.json", "--max-latency", "80%"),
         *("--out", tmp_path / "run", "--json", "--quiet"),
     )

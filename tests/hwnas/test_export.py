@@ -25,6 +25,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from boards_here import make_environment
 from command_line import run_cli
 from digits_run import SPEC, finish_digits_run
 from PIL import Image, ImageOps
@@ -223,11 +224,14 @@ def test_tensorboard_files_hold_the_curves(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_predict_runs_in_a_bare_environment(bundle: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
-    python = tmp_path / "bare" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "onnxruntime", "pillow"], check=True)
-    shutil.copytree(bundle, tmp_path / "elsewhere")
+def test_predict_runs_in_a_bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finish_digits_run(tmp_path, epochs=1, evaluations=2, retrain_epochs=1)
+    monkeypatch.setattr(bundling, "has_tvm", lambda: False)
+    assert run_cli("export", run, "-o", tmp_path / "elsewhere", "--no-int8", "--quiet").code == 0
+    python = make_environment(tmp_path / "bare")
+    (site,) = (tmp_path / "bare").glob("lib/python*/site-packages")
+    for package in Path(Image.__file__).parents[1].glob("[Pp][Ii][Ll]*"):
+        (site / package.name).symlink_to(package)
     Image.new("L", (50, 20)).save(tmp_path / "x.jpg")
     done = subprocess.run(
         [python, tmp_path / "elsewhere" / "predict.py", tmp_path / "x.jpg"],
@@ -494,6 +498,7 @@ def test_models_are_written_in_the_operator_set_of_the_device(tmp_path: Path, mo
 
     monkeypatch.setattr(exporting, "_write", write)
     flags = ("--width", 0.25, "--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 128)
+    flags += ("--set", "search.finalists=2")
     where = ("--lut", tmp_path / "t.json", "--devices", tmp_path / "d.yaml", "--out", tmp_path / "run")
     outcome = run_cli("search", *flags, *where, "--max-latency", "70%", "--quiet", "--json")
     assert outcome.code == 0, outcome.err

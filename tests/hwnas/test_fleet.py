@@ -132,6 +132,22 @@ def lines(run: str = "run") -> list[dict[str, Any]]:
 BOTH = ("--lut", "a.json=60%", "--lut", "b.json=55%")
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first finished run is kept."""
+    return tmp_path_factory.mktemp("fleet") / "run"
+
+
+@pytest.fixture
+def finished(boards: Boards, kept: Path) -> None:
+    """A finished run for both devices, in the current folder; it is made once."""
+    if kept.exists():
+        shutil.copytree(kept, "run")
+    else:
+        ok(search(*BOTH))
+        shutil.copytree("run", kept)
+
+
 def test_a_network_for_two_devices_keeps_both_budgets_and_everything_says_so(boards: Boards) -> None:
     summary = json.loads(ok(search(*BOTH, "--json")).out)
     there = summary["fleet"]["cpu-2"]
@@ -154,8 +170,7 @@ def test_a_network_for_two_devices_keeps_both_budgets_and_everything_says_so(boa
 
 
 @pytest.mark.slow
-def test_what_asks_about_a_finished_run_knows_every_device() -> None:
-    ok(search(*BOTH))
+def test_what_asks_about_a_finished_run_knows_every_device(finished: None) -> None:
     front = json.loads(ok(run_cli("front", "run", "--json")).out)
     assert front and all(set(e["costs"]) == {"latency_ms", "latency_ms@cpu-2"} for e in front)
     for one in front:
@@ -276,8 +291,7 @@ def test_a_table_of_another_space_says_what_is_expected(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_anywhere_ends_as_undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    ok(search(*BOTH, out="whole"))
+def test_a_run_that_stopped_anywhere_ends_as_undisturbed(finished: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(Setup, "measured", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert search(*BOTH, out="stopped").code != 0
@@ -285,14 +299,15 @@ def test_a_run_that_stopped_anywhere_ends_as_undisturbed(monkeypatch: pytest.Mon
     kept = history.read_text().splitlines(keepends=True)[:3]
     history.write_text("".join(kept))
     ok(search(*BOTH, out="stopped"))
-    assert history_of(history) == history_of(Path("whole/search/history.jsonl"))
-    summaries = [json.loads(Path(run, "summary.json").read_text()) for run in ("whole", "stopped")]
+    assert history_of(history) == history_of(Path("run/search/history.jsonl"))
+    summaries = [json.loads(Path(run, "summary.json").read_text()) for run in ("run", "stopped")]
     assert summaries[0]["architecture"] == summaries[1]["architecture"]
 
 
 @pytest.mark.slow
-def test_a_moved_run_has_its_own_copies_of_all_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ok(search(*BOTH))
+def test_a_moved_run_has_its_own_copies_of_all_tables(
+    finished: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     front, expected = ok(run_cli("front", "run", "--json")).out, json.loads(Path("run/summary.json").read_text())
     away = tmp_path / "away"
     away.mkdir()
@@ -311,8 +326,7 @@ def test_a_moved_run_has_its_own_copies_of_all_tables(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_another_table_in_the_place_of_a_fleets_is_another_run() -> None:
-    ok(search(*BOTH))
+def test_another_table_in_the_place_of_a_fleets_is_another_run(finished: None) -> None:
     save_table(
         replace(TABLES["b.json"], provenance=replace(TABLES["b.json"].provenance, date="2027-01-01T00:00:00+00:00")),
         "b.json",

@@ -180,20 +180,24 @@ def test_a_damaged_record_is_named(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, tmp_path: Path) -> None:
+def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     _ok(run_cli("retrain", run, "--budget", "75%", "--quiet"))
     further = RunFolder(run).search.read_further()["budget-75pct"]
     summary = _summary(run)
-    for name in ("winner-60pct", "largest", "budget-75pct"):
+    for name, more in (("winner-60pct", ()), ("largest", ("--no-int8",)), ("budget-75pct", ("--no-int8",))):
         target = tmp_path / name
-        _ok(run_cli("export", run, "--network", name, "-o", target, "--quiet"))
+        _ok(run_cli("export", run, "--network", name, "-o", target, "--quiet", *more))
         deployment = json.loads((target / "deployment.json").read_text())
         row = summary.networks.get(name)
         assert deployment["architecture"] == list(further.architecture if row is None else row.architecture)
         assert deployment["network"] == name
         assert deployment["max_latency_ms"] == (further.max_ms if row is None else row.max_latency_ms)
         assert deployment["parity_with_torch"]["equal_predictions"] == 1.0
-        assert {"model.onnx", "model.dynamic.onnx", "model.int8.onnx"} <= deployment["models"].keys()
+        assert {"model.onnx", "model.dynamic.onnx"} <= deployment["models"].keys()
+        assert ("model.int8.onnx" in deployment["models"]) == (not more)
         assert deployment["models"]["model.onnx"]["measured_ms"] > 0
         if row is not None:
             assert deployment["models"]["model.onnx"]["test_metrics"]["accuracy"] == pytest.approx(row.test_accuracy)
@@ -204,8 +208,8 @@ def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, 
     assert all(f"Bundle of {name}<" in page for name in ("winner-60pct", "largest", "budget-75pct"))
     assert _summary(run) == summary
     plain, named = tmp_path / "plain", tmp_path / "named"
-    _ok(run_cli("export", run, "-o", plain, "--quiet"))
-    _ok(run_cli("export", run, "--network", "winner", "-o", named, "--quiet"))
+    _ok(run_cli("export", run, "-o", plain, "--no-int8", "--quiet"))
+    _ok(run_cli("export", run, "--network", "winner", "-o", named, "--no-int8", "--quiet"))
     assert "network" not in json.loads((plain / "deployment.json").read_text())
     assert [d.network for d in RunFolder(run).export.read_deployments()] == [
         None,

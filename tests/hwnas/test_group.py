@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,42 +34,30 @@ from hwnas.dataflow import Batches, load_dataset
 from hwnas.progress import Reporter
 from hwnas.training import Trainer
 from hwnas.training.group import started_group
-
-torch.set_num_threads(1)
-torch.manual_seed(0)
-dataset = load_dataset("digits", Path())
-module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
-config = TrainingConfig(epochs=2, batch_size=64, learning_rate=0.05)
-
-
-def accumulate(batch, rng, moment):
-    loss = nn.functional.cross_entropy(module(batch[0]), batch[1])
-    loss.backward()
-    return loss.detach()
-
-
-with started_group("cpu") as group:
-    Trainer(module=module, config=config, batches=Batches.of(dataset, dataset.train, 64), accumulate=accumulate,
-            checkpoint=Path(sys.argv[1]), name="toy", seed=0, reporter=Reporter(is_quiet=True), group=group).fit()
-"""
-
-WRAPPED = """
-
-import numpy as np
-import torch
-from torch import nn
-
-from hwnas.training.group import started_group
 from search_spaces import SpaceSpec, make_space
 
-torch.set_num_threads(1)
-space = make_space(SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25))
-torch.manual_seed(0)
-averaged, wrapped = space.supernet(), space.supernet()
-wrapped.load_state_dict(averaged.state_dict())
-optimizers = [torch.optim.SGD(s.parameters(), lr=0.1, momentum=0.9) for s in (averaged, wrapped)]
 
-with started_group("cpu") as group:
+def train(group):
+    torch.manual_seed(0)
+    dataset = load_dataset("digits", Path())
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    config = TrainingConfig(epochs=2, batch_size=64, learning_rate=0.05)
+
+    def accumulate(batch, rng, moment):
+        loss = nn.functional.cross_entropy(module(batch[0]), batch[1])
+        loss.backward()
+        return loss.detach()
+
+    Trainer(module=module, config=config, batches=Batches.of(dataset, dataset.train, 64), accumulate=accumulate,
+            checkpoint=Path(sys.argv[1]), name="toy", seed=0, reporter=Reporter(is_quiet=True), group=group).fit()
+
+
+def average_as_torchs_wrapper_does(group):
+    space = make_space(SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25))
+    torch.manual_seed(0)
+    averaged, wrapped = space.supernet(), space.supernet()
+    wrapped.load_state_dict(averaged.state_dict())
+    optimizers = [torch.optim.SGD(s.parameters(), lr=0.1, momentum=0.9) for s in (averaged, wrapped)]
     group.fabric.strategy._ddp_kwargs["find_unused_parameters"] = True
     module, optimizers[1] = group.fabric.setup(wrapped, optimizers[1])
     generator = torch.Generator().manual_seed(group.rank)
@@ -88,6 +78,15 @@ with started_group("cpu") as group:
     mean = ours.clone()
     group.average([mean])
     assert torch.equal(ours, mean), "the processes have drifted apart"
+
+
+torch.set_num_threads(1)
+with started_group("cpu") as group:
+    train(group)
+    if group.size > 1:
+        average_as_torchs_wrapper_does(group)
+        group.barrier()
+        assert group.rank == 0, "all is done, and this process fails"
 """
 
 
@@ -104,11 +103,18 @@ def _torchrun(*command: object) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
-    """Without BatchNorm the mean of two halves' gradients is the whole batch's."""
-    (tmp_path / "toy.py").write_text(SCRIPT)
-    _torchrun(tmp_path / "toy.py", tmp_path / "two.safetensors")
-    subprocess.run([sys.executable, tmp_path / "toy.py", tmp_path / "one.safetensors"], check=True)
+def test_two_processes_train_what_one_trains_and_average_as_torchs_wrapper_and_one_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without BatchNorm the mean of two halves' gradients is the whole batch's; averaging a path gives to the bit what
+    DistributedDataParallel around the whole supernet gives; leaving early after a group that ended well hides no
+    failure within it."""
+    script = tmp_path / "toy.py"
+    script.write_text(SCRIPT)
+    with pytest.raises(AssertionError, match="AssertionError: all is done, and this process fails"):
+        _torchrun(script, tmp_path / "two.safetensors")
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one.safetensors")])
+    runpy.run_path(str(script))
     (one, record), (two, other) = (load_checkpoint(tmp_path / f"{n}.safetensors") for n in ("one", "two"))
     assert set(one) == set(two)
     for name, tensor in one.items():
@@ -117,31 +123,16 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_averaging_a_path_does_what_torchs_wrapper_does(tmp_path: Path) -> None:
-    """Against DistributedDataParallel around the whole supernet, to the bit."""
-    (tmp_path / "wrapped.py").write_text(WRAPPED)
-    _torchrun(tmp_path / "wrapped.py")
-
-
-@pytest.mark.slow
-def test_a_process_that_fails_is_reported(tmp_path: Path) -> None:
-    """Leaving early after a group that ended well hides no failure within it."""
-    script = "from hwnas.training.group import started_group\nwith started_group('cpu') as g:\n    assert g.rank == 0\n"
-    (tmp_path / "failing.py").write_text(script)
-    with pytest.raises(AssertionError, match=r"assert g.rank == 0"):
-        _torchrun(tmp_path / "failing.py")
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("very_short_runs")
 def test_a_supernet_trained_by_two_is_searched_by_one(tmp_path: Path) -> None:
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
     out = tmp_path / "run"
-    flags = ("--width", 0.25, "--epochs", 6, "--evaluations", 8, "--retrain-epochs", 2, "--max-latency", "70%")
+    flags = ("--width", 0.25, "--epochs", 4, "--evaluations", 4, "--retrain-epochs", 1, "--max-latency", "70%")
+    flags += ("--set", "search.finalists=2", "--set", "retrain.references=false")
     _torchrun("-m", "hwnas", "train", *flags, "--lut", tmp_path / "t.json", "--out", out, "--quiet")
     _, record = load_checkpoint(out / "supernet" / "checkpoint.safetensors")
     losses = [row[1] for row in record["epochs"]]
-    assert len(losses) == 6 and losses[-1] < max(losses)
+    assert len(losses) == 4 and losses[-1] < max(losses)
     before = (out / "supernet" / "checkpoint.safetensors").read_bytes()
     outcome = run_cli("search", "--resume", "--out", out, "--json", "--quiet")
     assert outcome.code == 0, outcome.err

@@ -13,11 +13,13 @@ import pytest
 from command_line import run_cli
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import synthetic_table
 
 from hwnas.errors import RunError
 from hwnas.progress import Reporter
 from hwnas.search import Evaluation
 from hwnas.stages.halving import ShortTrainings, contenders, halved, trained_epochs
+from lut import save_table
 from search_spaces import Architecture, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
 
@@ -136,8 +138,10 @@ def test_a_run_names_the_finalist_that_trains_best(inherit: bool, tmp_path: Path
     flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     where = ("--out", tmp_path / "run", "--width", 0.25, "--epochs", 1, "--evaluations", 8, "--train-images", 200)
     begin = "--inherit" if inherit else "--no-inherit"
+    save_table(synthetic_table(SPACE, scale_ns=1e8), tmp_path / "t.json")
     # A budget that all keep: of the three that are measured none is lost to a slow moment of the machine.
-    outcome = run_cli("search", "--max-latency", "1s", *where, begin, "--set", "retrain.references=false", *flags)
+    budget = ("--lut", tmp_path / "t.json", "--max-latency", "100s")
+    outcome = run_cli("search", *budget, *where, begin, "--set", "retrain.references=false", *flags)
     assert outcome.code == 0, outcome.err
     rows = [json.loads(line) for line in (tmp_path / "run/search/short-trainings.jsonl").read_text().splitlines()]
     found = json.loads((tmp_path / "run/search/result.json").read_text())

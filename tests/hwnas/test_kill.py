@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import kill_when, num_lines, run_cli, start_cli, wait_until
-from marked_processes import orphans, started_marked
 from own_networks import write_trained
 from samples import history_of, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
 from square_runs import search_of_squares
+from warm_hwnas import WarmHwnas
 
 from hwnas.pipeline.own_network import read_space
 from hwnas.training.checkpoint import load_checkpoint
@@ -30,14 +30,13 @@ pytestmark = pytest.mark.usefixtures("short_runs")
 
 SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 SETTINGS = ("--width", 0.25, "--train-images", 256, "--set", "search.finalists=2", "--quiet", "--json")
-QUICK = ("--epochs", 2, "--evaluations", 10, "--retrain-epochs", 4)
+QUICK = ("--epochs", 2, "--evaluations", 6, "--retrain-epochs", 2)
+ALONE = ("--set", "retrain.references=false")
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SEED = 16
-KILLED = (
-    *("ema and validation", "inherit", "distillation", "adamw", "own network", "detection", "ray"),
-    *("train", "export", "profile"),
-)
+KILLED = ("ema, validation and adamw", "inherit and distillation", "own network", "detection", "ray")
+KILLED += ("train", "export", "profile")
 """What is killed at random instants."""
 
 
@@ -51,17 +50,34 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     return ("--lut", table, "--max-latency", f"{budget_ms}ms")
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmHwnas]:
+    """What starts commands that import nothing."""
+    started = WarmHwnas(tmp_path_factory.mktemp("warm"))
+    yield started
+    started.close()
+
+
 @pytest.mark.slow
-def test_a_search_killed_in_two_stages_ends_as_undisturbed(given: tuple[object, ...], tmp_path: Path) -> None:
-    command = ("search", *SETTINGS, *QUICK, *given, "--out")
-    assert run_cli(*command, tmp_path / "whole").code == 0
-    run = tmp_path / "killed"
-    kill_when(start_cli(*command, run, is_short=True), lambda: num_lines(run / "search" / "history.jsonl") >= 3)
-    ended = start_cli(*command, run, is_short=True)
-    kill_when(ended, (run / "retrain" / "winner.safetensors").exists, number=signal.SIGTERM)
-    assert ended.returncode == 128 + signal.SIGTERM
+def test_a_search_killed_in_every_stage_ends_as_undisturbed(
+    given: tuple[object, ...], warm: WarmHwnas, tmp_path: Path
+) -> None:
+    teaching = ("--inherit", "--set", "retrain.distillation=0.5", "--set", "retrain.ema_decay=0.9")
+    command = ("search", *SETTINGS, *QUICK, *teaching, *given, "--out")
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    assert run_cli(*command, whole).code == 0
+    for number, moment in (
+        (signal.SIGKILL, lambda: num_lines(run / "search" / "history.jsonl") >= 3),
+        (signal.SIGTERM, (run / "retrain" / "winner.safetensors").exists),
+        (signal.SIGKILL, (run / "retrain" / "winner.json").exists),
+        (signal.SIGINT, (run / "retrain" / "largest.json").exists),
+    ):
+        with warm.started(*command, run) as running:
+            running.kill_when(moment, number)
+            assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert run_cli(*command, run).code == 0
-    _assert_same_search(tmp_path / "whole", run)
+    assert {*json.loads((whole / "summary.json").read_text())["references"]} == {"largest", "random"}
+    _assert_same_search(whole, run)
 
 
 def test_ctrl_c_says_so_and_loses_nothing_and_no_other_process_makes_the_table_meanwhile(tmp_path: Path) -> None:
@@ -146,23 +162,21 @@ class Scenario:
 
 
 def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
-    search = ("search", *SETTINGS, *QUICK, *given)
+    search = ("search", *SETTINGS, *QUICK, *ALONE, *given)
     searches = {
-        "ema and validation": ("--set", "supernet.ema_decay=0.9", "--set", "retrain.ema_decay=0.9", *_set_aside()),
-        "inherit": ("--inherit",),
-        "distillation": ("--set", "retrain.distillation=1.0"),
-        "adamw": _by_adamw(),
+        "ema, validation and adamw": (*_averaged_and_validated(), *_by_adamw()),
+        "inherit and distillation": ("--inherit", "--set", "retrain.distillation=1.0"),
         "ray": ("--executor", "ray", "--actors", 1),
     }
     if name == "own network":
         return Scenario((*_search_of_own_network(folder), "--out"), _assert_same_search)
     if name == "detection":
         command = search_of_squares(folder, "detection", "boxes")
-        return Scenario((*command, *SETTINGS[4:], "--retrain-epochs", 4, "--out"), _assert_same_search)
+        return Scenario((*command, *SETTINGS[4:], *ALONE, "--retrain-epochs", 2, "--out"), _assert_same_search)
     if name in searches:
         return Scenario((*search, *searches[name], "--out"), _assert_same_search)
     if name == "train":
-        flags = (*SETTINGS, "--epochs", 40, *given)
+        flags = (*SETTINGS, "--epochs", 20, *given)
         return Scenario(("train", *flags, "--out"), _assert_same_supernet)
     if name == "export":
         assert run_cli(*search, "--out", folder / "run").code == 0
@@ -170,7 +184,7 @@ def _scenario(name: str, given: tuple[object, ...], folder: Path) -> Scenario:
     assert name == "profile"
     write_devices(folder / "devices.yaml", sim=ZEN1)
     space = ("--space", SPEC.name, "--input-size", 8, "--channels", 1, "--width", 0.25)
-    where = ("--device", "sim", "--devices", folder / "devices.yaml", "--networks", 20, "--rounds", 40, "--quiet")
+    where = ("--device", "sim", "--devices", folder / "devices.yaml", "--networks", 20, "--rounds", 20, "--quiet")
     return Scenario(("profile", *space, *where, "-o"), _assert_valid_table)
 
 
@@ -182,7 +196,7 @@ def _search_of_own_network(folder: Path) -> tuple[object, ...]:
     assert run_cli("convert", model, "--weights", weights, *images, "-o", file).code == 0
     save_table(synthetic_table(read_space(file), scale_ns=1e8), table)
     flags = ("--model", model, "--weights", weights, "--set", "space.step=4", "--lut", table, "--max-latency", "60%")
-    return ("search", *flags, *SETTINGS[2:], *QUICK)
+    return ("search", *flags, *SETTINGS[2:], *QUICK, *ALONE)
 
 
 def _by_adamw() -> tuple[str, ...]:
@@ -193,9 +207,10 @@ def _by_adamw() -> tuple[str, ...]:
     return tuple(part for text in settings for part in ("--set", text))
 
 
-def _set_aside() -> tuple[str, str]:
-    """A tenth of the training images scores every epoch."""
-    return ("--set", "retrain.validation_portion=0.1")
+def _averaged_and_validated() -> tuple[str, ...]:
+    """Weights of both trainings are averaged, and a tenth of the training images scores every epoch."""
+    settings = ("supernet.ema_decay=0.9", "retrain.ema_decay=0.9", "retrain.validation_portion=0.1")
+    return tuple(part for text in settings for part in ("--set", text))
 
 
 @dataclass
@@ -205,32 +220,32 @@ class Killer:
     Attributes:
         longest_s: what the undisturbed command takes.
         begins_again: whether a command that was killed has nothing to go on from.
-        left_s: what the next command takes, about, where nothing kills it.
+        num_killed: by each of the signals in turn.
     """
 
+    warm: WarmHwnas
     rng: random.Random
     longest_s: float
     begins_again: bool
-    left_s: float = 0.0
     num_killed: int = 0
 
-    def kill_one(self, *command: object) -> bool:
+    def instants_s(self) -> list[float]:
+        """Return how long each command goes on, up to as many as there are signals left."""
+        ends = sorted(self.rng.uniform(0.0, self.longest_s) for _ in SIGNALS[self.num_killed :])
+        return ends if self.begins_again else [end - before for before, end in pairwise([0.0, *ends])]
+
+    def kill_one(self, instant_s: float, *command: object) -> bool:
         """Whether the command was killed before it was done."""
-        number = SIGNALS[self.num_killed % len(SIGNALS)]
-        imports_s = 0.3 * self.longest_s
-        instant_s = self.rng.uniform(imports_s, max(imports_s, self.left_s))
-        with started_marked(*command) as (process, mark):
-            try:
-                process.wait(timeout=instant_s)
-            except subprocess.TimeoutExpired:
-                process.send_signal(number)
-            _, err = process.communicate(timeout=120)
-            assert orphans(mark) == [], (number, err)
-        assert b"Traceback" not in err, err.decode()
-        is_killed = process.returncode in (-number, 128 + number)
-        assert is_killed or process.returncode == 0, (process.returncode, err)
+        number = SIGNALS[self.num_killed]
+        with self.warm.started(*command) as running:
+            if not running.wait(instant_s):
+                running.kill(number)
+            err = running.ended()
+            assert running.orphans() == [], (number, err)
+        assert "Traceback" not in err, err
+        is_killed = running.returncode in (-number, 128 + number)
+        assert is_killed or running.returncode == 0, (running.returncode, err)
         self.num_killed += is_killed
-        self.left_s -= 0.0 if self.begins_again else instant_s - imports_s
         return is_killed
 
 
@@ -238,7 +253,7 @@ class Killer:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", KILLED)
 def test_killed_at_random_instants(
-    name: str, given: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, given: tuple[object, ...], warm: WarmHwnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By each of the three signals once."""
     if name == "ray":
@@ -246,14 +261,16 @@ def test_killed_at_random_instants(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     scenario = _scenario(name, given, tmp_path)
     started = time.monotonic()
-    with started_marked(*scenario.command, tmp_path / "whole") as (process, mark):
-        _, err = process.communicate()
-        assert process.returncode == 0 and orphans(mark) == [], err.decode()
-    killer = Killer(random.Random(f"{SEED} {name}"), time.monotonic() - started, scenario.appears_whole)
+    with warm.started(*scenario.command, tmp_path / "whole") as running:
+        err = running.ended(900.0)
+        assert running.returncode == 0 and running.orphans() == [], err
+    killer = Killer(warm, random.Random(f"{SEED} {name}"), time.monotonic() - started, scenario.appears_whole)
     for place in _places(tmp_path):
-        is_done, killer.left_s = False, killer.longest_s
-        while killer.num_killed < len(SIGNALS) and not is_done:
-            is_done = not killer.kill_one(*scenario.command, place) or scenario.is_finished(place)
+        is_done = False
+        for instant_s in killer.instants_s():
+            is_done = not killer.kill_one(instant_s, *scenario.command, place) or scenario.is_finished(place)
+            if is_done:
+                break
         if not is_done:
             assert run_cli(*scenario.command, place).code == 0
         scenario.assert_same(tmp_path / "whole", place)

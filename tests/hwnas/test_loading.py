@@ -29,6 +29,7 @@ from search_spaces import SpaceSpec, make_space
 pytestmark = pytest.mark.usefixtures("very_short_runs")
 
 SHORT = ("--epochs", 1, "--evaluations", 4, "--retrain-epochs", 1, "--train-images", 160, "--quiet")
+ALONE = ("--retrain-epochs", 1, "--set", "retrain.references=false", "--set", "search.finalists=1")
 OWN_SPACE = '''
 """A space of one's own."""
 
@@ -85,12 +86,15 @@ def test_networks_of_a_run_compute_what_their_models_compute(run_folder: Path, n
 
 
 @pytest.mark.slow
-def test_further_networks_and_their_bundles_are_loaded_by_name(run_folder: Path, tmp_path: Path) -> None:
+def test_further_networks_and_their_bundles_are_loaded_by_name(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     architecture = "-".join(["1"] * len(json.loads((run_folder / "summary.json").read_text())["architecture"]))
     outcome = run_cli("retrain", run_folder, "--architecture", architecture, "--quiet")
     assert outcome.code == 0, outcome.err
     name = f"network-{architecture}"
     _assert_same(hwnas.load_network(run_folder, name), run_folder / "export" / f"{name}.onnx", (1, 8, 8))
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     outcome = run_cli("export", run_folder, "--network", name, "-o", tmp_path / "b", "--no-int8", "--quiet")
     assert outcome.code == 0, outcome.err
     _assert_same(hwnas.load_network(tmp_path / "b"), tmp_path / "b" / "model.onnx", (1, 8, 8))
@@ -172,14 +176,16 @@ def _search_own(folder: Path) -> Path:
     model, weights = own_networks.write_trained(folder, num_epochs=1)
     outcome = run_cli(
         *("search", "--model", model, "--weights", weights, "--max-latency", "90%", "--out", folder / "run"),
-        *(*SHORT, "--accept-table", "--set", "trust.extra_minutes=0"),
+        *(*SHORT, "--accept-table", "--set", "trust.extra_minutes=0", "--set", "search.finalists=1"),
     )
     assert outcome.code == 0, outcome.err
     return folder / "run"
 
 
 @pytest.mark.slow
-def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path) -> None:
+def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in {"NUM_NETWORKS": 12, "EXTRA_NETWORKS": 2, "ROUNDS": 6}.items():
+        monkeypatch.setattr(f"hwnas.stages.table.{name}", number)
     run = _search_own(tmp_path)
     (tmp_path / "net.py").unlink()
     for name, model in (("winner", "model"), ("original", "original")):
@@ -188,8 +194,11 @@ def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "data"), [("detection", "boxes"), ("segmentation", "masks")])
-def test_dense_networks_are_loaded_from_run_and_bundle(task: str, data: str, tmp_path: Path) -> None:
-    outcome = search_squares(tmp_path, task, data, "--retrain-epochs", 1, "--set", "retrain.references=false")
+def test_dense_networks_are_loaded_from_run_and_bundle(
+    task: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
+    outcome = search_squares(tmp_path, task, data, *ALONE, "--evaluations", 2, "--epochs", 1)
     assert outcome.code == 0, outcome.err
     outcome = run_cli("export", tmp_path / "run", "-o", tmp_path / "b", "--no-int8", "--trust-code", "--quiet")
     assert outcome.code == 0, outcome.err
@@ -201,7 +210,7 @@ def test_dense_networks_are_loaded_from_run_and_bundle(task: str, data: str, tmp
 @pytest.mark.slow
 def test_code_that_a_run_names_is_run_only_where_it_is_trusted(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN_SPACE)
-    run = _digits(tmp_path, "--set", "retrain.references=false", space=f"{tmp_path / 'own.py'}:space")
+    run = _digits(tmp_path, *ALONE, space=f"{tmp_path / 'own.py'}:space")
     with pytest.raises(RequestError, match=r"give --trust-code to run it, in Python trust_code=True"):
         hwnas.load_network(run)
     _assert_same(hwnas.load_network(run, trust_code=True), run / "export" / "model.onnx", (1, 8, 8))

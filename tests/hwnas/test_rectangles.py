@@ -174,13 +174,15 @@ def test_models_of_any_size_are_compared_on_rectangles(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_on_rectangles_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_runs(monkeypatch)
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     _pictures(tmp_path / "data")
     (tmp_path / "wide.py").write_text(SPACE)
     name = f"{tmp_path}/wide.py:wide"
     space = make_space(SpaceSpec(name=name, input_size=(6, 10), num_classes=2))
     save_table(synthetic_table(space, scale_ns=1e8), tmp_path / "t.json")
     data = ("--data", "folder", "--data-root", tmp_path / "data", "--space", name, "--trust-code")
-    flags = ("--input-size", "6x10", "--epochs", 2, "--evaluations", 5, "--retrain-epochs", 4, "--quiet")
+    few = ("--set", "search.finalists=2", "--set", "retrain.references=false")
+    flags = ("--input-size", "6x10", "--epochs", 2, "--evaluations", 5, "--retrain-epochs", 4, "--quiet", *few)
     run = tmp_path / "run"
     found = run_cli("search", *data, *flags, "--lut", tmp_path / "t.json", "--max-latency", "80%", "--out", run)
     assert found.code == 0, found.err

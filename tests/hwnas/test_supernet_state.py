@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import kill_when, num_lines, start_cli
-from samples import synthetic_table
 from torch import nn
 
 from hwnas.agents import ClassificationAgent
@@ -25,11 +22,8 @@ from hwnas.progress import Reporter
 from hwnas.search import AGENTS, HardLimits
 from hwnas.stages.retrain import teacher_of
 from hwnas.training import STRATEGIES
-from lut import save_table
-from search_spaces import SearchSpace, SpaceSpec, make_space
+from search_spaces import SearchSpace
 from search_spaces.supernet import Supernet
-
-SPEC = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=0.25)
 
 
 def _state(supernet: Supernet) -> dict[str, object]:
@@ -159,38 +153,3 @@ def test_what_is_inherited_and_taught_is_the_checkpoints(
         for each in (supernet, read)
     ]
     assert _changed(*teachers) == []
-
-
-MEASURED = ("measured_ms", "measured_table_ms", "repeatability", "drift", "p50_ms", "p95_ms", "p99_ms", "float_ms")
-
-
-def _summary(*command: object) -> dict[str, object]:
-    """What a search comes to, in a process of its own as those that are killed; without times and places."""
-    process = start_cli(*command, is_short=True)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err.decode()
-    summary: dict[str, object] = json.loads(out)
-    for row in (summary, *summary["references"].values()):  # type: ignore[attr-defined]
-        for name in (*MEASURED, "onnx", "onnx_dynamic_batch"):
-            row.pop(name, None)
-    return summary
-
-
-@pytest.mark.slow
-def test_a_search_that_inherits_and_distils_killed_while_retraining_ends_as_undisturbed(tmp_path: Path) -> None:
-    table = tmp_path / "table.json"
-    save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), table)
-    settings = ("--width", 0.25, "--epochs", 2, "--evaluations", 9, "--retrain-epochs", 2, "--train-images", 128)
-    teaching = ("--inherit", "--set", "retrain.distillation=0.5", "--set", "retrain.ema_decay=0.9")
-    command = ("search", *settings, *teaching, "--lut", table, "--max-latency", "80%", "--json", "--quiet", "--out")
-    run, whole = tmp_path / "killed", tmp_path / "whole"
-    expected = _summary(*command, whole)
-    for moment in (
-        lambda: num_lines(run / "search" / "history.jsonl") >= 7,
-        (run / "retrain" / "winner.json").exists,
-        (run / "retrain" / "largest.json").exists,
-    ):
-        kill_when(start_cli(*command, run, is_short=True), moment)
-    assert _summary(*command, run) == expected
-    for name in ("model.onnx", "largest.onnx", "random.onnx"):
-        assert (run / "export" / name).read_bytes() == (whole / "export" / name).read_bytes()

@@ -160,32 +160,30 @@ def _library(source: str, folder: Path) -> bytes:
     return (folder / "bad.so").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("__attribute__((constructor)) static void f(void) { *(volatile int *)0 = 1; }", "while opening"),
-        ("__attribute__((constructor)) static void f(void) { for (;;) ; }", "no answer within"),
-        (None, "Error"),
-    ],
-    ids=["crashes", "runs forever", "is no library"],
-)
+BAD = {
+    "crashes": ("__attribute__((constructor)) static void f(void) { *(volatile int *)0 = 1; }", "while opening"),
+    "runs forever": ("__attribute__((constructor)) static void f(void) { for (;;) ; }", "no answer within"),
+    "is no library": (None, "Error"),
+}
+
+
 @pytest.mark.parametrize("is_remote", [False, True], ids=["here", "board"])
-def test_a_bad_block_costs_one_entry(
-    models: list[Model], tmp_path: Path, source: str | None, words: str, is_remote: bool
-) -> None:
-    Profiler(device=LOCAL, rounds=1).measure(models[:1], tmp_path / "first.journal")
-    bad = max(tmp_path_cache().glob("*.so"), key=lambda p: p.stat().st_mtime_ns)
-    content = bad.read_bytes()
-    try:
-        forge(bad, b"no library" if source is None else _library(source, tmp_path))
-        with serving() as (port, _):
-            device = _board(port, open_timeout_s=8.0) if is_remote else replace(LOCAL, open_timeout_s=8.0)
-            result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
-    finally:
-        forge(bad, content)
-    failed, *others = result.measurements
-    assert failed.error is not None and words in failed.error
-    assert [m.num_samples for m in others] == [2, 2]
+def test_bad_blocks_cost_an_entry_each(models: list[Model], tmp_path: Path, is_remote: bool) -> None:
+    bad = [*BAD.values()]
+    for number, model in enumerate(models):
+        Profiler(device=LOCAL, rounds=1).measure([model], tmp_path / f"{number}.journal")
+    good = ConvBnAct(in_channels=2, out_channels=4, input_size=8, kernel=3)
+    libraries = sorted(tmp_path_cache().glob("*.so"), key=lambda p: p.stat().st_mtime_ns)
+    for library, (source, _) in zip(libraries, bad, strict=True):
+        forge(library, b"no library" if source is None else _library(source, tmp_path))
+    models = [*models, Model(key=good.key, path=export_block(good, tmp_path))]
+    with serving() as (port, _):
+        device = _board(port, open_timeout_s=8.0) if is_remote else replace(LOCAL, open_timeout_s=8.0)
+        result = Profiler(device=device, rounds=2).measure(models, tmp_path / "t.journal")
+    *failed, last = result.measurements
+    for measurement, (_, words) in zip(failed, bad, strict=True):
+        assert measurement.error is not None and words in measurement.error
+    assert last.num_samples == 2
 
 
 def test_a_full_disk_costs_the_blocks_that_do_not_fit(

@@ -196,7 +196,7 @@ def _kind(block: Block) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_blocks_of_every_kind_export_and_agree_with_torch(name: str, tmp_path: Path) -> None:
-    """One of each kind; the slow test below has them all."""
+    """One of each kind; the slow test below has others."""
     blocks = {_kind(b): b for b in _distinct_blocks(name, 32, 10)}.values()
     differences = {b.key: _parity(b, tmp_path) for b in blocks}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
@@ -204,8 +204,11 @@ def test_blocks_of_every_kind_export_and_agree_with_torch(name: str, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SPACES))
-def test_every_distinct_block_agrees_at_imagenet_size(name: str, tmp_path: Path) -> None:
-    differences = {b.key: _parity(b, tmp_path) for b in _distinct_blocks(name, 224, 1000)}
+def test_distinct_blocks_agree_at_imagenet_size(name: str, tmp_path: Path) -> None:
+    """All blocks of small spaces, and of large ones a fifth or an eleventh, the first and the last among them."""
+    blocks = _distinct_blocks(name, 224, 1000)
+    chosen = {*blocks[:: 1 if len(blocks) < 40 else 5 if len(blocks) < 300 else 11], blocks[-1]}
+    differences = {b.key: _parity(b, tmp_path) for b in chosen}
     assert max(differences.values()) < 1e-4, max(differences, key=lambda key: differences[key])
 
 

@@ -74,10 +74,9 @@ def shorten_runs(monkeypatch: pytest.MonkeyPatch, *, rounds: int = short_hwnas.R
         monkeypatch.setattr(path, number)
 
 
-def start_cli(*arguments: object, is_short: bool = False) -> subprocess.Popen[bytes]:
-    """Start a command in a process of its own, which measures little where it is to be short."""
-    program = [short_hwnas.__file__] if is_short else ["-m", "hwnas"]
-    command = [sys.executable, *program, *map(str, arguments)]
+def start_cli(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own."""
+    command = [sys.executable, "-m", "hwnas", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 

@@ -1,4 +1,4 @@
-"""`hwnas` as a process of its own, whose runs measure few rounds and look at few networks for the largest.
+"""Runs that measure few rounds and look at few networks for the largest.
 
 After measuring they do not pause to see whether a neighbour has gone.
 """
@@ -25,10 +25,3 @@ def shorten(rounds: int = ROUNDS) -> None:
     for path, number in shortened(rounds).items():
         module, _, name = path.rpartition(".")
         setattr(importlib.import_module(module), name, number)
-
-
-if __name__ == "__main__":
-    from hwnas.cli import main
-
-    shorten()
-    main()

@@ -107,7 +107,7 @@ def test_random_networks_are_right(names: list[str], step: int, seed: int) -> No
 
 @pytest.mark.slow
 @given(**NETWORKS | {"names": st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=6)})
-@settings(max_examples=120)
+@settings(max_examples=40)
 def test_many_random_networks_are_right(
     names: list[str], step: int, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
