@@ -92,11 +92,9 @@ class _Page(HTMLParser):
             self.links.append(link)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the site was built into."""
+def _built(folder: Path) -> Path:
+    """Return the folder that the site was built into."""
     pytest.importorskip("mkdocs", reason="pip install 'hwnas[docs]'")
-    folder = tmp_path_factory.mktemp("site") / "out"
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
         cwd=ROOT,
@@ -111,7 +109,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(site: Path) -> None:
+def test_the_site_is_built_without_a_warning_leads_somewhere_and_needs_no_other_host(tmp_path: Path) -> None:
+    site = _built(tmp_path / "out")
+    _require_links_that_lead_somewhere(site)
+    _require_no_other_host(site)
+    _require_pages_that_are_made(site)
+
+
+def _require_links_that_lead_somewhere(site: Path) -> None:
     pages = {path: _Page(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
     assert len(pages) > 25
     lost = [
@@ -132,8 +137,7 @@ def _leads_somewhere(path: Path, link: str, pages: dict[Path, _Page]) -> bool:
     return not anchor or target not in pages or anchor in pages[target].names
 
 
-@pytest.mark.slow
-def test_the_site_needs_no_other_host(site: Path) -> None:
+def _require_no_other_host(site: Path) -> None:
     for path in site.rglob("*.html"):
         remote = [loaded for loaded in _Page(path).loads if re.match(r"(https?:)?//", loaded)]
         assert not remote, f"{path.name} loads {remote}"
@@ -142,8 +146,7 @@ def test_the_site_needs_no_other_host(site: Path) -> None:
         assert not re.search(r"(url\(\s*[\"']?|@import\s+[\"'])(https?:)?//", text), path.name
 
 
-@pytest.mark.slow
-def test_pages_that_are_made_are_there(site: Path) -> None:
+def _require_pages_that_are_made(site: Path) -> None:
     commands = _Page(site / "commands.html")
     assert {"hwnas-search", "hwnas-lut-show"} <= commands.names
     assert "lut.table.LatencyTable" in _Page(site / "reference.html").names
