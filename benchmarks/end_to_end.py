@@ -222,7 +222,7 @@ class Runs:
     def supernet_s(self) -> float:
         """The CPU seconds that the supernet's training took."""
         _ = self.evaluator
-        return sum(float(line["seconds"]) for line in _lines(self.folder / "supernet.jsonl"))
+        return sum(float(line["cpu_s"]) for line in _lines(self.folder / "supernet.jsonl"))
 
     def likelihood(self, architecture: Architecture) -> tuple[float, float]:
         """Return what the supernet says of a network, and the CPU seconds that it took."""
@@ -243,11 +243,11 @@ class Runs:
         with JsonLines(self.folder / name) as lines:
             for line in lines.records:
                 if line["architecture"] == list(architecture) and line["epochs"] == epochs:
-                    return float(line["score"]), float(line["seconds"])
+                    return float(line["score"]), float(line["cpu_s"])
             started = time.process_time()
             found = score()
             seconds = time.process_time() - started
-            lines.append({"architecture": list(architecture), "epochs": epochs, "score": found, "seconds": seconds})
+            lines.append({"architecture": list(architecture), "epochs": epochs, "score": found, "cpu_s": seconds})
         return found, seconds
 
     @cached_property
@@ -323,7 +323,7 @@ class Runs:
             trainer.fit()
         finally:  # its checkpoint is gone on from, so that the CPU seconds before an interruption count, too
             with JsonLines(self.folder / "supernet.jsonl") as lines:
-                lines.append({"seconds": time.process_time() - started})
+                lines.append({"cpu_s": time.process_time() - started})
         return supernet
 
 

@@ -93,8 +93,10 @@ def test_a_new_run_needs_nothing_of_the_old_one_and_serves_again(folder: Path, t
     assert third.origin is not None and third.origin.images_seed == 0
 
 
-def test_a_killed_run_goes_on_with_the_same_command_and_ends_as_undisturbed(folder: Path, tmp_path: Path) -> None:
-    """As where the process was killed while the third network was evaluated."""
+def test_a_run_that_stopped_in_its_search_goes_on_with_the_same_command_and_ends_as_undisturbed(
+    folder: Path, tmp_path: Path
+) -> None:
+    """By its files, which are those of a process that ended while the third network was evaluated."""
     command = ("search", "--from", folder / "run", *OTHER, "--out", tmp_path / "new")
     new = _unfinished(folder / "new", tmp_path / "new", "retrain", "export", "report.html", "summary.json")
     (new / "search" / "result.json").unlink()

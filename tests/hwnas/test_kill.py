@@ -59,7 +59,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmHwnas]:
 
 
 @pytest.mark.slow
-def test_a_search_killed_in_every_stage_ends_as_undisturbed(
+def test_a_search_killed_while_it_searches_and_retrains_ends_as_undisturbed(
     given: tuple[object, ...], warm: WarmHwnas, tmp_path: Path
 ) -> None:
     teaching = ("--inherit", "--set", "retrain.distillation=0.5", "--set", "retrain.ema_decay=0.9")

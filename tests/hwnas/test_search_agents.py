@@ -102,8 +102,8 @@ def _middle_of(name: str) -> tuple[SearchSpace, LatencyModel, float]:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_works_on_every_space_under_a_table(make_agent, name: str) -> None:
     space, model, middle = _middle_of(name)
-    history = drive(make_agent(space, _latency_limit(model, middle)), 12, generation=6)
-    assert len(history) == 12
+    history = drive(make_agent(space, _latency_limit(model, middle)), 24, generation=8)
+    assert len(history) == 24
     assert all(model.predict_one_ms(e.architecture) <= middle for e in history)
 
 

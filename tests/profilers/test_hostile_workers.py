@@ -35,7 +35,7 @@ ENDLESS = ("sleep", "forever", "while True", "os.kill(os.getpid(), 19)")
 
 ROUNDS = 3
 MUCH_TOO_LONG_S = 20.0
-"""Of deadlines of 0.4 s, two in a row, on a machine that does other things too."""
+"""Of the impatient device's deadlines, two in a row, on a machine that does other things too."""
 
 HANGS = "time.sleep(600)"
 TWICE = "say(good, '\\n' + json.dumps(good) + '\\n')"

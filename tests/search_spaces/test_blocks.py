@@ -67,11 +67,17 @@ def test_output_has_the_promised_shape(block: Block) -> None:
     _require_promised_shape(block)
 
 
-@pytest.mark.parametrize("name", sorted(SPACES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in sorted(SPACES) if name != "sgnas"),
+        pytest.param("sgnas", marks=pytest.mark.slow),  # more than 800 blocks
+    ],
+)
 def test_every_block_of_every_space_gives_the_promised_shape(name: str) -> None:
     blocks = make_space(SpaceSpec(name=name, input_size=32, num_classes=10)).candidates
     with torch.device("meta"):
-        for block in blocks[:: 8 if len(blocks) > 300 else 1]:  # the slow test below has them all
+        for block in blocks:
             _require_promised_shape(block)
 
 

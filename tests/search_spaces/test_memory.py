@@ -63,7 +63,7 @@ def test_unknown_shapes_are_refused() -> None:
         graph_memory(model)
 
 
-MOST_BLOCKS = 150
+MOST_BLOCKS = 300
 """Memory is found by exporting every block: more take minutes."""
 
 NUM_NETWORKS = 2

@@ -12,7 +12,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +101,9 @@ class WarmHwnas:
     @contextmanager
     def started(self, *arguments: object) -> Iterator[Running]:
         """Yield a command in a process of its own; it is ended with the block."""
-        mark, errors = uuid.uuid4().hex, Path(tempfile.mkstemp(dir=self._folder)[1])
+        mark = uuid.uuid4().hex
+        errors = self._folder / mark
+        errors.touch()
         command = {
             "arguments": list(map(str, arguments)),
             "environment": {**os.environ, MARK: mark},
