@@ -71,12 +71,10 @@ def instant_measurements() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def no_tvm() -> Iterator[None]:
-    """Bundles of a whole module are not compared with TVM, which takes most of their time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hwnas.export.bundle.has_tvm", lambda: False)
-        yield
+@pytest.fixture
+def no_tvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles are not compared with TVM, which takes most of their time."""
+    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
 
 
 @pytest.fixture

@@ -185,10 +185,8 @@ def test_changes_that_need_pixels_are_refused_for_floats(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_search_on_floats_ends_in_a_bundle_without_what_is_for_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
+@pytest.mark.usefixtures("no_tvm")
+def test_a_search_on_floats_ends_in_a_bundle_without_what_is_for_pictures(tmp_path: Path) -> None:
     x, y = _waves(240, 2, 8, 8)
     path = _write(tmp_path / "x.npz", x, y)
     spec = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=2, num_classes=3, width=0.25)

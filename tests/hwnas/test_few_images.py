@@ -13,7 +13,6 @@ from samples import synthetic_table
 
 from hwnas.dataflow import Split, load_dataset
 from hwnas.errors import RequestError
-from hwnas.export import bundle
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -36,8 +35,8 @@ def write_images(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_on_few_images_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "has_tvm", lambda: False)  # it takes longest, and has tests of its own
+@pytest.mark.usefixtures("no_tvm")
+def test_a_run_on_few_images_ends_in_a_bundle(tmp_path: Path) -> None:
     write_images(tmp_path / "data")
     save_table(synthetic_table(make_space(SPEC), scale_ns=1e8), tmp_path / "t.json")
     flags = ("--data", "folder", "--data-root", tmp_path / "data", "--input-size", 8, "--width", 0.25)

@@ -180,10 +180,8 @@ def test_a_damaged_record_is_named(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
+@pytest.mark.usefixtures("no_tvm")
+def test_every_retrained_network_becomes_a_bundle_with_its_own_proof(run: Path, tmp_path: Path) -> None:
     _ok(run_cli("retrain", run, "--budget", "75%", "--quiet"))
     further = RunFolder(run).search.read_further()["budget-75pct"]
     summary = _summary(run)

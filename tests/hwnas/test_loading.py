@@ -86,15 +86,13 @@ def test_networks_of_a_run_compute_what_their_models_compute(run_folder: Path, n
 
 
 @pytest.mark.slow
-def test_further_networks_and_their_bundles_are_loaded_by_name(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_tvm")
+def test_further_networks_and_their_bundles_are_loaded_by_name(run_folder: Path, tmp_path: Path) -> None:
     architecture = "-".join(["1"] * len(json.loads((run_folder / "summary.json").read_text())["architecture"]))
     outcome = run_cli("retrain", run_folder, "--architecture", architecture, "--quiet")
     assert outcome.code == 0, outcome.err
     name = f"network-{architecture}"
     _assert_same(hwnas.load_network(run_folder, name), run_folder / "export" / f"{name}.onnx", (1, 8, 8))
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     outcome = run_cli("export", run_folder, "--network", name, "-o", tmp_path / "b", "--no-int8", "--quiet")
     assert outcome.code == 0, outcome.err
     _assert_same(hwnas.load_network(tmp_path / "b"), tmp_path / "b" / "model.onnx", (1, 8, 8))
@@ -194,10 +192,8 @@ def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "data"), [("detection", "boxes"), ("segmentation", "masks")])
-def test_dense_networks_are_loaded_from_run_and_bundle(
-    task: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
+@pytest.mark.usefixtures("no_tvm")
+def test_dense_networks_are_loaded_from_run_and_bundle(task: str, data: str, tmp_path: Path) -> None:
     outcome = search_squares(tmp_path, task, data, *ALONE, "--evaluations", 2, "--epochs", 1)
     assert outcome.code == 0, outcome.err
     outcome = run_cli("export", tmp_path / "run", "-o", tmp_path / "b", "--no-int8", "--trust-code", "--quiet")

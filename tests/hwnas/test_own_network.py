@@ -145,13 +145,7 @@ def test_the_summary_is_told_with_the_original_beside_the_winner(own: Own) -> No
     assert lines["kept"][1].strip() == "" == lines["budget ms"][1].strip() and lines["kept"][0].strip() == "yes"
 
 
-@pytest.fixture
-def _no_tvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes most of a bundle's time, and a test of such a network's bundle compares with it."""
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
-
-
-@pytest.mark.usefixtures("_no_tvm")
+@pytest.mark.usefixtures("no_tvm")
 def test_all_of_its_time_and_no_training_leave_it_as_it_is(own: Own, tmp_path: Path) -> None:
     summary = _searched(own, *AS_IT_IS, "--max-latency", "100%", "--out", tmp_path / "run")
     assert set(summary["architecture"]) == {0} and summary["budget_kept"] and summary["max_latency_ms"] is None
@@ -278,7 +272,7 @@ def test_another_search_begins_with_a_run(own: Own, tmp_path: Path) -> None:
     assert summary["references"]["original"]["test_accuracy"] == original["test_accuracy"] and summary["budget_kept"]
 
 
-@pytest.mark.usefixtures("_no_tvm")
+@pytest.mark.usefixtures("no_tvm")
 def test_a_winner_is_bundled_in_int8(own: Own, tmp_path: Path) -> None:
     flags = ("--trust-code", "--quiet", "--json", "--max-drop", 50)
     outcome = run_cli("export", own.run, "-o", tmp_path / "bundle", *flags)
@@ -364,7 +358,7 @@ def test_the_resolution_is_chosen_with_the_rest(sized: Own) -> None:
     assert json.loads(again.out) == sized.summary
 
 
-@pytest.mark.usefixtures("_no_tvm")
+@pytest.mark.usefixtures("no_tvm")
 def test_a_network_of_another_resolution_ships_as_it_was_tested(sized: Own, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     flags = ("--network", f"network-{SIX}", "-o", bundle, "--trust-code", "--quiet", "--json", "--max-drop", 50)
@@ -720,7 +714,7 @@ def test_a_model_that_was_exported_stands_in_for_the_one_that_was_brought(
 ) -> None:
     """Parity with the original's own outputs, whatever they end in, and in the bundle too."""
     if not has_tvm:
-        request.getfixturevalue("_no_tvm")
+        request.getfixturevalue("no_tvm")
     elif find_spec("tvm") is None:
         pytest.skip("needs TVM: pip install 'hwnas[tvm]'")
     module = load_network(own.model, weights=own.weights).module

@@ -192,6 +192,7 @@ def test_a_search_needs_a_table_that_knows_the_percentile(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_runs")
+@pytest.mark.usefixtures("no_tvm")
 def test_a_search_ends_in_a_model_whose_tail_keeps_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWNAS_TRUST_CODE", "1")  # the machine's worker is a file of code
     monkeypatch.setattr("hwnas.stages.table.NUM_NETWORKS", 20)
@@ -212,7 +213,6 @@ def test_a_search_ends_in_a_model_whose_tail_keeps_the_budget(tmp_path: Path, mo
     shown = run_cli("search", "--resume", "--out", tmp_path / "run").out
     assert "measured p95 ms" in shown and "budget p95 ms" in shown and "p50 ms" in shown
     assert "(p95)" in (tmp_path / "run" / "report.html").read_text()
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     bundled = run_cli("export", tmp_path / "run", "-o", tmp_path / "bundle", "--no-int8", "--quiet")
     assert bundled.code == 0 and "deploy model.onnx" in bundled.out, bundled.err
     deployment = json.loads((tmp_path / "bundle" / "deployment.json").read_text())

@@ -172,9 +172,9 @@ def test_models_of_any_size_are_compared_on_rectangles(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_tvm")
 def test_a_run_on_rectangles_ends_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_runs(monkeypatch)
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)
     _pictures(tmp_path / "data")
     (tmp_path / "wide.py").write_text(SPACE)
     name = f"{tmp_path}/wide.py:wide"

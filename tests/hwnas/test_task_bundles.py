@@ -86,8 +86,8 @@ def test_a_detector_comes_with_its_suppression(detector: Path, tmp_path: Path) -
     assert "give model.boxes.onnx" in rows[2]["missing"]["accuracy"]
 
 
-def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)  # the detector's bundle is compared with TVM
+@pytest.mark.usefixtures("no_tvm")
+def test_a_segmentation_comes_with_an_overlay(segmenter: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     outcome = run_cli("export", segmenter, "-o", bundle, "--trust-code", "--quiet")
     assert outcome.code == 0, outcome.err
