@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from hwnas.cli.interruption import Interruption
+from hwnas.cli.interruption import Interruption, sent_again
 
 SPINS = "2000"
 """Turns that a thread of torch's waits for the others before it gives up its core. With the hundreds of thousands that
@@ -28,7 +28,8 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
     previous = {number: signal.signal(number, _interrupt) for number in ENDED_BY}
     try:
-        _run()
+        with sent_again():
+            _run()
     except Interruption as end:
         how = ENDED_BY[signal.Signals(end.number)]
         print(f"{how}; the same command continues where this one stopped", file=sys.stderr)
