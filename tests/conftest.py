@@ -19,6 +19,7 @@ from command_line import shorten_runs
 from hypothesis import HealthCheck, settings
 from paced_machine import measure_instantly
 from samples import small_spec
+from short_hwnas import OWN_TABLES
 
 from search_spaces import SPACES, SearchSpace, make_space
 
@@ -69,6 +70,13 @@ def instant_measurements() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         measure_instantly(patched)
         yield
+
+
+@pytest.fixture
+def small_own_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that runs in this process make themselves have few networks and rounds."""
+    for path, number in OWN_TABLES.items():
+        monkeypatch.setattr(path, number)
 
 
 @pytest.fixture

@@ -337,14 +337,13 @@ def test_quick_commands_do_what_they_say(command: Command, prepared: Path, reque
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("no_tvm")
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=" and ".join)
 def test_pages_can_be_followed_from_the_first_command_to_the_last(
-    chapter: tuple[str, ...], prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    chapter: tuple[str, ...], prepared: Path, request: pytest.FixtureRequest
 ) -> None:
     if "docs/own-network.md" not in chapter:  # its networks of tens of microseconds need all that a table has
-        for name, number in {"NUM_NETWORKS": 12, "EXTRA_NETWORKS": 2, "ROUNDS": 6}.items():
-            monkeypatch.setattr(f"hwnas.stages.table.{name}", number)
-    monkeypatch.setattr("hwnas.export.bundle.has_tvm", lambda: False)  # it takes most of the time of a bundle
+        request.getfixturevalue("small_own_tables")
     others = [page for other in CHAPTERS if other != chapter for page in other]
     done = {c.words for c in COMMANDS if c.page in others} if "README.md" in chapter else set()
     for page in chapter:

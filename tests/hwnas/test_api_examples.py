@@ -21,16 +21,11 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 SIZES = {"EPOCHS": "1", "ROUNDS": "4", "NETWORKS": "12"}
 """What notebooks read, each telling so in its first cell."""
 
-OWN_TABLES = {"NUM_NETWORKS": 12, "EXTRA_NETWORKS": 2, "ROUNDS": 6}
-"""How little is measured for runs that make their own tables."""
-
 SHORTER = f"""
 import sys
 sys.path.append({str(Path(short_hwnas.__file__).parent)!r})
 import short_hwnas
-short_hwnas.shorten()
-from hwnas.stages import table
-table.NUM_NETWORKS, table.EXTRA_NETWORKS, table.ROUNDS = {tuple(OWN_TABLES.values())}
+short_hwnas.shorten(own_tables=True)
 """
 """What the kernel of a notebook does first."""
 
@@ -75,12 +70,9 @@ def test_notebooks_are_stored_without_outputs_and_say_how_they_are_shrunk(path: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_examples_run_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, very_short_runs: None
-) -> None:
+@pytest.mark.usefixtures("very_short_runs", "small_own_tables")
+def test_examples_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, number in OWN_TABLES.items():
-        monkeypatch.setattr(f"hwnas.stages.table.{name}", number)
     save_table(synthetic_table(make_space(DIGITS), scale_ns=1e8), tmp_path / "digits.lut.json")
     names: dict[str, Any] = {}
     for block in _blocks():

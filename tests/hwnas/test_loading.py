@@ -181,9 +181,8 @@ def _search_own(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, number in {"NUM_NETWORKS": 12, "EXTRA_NETWORKS": 2, "ROUNDS": 6}.items():
-        monkeypatch.setattr(f"hwnas.stages.table.{name}", number)
+@pytest.mark.usefixtures("small_own_tables")
+def test_a_network_that_was_brought_is_loaded_without_its_code(tmp_path: Path) -> None:
     run = _search_own(tmp_path)
     (tmp_path / "net.py").unlink()
     for name, model in (("winner", "model"), ("original", "original")):

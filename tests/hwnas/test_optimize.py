@@ -63,14 +63,9 @@ def test_it_takes_fifteen_lines_at_most() -> None:
     assert len(lines) <= 15
 
 
-@pytest.fixture
-def quick_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, number in {"NUM_NETWORKS": 12, "EXTRA_NETWORKS": 2, "ROUNDS": 6}.items():
-        monkeypatch.setattr(f"hwnas.stages.table.{name}", number)
-
-
 @pytest.mark.slow
-def test_a_written_net_ends_as_a_verified_model(tmp_path: Path, quick_tables: None) -> None:
+@pytest.mark.usefixtures("small_own_tables")
+def test_a_written_net_ends_as_a_verified_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, (train_loader, val_loader) = Net(), _loaders()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
