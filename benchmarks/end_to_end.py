@@ -37,8 +37,6 @@ from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
 from hwnas.evaluators.tabular import TabularBenchmark, load_tabular
 from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
-from hwnas.search.gaussian_process import ChoiceProcess
-from hwnas.search.predictor import normal_scores
 from hwnas.stages.halving import halved
 from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
@@ -102,9 +100,8 @@ def _quantiles(text: str) -> list[float]:
     return [arguments.number(0, 1)(part) for part in text.split(",")]
 
 
-STEPS = ("likelihood", "predictor", "likelihood and size", "short trainings")
-"""What names the winner: the supernet, what a predictor learns from it, the ranks by the supernet and by
-multiply-accumulates, trainings of the best by those ranks."""
+STEPS = ("likelihood", "likelihood and size", "short trainings")
+"""What names the winner: the supernet, the ranks by it and by multiply-accumulates, trainings of the best by those."""
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -130,19 +127,6 @@ class Under:
     constraint: HardLimits
     best: float
     networks: NDArray[np.int64]
-
-
-def expected_scores(rows: NDArray[np.int64], scores: NDArray[np.float64], under: Under) -> NDArray[np.float64]:
-    """Return what a Gaussian process expects of networks, given their scores, which are noisy, and those of others."""
-    costs = under.constraint.all_costs(under.networks)
-
-    def features(architectures: NDArray[np.integer]) -> NDArray[np.float64]:
-        return (under.constraint.all_costs(architectures) - costs.mean(axis=0)) / costs.std(axis=0)
-
-    process = ChoiceProcess(num_decisions=rows.shape[1], features=features, paths=None)
-    values = normal_scores(scores)
-    process.fit(rows, values)
-    return process.condition(rows, values).predict(rows)[0]
 
 
 class Runs:
@@ -173,12 +157,10 @@ class Runs:
             evaluations += told
         scores = np.array([e.score for e in evaluations])
         architectures = [e.architecture for e in evaluations]
-        expected = expected_scores(np.array(architectures), scores, under)
         together = rankdata(scores) + rankdata(GraphCosts(self.space).macs(np.array(architectures)))
         best_first = [architectures[i] for i in np.argsort(-together, kind="stable")]
         found: dict[str, Any] = {
             "likelihood": self.result(architectures[int(scores.argmax())], under, seconds),
-            "predictor": self.result(architectures[int(expected.argmax())], under, seconds),
             "likelihood and size": self.result(best_first[0], under, seconds),
             "tau": float(kendalltau(scores, [self.accuracy(a) for a in architectures]).statistic),
         }

@@ -7,9 +7,8 @@ import io
 import os
 import signal
 import sys
-from types import FrameType
 
-from hwnas.cli.interruption import Interruption, sent_again
+from hwnas.cli.interruption import Interruption, interrupt, sent_again
 
 SPINS = "2000"
 """Turns that a thread of torch's waits for the others before it gives up its core. With the hundreds of thousands that
@@ -26,7 +25,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before Python started
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
-    previous = {number: signal.signal(number, _interrupt) for number in ENDED_BY}
+    previous = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:
         with sent_again():
             _run()
@@ -66,7 +65,3 @@ def _run() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise
         raise
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    raise Interruption(number)

@@ -1,11 +1,13 @@
-"""A signal that ends a command."""
+"""Signals that end a command."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.05
 """How long after it was lost a signal is sent again: what lost it is done by then, and nobody has noticed."""
+
+_to_be_sent: list[threading.Timer] = []
 
 
 class Interruption(BaseException):
@@ -23,23 +27,42 @@ class Interruption(BaseException):
         self.number = number
 
 
+def interrupt(number: int, _frame: FrameType | None) -> None:
+    """Raise an Interruption: what a signal is answered by. One that was lost before is not sent again."""
+    for timer in _to_be_sent:
+        timer.cancel()
+    raise Interruption(number)
+
+
 @contextlib.contextmanager
 def sent_again() -> Iterator[None]:
     """Send a signal again if it arrives where Python prints an exception and goes on, as in a destructor or a fork."""
     before = sys.unraisablehook
 
     def hook(unraisable: UnraisableHookArgs) -> None:
-        if not isinstance(unraisable.exc_value, Interruption):
-            return before(unraisable)
-        from threading import Timer, main_thread
-
-        again = Timer(AGAIN_S, signal.pthread_kill, (main_thread().ident, unraisable.exc_value.number))
-        again.daemon = True
-        again.start()
-        return None
+        error = unraisable.exc_value
+        if not isinstance(error, Interruption):
+            before(unraisable)
+        while error is not None and not isinstance(error, Interruption):
+            error = error.__context__
+        if error is not None:
+            timer = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, error.number))
+            timer.daemon = True
+            _to_be_sent.append(timer)
+            timer.start()
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        try:
+            _end_timers()  # one that is sending arrives here, and not once nobody answers it
+        finally:
+            sys.unraisablehook = before
+
+
+def _end_timers() -> None:
+    while _to_be_sent:
+        timer = _to_be_sent.pop()
+        timer.cancel()
+        timer.join()
