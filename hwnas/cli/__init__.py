@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from hwnas.cli.interruption import Interruption, interrupt, sent_again
+from hwnas.cli.interruption import Interruption, interrupt, leave, sent_again
 
 SPINS = "2000"
 """Turns that a thread of torch's waits for the others before it gives up its core. With the hundreds of thousands that
@@ -32,7 +32,7 @@ def main() -> None:
     except Interruption as end:
         how = ENDED_BY[signal.Signals(end.number)]
         print(f"{how}; the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(128 + end.number)
+        leave(128 + end.number)
     except Exception as error:
         from hwnas.cli.exit_codes import verdict
         from search_spaces.importing import line_of_own_code
