@@ -8,15 +8,11 @@ import os
 import signal
 import sys
 
-from hwnas.cli.interruption import Interruption, interrupt, leave, sent_again
+from hwnas.cli.interruption import ENDED_BY, Interruption, interrupt, leave, sent_again
 
 SPINS = "2000"
 """Turns that a thread of torch's waits for the others before it gives up its core. With the hundreds of thousands that
 GNU's OpenMP takes, training was twice as slow beside a busy process as with this many; alone it is a seventh faster."""
-
-
-ENDED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-"""Signals that end a command in good order, drafts removed and workers ended, and the word for each."""
 
 
 def main() -> None:

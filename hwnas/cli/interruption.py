@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
+ENDED_BY = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Signals that end a command in good order, drafts removed and workers ended, and the word for each."""
+
 AGAIN_S = 0.05
 """How long after it was lost a signal is sent again: what lost it is done by then, and nobody has noticed."""
 
@@ -75,7 +78,7 @@ def leave(code: int) -> NoReturn:
 
     What Python does after that crashes now and then where threads of compiled code, such as Ray's, were interrupted.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDED_BY:
         signal.signal(number, signal.SIG_DFL)  # given again, it ends what libraries wait for
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from hwnas.cli.interruption import ENDED_BY
+
 LOST_IN = {
     "a fork": "os.register_at_fork(after_in_parent=lambda: signal.raise_signal({number}))\n"
     "    if os.fork() == 0: os._exit(0)",
@@ -32,9 +34,7 @@ time.sleep(0.3)
 print("went on")
 """
 
-WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-
-NUMBERS = pytest.mark.parametrize("number", WORDS, ids=lambda number: number.name)
+NUMBERS = pytest.mark.parametrize("number", ENDED_BY, ids=lambda number: number.name)
 
 
 def _run(where: str, number: signal.Signals, body: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def _run(where: str, number: signal.Signals, body: str) -> subprocess.CompletedP
 
 
 def _line(number: signal.Signals) -> str:
-    return f"{WORDS[number]}; the same command continues where this one stopped\n"
+    return f"{ENDED_BY[number]}; the same command continues where this one stopped\n"
 
 
 @NUMBERS
@@ -67,3 +67,10 @@ def test_a_signal_that_was_lost_and_given_again_does_not_disturb_what_is_cleaned
     again = f"signal.raise_signal({int(number)})"
     done = _run("a destructor", number, f"try: lose(); {again}\n    finally: time.sleep(0.3); print('cleaned up')")
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "cleaned up\n", _line(number))
+
+
+@NUMBERS
+def test_what_libraries_do_at_the_end_is_done_after_a_signal(number: signal.Signals) -> None:
+    body = f"import atexit; atexit.register(print, 'at the end'); signal.raise_signal({int(number)})"
+    done = _run("a destructor", number, body)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "at the end\n", _line(number))
