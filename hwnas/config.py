@@ -233,7 +233,11 @@ class RunConfig:
     max_latency: Annotated[
         str,
         checked(Budget.parse),
-        About("The budget: 20ms, or 60% of what the slowest network takes.", flag="--max-latency", panel="Budget"),
+        About(
+            "The budget: 20ms, or 60% of what the slowest network takes; with your own network, of what that takes.",
+            flag="--max-latency",
+            panel="Budget",
+        ),
     ]
     budgets: Annotated[
         tuple[Annotated[str, checked(Budget.parse)], ...],

@@ -109,7 +109,8 @@ def _scaled(text: str | float, units: Mapping[str, float], expected: str) -> flo
 class Budget:
     """A latency limit: in milliseconds, or as a share of what the slowest architecture of the space takes.
 
-    All of that rules nothing out, however long the slowest turns out to take when it is measured.
+    Where a network was brought, the share is of what that network takes. All of it rules nothing out, however long the
+    slowest turns out to take when it is measured.
 
     Raises:
         RequestError: neither or both are given, or the share is not above 0 and at most 1.
@@ -134,12 +135,12 @@ class Budget:
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*%\s*", str(text))
         return cls(share=float(match[1]) / 100) if match else cls(milliseconds=parse_ms(text))
 
-    def resolve_ms(self, slowest_ms: float) -> float:
-        """Return the limit in milliseconds for a space whose slowest architecture takes that long."""
+    def resolve_ms(self, whole_ms: float) -> float:
+        """Return the limit in milliseconds where shares are of that latency."""
         if self.milliseconds is not None:
             return self.milliseconds
         assert self.share is not None
-        return self.share * slowest_ms
+        return self.share * whole_ms
 
 
 def budget_text(max_ms: float | None, unit: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 import shutil
@@ -21,6 +23,7 @@ from samples import measured_again, small_spec, synthetic_table
 from simulated_machine import ZEN1
 from simulated_worker import write_devices
 
+import hwnas
 from hwnas.cli.app import app
 from hwnas.config_file import load_config
 from lut import save_table
@@ -77,8 +80,10 @@ NOT_RUN = {
     "git tag": "a release",
     "sudo": "an administrator",
     "hwnas devices check rpi4": "a board",
+    "hwnas devices check rpi4-ort": "a board",
     "hwnas profile --device onnx-reference": "a quiet machine; tests/profilers/test_onnx_reference.py times a block",
     "hwnas profile --device rpi4": "a board",
+    "hwnas profile --device rpi4-ort": "a board",
     "hwnas profile --device cpu-openvino": "OpenVINO, and minutes; tests/profilers/test_workers.py runs its worker",
     "hwnas compare model.onnx --runtime": "OpenVINO, as the command before",
     "hwnas profile --device rpi4-qemu": "an emulated board; tests/profilers/test_boards.py has one",
@@ -98,7 +103,8 @@ NOT_RUN = {
     "hwnas search --space autoformer": "CIFAR-10, and an hour",
     "hwnas search --space nasbench-macro --data cifar10": "CIFAR-10, and half an hour",
     "hwnas search --space mine.safetensors": "the table of a board, as the command before makes it",
-    "hwnas search --space nasbench-macro --lut": "the tables of two devices; tests/hwnas/test_fleet.py makes some",
+    "hwnas profile --space nasbench-macro --input-size 8": "two devices; tests/hwnas/test_fleet.py makes tables",
+    "hwnas search --space nasbench-macro --lut": "the two tables before; tests/hwnas/test_fleet.py makes some",
     "hwnas search cifar.yaml": "CIFAR-10, and hours; its settings are read",
     "python benchmarks/against_mobilenets.py": "the two runs before, and an hour",
     "python benchmarks/composed.py": "CIFAR-10; tests/hwnas/test_annotations.py makes a small set",
@@ -245,6 +251,18 @@ def test_programs_of_ours_are_there(command: Command) -> None:
     made = ("bundle/predict.py", "bundle-detector/predict.py", "test_my_strategy.py")
     programs = [word for word in command.words if word.endswith(".py") and word not in made]
     assert all((ROOT / program).is_file() for program in programs)
+
+
+def test_calls_in_python_are_as_the_functions_have_it() -> None:
+    num_checked = 0
+    for page in PAGES:
+        for call in (node for block in _blocks(page, "python") for node in ast.walk(ast.parse(block))):
+            match call:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="hwnas"), attr=name), args=given, keywords=named):
+                    arguments = {keyword.arg: keyword.value for keyword in named if keyword.arg is not None}
+                    inspect.signature(getattr(hwnas, name)).bind(*given, **arguments)
+                    num_checked += 1
+    assert num_checked >= 10
 
 
 def test_settings_in_yaml_are_settings(tmp_path: Path) -> None:

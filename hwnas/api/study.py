@@ -12,6 +12,7 @@ from hwnas.errors import RequestError
 from hwnas.front import latency_front
 from hwnas.quantities import Budget, format_ms
 from hwnas.search import Evaluation, SearchAgent, SearchResult
+from hwnas.stages.latency import CurrentModel
 from hwnas.training.randomness import numpy_rng
 from search_spaces import Architecture, SearchSpace, SpaceError
 
@@ -22,7 +23,7 @@ class Study:
     Args:
         space: the networks; None for those of the table.
         table: predicts their latency; None for a search without.
-        max_latency: the budget: 20ms, or 60% of what the slowest network takes; None for none.
+        max_latency: the budget, as in `hwnas.search`: 20ms or 60%; None for none.
         agent: proposes architectures; see `hwnas list search-agent`.
         seed: the same seed and the same scores give the same proposals.
 
@@ -126,8 +127,8 @@ def _limits(table: LatencyTable | None, max_latency: str | None) -> HardLimits:
         return HardLimits(limits=())
     model, maximum = table.model, None
     if max_latency is not None:
-        (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
-        maximum = Budget.parse(max_latency).resolve_ms(slowest_ms)
+        _, fastest_ms = model.extreme()
+        maximum = Budget.parse(max_latency).resolve_ms(CurrentModel(then=model).whole_ms)
         if maximum < fastest_ms:
             raise RequestError(
                 f"no architecture under {format_ms(maximum)}; the fastest of this space is {format_ms(fastest_ms)}"

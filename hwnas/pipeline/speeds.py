@@ -7,6 +7,7 @@ import numpy as np
 from hwnas.artifacts import TimedTable
 from hwnas.pipeline.run import Run
 from hwnas.quantities import Budget
+from hwnas.stages.latency import CurrentModel
 from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed
 from hwnas.stages.table import timed_now
@@ -33,7 +34,7 @@ def measured_speed(run: Run, setup: Setup, then: LatencyModel, *, max_latency: s
         max_latency: the budget there.
         number: of a further device of a fleet; None for the run's first.
     """
-    near_ms = Budget.parse(max_latency).resolve_ms(then.extreme(slowest=True)[1])
+    near_ms = Budget.parse(max_latency).resolve_ms(CurrentModel(then=then).whole_ms)
     speed = timed_now(setup, then.table, near_ms)
     if speed is None:
         return Speed()

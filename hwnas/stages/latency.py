@@ -80,6 +80,12 @@ class CurrentModel:
         architecture, _ = self.then.extreme(slowest=slowest)
         return architecture, self.predict_one_ms(architecture)
 
+    @property
+    def whole_ms(self) -> float:
+        """What shares in budgets are of: the latency of the network that was brought, else of the slowest there is."""
+        original = self.then.space.original
+        return self.extreme(slowest=True)[1] if original is None else self.predict_one_ms(original)
+
     def median_of(self, ms: float) -> float:
         """Return the median of a network that takes so many milliseconds."""
         return ms if self.tail is None else self.slow_down * self.tail.median_of(ms / self.slow_down)
@@ -287,10 +293,9 @@ def reachable_ms(model: CurrentModel, budget: Budget, reporter: Reporter, *, lee
         RequestError: it is below the fastest architecture.
     """
     (_, fastest_ms), (_, slowest_ms) = model.extreme(), model.extreme(slowest=True)
-    original = model.then.space.original
-    if original is not None and budget.share == 1:
+    if model.then.space.original is not None and budget.share == 1:
         return inf
-    max_ms = budget.resolve_ms(slowest_ms if original is None else model.predict_one_ms(original))
+    max_ms = budget.resolve_ms(model.whole_ms)
     if leeway * max_ms < fastest_ms:
         raise RequestError(
             f"no architecture under {format_ms(max_ms, model.percentile)}; the fastest of this space is "

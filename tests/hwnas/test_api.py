@@ -18,7 +18,9 @@ import torch
 import typer
 from command_line import run_cli
 from samples import synthetic_table
+from torch import nn
 from torch.utils.data import Dataset as MapStyle
+from traced_checks import space_of
 
 import hwnas
 from hwnas.api.settings import RunArguments, overrides
@@ -225,6 +227,18 @@ def test_ask_and_tell(table: hwnas.LatencyTable) -> None:
         hwnas.Study(table=table, max_latency="1ms")
     free = hwnas.Study(make_space(DIGITS), agent="random")
     assert free.optimize(sum, 5).costs == {}
+
+
+def test_a_share_is_of_what_the_network_that_was_brought_takes(tmp_path: Path) -> None:
+    convolutions = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU())
+    brought = space_of(nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5)), (1, 8, 8))
+    assert brought.original is not None
+    table = hwnas.LatencyTable(synthetic_table(brought), brought, tmp_path / "table.json")
+    most_ms = 0.8 * table.predict(brought.original)[0]
+    assert most_ms < 0.75 * table.slowest()[1], "of made-up blocks, narrower ones take longer"
+    asked = hwnas.Study(table=table, max_latency="80%", agent="random", seed=2).ask(20)
+    latency_ms = table.predict(asked)
+    assert 0.75 * most_ms < latency_ms.max() <= most_ms
 
 
 def test_tables_predict_and_become_frames(table: hwnas.LatencyTable) -> None:

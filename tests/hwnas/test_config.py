@@ -138,8 +138,8 @@ def test_a_duration_without_a_unit_is_refused_with_the_likely_one(text: str | fl
 
 
 def test_a_share_of_the_slowest_is_a_budget_too() -> None:
-    assert Budget.parse("60 %").resolve_ms(slowest_ms=5.0) == pytest.approx(3.0)
-    assert Budget.parse("20ms").resolve_ms(slowest_ms=5.0) == 20
+    assert Budget.parse("60 %").resolve_ms(whole_ms=5.0) == pytest.approx(3.0)
+    assert Budget.parse("20ms").resolve_ms(whole_ms=5.0) == 20
     assert Budget.parse("100%").share == 1
     for wrong in ("0%", "100.1%", "-3%", "%"):
         with pytest.raises(ValueError, match=r"share"):
