@@ -14,6 +14,7 @@ from hwnas.artifacts import (
     Exported,
     FurtherNetworks,
     ProxyValues,
+    RunTimes,
     SearchOutcome,
     ShownPredictions,
     Summary,
@@ -60,6 +61,11 @@ class RunFolder:
     def lock(self) -> Path:
         """The file that tells that a process works on the run."""
         return self.root / ".lock"
+
+    @property
+    def times(self) -> Path:
+        """The record of when the run began, when it ended and what it failed by."""
+        return self.root / "times.json"
 
     @property
     def inputs(self) -> Path:
@@ -146,6 +152,7 @@ class RunFolder:
         attempts = self.attempts()
         records: list[tuple[type, Path, str]] = [
             *((TimedTable, path, MAKE_AGAIN) for path in (self.speed, *self.fleet.folder.glob("speed-*.json"))),
+            (RunTimes, self.times, MAKE_AGAIN),
             (SearchOutcome, self.search.outcome, MAKE_AGAIN),
             (ProxyValues, self.search.proxies, MAKE_AGAIN),
             (FurtherNetworks, self.search.further, FURTHER_AGAIN),
@@ -178,6 +185,18 @@ class RunFolder:
 
     def _speed(self, number: int | None) -> Path:
         return self.speed if number is None else self.fleet.speed(number)
+
+    def read_times(self) -> RunTimes | None:
+        """Return when the run began and ended; None of one that only earlier versions worked on.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return read_record(RunTimes, self.times) if self.times.exists() else None
+
+    def write_times(self, times: RunTimes) -> None:
+        """Write when the run began and ended."""
+        write_json(self.times, times.as_dict())
 
     def read_evaluations(self) -> list[Evaluation]:
         """Return every evaluation of the run.

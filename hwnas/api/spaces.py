@@ -11,6 +11,7 @@ from torch import nn
 from hwnas.api import checks
 from hwnas.errors import RequestError
 from hwnas.pipeline.own_network import NUM_COMPARED, images_of, space_of
+from hwnas.pipeline.resolutions import networks_at
 from hwnas.quantities import USUAL_SIZE
 from search_spaces import SearchSpace, SpaceError, SpaceSpec, make_space
 from search_spaces.registry import NETWORK_SUFFIX
@@ -52,10 +53,7 @@ def space(
         RequestError: a size is none.
     """
     name = checks.text("name", name, "fbnet-s")
-    asked = checks.texts("resolutions", resolutions) if isinstance(resolutions, str) else resolutions
-    sizes = tuple(
-        checks.size("resolutions", each) for each in checks.listed("resolutions", asked, "sizes, such as (96, 80)")
-    )
+    sizes = _sizes(resolutions)
     if name.endswith(NETWORK_SUFFIX):
         if sizes:
             raise SpaceError(f"{name} says itself at which resolutions its network runs: expected none beside it")
@@ -81,6 +79,7 @@ def convert(
     shares: Sequence[float] = SHARES,
     step: int = 8,
     output: Path | str | None = None,
+    resolutions: str | Sequence[int | str | ImageSize] = (),
 ) -> TracedSpace:
     """Return the search space of a network: all that can be made smaller of it, its weights sliced along.
 
@@ -92,6 +91,7 @@ def convert(
         shares: of its channels that are offered.
         step: channels that widths are multiples of.
         output: write the space here too (.safetensors), for `space` of any function or command.
+        resolutions: sizes of images that networks choose from, the network's own first.
 
     Raises:
         SourceError: there is no such network, or it cannot be a start.
@@ -101,7 +101,8 @@ def convert(
     path = None if output is None else checks.file("output", output)
     if path is not None and path.suffix != NETWORK_SUFFIX:
         raise RequestError(f"expected an output that ends in {NETWORK_SUFFIX}, got {output}")
-    source = source_of(model, input_shape, None if weights is None else checks.file("weights", weights))
+    file, sizes = None if weights is None else checks.file("weights", weights), _sizes(resolutions)
+    source = source_of(model, input_shape, file)
     if source.input_shape is None or len(source.input_shape) != 3:
         raise RequestError(
             f"{source.name} does not say which images it takes: give input_shape=(channels, height, width)"
@@ -112,10 +113,24 @@ def convert(
         shares=tuple(map(checks.plain, checks.listed("shares", shares, "shares, such as (1.0, 0.5)"))),  # type: ignore[arg-type]
         step=checks.whole("step", step),
     )
-    found = space_of(source, images_of((channels, height, width), NUM_COMPARED), pins)
+    shape = (channels, height, width)
+    others = networks_at(lambda other: source_of(model, other, file), shape, sizes)
+    found = space_of(source, images_of(shape, NUM_COMPARED), pins, others)
     if path is not None:
         save_space(found, path)
     return found
+
+
+def _sizes(resolutions: str | Sequence[int | str | ImageSize]) -> tuple[ImageSize, ...]:
+    """Return the sizes of images to choose from.
+
+    Raises:
+        RequestError: they are no list of sizes.
+    """
+    asked = checks.texts("resolutions", resolutions) if isinstance(resolutions, str) else resolutions
+    return tuple(
+        checks.size("resolutions", each) for each in checks.listed("resolutions", asked, "sizes, such as (96, 80)")
+    )
 
 
 def source_of(model: nn.Module | str, input_shape: Shape | None, weights: Path | None = None) -> SourceNetwork:

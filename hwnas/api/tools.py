@@ -46,6 +46,7 @@ def compare(
     *,
     data: Dataset | None = None,
     input_size: ImageSize | None = None,
+    output: str | None = None,
     rounds: int = 100,
     seed: int = 0,
     quiet: bool = False,
@@ -57,6 +58,7 @@ def compare(
         device: its name; for another runtime or number of threads `hwnas.api.tools.device_of`.
         data: whose test images accuracy is told on.
         input_size: of models that take any.
+        output: what tells the class, of models with several outputs.
         rounds: 100 tell p95, 300 p99.
 
     Raises:
@@ -68,6 +70,8 @@ def compare(
         raise RequestError(f"models: expected a list of models to compare, got {models!r}")
     if not isinstance(data, Dataset | None):
         raise RequestError(f"data: expected a hwnas.Dataset, got {data!r}; hwnas.dataflow.load_dataset reads one")
+    if output is not None and data is None:
+        raise RequestError(f"output={output!r} names what tells the class: give data= too")
     chosen, size = _device(device), _size(input_size)
     profiler = Profiler(device=chosen, rounds=checks.whole("rounds", rounds), seed=checks.whole("seed", seed))
     require_trusted_runtime(chosen)
@@ -76,7 +80,7 @@ def compare(
     paths = models_named(references, reporter)
     question = Question(
         dataset=data,
-        output=None,
+        output=None if output is None else checks.text("output", output, "logits"),
         input_size=size,
         at_size=None,
         normalisation=normalisations(references),

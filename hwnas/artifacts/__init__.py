@@ -20,6 +20,7 @@ from hwnas.artifacts.proxies import ProxyValues
 from hwnas.artifacts.shown import ShownBox, ShownImage, ShownPredictions, ShownView
 from hwnas.artifacts.speed import TimedTable
 from hwnas.artifacts.summary import NetworkSummary, Summary, duplicate_names
+from hwnas.artifacts.times import RunTimes
 from hwnas.artifacts.trained import RetrainedNetwork, TrainedSupernet
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "ProxyValues",
     "Recommendation",
     "RetrainedNetwork",
+    "RunTimes",
     "SearchOutcome",
     "ShownBox",
     "ShownImage",

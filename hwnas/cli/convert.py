@@ -99,7 +99,7 @@ def convert(
     with redirect_stdout(sys.stderr):  # code of one's own may print
         source = load_network(model, weights=weights, input_shape=images.asked)
         shape = _shape(source, images)
-        others = networks_at(model, weights, shape, images.sizes)
+        others = networks_at(lambda other: load_network(model, weights=weights, input_shape=other), shape, images.sizes)
         space = space_of(source, images_of(shape, NUM_COMPARED), ladder.pins, others)
     if output is not None:
         save_space(space, output)

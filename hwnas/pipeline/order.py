@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from hwnas.artifacts import Exported, FoundNetwork, RetrainedNetwork, Summary, TrainedSupernet
 from hwnas.components import find
@@ -30,6 +31,7 @@ from hwnas.pipeline.networks import (
 from hwnas.pipeline.own_network import described_original
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.run_times import keep_end, timed
 from hwnas.pipeline.tracking import require_tracker, tracked
 from hwnas.progress import Reporter
 from hwnas.search import SearchAgent
@@ -108,7 +110,9 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
             return None
         with opened(run), tracked(run):
             try:
-                return _told(run, last, group)
+                # Of a finished run it stays written when that ended, whatever is asked of it later.
+                with nullcontext() if is_finished(run) else timed(run):
+                    return _told(run, last, group)
             finally:
                 if not run.has_begun:
                     run.files.speed.unlink(missing_ok=True)  # the machine's when the run begins is another
@@ -180,6 +184,7 @@ def _completed(
     summary = _summary(run, selection.latency, found, retrained, exported)
     run.files.write_summary(summary)
     predict_test_images(run, summary.architecture)
+    keep_end(run.files)  # the report says it, and is made again from the folder alone
     write_report(run)
     return summary
 

@@ -113,10 +113,12 @@ class OwnNetwork:
 
     def _source_for(self, shape: torch.Size) -> SourceNetwork:
         """Return the network for images of a shape, which is what it leaves free where a size was asked for."""
-        if self._asked_size is None:
-            return self._source
+        return self._source if self._asked_size is None else self._source_in(tuple(shape))
+
+    def _source_in(self, shape: tuple[int, ...]) -> SourceNetwork:
+        """Return the network for images of a shape."""
         assert self.config.model is not None
-        return load_network(self.config.model, weights=self.config.weights, input_shape=tuple(shape))
+        return load_network(self.config.model, weights=self.config.weights, input_shape=shape)
 
     @property
     def kept_space(self) -> TracedSpace | None:
@@ -147,7 +149,7 @@ class OwnNetwork:
         pins = Pins(freeze=self.config.freeze, shares=self.config.shares or SHARES, step=self.config.step)
         channels, height, width = shape
         asked = [parse_image_size(size) for size in self.config.resolutions]
-        others = networks_at(self.config.model, self.config.weights, (channels, height, width), asked)
+        others = networks_at(self._source_in, (channels, height, width), asked)
         return space_of(source, images, pins, others)
 
 

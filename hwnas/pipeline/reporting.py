@@ -57,6 +57,7 @@ def gather(run: Run) -> Facts:
             percentile=config.percentile,
             settings=_settings(config),
         ),
+        times=run.files.read_times(),
         summary=summary,
         further=further_rows(run),
         deployments=run.files.export.read_deployments(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -12,7 +11,7 @@ from onnx_models.image_size import ImageSize, height_width, image_size
 from search_spaces import SpaceError
 from search_spaces.resolutions import smaller_sizes
 from search_spaces.traced.graph import TracedNetwork
-from search_spaces.traced.source import SourceNetwork, load_network
+from search_spaces.traced.source import SourceNetwork
 from search_spaces.traced.trace import trace
 
 ONE_SIZE = (
@@ -25,11 +24,12 @@ NUM_IMAGES = 2
 
 
 def networks_at(
-    model: str, weights: Path | None, shape: tuple[int, int, int], asked: Sequence[ImageSize]
+    load: Callable[[tuple[int, int, int]], SourceNetwork], shape: tuple[int, int, int], asked: Sequence[ImageSize]
 ) -> list[SourceNetwork]:
     """Return the network for each of the resolutions that are asked for, but for its own.
 
     Args:
+        load: gives the network for images of a shape.
         shape: channels, height and width of its own images.
         asked: its own resolution first; none for that alone.
 
@@ -44,7 +44,7 @@ def networks_at(
         sizes = smaller_sizes(image_size(height, width), tuple(asked))
     except SpaceError as error:
         raise RequestError(f"resolutions: {error}") from error
-    return [load_network(model, weights=weights, input_shape=(channels, *height_width(size))) for size in sizes]
+    return [load((channels, *height_width(size))) for size in sizes]
 
 
 def _require_running(other: SourceNetwork, size: str) -> None:

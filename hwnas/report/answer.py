@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from hwnas.artifacts import Summary
+from hwnas.artifacts import RunTimes, Summary
 from hwnas.quantities import MEDIAN, budget_text
 from hwnas.report.facts import Facts
 from hwnas.report.markup import Html, badge, definitions, note
@@ -50,7 +50,7 @@ def title(facts: Facts) -> str:
 
 
 def head(facts: Facts) -> Html:
-    """Return the title with data, device, date and the settings that matter most."""
+    """Return the title with data, device, dates and the settings that matter most."""
     subject = facts.subject
     height, width = height_width(subject.space.spec.input_size)
     data = _short(subject.data)
@@ -59,11 +59,18 @@ def head(facts: Facts) -> Html:
     told |= {"device": subject.device} | ({} if facts.table is None else _measured_on(facts))
     told |= {"search space": subject.space.spec.name}
     told |= {name: subject.settings[name] for name in ("budget", "precision", "seed") if name in subject.settings}
+    told |= {} if facts.times is None else _dates(facts.times)
     eyebrow = "Report of a search" if facts.summary is not None else "Report of an unfinished search"
     return Html(
         f'<p class="eyebrow">{eyebrow}</p><h1>{escape(data)} on {escape(subject.device)}</h1>'
         f"{definitions(told, 'facts')}"
     )
+
+
+def _dates(times: RunTimes) -> dict[str, str]:
+    """Return when a run began and ended, as far as that is known."""
+    dates = {"began": times.began, "ended": times.ended}
+    return {name: f"{date:%Y-%m-%d %H:%M %Z}" for name, date in dates.items() if date is not None}
 
 
 def _short(data: str) -> str:
@@ -197,8 +204,9 @@ def _so_far(facts: Facts) -> Html:
             ("done", "✓ done") if i < current else ("now", "going on") if i == current else ("next", "to come")
         ]
     )
-    words = stages[current][2] or "begins"
+    failure = None if facts.times is None else facts.times.failure
+    lead = f"Still running: {stages[current][0].lower()}, {stages[current][2] or 'begins'}."
     return Html(
-        f'<p class="lead">Still running: {escape(stages[current][0].lower())}, {escape(words)}.</p>'
+        f'<p class="lead">{escape(lead if failure is None else f"It failed: {failure}")}</p>'
         f'<ol class="stages">{rows}</ol>'
     )

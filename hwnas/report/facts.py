@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.artifacts import Deployment, NetworkSummary, ShownPredictions, Summary
+from hwnas.artifacts import Deployment, NetworkSummary, RunTimes, ShownPredictions, Summary
 from hwnas.report.along import PartLatency, SlicedLayer
 from hwnas.search import Evaluation
 from hwnas.training.trainer import EpochRecord
@@ -60,6 +60,7 @@ class Facts:
     """The facts that a run's folder tells; parts that do not exist yet are None or empty.
 
     Attributes:
+        times: when the run began and ended; None of one that only earlier versions worked on.
         further: the figures of networks that were trained after the run's own, by name.
         deployments: what the deployment.json of each network's last bundle says.
         models: of the networks that were exported.
@@ -71,6 +72,7 @@ class Facts:
     """
 
     subject: Subject
+    times: RunTimes | None
     summary: Summary | None
     further: dict[str, NetworkSummary]
     deployments: list[Deployment]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
-from hwnas.artifacts import NetworkSummary, SearchOutcome, Summary
+from hwnas.artifacts import NetworkSummary, RunTimes, SearchOutcome, Summary
 from hwnas.config import RunConfig
 from hwnas.config_file import load_config
 from hwnas.errors import LaterVersionError, RequestError, RunError
@@ -19,7 +19,8 @@ from hwnas.search import Evaluation
 from hwnas.ui.folder import Cache, require_own, signature
 from safe_files import FileError
 
-State = Literal["running", "finished", "stopped", "damaged"]
+State = Literal["running", "finished", "failed", "interrupted", "stopped", "damaged"]
+STATES: tuple[State, ...] = get_args(State)
 
 MODEL_SUFFIXES = (".onnx", ".data")
 
@@ -43,6 +44,7 @@ class RunRecords:
     inputs: Inputs | None
     outcome: SearchOutcome | None
     summary: Summary | None
+    times: RunTimes | None
     has_report: bool
     models: dict[str, int]
     faults: tuple[str, ...]
@@ -55,13 +57,25 @@ class RunEntry:
 
     Attributes:
         key: its path from the folder on.
-        state: stopped where it is not finished and no process works on it.
+        state: stopped where it is not finished, no process works on it, and the last one did what it was asked for.
     """
 
     key: str
     files: RunFolder
     records: RunRecords
     state: State
+
+    @property
+    def date_s(self) -> float:
+        """When it ended, in seconds since 1970; where that is not written, when the newest of its records was."""
+        times = self.records.times
+        return self.records.changed_s if times is None or times.ended is None else times.ended.timestamp()
+
+    @property
+    def failure(self) -> str | None:
+        """What a failed run failed by; None of others."""
+        times = self.records.times
+        return times.failure if self.state == "failed" and times is not None else None
 
     @property
     def data(self) -> str:
@@ -133,7 +147,8 @@ class Runs:
 
 
 def _records_of(files: RunFolder) -> list[Path]:
-    return [files.config, files.request, files.inputs, files.search.outcome, files.summary, files.export.decision]
+    found = [files.config, files.request, files.inputs, files.search.outcome, files.summary, files.export.decision]
+    return [*found, files.times]
 
 
 def _state(files: RunFolder, records: RunRecords) -> State:
@@ -141,11 +156,16 @@ def _state(files: RunFolder, records: RunRecords) -> State:
         return "running"
     if records.faults:
         return "damaged"
+    if (times := records.times) is not None and times.ended is None:
+        return "interrupted"  # whatever ended it could not write so, or was a signal
+    if times is not None and times.failure is not None:
+        return "failed"
     config = records.config
     if config is not None and config.data.name == GIVEN + NO_DATA:
         return "finished" if records.outcome is not None else "stopped"
-    # The report is written last.
-    return "finished" if records.summary is not None and records.has_report else "stopped"
+    if records.summary is None:
+        return "stopped"
+    return "finished" if records.has_report else "interrupted"  # the report is written last, soon after the summary
 
 
 def read_records(files: RunFolder, root: Path) -> RunRecords:
@@ -169,11 +189,13 @@ def read_records(files: RunFolder, root: Path) -> RunRecords:
     inputs = read(files.inputs, lambda: read_inputs(files.inputs))
     outcome = read(files.search.outcome, files.search.read_outcome)
     summary = read(files.summary, files.read_summary)
+    times = read(files.times, files.read_times)
     return RunRecords(
         config=config,
         inputs=inputs,
         outcome=outcome,
         summary=summary,
+        times=times,
         has_report=is_own_file(files.report, root),
         models=_models(files, root),
         faults=tuple(faults),

@@ -42,6 +42,7 @@ def run_page(entry: RunEntry, where: str, *, table_key: str | None) -> str:
         f'<p class="eyebrow">Run</p><h1>{escape(entry.key)}</h1>',
         definitions(_facts(entry, table_key), "facts"),
         *(note(fault, is_warning=True) for fault in entry.records.faults),
+        "" if entry.failure is None else note(f"It failed: {entry.failure}", is_warning=True),
         "" if summary is None else _tiles(summary),
         *([] if summary is None else [note(f"{text}.", is_warning=True) for text in summary.missed_budgets]),
         *([] if summary is None else [note(f"{text}.") for text in _offers(entry, summary)]),
@@ -59,7 +60,11 @@ def run_page(entry: RunEntry, where: str, *, table_key: str | None) -> str:
 def _facts(entry: RunEntry, table_key: str | None) -> dict[str, str]:
     config = entry.records.config
     facts: dict[str, str] = {"state": state_badge(entry), "data": entry.data, "space": entry.space}
-    facts |= {"device": entry.device, "last written": moment(entry.records.changed_s)}
+    times = entry.records.times
+    dates = {} if times is None else {"began": times.began, "ended": times.ended}
+    facts |= {"device": entry.device, **{name: moment(d.timestamp()) for name, d in dates.items() if d is not None}}
+    if times is None or times.ended is None:
+        facts["last written"] = moment(entry.records.changed_s)
     if config is not None:
         facts |= {"task": config.task, "precision": config.precision, "seed": str(config.seed)}
     if table_key is not None:
@@ -169,6 +174,7 @@ def _purpose(entry: RunEntry, name: str) -> str:
 
 def _commands(entry: RunEntry) -> str:
     folder = shlex.quote(str(entry.files.root))
+    resume = f"hwnas search --resume --out {folder}"
     commands = {
         "finished": (
             ("A bundle to deploy, with int8 and a program that runs it", f"hwnas export {folder} -o bundle"),
@@ -178,12 +184,11 @@ def _commands(entry: RunEntry) -> str:
             ),
         ),
         "running": (("The report while the run goes on", f"hwnas watch {folder}"),),
-        "stopped": (
-            (
-                "It is not finished, and no process of this machine works on it. It continues with",
-                f"hwnas search --resume --out {folder}",
-            ),
+        "failed": (("Once what it failed by is put right, it continues with", resume),),
+        "interrupted": (
+            ("It was interrupted or killed, unless another machine works on it. It continues with", resume),
         ),
+        "stopped": (("It is not finished, and no process of this machine works on it. It continues with", resume),),
         "damaged": (),
     }[entry.state]
     return f"<h2>What next</h2>{_listed(commands)}" if commands else ""

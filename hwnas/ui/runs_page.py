@@ -9,7 +9,7 @@ from html import escape
 from hwnas.quantities import BUDGET_KEPT, counted
 from hwnas.report.markup import Html, badge, html, note
 from hwnas.ui.folder import Found
-from hwnas.ui.run_entry import RunEntry
+from hwnas.ui.run_entry import STATES, RunEntry
 from hwnas.ui.shell import (
     COMPARE_PATH,
     RUN_PREFIX,
@@ -100,8 +100,8 @@ _COLUMNS = (
     _Column(
         name="date",
         title="Date",
-        cell=lambda e: moment(e.records.changed_s),
-        value=lambda e: e.records.changed_s,
+        cell=lambda e: moment(e.date_s),
+        value=lambda e: e.date_s,
         is_number=True,
     ),
 )
@@ -121,7 +121,7 @@ def runs_page(entries: Sequence[RunEntry], found: Found, where: str, query: Mapp
     words, sort = query.get("find", "").split(), query.get("sort", "date")
     shown = in_order([entry for entry in entries if _has(entry, words)], sort)
     states = [entry.state for entry in entries]
-    counts = ", ".join(f"{states.count(s)} {s}" for s in ("running", "finished", "stopped", "damaged") if s in states)
+    counts = ", ".join(f"{states.count(s)} {s}" for s in STATES if s in states)
     about = f"{counted(len(entries), 'run')}{f': {counts}' if counts else ''}. "
     tables = f'<a href="{TABLES_PATH}">{counted(len(found.tables), "latency table")}</a>'
     body = f"<h1>Runs</h1><p class=soft>{about}{tables}.</p>{_form(shown, words, sort) if entries else _nothing()}"
@@ -190,7 +190,7 @@ def _heading(column: _Column, words: Sequence[str], sort: str) -> str:
 
 def _row(entry: RunEntry) -> str:
     key = escape(entry.key)
-    faults = "".join(f'<span class="fault">{escape(fault)}</span>' for fault in entry.records.faults)
+    faults = "".join(f'<span class="fault">{escape(fault)}</span>' for fault in _faults(entry))
     cells = "".join(
         f'<td data-name="{column.title}"{" class=n" if column.is_number else ""}>{html(column.cell(entry))}</td>'
         for column in _COLUMNS
@@ -200,6 +200,11 @@ def _row(entry: RunEntry) -> str:
         f'aria-label="Compare {key}"></td>'
         f'<th scope="row"><a href="{path_of(RUN_PREFIX, entry.key, "")}">{key}</a>{faults}</th>{cells}</tr>'
     )
+
+
+def _faults(entry: RunEntry) -> list[str]:
+    """Return what is wrong with a run, a sentence each."""
+    return [*entry.records.faults, *([] if entry.failure is None else [entry.failure])]
 
 
 def _nothing() -> str:

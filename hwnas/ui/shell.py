@@ -105,12 +105,12 @@ def moment(seconds: float) -> Html:
     return Html(f'<time datetime="{when.isoformat(timespec="seconds")}">{when:%Y-%m-%d %H:%M}</time>')
 
 
-_STATE_KINDS = {"running": " running", "damaged": " missed", "finished": "", "stopped": ""}
+_STATE_KINDS = {"running": " running", "failed": " missed", "damaged": " missed"}
 
 
 def state_badge(entry: RunEntry) -> Html:
     """Return the word on a run's state."""
-    return Html(f'<span class="badge{_STATE_KINDS[entry.state]}">{entry.state}</span>')
+    return Html(f'<span class="badge{_STATE_KINDS.get(entry.state, "")}">{entry.state}</span>')
 
 
 def milliseconds(value: float | None) -> str:

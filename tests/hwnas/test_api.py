@@ -37,6 +37,14 @@ SMALL: dict[str, Any] = {"width": 0.25, "epochs": 1, "evaluations": 6, "retrain_
 ELSEWHERE = {"space", "data", "lut"}
 """Flags that are arguments of their own."""
 
+OF_THE_DEVICE = {"devices", "threads", "runtime"}
+FLAGS_OF_OTHERS = {
+    "compare": {*OF_THE_DEVICE, "data_root", "skip_broken_images"},
+    "convert": {"input_size", "channels"},
+    "explain": {*OF_THE_DEVICE, "most"},
+}
+"""Flags in whose place functions take an object (a Device, a Dataset, a shape), or that say what is printed."""
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -89,6 +97,14 @@ def test_arguments_are_the_flags_of_the_command() -> None:
         overrides({"epoch": 3}, None)
     with pytest.raises(hwnas.RequestError, match=r"supernet\.epochs was given twice"):
         overrides({"epochs": 3}, {"supernet.epochs": 4})
+
+
+@pytest.mark.parametrize(("name", "others"), FLAGS_OF_OTHERS.items())
+def test_functions_on_models_take_what_the_flags_of_their_commands_say(name: str, others: set[str]) -> None:
+    program: Any = typer.main.get_command(app)
+    options = [p for p in program.commands[name].params if p.param_type_name == "option"]
+    flags = {argument_of(next(text for text in option.opts if text.startswith("--"))) for option in options}
+    assert flags - set(inspect.signature(getattr(hwnas, name)).parameters) == {*others, "json", "trust_code"}
 
 
 def _commands(command: Any, name: str) -> Iterator[str]:

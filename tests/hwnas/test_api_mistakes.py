@@ -110,6 +110,8 @@ def test_arguments_that_there_are_not_are_refused(table: LatencyTable, tmp_path:
     for models in ([], "model.onnx"):
         with pytest.raises(hwnas.RequestError, match="expected a list of models"):
             hwnas.compare(models)
+    with pytest.raises(hwnas.RequestError, match="output='scores' names what tells the class: give data= too"):
+        hwnas.compare(["model.onnx"], output="scores")
     assert not place.exists()
 
 
@@ -155,9 +157,10 @@ WRONG: tuple[Any, ...] = (
             {"model": _net(), "input_shape": (1, 8, 8), "freeze": (), "shares": (1.0, 0.5), "step": 8},
         ),
         (lambda: hwnas.convert, {"model": _net(), "input_shape": (1, 8, 8), "weights": None, "output": None}),
+        (lambda: hwnas.convert, {"model": _net(), "input_shape": (1, 8, 8), "resolutions": (8, 6)}),
         (
             lambda: hwnas.compare,
-            {"models": ["absent.onnx"], "device": "cpu", "data": None, "input_size": 8, "rounds": 2},
+            {"models": ["absent.onnx"], "device": "cpu", "data": None, "input_size": 8, "output": None, "rounds": 2},
         ),
         (lambda: hwnas.explain, {"model": "absent.onnx", "device": "cpu", "input_size": 8, "rounds": 2, "seed": 1}),
         (lambda: hwnas.predict, {"model": "absent.onnx", "kernels": "absent.json", "devices": None, "input_size": 8}),
@@ -291,6 +294,13 @@ def test_one_pattern_is_a_pattern_and_not_its_characters() -> None:
     model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), *_net()[3:5], nn.Linear(32, 3))
     free = len(hwnas.convert(model, (1, 8, 8)).decisions)
     assert 0 < len(hwnas.convert(model, (1, 8, 8), freeze="0.*,0").decisions) < free
+
+
+def test_a_network_may_run_at_several_resolutions() -> None:
+    found = hwnas.convert(_net(), (1, 8, 8), resolutions="8,6")
+    assert found.decisions[0].choices == ("8", "6")
+    with pytest.raises(hwnas.RequestError, match="resolutions: expected resolutions that begin with the images' own"):
+        hwnas.convert(_net(), (1, 8, 8), resolutions=(6, 4))
 
 
 def test_what_a_bundle_is_to_have_is_checked_before_any_work(scored: Callable[..., Any]) -> None:

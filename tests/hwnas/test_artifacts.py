@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hwnas.artifacts import (
     MissedWinner,
     NearestNetwork,
     ProxyValues,
+    RunTimes,
     SearchOutcome,
     TimedTable,
 )
@@ -94,6 +96,7 @@ def test_a_record_of_an_earlier_version_is_read_and_one_of_a_later_is_refused(fi
         (ProxyValues, {"architectures": [[0, 2]], "values": {"zen": [1.0]}}),
         (TimedTable, {"table": "t", "drift": 1.1}),
         (Deployment, {"models": {}, "schema_version": 1}),
+        (RunTimes, {"began": "2026-01-31T12:00:00+00:00"}),
     ],
     ids=lambda part: getattr(part, "__name__", ""),
 )
@@ -116,6 +119,7 @@ def test_records_that_once_had_no_version_have_one_now(kind: type, content: dict
         lambda: Measured(latency_ms=float("nan"), repeatability=0.0),
         lambda: FoundNetwork(**{**FOUND.as_dict(), "params": -1}),
         lambda: SearchOutcome(networks={"winner": None}),
+        lambda: RunTimes(began=datetime(2026, 1, 31)),  # in no time zone
         lambda: ExportedNetwork(architecture="x", first_ms=None, latency_ms=1.0, repeatability=0.0),
     ],
 )

@@ -15,6 +15,7 @@ from hwnas.config_file import load_config
 from hwnas.pipeline.order import run_stages
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
+from hwnas.run_folder import RunFolder
 from lut import save_table
 from search_spaces import SpaceSpec, make_space
 
@@ -96,9 +97,11 @@ def test_a_run_tells_of_its_stages_epochs_and_candidates(settings: dict[str, obj
     ((folder, summary),) = callback.of("end")
     assert folder == run.folder
     assert json.loads(json.dumps(summary)) == json.loads(run.files.summary.read_text())
+    times, before = run.files.read_times(), run.files.times.read_bytes()
+    assert times is not None and times.began is not None and times.ended is not None and times.failure is None
     again = Recording()
     _run(settings, again)
-    assert again.told == []
+    assert again.told == [] and run.files.times.read_bytes() == before
 
 
 def test_a_run_that_ended_early_goes_on_and_tells_of_the_rest(settings: dict[str, object]) -> None:
@@ -107,8 +110,12 @@ def test_a_run_that_ended_early_goes_on_and_tells_of_the_rest(settings: dict[str
         _run(settings, stopped, last="search")
     ((folder, error),) = stopped.of("error")
     assert folder == settings["out"] and str(error) == "enough" and stopped.of("end") == []
+    failed = RunFolder(folder).read_times()
+    assert failed is not None and failed.failure == "RuntimeError: enough"
     going_on = Recording()
     run = _run(settings, going_on, last="search")
     assert going_on.of("epoch") == [] and going_on.of("end") == [(run.folder, None)]
+    times = run.files.read_times()
+    assert times is not None and times.began == failed.began and times.ended is not None and times.failure is None
     told = [a for a, *_ in (*stopped.of("candidate"), *going_on.of("candidate"))]
     assert told == [e.architecture for e in run.files.read_evaluations()]

@@ -350,6 +350,8 @@ def test_report_shows_a_run_at_every_stage(run_folder: Path, tmp_path: Path) -> 
     assert "http://" not in page.split("<script>")[0] and 'src="' not in page.split("<script>")[0]
     whole = Run.from_folder(run_folder, Reporter(is_quiet=True))
     assert render_report(whole) == page
+    times = whole.files.read_times()
+    assert times is not None and times.ended is not None and f"<dd>{times.ended:%Y-%m-%d %H:%M} UTC</dd>" in page
     links = re.findall(r'href="(export/[^"]+)"', page)
     assert links and all((run_folder / link).is_file() for link in links)
     assert 'href="export/' not in render_report(whole, refresh_s=5)
@@ -362,6 +364,8 @@ def test_report_shows_a_run_at_every_stage(run_folder: Path, tmp_path: Path) -> 
         partial = render_report(run, refresh_s=5)
         assert "Still running" in partial and 'http-equiv="refresh"' in partial
         assert ('id="front"' in partial) == (started / "search").exists()
+    run.files.write_times(replace(times, failure="no room"))
+    assert "It failed: no room" in render_report(run) and "Still running" not in render_report(run)
     assert run_cli("report", run_folder).out.strip() == str(run_folder / "report.html")
 
 

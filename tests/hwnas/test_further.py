@@ -308,6 +308,7 @@ RECORDS = (
     "inputs.json",
     "speed.json",
     "summary.json",
+    "times.json",
     "search/result.json",
     "search/further.json",
     "export/result.json",

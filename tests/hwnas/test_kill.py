@@ -22,6 +22,7 @@ from square_runs import search_of_squares
 from warm_hwnas import WarmHwnas
 
 from hwnas.pipeline.own_network import read_space
+from hwnas.run_folder import RunFolder
 from hwnas.training.checkpoint import load_checkpoint
 from lut import LatencyModel, load_table, save_table
 from search_spaces import SpaceSpec, make_space
@@ -75,6 +76,8 @@ def test_a_search_killed_while_it_searches_and_retrains_ends_as_undisturbed(
         with warm.started(*command, run) as running:
             running.kill_when(moment, number)
             assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        times = RunFolder(run).read_times()
+        assert times is not None and times.began is not None and times.ended is None
     assert run_cli(*command, run).code == 0
     assert {*json.loads((whole / "summary.json").read_text())["references"]} == {"largest", "random"}
     _assert_same_search(whole, run)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,12 +24,17 @@ from made_up_runs import SPACE, begin_run, finish_run, network, summary_of
 from samples import bare_table, synthetic_table
 
 import hwnas.ui.run_entry as run_entry
+from hwnas.artifacts import RunTimes
+from hwnas.run_folder import RunFolder
 from hwnas.run_lock import alone_in
 from hwnas.ui import make_ui_server
 from lut import save_table
 from safe_files.code_trust import code_limited_to
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"
+
+
+DATE = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -278,6 +284,9 @@ def _spoil(folder: Path, kind: str) -> str:
         config.unlink()
         config.mkdir()
         return "expected a regular file"
+    if kind == "times":
+        (folder / "times.json").write_text('{"began": "yesterday"}')
+        return "times.json is damaged"
     if kind == "no settings":
         config.unlink()
         return "expected config.yaml"
@@ -287,7 +296,8 @@ def _spoil(folder: Path, kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "kind", ["cut", "other record", "later version", "huge", "foreign", "pipe", "folder", "no settings", "deep"]
+    "kind",
+    ["cut", "other record", "later version", "huge", "foreign", "pipe", "folder", "times", "no settings", "deep"],
 )
 def test_damaged_runs_are_listed_with_what_is_wrong(runs: Path, kind: str) -> None:
     why = _spoil(runs / "one", kind)
@@ -316,13 +326,54 @@ def test_a_run_is_running_while_a_process_works_on_it(tmp_path: Path) -> None:
     if not Path("/proc/locks").exists():
         pytest.skip("needs a system that lists its locks")
     files = begin_run(tmp_path / "runs" / "one")
+    files.write_times(RunTimes(began=DATE, ended=DATE))
     with serving(tmp_path / "runs") as browser:
         assert "hwnas search --resume" in browser.get("/runs/one/").words and "1 stopped" in browser.get("/").words
         with alone_in(files.root, files.lock, is_kept=lambda: True):
+            files.write_times(RunTimes(began=DATE))
             shown = browser.get("/runs/one/")
             assert "hwnas watch" in shown.words and 'http-equiv="refresh"' in shown.text
             assert "1 running" in browser.get("/").words
-        assert "1 stopped" in browser.get("/").words
+        assert "1 interrupted" in browser.get("/").words
+
+
+@pytest.mark.parametrize(
+    ("times", "state", "words"),
+    [
+        (RunTimes(began=DATE), "interrupted", "It was interrupted or killed"),
+        (RunTimes(began=None, ended=DATE, failure=f"no room {EVIL}"), "failed", "It failed: no room"),
+        (RunTimes(began=DATE, ended=DATE), "stopped", "It is not finished"),
+    ],
+)
+def test_how_a_run_ended_is_told(times: RunTimes, state: str, words: str, tmp_path: Path) -> None:
+    begin_run(tmp_path / "runs" / "one").write_times(times)
+    with serving(tmp_path / "runs") as browser:
+        listed, shown = browser.get(f"/?find={state}"), browser.get("/runs/one/")
+        assert f"1 run: 1 {state}" in listed.words and words in shown.words
+        assert "hwnas search --resume --out" in shown.words
+        for reply in (listed, shown):
+            assert ("alert(1)" in reply.text) == (state == "failed") and "<script" not in reply.text
+
+
+def test_when_runs_began_and_ended_is_told_whatever_dates_their_files_have(runs: Path) -> None:
+    RunFolder(runs / "one").write_times(RunTimes(began=DATE - timedelta(days=30), ended=DATE))
+    RunFolder(runs / "group" / "two").write_times(RunTimes(began=None, ended=DATE + timedelta(days=30)))
+    with serving(runs) as browser:
+        dates = re.findall(r'<time datetime="(\d{4}-\d\d)', browser.get("/").text)
+        assert dates == ["2026-03", "2026-01"]
+        shown = browser.get("/runs/one/").words
+        assert re.search(r"began\s+2026-01-01", shown) and re.search(r"ended\s+2026-01-31", shown)
+        assert "last written" not in shown and "last written" not in browser.get("/runs/group/two/").words
+        RunFolder(runs / "one").times.unlink()
+        assert "last written" in browser.get("/runs/one/").words
+
+
+def test_a_run_with_all_of_its_results_is_finished_unless_it_was_ended_before_its_report(runs: Path) -> None:
+    RunFolder(runs / "one").write_times(RunTimes(began=DATE, ended=DATE))
+    with serving(runs) as browser:
+        assert "2 runs: 2 finished" in browser.get("/").words
+        (runs / "one" / "report.html").unlink()
+        assert "1 finished, 1 interrupted" in browser.get("/").words
 
 
 def test_runs_are_filtered_and_sorted(runs: Path) -> None:

@@ -22,7 +22,7 @@ from mutations import as_text, damaged, distorted
 from onnx import TensorProto, helper
 from samples import small_spec, synthetic_table
 
-from hwnas.artifacts import Deployment, Exported, ShownPredictions, Summary
+from hwnas.artifacts import Deployment, Exported, RunTimes, ShownPredictions, Summary
 from hwnas.config_file import load_config
 from hwnas.dataflow import load_dataset
 from hwnas.dataflow.pairs import read_pairs
@@ -312,12 +312,15 @@ def _make_results(folder: Path) -> None:
     image = {"group": "worst", "png": "", "width": 9, "height": 9, "score": 0.5, "target": view, "prediction": view}
     shown = {"classes": ["a", "b"], "measure": "m", "num_images": 3, "confusion": [[0, 1, 2]], "images": [image]}
     (folder / "predictions.json").write_text(json.dumps(shown))
+    times = {"began": "2026-01-31T12:00:00+00:00", "ended": None, "failure": "x"}
+    (folder / "times.json").write_text(json.dumps(times))
 
 
 def _read_results(folder: Path) -> object:
     read_record(Summary, folder / "summary.json")
     read_record(Deployment, folder / "deployment.json")
     read_record(ShownPredictions, folder / "predictions.json")
+    read_record(RunTimes, folder / "times.json")
     return read_record(Exported, folder / "result.json")
 
 
