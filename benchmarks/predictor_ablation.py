@@ -27,8 +27,9 @@ from sklearn.ensemble import RandomForestRegressor
 
 from hwnas.constraint import HardLimits
 from hwnas.search import AGENTS, PredictorAgent
+from hwnas.search.acquisition import EXPLORATION, Acquisition
 from hwnas.search.gaussian_process import Posterior
-from hwnas.search.predictor import EXPLORATION, SHORTLIST
+from hwnas.search.predictor import SHORTLIST
 from hwnas.surrogate import one_hot
 from search_spaces import Architecture, SearchSpace
 
@@ -44,7 +45,9 @@ FURTHER_TASKS = {
 class Thompson(PredictorAgent):
     """Asks for the best of each of several draws from the posterior."""
 
-    def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
+    def _chosen(
+        self, posterior: Posterior, candidates: NDArray[np.int64], num: int, acquisition: Acquisition
+    ) -> list[Architecture]:
         mean, variance = posterior.predict(candidates)
         order = np.argsort(-(mean + EXPLORATION * np.sqrt(variance)), kind="stable")
         shortlist = candidates[order[:SHORTLIST]]
@@ -61,7 +64,9 @@ class Thompson(PredictorAgent):
 class ExpectedImprovement(PredictorAgent):
     """Asks for the largest expected improvements over the best score, by the marginals."""
 
-    def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
+    def _chosen(
+        self, posterior: Posterior, candidates: NDArray[np.int64], num: int, acquisition: Acquisition
+    ) -> list[Architecture]:
         mean, variance = posterior.predict(candidates)
         deviation = np.sqrt(variance)
         best = max(posterior.mean(posterior.rows))
@@ -74,7 +79,9 @@ class Forest(PredictorAgent):
 
     process_share = 0.0
 
-    def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
+    def _chosen(
+        self, posterior: Posterior, candidates: NDArray[np.int64], num: int, acquisition: Acquisition
+    ) -> list[Architecture]:
         forest = RandomForestRegressor(NUM_TREES, random_state=int(self._rng.integers(2**31)), n_jobs=1)
         forest.fit(self._described(posterior.rows), np.array([e.score for e in self._told]))
         by_tree = np.stack([tree.predict(self._described(candidates)) for tree in forest.estimators_])
@@ -118,16 +125,17 @@ def _without_costs(_self: HardLimits, architectures: NDArray[np.integer]) -> NDA
     return np.zeros((len(architectures), 0))
 
 
-PREDICTOR, NB201 = "hwnas.search.predictor", "search_spaces.nasbench201.NasBench201"
+PREDICTOR, ACQUISITION = "hwnas.search.predictor", "hwnas.search.acquisition"
+NB201 = "search_spaces.nasbench201.NasBench201"
 
 VARIANTS: Mapping[str, tuple[type[PredictorAgent], Mapping[str, object]]] = {
     "predictor": (PredictorAgent, {}),
     "without paths": (PredictorAgent, {f"{NB201}.paths": _without_paths}),
     "without costs": (PredictorAgent, {"hwnas.constraint.HardLimits.all_costs": _without_costs}),
     "scores instead of ranks": (PredictorAgent, {f"{PREDICTOR}.normal_scores": _standardised}),
-    "exploration 1": (PredictorAgent, {f"{PREDICTOR}.EXPLORATION": 1.0}),
-    "exploration 2": (PredictorAgent, {f"{PREDICTOR}.EXPLORATION": 2.0}),
-    "exploration 5": (PredictorAgent, {f"{PREDICTOR}.EXPLORATION": 5.0}),
+    "exploration 1": (PredictorAgent, {f"{ACQUISITION}.EXPLORATION": 1.0}),
+    "exploration 2": (PredictorAgent, {f"{ACQUISITION}.EXPLORATION": 2.0}),
+    "exploration 5": (PredictorAgent, {f"{ACQUISITION}.EXPLORATION": 5.0}),
     "expected improvement": (ExpectedImprovement, {}),
     "Thompson sampling": (Thompson, {}),
     "random forest": (Forest, {}),

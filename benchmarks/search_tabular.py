@@ -99,14 +99,15 @@ def _budgets(most: int) -> list[int]:
 
 
 @cache
-def _benchmark(data: Path, name: str) -> TabularBenchmark:
+def benchmark_of(data: Path, name: str) -> TabularBenchmark:
+    """Return a benchmark by the name that tasks have for it."""
     return load_tabular(data / FILES[name])
 
 
 @cache
-def _distinct(data: Path, name: str) -> NDArray[np.int64]:
-    """Every network once."""
-    space = _benchmark(data, name).space
+def networks_of(data: Path, name: str) -> NDArray[np.int64]:
+    """Return [num, num_decisions] every network of a benchmark once."""
+    space = benchmark_of(data, name).space
     sizes = [len(d.choices) for d in space.decisions]
     every = np.indices(sizes).reshape(len(sizes), -1).T
     return np.array(list(dict.fromkeys(space.canonical(tuple(a)) for a in every.tolist())))
@@ -115,8 +116,8 @@ def _distinct(data: Path, name: str) -> NDArray[np.int64]:
 @cache
 def _task(data: Path, name: str) -> Task:
     which, bounds = FLEET_TASKS[name] if name in FLEET_TASKS else (TASKS[name][0], (TASKS[name][1:],))
-    benchmark, distinct = _benchmark(data, which), _distinct(data, which)
-    limits = tuple(_limit(benchmark, distinct, cost, bound) for cost, bound in bounds)
+    benchmark, distinct = benchmark_of(data, which), networks_of(data, which)
+    limits = tuple(limit_on(benchmark, distinct, cost, bound) for cost, bound in bounds)
     rows = benchmark.index(distinct[HardLimits(limits=limits).worst_share(distinct) <= 1.0])
     return Task(
         benchmark=benchmark,
@@ -126,7 +127,8 @@ def _task(data: Path, name: str) -> Task:
     )
 
 
-def _limit(benchmark: TabularBenchmark, distinct: NDArray[np.int64], cost: str, bound: float | str) -> Limit:
+def limit_on(benchmark: TabularBenchmark, distinct: NDArray[np.int64], cost: str, bound: float | str) -> Limit:
+    """Return a limit on a cost: a number where it is a text, else a quantile over the distinct networks."""
     costs = benchmark.cost(cost, distinct)
     maximum = float(bound) if isinstance(bound, str) else float(np.quantile(costs, bound))
     return Limit(name=cost, cost=lambda a: benchmark.cost(cost, a), maximum=maximum)

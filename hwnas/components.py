@@ -76,7 +76,7 @@ CONTRACTS: Mapping[str, ComponentKind] = {
         name="search agent",
         expected="a SearchAgent, made as Agent(space, constraint, rng)",
         inherits="hwnas.search:SearchAgent",
-        members=("ask", "tell", "reads_supernet", "reads_features", "reasons"),
+        members=("ask", "tell", "reads_supernet", "reads_features", "objectives", "reasons"),
         arguments=("space", "constraint", "rng"),
     ),
     "evaluator": ComponentKind(

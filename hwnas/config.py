@@ -13,7 +13,7 @@ from hwnas.config_fleet import FleetDevice
 from hwnas.config_training import RetrainConfig, SupernetConfig, TrainingConfig
 from hwnas.quantities import Budget, parse_bytes, parse_count, parse_mj, parse_percentile
 from hwnas.records import STRICT
-from hwnas.setting_types import AS_WRITTEN, Count, FilePath, Fraction, Name, checked
+from hwnas.setting_types import AS_WRITTEN, Count, FilePath, Fraction, Name, Objective, checked
 from hwnas.settings import About
 
 __all__ = [
@@ -140,6 +140,15 @@ class SearchConfig:
     agent: Annotated[
         Name, About("Search agent; see hwnas list search-agent.", flag="--agent", panel="Search", names="search-agent")
     ] = "predictor"
+    objective: Annotated[
+        Objective | None,
+        About(
+            "What is sought: score, the best network; front, all that no other beats in score and in every latency "
+            "[what the agent seeks by itself].",
+            flag="--objective",
+            panel="Search",
+        ),
+    ] = None
     evaluator: Annotated[
         Name,
         About(

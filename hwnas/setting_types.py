@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -16,6 +16,9 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 FilePath = Annotated[Path, AfterValidator(expanded)]
+
+Objective = Literal["score", "front"]
+"""What a search seeks: the best score, or networks that no other beats in score and in every latency."""
 
 Name = Annotated[str, AfterValidator(expanded)]
 """The name of a component, or of a file that says what it is."""

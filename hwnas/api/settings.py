@@ -44,6 +44,7 @@ class RunArguments(TypedDict, total=False):
     inherit: bool
     seed: int
     agent: str
+    objective: str
     evaluator: str
     executor: str
     actors: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hwnas.api import checks
 from hwnas.api.result import Evaluations
 from hwnas.api.scores import Score, finite_score, require_callable
@@ -12,6 +14,8 @@ from hwnas.errors import RequestError
 from hwnas.front import latency_front
 from hwnas.quantities import Budget, format_ms
 from hwnas.search import Evaluation, SearchAgent, SearchResult
+from hwnas.search.objectives import objective_arguments
+from hwnas.setting_types import Objective
 from hwnas.stages.latency import CurrentModel
 from hwnas.training.randomness import numpy_rng
 from search_spaces import Architecture, SearchSpace, SpaceError
@@ -25,6 +29,8 @@ class Study:
         table: predicts their latency; None for a search without.
         max_latency: the budget, as in `hwnas.search`: 20ms or 60%; None for none.
         agent: proposes architectures; see `hwnas list search-agent`.
+        objective: "score" seeks the best one, "front" those that no other beats in both score and latency; None for
+            what the agent seeks by itself.
         seed: the same seed and the same scores give the same proposals.
 
     Raises:
@@ -38,6 +44,7 @@ class Study:
         table: LatencyTable | None = None,
         max_latency: str | None = None,
         agent: str = "predictor",
+        objective: Objective | None = None,
         seed: int = 0,
     ) -> None:
         if not isinstance(space, SearchSpace | None) or not isinstance(table, LatencyTable | None):
@@ -55,7 +62,10 @@ class Study:
         made: type[SearchAgent] = find("search-agent", checks.text("agent", agent, "evolution"))
         if made.reads_supernet:
             raise RequestError(f"agent {agent} reads a trained supernet: take search(), or another agent")
-        self._agent = made(self.space, self._limits, numpy_rng(checks.whole("seed", seed), "search"))
+        if objective not in (None, *get_args(Objective)):
+            raise RequestError(f"objective: expected one of {', '.join(get_args(Objective))}, got {objective!r}")
+        rng, sought = numpy_rng(checks.whole("seed", seed), "search"), objective_arguments(agent, made, objective)
+        self._agent = made(self.space, self._limits, rng, **sought)
         self._asked: list[Architecture] = []
         self._told: list[Evaluation] = []
 

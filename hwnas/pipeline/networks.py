@@ -17,6 +17,7 @@ from hwnas.export.contents import kind_of
 from hwnas.pipeline.run import Run
 from hwnas.records import MAKE_AGAIN
 from hwnas.search import SearchAgent
+from hwnas.search.objectives import objective_arguments
 from hwnas.search.proxy_features import proxy_features
 from hwnas.stages.attempts import missed_winners, replace_missed
 from hwnas.stages.export import Exporter, export_networks
@@ -141,14 +142,14 @@ def found_networks(run: Run, selection: Selection, supernet: TrainedSupernet) ->
 
 def _known_to_agents(run: Run, constraint: HardLimits, supernet: TrainedSupernet) -> dict[str, object]:
     """Return what the run's search agent is made with besides what all are, by keyword: most know only scores."""
-    agent: type[SearchAgent] = find("search-agent", run.config.search.agent)
-    files = run.files.search
-    known: dict[str, object] = {}
+    config, files = run.config.search, run.files.search
+    agent: type[SearchAgent] = find("search-agent", config.agent)
+    known: dict[str, object] = {**objective_arguments(config.agent, agent, config.objective)}
     if agent.reads_supernet:
         known["supernet"] = supernet.module
-    if run.config.search.proxies:
+    if config.proxies:
         inputs = run.evaluator_inputs(supernet.module)
-        evaluators: dict[str, Evaluator] = {name: make_evaluator(name, inputs) for name in run.config.search.proxies}
+        evaluators: dict[str, Evaluator] = {name: make_evaluator(name, inputs) for name in config.proxies}
         computed = files.kept_proxies(lambda: compute_proxies(run.setup, constraint, evaluators))
         require_of_space(run, computed.architectures, files.proxies)
         known["features"] = proxy_features(computed.architectures, computed.values)

@@ -35,6 +35,7 @@ from hwnas.pipeline.run_times import keep_end, timed
 from hwnas.pipeline.tracking import require_tracker, tracked
 from hwnas.progress import Reporter
 from hwnas.search import SearchAgent
+from hwnas.search.objectives import objective_arguments
 from hwnas.stages.attempts import advice, missed_winners
 from hwnas.stages.data import require_enough_images
 from hwnas.stages.feasibility import require_feasible, require_small_enough_graphs
@@ -57,6 +58,7 @@ def require_possible(run: Run) -> None:
         raise RequestError(
             f"agent {config.search.agent} makes no use of proxies; take the predictor, or no search.proxies"
         )
+    objective_arguments(config.search.agent, agent, config.search.objective)
     if config.search.evaluator.startswith(TABULAR):
         tabular_evaluator(config.search.evaluator, run.space)
     else:

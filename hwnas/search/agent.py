@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from hwnas.setting_types import Objective
 from search_spaces import Architecture, Decision
 
 
@@ -81,6 +82,8 @@ class SearchAgent(Protocol):
     Attributes:
         reads_supernet: whether it is made with the trained supernet too, as `supernet=`.
         reads_features: whether it is made with what cheap evaluators say of architectures too, as `features=`.
+        objectives: what it can seek, the first unless asked otherwise; where there are several, it is made with the one
+            that is asked for, as `objective=`.
         reasons: why each architecture was proposed, for the history.
 
     Raises, when it is made or asked:
@@ -89,6 +92,7 @@ class SearchAgent(Protocol):
 
     reads_supernet: ClassVar[bool] = False
     reads_features: ClassVar[bool] = False
+    objectives: ClassVar[tuple[Objective, ...]] = ("score",)
     reasons: Mapping[Architecture, str] = MappingProxyType({})
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None: ...

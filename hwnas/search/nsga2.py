@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.sampling import FeasibleSampler
+from hwnas.setting_types import Objective
 from search_spaces import Architecture
 
 POPULATION = 40
@@ -21,6 +23,8 @@ class Nsga2Agent(SearchAgent):
 
     Keeps a spread of good architectures from the cheapest to the most accurate, not the best one alone.
     """
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("front",)
 
     def __init__(self, space: Space, constraint: Constraint, rng: np.random.Generator) -> None:
         self._space = space

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hwnas.constraint import HardLimits
+from hwnas.constraint import HardLimits, is_latency
+from hwnas.errors import RequestError
+from hwnas.search.acquisition import EXPLORATION, Acquisition, FrontGrowth, UpperBound
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
 from hwnas.search.gaussian_process import ChoiceProcess, Features, Posterior, no_features
+from hwnas.search.nsga2 import pareto_front
 from hwnas.search.sampling import FeasibleSampler
+from hwnas.setting_types import Objective
 from search_spaces import Architecture, SearchSpace
 
 NUM_INITIAL = 12
@@ -25,33 +30,43 @@ REFIT_GROWTH = 1.15
 """The predictor's length scales are fitted again once there are so many times more observations."""
 
 SHORTLIST = 400
-"""The number of candidates, those that the upper confidence bound likes best, that a batch is chosen from."""
-
-EXPLORATION = 3.5
-"""The standard deviations that the upper confidence bound adds."""
+"""The number of candidates, those that are wanted most, that a batch is chosen from."""
 
 
 class PredictorAgent(SearchAgent):
     """A Gaussian process over choices, paths and costs scores every feasible candidate; the best are asked for.
 
     As Bayesian optimisation over architectures (White et al. 2021, BANANAS, compares predictors and acquisitions):
-    scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the largest
-    upper confidence bounds one after the other, each time as if the ones before had turned out as predicted (Desautels
-    et al. 2014).
+    scores are turned into normal quantiles of their ranks, so that a few failures do not matter; a batch is the most
+    wanted candidates one after the other, each time as if the ones before had turned out as predicted (Desautels et al.
+    2014). For the best score those are wanted that have the largest upper confidence bounds; for the front, those that
+    it is expected to grow by.
 
     Args:
         features: what else is known of architectures, such as zero-cost proxies.
+        objective: the best score, or the front of score and latencies.
+
+    Raises:
+        RequestError: there are no latencies to seek a front of.
     """
 
     reads_features: ClassVar[bool] = True
+    objectives: ClassVar[tuple[Objective, ...]] = ("score", "front")
 
     def __init__(
-        self, space: Space, constraint: Constraint, rng: np.random.Generator, *, features: Features = no_features
+        self,
+        space: Space,
+        constraint: Constraint,
+        rng: np.random.Generator,
+        *,
+        features: Features = no_features,
+        objective: Objective = "score",
     ) -> None:
         self._space = space
         self._rng = rng
         self._constraint = constraint
         self._features = features
+        self._latencies = _latencies_of(constraint) if objective == "front" else None
         self._sampler = FeasibleSampler(space, constraint, rng)
         self.reasons: dict[Architecture, str] = self._sampler.reasons
         self._told: list[Evaluation] = []
@@ -71,8 +86,10 @@ class PredictorAgent(SearchAgent):
         self._told += evaluations
 
     def _promising(self, num: int) -> list[Architecture]:
+        if len(self._told) < 2:
+            return []
         candidates = self._candidates()
-        if not len(candidates) or len(self._told) < 2:
+        if not len(candidates):
             return []
         if self._process is None:
             self._process = self._process_for(candidates)
@@ -81,24 +98,31 @@ class PredictorAgent(SearchAgent):
         if len(rows) >= REFIT_GROWTH * self._num_fitted:
             self._process.fit(rows, values)
             self._num_fitted = len(rows)
-        return self._chosen(self._process.condition(rows, values), candidates, num)
+        acquisition: Acquisition = UpperBound()
+        if self._latencies is not None:
+            acquisition = FrontGrowth(self._latencies.all_costs, rows, values, candidates, self._rng)
+        return self._chosen(self._process.condition(rows, values), candidates, num, acquisition)
 
-    def _chosen(self, posterior: Posterior, candidates: NDArray[np.int64], num: int) -> list[Architecture]:
-        """Return the largest upper confidence bounds, each as if the ones before had turned out as predicted."""
+    def _chosen(
+        self, posterior: Posterior, candidates: NDArray[np.int64], num: int, acquisition: Acquisition
+    ) -> list[Architecture]:
+        """Return the candidates that are wanted most, each as if the ones before had turned out as predicted."""
         mean, variance = posterior.predict(candidates)
-        shortlist = candidates[np.argsort(-(mean + EXPLORATION * np.sqrt(variance)), kind="stable")[:SHORTLIST]]
+        wanted = acquisition.wanted(candidates, mean, np.sqrt(variance))
+        shortlist = candidates[np.argsort(-wanted, kind="stable")[:SHORTLIST]]
         mean, covariance = posterior.joint(shortlist)
         found: list[Architecture] = []
         is_left = np.ones(len(shortlist), dtype=bool)
         while len(found) < num and is_left.any():
-            bound = mean + EXPLORATION * np.sqrt(np.maximum(np.diag(covariance), 0.0))
-            best = int(np.where(is_left, bound, -np.inf).argmax())
+            deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+            wanted = acquisition.wanted(shortlist, mean, deviation)
+            best = int(np.where(is_left, wanted, -np.inf).argmax())
             is_left[best] = False
+            acquisition.take(shortlist[best], float(mean[best]))
             architecture = tuple(int(c) for c in shortlist[best])
             self._sampler.seen.add(architecture)
-            self.reasons[architecture] = (
-                f"predicted {mean[best]:+.2f}, at most {bound[best]:+.2f} deviations from the mean"
-            )
+            most = mean[best] + EXPLORATION * deviation[best]
+            self.reasons[architecture] = f"predicted {mean[best]:+.2f}, at most {most:+.2f} deviations from the mean"
             found.append(architecture)
             column = covariance[:, best]
             covariance = covariance - np.outer(column, column) / (column[best] + 1e-6)
@@ -128,7 +152,7 @@ class PredictorAgent(SearchAgent):
         sizes = [len(d.choices) for d in self._space.decisions]
         if self._sampler.listed is not None:
             return self._unseen(self._sampler.listed)
-        best = sorted(self._told, key=lambda e: -e.score)[:NUM_PARENTS]
+        best = self._parents()
         parents = np.repeat(np.array([e.architecture for e in best]), NUM_CHANGED, axis=0)
         fresh = self._rng.integers(sizes, size=parents.shape)
         # Mostly one or two choices change; crossings with another of the best bring in more.
@@ -140,9 +164,29 @@ class PredictorAgent(SearchAgent):
         pool = np.concatenate([changed, crossed, self._sampler.peek(NUM_RANDOM)])
         return self._unseen(self._sampler.feasible(pool))
 
+    def _parents(self) -> list[Evaluation]:
+        """Return the best so far: by their scores, or of the front some that are spread evenly along it."""
+        if self._latencies is None:
+            return sorted(self._told, key=lambda e: -e.score)[:NUM_PARENTS]
+        known = [replace(e, costs=self._latencies.costs(e.architecture)) for e in self._told]
+        front = pareto_front(known)
+        return [front[i] for i in np.unique(np.linspace(0, len(front) - 1, NUM_PARENTS).round().astype(int))]
+
     def _unseen(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         seen = self._sampler.seen
         return rows[[tuple(row) not in seen for row in rows.tolist()]] if len(rows) else rows
+
+
+def _latencies_of(constraint: Constraint) -> HardLimits:
+    """Return the latencies among what is limited or known of networks.
+
+    Raises:
+        RequestError: there are none.
+    """
+    limits = constraint.limits if isinstance(constraint, HardLimits) else ()
+    if not (found := [limit for limit in limits if is_latency(limit.name)]):
+        raise RequestError("a front is of scores and latencies: expected a latency table, found none")
+    return HardLimits(limits=found)
 
 
 def normal_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:

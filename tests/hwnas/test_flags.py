@@ -162,6 +162,7 @@ SETTINGS = {
     "--strategy": Case("fairness", "strategy: fairness"),
     "--criterion": Case("focal", "criterion: focal"),
     "--agent": Case("evolution", "agent: evolution"),
+    "--objective": Case("front", "objective: front"),
     "--evaluator": Case("zen", "evaluator: zen"),
     "--executor": Case("ray", "executor: ray"),
     "--actors": Case(7, "actors: 7", beside=("--executor", "ray")),

@@ -65,6 +65,12 @@ def test_asks_for_no_more_than_wanted(make_agent) -> None:
     assert len(make_agent(ToySpace(), SumConstraint(18)).ask(3)) == 3
 
 
+def test_a_generation_may_be_asked_for_before_anything_is_known(make_agent) -> None:
+    space = make_space(small_spec("fbnet-s"))
+    model = LatencyModel(space, bare_table(space))
+    assert len(make_agent(space, _latency_limit(model, model.extreme(slowest=True)[1])).ask(30)) == 30
+
+
 def test_same_seed_same_proposals(make_agent) -> None:
     runs = [drive(make_agent(ToySpace(), SumConstraint(12), seed), 40) for seed in (5, 5, 6)]
     assert runs[0] == runs[1] != runs[2]
