@@ -41,6 +41,8 @@ def refused(
         (TABULAR, ("--data", ".", "--out", "absent/rows.json"), "expected a file in a folder that is there"),
         (("predictor_ablation",), ("--data", ".", "--variants", "none"), "got 'none'"),
         (("search_tabular",), ("--data", ".", "--agents", "nsga2,agent"), "got 'agent'"),
+        (("front_tabular",), ("--data", ".", "--tasks", "macro"), "expected some of nb201 pi4 q25 pixel3 q25, "),
+        (("front_tabular",), ("--data", ".", "--seeds", 1), "expected a whole number from 2"),
         (("end_to_end",), ("--data", ".", "--out", "o", "--quantiles", "0.5,2"), "expected a number from 0 to 1"),
         (("end_to_end",), ("--data", ".", "--out", "out", "--evaluations", 0), "expected a whole number from 1"),
         (("end_to_end",), ("--data", ".", "--out", "out"), "cannot read the benchmark nas-bench-macro_cifar10.json"),
