@@ -27,6 +27,7 @@ from hwnas.quantities import Budget
 from hwnas.search import AGENTS, Evaluation, HardLimits, Limit
 from hwnas.stages.setup import Setup
 from hwnas.table_flag import table_settings
+from hwnas.trust import describe_certificate
 from lut import LatencyModel, LatencyTable, TableError, load_table
 from lut.references import choose_references
 from search_spaces import Architecture, SearchSpace, make_space
@@ -49,6 +50,8 @@ def main() -> None:
         parser.error(f"expected a budget behind the table, such as {given['lut']}=60%")
     budgets = {str(given["lut"]): given["max_latency"], **{d["lut"]: d["max_latency"] for d in given.get("fleet", ())}}
     tables = {file: load_table(file) for file in budgets}
+    for file, table in tables.items():
+        print(f"{file}: {describe_certificate(table)}")
     space = make_space(next(iter(tables.values())).space)
     for file, table in tables.items():
         if not table.space.has_networks_of(space.spec):

@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--processes", type=arguments.whole(1, 1024), default=2)
     parser.add_argument("--out", type=arguments.file_to_write)
     options = parser.parse_args()
+    if options.fleet and options.tasks:
+        parser.error("--fleet is all tasks for two devices: expected no --tasks beside it; leave one of the two out")
     rows = []
     with ProcessPoolExecutor(options.processes) as pool:
         for name in options.tasks or (FLEET_TASKS if options.fleet else TASKS):

@@ -17,7 +17,7 @@ from platformdirs import user_cache_path
 from hwnas.errors import RequestError, RunError
 from hwnas.measured import Measured
 from hwnas.progress import Reporter
-from lut import LatencyTable, build_table
+from lut import LatencyTable, TableError, build_table, load_table
 from lut.build import TablePlan, require_writable
 from lut.references import References
 from onnx_models.image_size import ImageSize, height_width
@@ -85,6 +85,23 @@ def making_table(path: Path) -> Iterator[None]:
         with suppress(OSError):
             lock_path.unlink()  # while it is held: who opened it meanwhile finds that out, and makes it anew
         lock.release()
+
+
+def require_table_or_nothing(path: Path) -> None:
+    """Make sure that a table which is written to `path` takes the place of no other file than a table.
+
+    Raises:
+        RequestError: another file is there, or a table that cannot be read.
+    """
+    if not path.is_file():
+        return  # of a folder, a pipe or a device `making_table` says that it is in the way
+    try:
+        load_table(path)
+    except TableError as error:
+        raise RequestError(
+            f"{path} would be lost: expected a latency table there or nothing, found neither; give another file with "
+            f"-o, or remove this one ({error})"
+        ) from error
 
 
 def known_precision(name: str) -> Precision:

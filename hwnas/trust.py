@@ -139,6 +139,12 @@ def _remedy(table: LatencyTable) -> str:
     return f"{again} when less runs beside it, with more to learn from: --networks 100 --rounds 160"
 
 
+def describe_uncertified(table: LatencyTable, *, name: str) -> str:
+    """Return in one line that a table that another is made from has no certificate, and what to do about it."""
+    remedy = "" if table.is_imported else f"; {_remedy(table)}"  # nobody else can certify what others measured
+    return f"{name} has no certificate: nobody knows how wrong its predictions are{remedy}"
+
+
 def describe_certificate(table: LatencyTable) -> str:
     """Return one line on how far a table's predictions are off, or why that says nothing."""
     figures = describe(table.certificate) if table.certificate else "no certificate"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,11 @@ def adapt_from(
     and certificate follow from the measured networks as for any other table.
 
     Raises:
-        TableError: a table is of another space or lacks blocks, the space has too few networks, too few of them could
-            be measured, or the table cannot be written.
+        TableError: a table is there twice, is of another space or lacks blocks, the space has too few networks, too few
+            of them could be measured, or the table cannot be written.
         MeasurementError: the device cannot be measured.
     """
+    _require_distinct(sources)
     known = _KnownPool.drawn(sources, space, plan)
     model = FewShotModel(known.networks, seed=plan.seed)
     chosen = known.plan(model.choose(plan.num_networks, among=known.candidates), plan)
@@ -106,6 +108,16 @@ def adapt_from(
     save_table(adapted, path)
     journal_beside(path).unlink()
     return adapted
+
+
+def _require_distinct(sources: Sequence[Source]) -> None:
+    """Raise TableError for copies of one table, which would count as several devices."""
+    for one, other in combinations(sources, 2):
+        if one.table.estimates_ms == other.table.estimates_ms:
+            raise TableError(
+                f"expected tables that were measured separately, found the same latencies in {one.name} and "
+                f"{other.name}: leave one of the two out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from hwnas.artifacts import WINNER, Deployment, FoundNetwork, NetworkSummary, Su
 from hwnas.errors import RequestError
 from hwnas.export.request import BundleOptions
 from hwnas.front import latency_front
-from hwnas.pipeline.deploying import deploy
+from hwnas.pipeline.deploying import deploy, require_deployable
 from hwnas.pipeline.emitting import Emitted, emit
 from hwnas.pipeline.further import Request, retrain_further, trained_network
 from hwnas.pipeline.latency import kept_table
@@ -224,7 +224,8 @@ class Result:
             The content of deployment.json.
 
         Raises:
-            RequestError: nothing is trained, the folder is there already, or the device cannot tell mixed precision.
+            RequestError: nothing is trained, there is no such network, the folder is there already or cannot be made,
+                or the device cannot tell mixed precision.
             RunError: a model does not do what the trained network does.
         """
         place, name = checks.file("folder", folder), checks.text("network", network, WINNER)
@@ -232,7 +233,10 @@ class Result:
             int8=int8, mixed=mixed, fp16=fp16, max_drop=_share(max_drop), limits=_drawn(limits or {})
         )
         with giving(self._given):
-            summary = self._complete()
+            self._require_data("trained that could be exported")
+            require_deployable(self._run, place, options, network=name)
+            summary = run_stages(self._run)
+            assert summary is not None, "of all stages"
             return deploy(self._run, summary, place, options, network=name)
 
     def emit(self, budgets: str | Sequence[str]) -> list[Emitted]:
@@ -250,12 +254,6 @@ class Result:
                 f"{self.folder} searched without data, so that nothing is {done}: expected "
                 "data; search(space, data, ...) with another folder"
             )
-
-    def _complete(self) -> Summary:
-        self._require_data("trained that could be exported")
-        summary = run_stages(self._run)
-        assert summary is not None, "of all stages"
-        return summary
 
 
 def _share(max_drop: object) -> float:

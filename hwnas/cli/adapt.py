@@ -81,8 +81,8 @@ def adapt(
         raise RequestError("expected a table to adapt, found none: hwnas lut adapt TABLE -o NEW, or --from TABLE")
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise RequestError(f"{twice[0]} was given twice; leave one of the two out")
-    if any(path.exists() and output.exists() and path.samefile(output) for path in paths):
-        raise RequestError(f"-o {output} is a table to adapt, which would be lost: give another file")
+    if output.is_file():
+        raise RequestError(f"{output} is there already; give another file with -o")
     is_from_several = known is not None or len(paths) > 1
     if not is_from_several:
         refuse_beside("single table without --from", held_out=work.held_out)
@@ -123,15 +123,20 @@ def _from_several(
 ) -> LatencyTable:
     from hwnas.profiling import known_precision, making_table, onnx_cache, shown
     from hwnas.progress import Reporter
+    from hwnas.trust import describe_uncertified
     from lut.adapt_from import FewShotPlan, adapt_from
     from profilers import Profiler
 
+    reporter = Reporter(is_quiet=quiet)
+    for source in sources:
+        if source.table.certificate is None:
+            reporter.warn(describe_uncertified(source.table, name=source.name))
     plan = FewShotPlan(
         num_networks=work.networks,
         num_held_out=NUM_HELD_OUT if work.held_out is None else work.held_out,
         precision=known_precision(work.precision or sources[0].table.provenance.precision),
         seed=work.seed,
     )
-    with making_table(output), shown(Reporter(is_quiet=quiet), "adapt", work.rounds) as on_progress:
+    with making_table(output), shown(reporter, "adapt", work.rounds) as on_progress:
         profiler = Profiler(device=device, rounds=work.rounds, seed=work.seed, on_progress=on_progress)
         return adapt_from(sources, space, output, plan, profiler=profiler, onnx_folder=onnx_cache())

@@ -167,7 +167,7 @@ def refit(
     """Calibrate and certify a table anew from its samples; nothing is measured."""
     from hwnas.errors import RequestError
     from hwnas.pipeline.table_space import space_of
-    from hwnas.profiling import making_table
+    from hwnas.profiling import making_table, require_table_or_nothing
     from lut import load_table, save_table
     from lut.build import finished
 
@@ -180,6 +180,7 @@ def refit(
             f"found {len(table.networks)} measured networks in all; profile with --networks 50"
         )
     with making_table(output or path):
+        require_table_or_nothing(output or path)
         save_table(refitted, output or path)
     print_table_summary(refitted, output or path, space)
 
@@ -193,7 +194,7 @@ def merge(
     """Join partial tables of one device into one."""
     from hwnas.errors import RequestError
     from hwnas.pipeline.table_space import space_of
-    from hwnas.profiling import making_table
+    from hwnas.profiling import making_table, require_table_or_nothing
     from lut import load_table, save_table
     from lut.merge import merge_tables
 
@@ -203,6 +204,7 @@ def merge(
     space = space_of(loaded[0], tables[0], space_name)
     merged = merge_tables(loaded, space)
     with making_table(output):
+        require_table_or_nothing(output)
         save_table(merged, output)
     print_table_summary(merged, output, space)
 
@@ -235,12 +237,13 @@ def import_(
     accept_table: Annotated[bool, typer.Option("--accept-table", help="Take it though it lacks blocks.")] = False,
 ) -> None:
     """Read a table that others published; it has no certificate."""
-    from hwnas.profiling import making_table
+    from hwnas.profiling import making_table, require_table_or_nothing
     from lut import save_table
     from lut.importers import import_table
     from search_spaces import make_space
 
     with making_table(output):
+        require_table_or_nothing(output)
         table = import_table(format_name, path, may_be_partial=accept_table)
         save_table(table, output)
     print_table_summary(table, output, make_space(table.space))

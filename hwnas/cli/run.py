@@ -197,11 +197,9 @@ def export(
         return
     if bundle.int8 is False:
         refuse_without("--int8", max_drop=bundle.max_drop, mixed=bundle.mixed)
-    if output.exists():
-        raise RequestError(f"{output} is there already; give another folder with -o")
     from hwnas.artifacts import WINNER
     from hwnas.export.request import BundleOptions
-    from hwnas.pipeline.deploying import deploy
+    from hwnas.pipeline.deploying import deploy, require_deployable
     from hwnas.pipeline.order import run_stages
     from hwnas.pipeline.run import Run
     from hwnas.progress import Reporter
@@ -211,15 +209,16 @@ def export(
     if bundle.limits and run.task.head != "detection":
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in bundle.limits)
         raise RequestError(f"{flags}: expected a detector, {folder} is of {run.config.task}; leave it out")
-    summary = run_stages(run)
-    assert summary is not None
     drop = (DEFAULT_MAX_DROP if bundle.max_drop is None else bundle.max_drop) / 100
     limits = replace(BoxLimits(), **bundle.limits)
     options = BundleOptions(
         int8=bundle.int8 is not False, mixed=bundle.mixed, fp16=bundle.fp16, max_drop=drop, limits=limits
     )
-    options.require_possible(run.setup.device)
-    deployment = deploy(run, summary, output, options, network=bundle.network or WINNER)
+    network = bundle.network or WINNER
+    require_deployable(run, output, options, network=network)
+    summary = run_stages(run)
+    assert summary is not None
+    deployment = deploy(run, summary, output, options, network=network)
     if as_json:
         print_json(deployment.as_dict())
     else:

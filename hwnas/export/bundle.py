@@ -83,6 +83,23 @@ def write_bundle(
             return deployment
 
 
+def require_new_folder(folder: Path) -> None:
+    """Make sure that a bundle's folder is not there yet and can be made; it is not made.
+
+    Raises:
+        RequestError: it is there, or cannot be made.
+        WriteError: there is no room.
+    """
+    if folder.exists():
+        raise _there_already(folder)
+    above = next(outer for outer in folder.absolute().parents if outer.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=above).cleanup()
+    except OSError as error:
+        raise_if_full(error, folder)
+        raise RequestError(f"cannot write to {above}: {error.strerror}; give another folder with -o") from error
+
+
 def _filled(inputs: BundleInputs, draft: Path, folder: Path, options: BundleOptions) -> Deployment:
     try:
         return _Bundle(inputs, draft).write(options)

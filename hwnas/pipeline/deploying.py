@@ -10,12 +10,14 @@ from torch import nn
 
 from hwnas.artifacts import WINNER, Deployment, NetworkSummary, Summary
 from hwnas.errors import RequestError, RunError
-from hwnas.export.bundle import write_bundle
+from hwnas.export.bundle import require_new_folder, write_bundle
 from hwnas.export.request import BundleInputs, BundleOptions
 from hwnas.pipeline.further import trained_network
 from hwnas.pipeline.latency import kept_table, read_latency
 from hwnas.pipeline.loading import network_of
-from hwnas.pipeline.networks import exporter_of
+from hwnas.pipeline.named import require_name
+from hwnas.pipeline.networks import exporter_of, names_to_be
+from hwnas.pipeline.order import is_finished
 from hwnas.pipeline.reporting import further_rows, write_report
 from hwnas.pipeline.run import Run
 from hwnas.pipeline.speeds import known_speed
@@ -23,6 +25,27 @@ from hwnas.pipeline.tracking import tracked
 from hwnas.run_folder import ExportFiles
 from hwnas.stages.export import write_model
 from hwnas.stages.speed import Speed
+
+
+def require_deployable(run: Run, folder: Path, options: BundleOptions, *, network: str = WINNER) -> None:
+    """Make sure that a bundle can be written, before a run that is not finished is worked through for it.
+
+    Args:
+        network: the name of a network that the run has retrained or will.
+
+    Raises:
+        RequestError: there will be no such network, the folder is there already or cannot be written to, or the device
+            cannot do what was asked for.
+        WriteError: there is no room.
+    """
+    require_new_folder(folder)
+    options.require_possible(run.device)
+    if network == WINNER:
+        return
+    if is_finished(run):
+        require_name(run.files, network)
+    elif network not in (known := names_to_be(run)):
+        raise RequestError(f"expected a network of {run.folder}, got {network!r}; there will be: {', '.join(known)}")
 
 
 def deploy(run: Run, summary: Summary, folder: Path, options: BundleOptions, *, network: str = WINNER) -> Deployment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hwnas.config import FleetDevice, RunConfig
@@ -14,10 +14,30 @@ from hwnas.pipeline.speeds import known_speed, measured_speed
 from hwnas.progress import Reporter
 from hwnas.quantities import MEDIAN, format_ms
 from hwnas.stages.latency import FleetMember, Latency, LatencyRequest, latency_of
+from hwnas.stages.setup import Setup
 from hwnas.stages.speed import Speed
 from hwnas.stages.table import require_acceptable
 from hwnas.trust import describe_certificate, describe_tail, required_tail, tail_doubt
-from lut import LatencyModel, LatencyTable, load_table
+from lut import LatencyModel
+
+
+def require_fleet(run: Run) -> None:
+    """Make sure of a run's further devices and of their tables, before anything is measured or trained for them.
+
+    Raises:
+        RequestError: a table is there twice, is not good enough or of another precision, or the devices do not go
+            together.
+        TableError: a table cannot be read, or does not fit the space.
+    """
+    if not run.config.fleet:
+        return
+    _require_distinct_tables(run.config)
+    setups = _setups(run)
+    for number, (setup, table) in enumerate(zip(setups.values(), run.fleet_tables, strict=True)):
+        place = str(run.fleet_table_place(number))
+        require_acceptable(setup, table, run.config.trust, name=place)
+        LatencyModel(run.space, table, name=place)
+    _require_together(run, setups)
 
 
 def with_fleet(run: Run, first: Latency, *, is_read: bool = False) -> Latency:
@@ -25,26 +45,18 @@ def with_fleet(run: Run, first: Latency, *, is_read: bool = False) -> Latency:
 
     Args:
         first: of the run's first device.
-        is_read: whether the run has searched: nothing is measured, checked or said of the tables any more.
+        is_read: whether the run has searched: nothing is measured or said of the tables any more.
 
     Raises:
-        RequestError: a table is not good enough, a budget is below the fastest architecture, or the devices do not go
-            together.
+        RequestError: a table does not tell the percentile of the budgets, or a budget is below the fastest
+            architecture.
         TableError: a table does not fit the space.
     """
-    given = run.config.fleet
-    if not given:
+    if not run.config.fleet:
         return first
-    if not is_read:
-        _require_distinct_tables(run.config)
-    tables = [load_table(run.fleet_table_place(number)) for number in range(len(given))]
-    own = [device.device or table.provenance.device["name"] for device, table in zip(given, tables, strict=True)]
-    names = distinct_names([run.device_name, *own])[1:]
     members = tuple(
-        _member(run, number, name, table, is_read=is_read)
-        for number, (name, table) in enumerate(zip(names, tables, strict=True))
+        _member(run, number, name, setup, is_read=is_read) for number, (name, setup) in enumerate(_setups(run).items())
     )
-    _require_together(run, members)
     flag = first.flag if run.config.lut is None else _flag(run.config.lut.name)
     return replace(first, flag=flag, fleet=members)
 
@@ -56,6 +68,18 @@ def _require_distinct_tables(config: RunConfig) -> None:
         raise RequestError(
             f"fleet: expected a table of its own for each device, found {twice[-1]} twice; leave one of the two out"
         )
+
+
+def _setups(run: Run) -> dict[str, Setup]:
+    """Return how networks are measured on each further device, by the device's name, in the order of the settings."""
+    config, tables = run.config, run.fleet_tables
+    own = [given.device or table.provenance.device["name"] for given, table in zip(config.fleet, tables, strict=True)]
+    devices = [
+        device_of(replace(config, device=given.device, lut=given.lut), table, flag="fleet.device")
+        for given, table in zip(config.fleet, tables, strict=True)
+    ]
+    names = distinct_names([run.device_name, *own])[1:]
+    return {name: replace(run.setup, device=device) for name, device in zip(names, devices, strict=True)}
 
 
 def distinct_names(devices: Sequence[str]) -> list[str]:
@@ -75,13 +99,10 @@ def _flag(file: str) -> str:
     return f"--lut {file}=BUDGET"
 
 
-def _member(run: Run, number: int, name: str, table: LatencyTable, *, is_read: bool) -> FleetMember:
+def _member(run: Run, number: int, name: str, setup: Setup, *, is_read: bool) -> FleetMember:
     config, given, reporter = run.config, run.config.fleet[number], run.reporter
-    place = str(run.fleet_table_place(number))
-    named = replace(config, device=given.device, lut=given.lut)
-    setup = replace(run.setup, device=device_of(named, table, flag="fleet.device"))
+    table, place = run.fleet_tables[number], str(run.fleet_table_place(number))
     if not is_read:
-        require_acceptable(setup, table, config.trust, name=place)
         reporter.line(f"{name}: {describe_certificate(table)}")
     then = LatencyModel(run.space, table, name=place)
     speed = known_speed(run, table, number)
@@ -125,17 +146,17 @@ def _describe(run: Run, member: FleetMember, given: FleetDevice) -> None:
         )
 
 
-def _require_together(run: Run, members: Sequence[FleetMember]) -> None:
+def _require_together(run: Run, setups: Mapping[str, Setup]) -> None:
     """Raise RequestError for devices on which one network cannot be measured in one run."""
-    measured = [member for member in members if member.setup.device.is_measurable]
+    measured = {name: setup.device for name, setup in setups.items() if setup.device.is_measurable}
     if measured and not run.device.is_measurable:
         raise RequestError(
-            f"nothing can be measured on {run.device.name}, the first device, but on {measured[0].name}: give a table "
-            "of a device that can be measured first"
+            f"nothing can be measured on {run.device.name}, the first device, but on {next(iter(measured))}: give a "
+            "table of a device that can be measured first"
         )
-    for member in measured:
-        if (batch := member.setup.device.batch) != run.device.batch:
+    for name, device in measured.items():
+        if device.batch != run.device.batch:
             raise RequestError(
-                f"expected one batch size on all devices, found {run.device.batch} on {run.device.name} and {batch} on "
-                f"{member.name}: give tables of one batch size"
+                f"expected one batch size on all devices, found {run.device.batch} on {run.device.name} and "
+                f"{device.batch} on {name}: give tables of one batch size"
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hwnas.artifacts import REFERENCES, WINNER, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
+from hwnas.artifacts import ORIGINAL, REFERENCES, WINNER, Exported, FoundNetwork, RetrainedNetwork, TrainedSupernet
 from hwnas.components import find
 from hwnas.config import SHORT_TRAINING
 from hwnas.constraint import HardLimits
@@ -28,7 +28,7 @@ from hwnas.stages.limits import CostLimits, hard_limits
 from hwnas.stages.predictions import predictions_of
 from hwnas.stages.proxies import compute_proxies
 from hwnas.stages.retrain import RetrainInputs, retrain_networks, teacher_of
-from hwnas.stages.search import find_networks
+from hwnas.stages.search import find_networks, winner_names
 from hwnas.stages.supernet import train_supernet, untrained_supernet
 from hwnas.stages.table import num_finalists
 from hwnas.training.group import ALONE, Group
@@ -200,6 +200,18 @@ def retrained_networks(
 def wanted_networks(run: Run, found: Mapping[str, FoundNetwork]) -> dict[str, FoundNetwork]:
     """Return the networks that are to be retrained: references only where they are wanted."""
     return {name: n for name, n in found.items() if name not in REFERENCES or run.config.retrain.references}
+
+
+def names_to_be(run: Run) -> list[str]:
+    """Return the names of the networks that a run which is not finished will have retrained, as far as it is known."""
+    files, config = run.files.search, run.config
+    if files.outcome.exists():
+        own = [*wanted_networks(run, files.read_outcome().networks)]
+    else:
+        of_space = ("largest", "random") if run.space.original is None else (ORIGINAL, "scaled", "random")
+        references = of_space if config.retrain.references else ()
+        own = [WINNER, *winner_names(dict.fromkeys(config.budgets, 0.0)), *references]
+    return [*own, *files.read_further()]
 
 
 def exporter_of(run: Run, latency: Latency) -> Exporter:

@@ -13,6 +13,7 @@ from hwnas.config_file import flat_settings
 from hwnas.constraint import HardLimits
 from hwnas.errors import RequestError, RunError
 from hwnas.evaluators import tabular_evaluator
+from hwnas.pipeline.fleet import require_fleet
 from hwnas.pipeline.forecast import foretell
 from hwnas.pipeline.keeping import keep_settings, opened, requested, require_same_settings
 from hwnas.pipeline.latency import prepare_latency
@@ -76,6 +77,7 @@ def require_possible(run: Run) -> None:
         )
     if config.retrain.epochs == 0 and not config.retrain.inherit:
         raise RequestError("retrain.epochs is 0, and the networks inherit no weights: give 1 or more, or --inherit")
+    require_fleet(run)
     if not run.has_begun and isinstance(run.space, TracedSpace):
         run.reporter.line(described_original(run.space, run.learning))
     strategy = find("training-strategy", config.supernet.strategy)(run.space, HardLimits(limits=()))

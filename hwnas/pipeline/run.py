@@ -262,6 +262,16 @@ class Run:
         inputs.require_same_table(path, run=self.kept.root, setting=setting)
         return path
 
+    @cached_property
+    def fleet_tables(self) -> tuple[LatencyTable, ...]:
+        """The tables of the further devices of the fleet: once the run has begun, its own copies of them.
+
+        Raises:
+            TableError: one cannot be read.
+            RequestError: one is another than the run was begun with.
+        """
+        return tuple(load_table(self.fleet_table_place(number)) for number in range(len(self.config.fleet)))
+
     @property
     def table_name(self) -> str:
         """The table's name in messages: where it is read from."""

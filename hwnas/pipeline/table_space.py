@@ -8,7 +8,7 @@ from pathlib import Path
 from hwnas.run_folder import RunFolder
 from lut import LatencyTable
 from search_spaces import SearchSpace, SpaceError, make_space
-from search_spaces.registry import NETWORK_SUFFIX
+from search_spaces.registry import NETWORK_SUFFIX, SPACES
 
 
 def space_of(table: LatencyTable, path: Path, given: str | None = None) -> SearchSpace:
@@ -21,6 +21,8 @@ def space_of(table: LatencyTable, path: Path, given: str | None = None) -> Searc
     Raises:
         SpaceError: it is not there, or another than the table is of.
     """
+    if given in SPACES and given != table.space.name:
+        raise SpaceError(f"{path} is of {table.space.name}, --space is {given}: leave it out")
     name = given or table.space.name
     if given is None and table.space.network_hash is not None:
         beside = RunFolder(path.parent).network

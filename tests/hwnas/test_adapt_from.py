@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_table(synthetic_table(make_space(replace(SPEC, input_size=8))), path / "other.json")
     table = synthetic_table(SPACE)
     save_table(replace(table, entries=table.entries[1:]), path / "partial.json")
+    shutil.copy(path / "a.json", path / "copy.json")
+    save_table(replace(load_table(path / "a.json"), certificate=None), path / "uncertified.json")
     write_devices(path / "devices.yaml", new=NEW)
     return path
 
@@ -106,6 +109,8 @@ def test_without_networks_held_out_it_says_that_it_is_not_certified(folder: Path
         ),
         (("a", "partial"), ("no latency for", "partial.json (1 of 17 blocks; never measured)")),
         (("a", "a"), ("was given twice; leave one of the two out",)),
+        (("b", "a", "copy"), ("found the same latencies in", "a.json and", "copy.json: leave one of the two out")),
+        (("a", "uncertified"), ("found the same latencies in", "uncertified.json: leave one of the two out")),
         (("absent",), ("cannot read the latency table",)),
     ],
 )
@@ -122,12 +127,28 @@ def test_no_table_and_flags_for_several_beside_one_are_refused(folder: Path) -> 
     assert one.code == 2 and "--held-out: expected no single table without --from" in one.err
 
 
-def test_a_table_that_is_adapted_from_is_not_written_over(folder: Path) -> None:
-    before = (folder / "a.json").read_bytes()
-    for tables in (_from(folder, "a"), [folder / "a.json"]):
-        outcome = _adapt(folder, *tables, "-o", folder / "a.json", "--quiet")
-        assert outcome.code == 2 and "is a table to adapt, which would be lost" in outcome.err
-    assert (folder / "a.json").read_bytes() == before
+def test_no_file_that_is_there_is_written_over(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    for name in ("a.json", "b.json", "notes.txt"):
+        before = (folder / name).read_bytes()
+        for tables in (_from(folder, "a"), [folder / "a.json"]):
+            outcome = _adapt(folder, *tables, "-o", folder / name, "--quiet")
+            assert outcome.code == 2 and f"{name} is there already; give another file with -o" in outcome.err
+        assert (folder / name).read_bytes() == before
+
+
+def test_a_table_without_a_certificate_is_warned_of(folder: Path) -> None:
+    too_many = ("--networks", 2000, "-o", folder / "refused.json")  # so that nothing is measured
+    outcome = _adapt(folder, *_from(folder, "b", "uncertified"), *too_many, "--quiet")
+    assert "uncertified.json has no certificate: nobody knows how wrong its predictions are; hwnas lut refit" in (
+        outcome.err
+    )
+    assert outcome.err.count("has no certificate") == 1
+
+
+def test_another_space_than_the_tables_is_refused(folder: Path) -> None:
+    outcome = _adapt(folder, *_from(folder, "a", "b"), "--space", "fbnet-s", "-o", folder / "refused.json")
+    assert outcome.code == 2 and "a.json is of nasbench-macro, --space is fbnet-s: leave it out" in outcome.err
 
 
 def test_one_held_out_network_certifies_nothing(folder: Path) -> None:

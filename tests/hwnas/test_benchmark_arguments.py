@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import synthetic_table
+from samples import bare_table, synthetic_table
 
 from lut import save_table
-from search_spaces import SpaceSpec, make_space
+from search_spaces import SearchSpace, SpaceSpec, make_space
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TABULAR = ("predictor_ablation", "search_tabular")
+
+
+def small_space(width: float) -> SearchSpace:
+    return make_space(SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=width))
 
 
 def refused(
@@ -43,6 +47,7 @@ def refused(
         (("search_tabular",), ("--data", ".", "--agents", "nsga2,agent"), "got 'agent'"),
         (("front_tabular",), ("--data", ".", "--tasks", "macro"), "expected some of nb201 pi4 q25 pixel3 q25, "),
         (("front_tabular",), ("--data", ".", "--seeds", 1), "expected a whole number from 2"),
+        (("search_tabular",), ("--data", ".", "--fleet", "--tasks", "macro"), "expected no --tasks beside it"),
         (("end_to_end",), ("--data", ".", "--out", "o", "--quantiles", "0.5,2"), "expected a number from 0 to 1"),
         (("end_to_end",), ("--data", ".", "--out", "out", "--evaluations", 0), "expected a whole number from 1"),
         (("end_to_end",), ("--data", ".", "--out", "out"), "cannot read the benchmark nas-bench-macro_cifar10.json"),
@@ -70,8 +75,22 @@ def test_wrong_arguments_are_told_of_in_a_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for file, width in (("table.json", 0.25), ("other.json", 0.5)):
-        spec = SpaceSpec(name="nasbench-macro", input_size=8, in_channels=1, num_classes=10, width=width)
-        save_table(synthetic_table(make_space(spec), scale_ns=1e8), tmp_path / file)
+        save_table(synthetic_table(small_space(width), scale_ns=1e8), tmp_path / file)
     for name in names:
         code, said = refused(name, monkeypatch, capsys, *given)
         assert code == 2 and words in said, f"{name}: {said}"
+
+
+def test_the_benchmark_of_fleets_says_how_good_each_table_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_table(synthetic_table(small_space(0.25), scale_ns=1e8), tmp_path / "table.json")
+    save_table(bare_table(small_space(0.25), seed=1), tmp_path / "bare.json")
+    short = ("--agent", "random", "--evaluations", "5", "--seeds", "1")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["fleet.py", "table.json=60%", "bare.json=60%", *short])
+    importlib.import_module("fleet").main()
+    said = capsys.readouterr().out
+    assert "table.json: latency table: " in said and "held-out networks predicted with" in said
+    assert "bare.json: latency table: no certificate" in said

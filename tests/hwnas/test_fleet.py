@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import history_of, synthetic_table
 
+from hwnas.config_file import load_config
 from hwnas.errors import RequestError, RunError
 from hwnas.flags import overrides_of
 from hwnas.measured import Measured
@@ -393,6 +394,35 @@ def test_further_devices_by_a_setting_stand_beside_one_table() -> None:
 def test_one_table_is_not_two_devices() -> None:
     again = "fleet=[{lut: ./a.json, max_latency: 55%}]"
     refused(search("--lut", "a.json=60%", "--set", again), "fleet: expected a table of its own", "a.json twice")
+
+
+def test_tables_with_budgets_name_all_devices_anew_beside_a_file_of_settings() -> None:
+    Path("f.yaml").write_text("lut: a.json\nmax_latency: 60%\nfleet: [{lut: b.json, max_latency: 55%}]\n")
+    config = load_config(Path("f.yaml"), overrides_of({"lut": [Path("b.json=50%")]}))
+    assert (config.lut, config.max_latency, config.fleet) == (Path("b.json"), "50%", ())
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("absent.json", ("cannot read the latency table", "absent.json")),
+        ("wide.json", ("wide.json is for", "this search is for")),
+        ("int8.json", ("int8.json holds int8 latencies, but --precision is fp32",)),
+        ("batch.json", ("expected one batch size on all devices, found 1 on cpu and 4 on cpu-2",)),
+    ],
+)
+def test_tables_of_further_devices_are_checked_before_the_first_ones_is_made(
+    file: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLES["b.json"]
+    save_table(synthetic_table(make_space(replace(SPEC, width=0.5)), scale_ns=1e8), "wide.json")
+    save_table(replace(table, provenance=replace(table.provenance, precision="int8")), "int8.json")
+    device = {**table.provenance.device, "batch": 4}
+    save_table(replace(table, provenance=replace(table.provenance, device=device)), "batch.json")
+    monkeypatch.setattr("hwnas.pipeline.order.prepare_latency", lambda *_: pytest.fail("measured"))
+    fleet = f"fleet=[{{lut: {file}, max_latency: 55%}}]"
+    refused(search("--max-latency", "60%", "--set", fleet, "--accept-table"), *words)
+    assert not Path("run").exists()
 
 
 def test_devices_of_one_name_get_names_that_differ() -> None:

@@ -12,14 +12,17 @@ import pytest
 from command_line import Outcome, run_cli
 from samples import synthetic_table
 
+import hwnas
 from hwnas.artifacts import NetworkSummary, Summary
 from hwnas.cli.printing import print_summary
+from hwnas.errors import RequestError
 from hwnas.pipeline.reporting import further_rows, render_report
 from hwnas.pipeline.run import Run
 from hwnas.progress import Reporter
 from hwnas.run_folder import RunFolder
 from hwnas.training.trainer import epochs_of
 from lut import save_table
+from profilers import Device
 from search_spaces import SpaceSpec, make_space
 
 pytestmark = pytest.mark.usefixtures("very_short_runs")
@@ -224,6 +227,31 @@ def test_unknown_networks_list_those_that_are_there(run: Path, tmp_path: Path) -
         outcome = run_cli(*command, "--quiet")
         assert outcome.code == 2 and "got 'x'" in outcome.err and known in outcome.err, outcome
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("has_searched", [True, False])
+def test_a_bundle_that_cannot_be_is_refused_before_an_unfinished_run_goes_on(
+    has_searched: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, target = RunFolder(run), tmp_path / "b"
+    for path in (files.report, *(() if has_searched else (files.search.outcome,))):
+        path.unlink()
+    monkeypatch.setattr("hwnas.pipeline.order.run_stages", lambda *_, **__: pytest.fail("worked on"))
+    monkeypatch.setattr("hwnas.api.result.run_stages", lambda *_, **__: pytest.fail("worked on"))
+    (tmp_path / "file").write_text("")
+    expected = "there will be: winner, winner-60pct, largest, random"
+    for flags, words in (
+        (("--network", "nosuch", "-o", target), f"got 'nosuch'; {expected}"),
+        (("-o", tmp_path / "file" / "deeper" / "b"), f"cannot write to {tmp_path / 'file'}: "),
+    ):
+        outcome = run_cli("export", run, *flags, "--quiet")
+        assert outcome.code == 2 and words in outcome.err, outcome
+    with pytest.raises(RequestError, match=expected):
+        hwnas.open_run(run).export(target, network="nosuch")
+    monkeypatch.setattr(Device, "is_measurable", False)
+    outcome = run_cli("export", run, "--mixed", "-o", target, "--quiet")
+    assert outcome.code == 2 and "mixed precision is chosen by measured latencies, and cpu gives none" in outcome.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run"]
 
 
 def test_runs_stand_for_their_winners_beside_files(run: Path, tmp_path: Path) -> None:

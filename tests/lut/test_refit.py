@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import run_cli
-from samples import bare_table, small_spec
+from samples import bare_table, measured_again, small_spec
 
 from lut import LatencyTable, load_table, save_table
 from lut.build import block_counts, finished
@@ -63,6 +63,19 @@ def test_a_table_without_networks_cannot_be_refitted(tmp_path: Path) -> None:
     outcome = run_cli("lut", "refit", path)
     assert outcome.code == 2 and "cannot be calibrated" in outcome.err and "found 0 measured networks" in outcome.err
     assert path.read_bytes() == before
+
+
+def test_no_other_file_than_a_table_is_written_over(measured: LatencyTable, tmp_path: Path) -> None:
+    path, again, notes = tmp_path / "t.json", tmp_path / "again.json", tmp_path / "notes.txt"
+    save_table(measured, path)
+    save_table(measured_again(measured), again)
+    notes.write_text("mine")
+    merge = ("merge", path, again)
+    for command in (("refit", path), merge, ("import", "proxylessnas", tmp_path / "absent.yaml")):
+        outcome = run_cli("lut", *command, "-o", notes)
+        assert outcome.code == 2 and "notes.txt would be lost: expected a latency table there or nothing" in outcome.err
+    assert notes.read_text() == "mine"
+    assert run_cli("lut", *merge, "-o", again).code == 0
 
 
 def test_what_is_no_regular_file_is_left_alone(measured: LatencyTable, tmp_path: Path) -> None:
