@@ -137,7 +137,7 @@ class Run:
                 config.root,
                 input_size=self._asked_size,
                 skip_broken_images=config.skip_broken_images,
-                is_grey=self.own_network is not None and self.own_network.takes_grey,
+                is_grey=self._takes_grey,
                 reporter=self.reporter,
             )
         except RequestError as error:
@@ -163,6 +163,11 @@ class Run:
             return None
         has_copy = self.inputs is not None and self.kept.network.is_file()
         return OwnNetwork(config=space, copy=self.kept.network if has_copy else None)
+
+    @cached_property
+    def _takes_grey(self) -> bool:
+        """Whether images are read in one channel: the network that a person brings takes no other."""
+        return self.own_network is not None and self.own_network.takes_grey
 
     def rng(self, name: str) -> np.random.Generator:
         """Return the generator of that name."""
@@ -323,6 +328,7 @@ class Run:
                 task=self.task,
                 task_name=self.config.task,
                 seed=self._images_seed,
+                is_grey=self._takes_grey,
             ),
         )
 

@@ -79,6 +79,7 @@ class ResizedData:
     Attributes:
         dataset: at its own size.
         seed: that the images are divided by.
+        is_grey: have images in one channel, of data that can be read so.
     """
 
     dataset: Dataset
@@ -86,6 +87,7 @@ class ResizedData:
     task: type[TrainingAgent]
     task_name: str
     seed: int
+    is_grey: bool
     _known: dict[ImageSize, Dataset] = field(default_factory=dict)
 
     def __call__(self, size: ImageSize) -> Dataset:
@@ -93,7 +95,11 @@ class ResizedData:
         if size not in self._known:
             config = self.config
             whole = load_dataset(
-                config.name, config.root, input_size=size, skip_broken_images=config.skip_broken_images
+                config.name,
+                config.root,
+                input_size=size,
+                skip_broken_images=config.skip_broken_images,
+                is_grey=self.is_grey,
             )
             rng_of = partial(numpy_rng, self.seed)
             dataset = prepare_data(whole, config, self.task, rng_of, task_name=self.task_name)

@@ -19,6 +19,7 @@ import onnxruntime
 import pytest
 import torch
 from command_line import Outcome, run_cli
+from image_folders import fill_classes
 from own_networks import CODE, accuracy, write_code, write_trained
 from paced_machine import PacedMachine
 from PIL import Image
@@ -27,8 +28,11 @@ from samples import synthetic_table
 from torch import nn
 
 from hwnas.config import SpaceConfig
+from hwnas.config_file import load_config
 from hwnas.dataflow import Batches, load_dataset
 from hwnas.pipeline.own_network import OwnNetwork, read_space
+from hwnas.pipeline.run import Run
+from hwnas.progress import Reporter
 from hwnas.report.along import part_latencies, sliced_layers
 from lut import LatencyTable, load_table, save_table
 from onnx_models.export import export_module
@@ -785,6 +789,21 @@ def test_grey_networks_are_given_grey_images(own: Own, tmp_path: Path) -> None:
     assert summary["space"]["in_channels"] == 1 and summary["references"]["original"]["test_accuracy"] > 0.9
     resumed = run_cli("search", "--out", tmp_path / "run", "--resume", "--json", "--quiet", "--trust-code")
     assert resumed.code == 0 and json.loads(resumed.out) == summary, resumed.err
+
+
+def test_grey_images_are_grey_at_every_resolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWNAS_TRUST_CODE", "1")
+    fill_classes(tmp_path / "images", num=12)
+    settings = {
+        "max_latency": "60%",
+        "space.model": write_code(tmp_path),
+        "space.resolutions": [8, 6],
+        "data.name": "folder",
+        "data.root": str(tmp_path / "images"),
+        "out": str(tmp_path / "run"),
+    }
+    learning = Run(load_config(None, settings), Reporter(is_quiet=True)).learning
+    assert learning.dataset.input_shape == (1, 8, 8) and learning.at(6).dataset.input_shape == (1, 6, 6)
 
 
 def test_networks_tell_whether_they_are_grey(own: Own, tmp_path: Path) -> None:
