@@ -17,6 +17,9 @@ from search_spaces.overview import extreme_architecture
 class LatencyModel:
     """Predicts the latency of architectures of one space on the device of one table.
 
+    Args:
+        name: of the table, as messages call it.
+
     Raises:
         TableError: the table is of another space or input size, or has a block that the space no longer has.
         MissingLatencyError: a block of the space was never measured, or failed to be.
@@ -35,6 +38,7 @@ class LatencyModel:
         table.require_blocks_of(space, name=name)
         self.space = space
         self.table = table
+        self.name = name
         if missing := table.missing(space):
             first, total = missing[0], len(block_keys(space))
             why = table.by_key[first].error if first in table.by_key else "never measured"

@@ -33,9 +33,12 @@ def measured_speed(run: Run, setup: Setup, then: LatencyModel, *, max_latency: s
     Args:
         max_latency: the budget there.
         number: of a further device of a fleet; None for the run's first.
+
+    Raises:
+        RequestError: the table is of another machine.
     """
     near_ms = Budget.parse(max_latency).resolve_ms(CurrentModel(then=then).whole_ms)
-    speed = timed_now(setup, then.table, near_ms)
+    speed = timed_now(setup, then, near_ms)
     if speed is None:
         return Speed()
     run.files.write_speed(TimedTable(table=identity(then.table), drift=speed.drift), number)

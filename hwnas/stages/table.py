@@ -20,7 +20,7 @@ from hwnas.trust import (
     require_own_certificate,
     require_trust,
 )
-from lut import LatencyTable, LaterTableError, TableError, load_table, plan_table
+from lut import LatencyModel, LatencyTable, LaterTableError, TableError, load_table, plan_table
 from lut.build import TablePlan, journal_beside, require_extent
 from lut.extend import extend_table, extension_plan, forget_extensions
 from lut.tails import Tail, least_rounds
@@ -201,10 +201,14 @@ def _extended(setup: Setup, table: LatencyTable, path: Path, plan: TablePlan, mi
         )
 
 
-def timed_now(setup: Setup, table: LatencyTable, near_ms: float) -> Speed | None:
-    """Return how fast the machine is; None for a device that cannot be reached, which is no obstacle yet."""
+def timed_now(setup: Setup, then: LatencyModel, near_ms: float) -> Speed | None:
+    """Return how fast the machine is; None for a device that cannot be reached, which is no obstacle yet.
+
+    Raises:
+        RequestError: the table is of another machine.
+    """
     try:
-        return time_references(setup, table, near_ms)
+        return time_references(setup, then, near_ms)
     except MeasurementError as error:
         setup.reporter.warn(f"cannot tell how fast {setup.device.name} is now: {error}")
         return None

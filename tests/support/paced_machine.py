@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import paced_worker
 import pytest
@@ -21,11 +22,13 @@ class PacedMachine:
 
     Args:
         luck: graphs take up to so much more or less than their layers, which no sum over blocks foresees.
+        about: what its worker tells of the machine.
     """
 
-    def __init__(self, folder: Path, *, luck: float = 0.0) -> None:
+    def __init__(self, folder: Path, *, luck: float = 0.0, about: Mapping[str, str] = MappingProxyType({})) -> None:
         self._rules = folder / "rules.json"
         self._luck = luck
+        self._about = dict(about)
         self._factors: list[dict[str, object]] = []
         worker = shutil.copy(paced_worker.__file__, folder / "paced_worker.py")
         self.devices = folder / "devices.yaml"
@@ -43,7 +46,7 @@ class PacedMachine:
         self._save()
 
     def _save(self) -> None:
-        self._rules.write_text(json.dumps({"luck": self._luck, "factors": self._factors}))
+        self._rules.write_text(json.dumps({"about": self._about, "luck": self._luck, "factors": self._factors}))
 
 
 class _InstantTransport:

@@ -22,7 +22,8 @@ class PacedWorker:
     """Answers the commands of a profiler.
 
     Args:
-        rules: a JSON file of what all models take more or less; nothing where there is no such file.
+        rules: a JSON file of what the worker tells of its machine, and of what all models take more or less; nothing
+            where there is no such file.
     """
 
     def __init__(self, rules: Path) -> None:
@@ -33,7 +34,7 @@ class PacedWorker:
         """Yield the events that answer one command."""
         match command["command"]:
             case "start":
-                yield {"event": "started", "paced": "1", "cores": [0]}
+                yield {"event": "started", "paced": "1", "cores": [0], **self._read_rules()["about"]}
             case "open":
                 self._models[command["index"]] = _described(command["path"])
                 yield {"event": "opened", "index": command["index"]}
@@ -48,7 +49,7 @@ class PacedWorker:
                 yield {"event": "failed", "message": f"a paced worker knows no {name}"}
 
     def _times_ns(self, order: list[int]) -> list[int]:
-        rules = json.loads(self._rules.read_text()) if self._rules.exists() else {"luck": 0.0, "factors": []}
+        rules = self._read_rules()
         factor = math.prod(r["factor"] for r in rules["factors"] if Path(r["path"]).exists() == r["exists"])
         times = []
         for index in order:
@@ -57,6 +58,10 @@ class PacedWorker:
             noise = 1 + 0.01 * (_share(structure, order) - 0.5)
             times.append(int((20_000 + 2000 * num_nodes + 100 * size) * luck * noise * factor))
         return times
+
+    def _read_rules(self) -> Message:
+        rules = json.loads(self._rules.read_text()) if self._rules.exists() else {}
+        return {"about": {}, "luck": 0.0, "factors": [], **rules}
 
 
 def _described(path: str) -> tuple[int, int, object]:

@@ -87,7 +87,7 @@ def bare_table(space: SearchSpace, *, seed: int = 0, scale_ns: float = 1e6) -> L
     )
     provenance = Provenance(
         device=find_device("cpu").settings(),
-        worker={"onnxruntime": "test", "cpu_model": "test"},
+        worker={"onnxruntime": "test"},  # of no machine: any may take it for its own
         precision="fp32",
         date="2026-01-01T00:00:00+00:00",
         rounds=5,
