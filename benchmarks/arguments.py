@@ -62,6 +62,15 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def folder_to_write(text: str) -> Path:
+    """Return a folder that is there, or the place of one that can be made."""
+    path = Path(text)
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not text or not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, or a place where one can be made, got {text!r}")
+    return path
+
+
 def file_to_write(text: str) -> Path:
     """Return a file in a folder that is there, so that figures are not lost after hours of work."""
     if not text or Path(text).is_dir() or not Path(text).parent.is_dir():

@@ -5,7 +5,8 @@ its training knows no limit, and is searched under each of them; the best networ
 before one is named (successive halving). Random search has the same minutes, and spends them on short trainings of
 networks that keep the limit. Regret is in points of the benchmark's accuracy. Minutes are the processor's, of all
 threads together, so that other work on the machine counts little; the supernet's are part of every search's. Every
-network is kept as soon as it is scored: the same command goes on.
+network is kept as soon as it is scored: the same command goes on. A folder holds scores by one choice of settings;
+`rows.json` has the last result of every seed and quantile.
 
     python benchmarks/end_to_end.py --data DIR --out /tmp/end --seeds 3
 """
@@ -32,6 +33,7 @@ from hwnas.config import RetrainConfig, TrainingConfig
 from hwnas.criteria import SmoothedCrossEntropy
 from hwnas.dataflow import Batches, Dataset, load_dataset
 from hwnas.dataflow.splits import Splits
+from hwnas.errors import RequestError
 from hwnas.evaluators.inputs import EvaluatorInputs
 from hwnas.evaluators.short_training import ShortTraining
 from hwnas.evaluators.supernet import SupernetEvaluator, calibration_batches
@@ -42,6 +44,7 @@ from hwnas.training import STRATEGIES, Trainer
 from hwnas.training.randomness import numpy_rng, seed_torch, torch_rng
 from hwnas.training.strategy import steps_of
 from hwnas.training.task import LearningTask
+from safe_files import read_json, write_text
 from safe_files.writing import JsonLines
 from search_spaces import Architecture, SearchSpace, SpaceSpec, make_space
 from search_spaces.cost import GraphCosts
@@ -55,6 +58,9 @@ GOOD = 0.15
 GENERATION = 5
 """Networks that the agent is asked for at a time."""
 
+SETTINGS = ("input_size", "supernet_epochs", "ema_decay", "train_images", "validation_images")
+"""What all scores of a folder depend on; epochs of short trainings are kept with each."""
+
 
 def main() -> None:
     """Search with every seed under every limit, and print a line for each."""
@@ -62,7 +68,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=arguments.folder, required=True, help="has cifar-10-binary.tar.* and nas-bench-macro_*.json"
     )
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=arguments.folder_to_write, required=True)
     parser.add_argument("--seeds", type=arguments.whole(), default=3)
     parser.add_argument("--first-seed", type=arguments.whole(0), default=0)
     parser.add_argument("--quantiles", type=_quantiles, default=[0.25, 0.5, 0.75])
@@ -80,19 +86,66 @@ def main() -> None:
     parser.add_argument("--threads", type=arguments.whole(1, 1024), default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    require_same_settings(options.out / "settings.json", settings)
+    read_rows(options.out / "rows.json")  # what is no such file is told of before the work
     rows: list[dict[str, Any]] = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         runs = Runs(options, seed)
+        write_text(options.out / "settings.json", json.dumps(settings) + "\n")
         for quantile in options.quantiles:
             found = runs.searched(quantile)
             if not options.without_random:
                 found["random"] = runs.random_search(quantile, 60 * float(found["minutes"]))
             rows.append({"seed": seed, "quantile": quantile, **found})
+            keep_row(options.out / "rows.json", rows[-1])
             print(_line(rows[-1]), flush=True)
-    (options.out / "rows.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     for name in (*STEPS, *(() if options.without_random else ("random",))):
         regrets = np.array([row[name]["regret"] for row in rows])
         print(f"{name}: mean regret {regrets.mean():.2f} points, at most {regrets.max():.2f}")
+
+
+def require_same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Make sure that the scores beside a file were made with these settings; where there is no file, none are compared.
+
+    Raises:
+        RequestError: they were made with others.
+        FileError: the file cannot be read.
+    """
+    if not path.exists():
+        return
+    known = read_json(path)
+    if not isinstance(known, dict) or known.keys() != settings.keys():
+        raise RequestError(f"{path}: expected {', '.join(settings)}, found something else: give another --out")
+    for name, value in settings.items():
+        if known[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            expected, found = (f"no {flag}" if given is None else f"{flag} {given}" for given in (known[name], value))
+            raise RequestError(
+                f"expected {expected}, as the scores in {path.parent} were made, found {found}: give the same, or "
+                "another --out"
+            )
+
+
+def read_rows(path: Path) -> dict[tuple[int, float], dict[str, Any]]:
+    """Return the rows of a file by seed and quantile; none where there is no file.
+
+    Raises:
+        RequestError: it holds something else.
+        FileError: it cannot be read.
+    """
+    try:
+        return {(row["seed"], row["quantile"]): row for row in read_json(path)} if path.exists() else {}
+    except (TypeError, KeyError) as error:
+        raise RequestError(
+            f"{path}: expected rows with seed and quantile, found something else: move it away"
+        ) from error
+
+
+def keep_row(path: Path, row: dict[str, Any]) -> None:
+    """Write a row into a file, instead of the one of its seed and quantile where there is one."""
+    rows = read_rows(path) | {(row["seed"], row["quantile"]): row}
+    write_text(path, json.dumps([rows[place] for place in sorted(rows)], indent=1))
 
 
 def _quantiles(text: str) -> list[float]:
@@ -134,9 +187,9 @@ class Runs:
 
     def __init__(self, options: argparse.Namespace, seed: int) -> None:
         self.options, self.seed = options, seed
+        self.benchmark: TabularBenchmark = load_tabular(options.data / "nas-bench-macro_cifar10.json")
         self.folder: Path = options.out / f"seed-{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.benchmark: TabularBenchmark = load_tabular(options.data / "nas-bench-macro_cifar10.json")
         self.space: SearchSpace = make_space(
             SpaceSpec(name="nasbench-macro", input_size=options.input_size, num_classes=10)
         )
@@ -147,7 +200,7 @@ class Runs:
         agent = AGENTS["predictor"](self.space, under.constraint, numpy_rng(self.seed, "search"))
         evaluations: list[Evaluation] = []
         seconds = self.supernet_s
-        while len(evaluations) < self.options.evaluations and (asked := agent.ask(GENERATION)):
+        while (left := self.options.evaluations - len(evaluations)) and (asked := agent.ask(min(GENERATION, left))):
             told = []
             for architecture in asked:
                 score, took_s = self.likelihood(architecture)

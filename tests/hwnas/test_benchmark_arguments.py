@@ -51,6 +51,8 @@ def refused(
         (("end_to_end",), ("--data", ".", "--out", "o", "--quantiles", "0.5,2"), "expected a number from 0 to 1"),
         (("end_to_end",), ("--data", ".", "--out", "out", "--evaluations", 0), "expected a whole number from 1"),
         (("end_to_end",), ("--data", ".", "--out", "out"), "cannot read the benchmark nas-bench-macro_cifar10.json"),
+        (("end_to_end",), ("--data", ".", "--out", "table.json"), "expected a folder, or a place where one can be"),
+        (("end_to_end",), ("--data", ".", "--out", "table.json/out"), "expected a folder, or a place where one can be"),
         (("mixed_precision",), ("--data-root", ".", "--max-drop", "nan"), "expected a number from 0 to 100, got 'nan'"),
         (("mixed_precision",), ("--data-root", ".", "--assignments", -5), "expected a whole number from 0"),
         (("mixed_precision",), ("--data-root", ".", "--device", "toaster"), "unknown device 'toaster'"),
