@@ -136,27 +136,22 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _usable(path: Path) -> Latencies:
-    """Return the latencies of a file that are above zero; others were not measured.
+    """Return the latencies of a file that are above zero, medians where there are several; others were not measured.
 
     Raises:
-        SourcesError: it is not of the format, or has a network twice.
+        SourcesError: it is not of the format.
     """
-    rows = _read_npz(path) if path.suffix.lower() == ".npz" else _read_csv(path)
-    place_of: dict[str, str] = {}
-    found: Latencies = {}
-    for place, name, ms in rows:
-        if name in place_of:
-            raise SourcesError(
-                f"{path}, {place}: expected each network once, found {name!r} in {place_of[name]} too: leave one out"
-            )
-        place_of[name] = place
+    found: dict[str, list[float]] = {}
+    for name, ms in _read_npz(path) if path.suffix.lower() == ".npz" else _read_csv(path):
         if np.isfinite(ms) and ms > 0:
-            found[name] = ms
-    return found
+            found.setdefault(name, []).append(ms)
+    if several := [name for name, values in found.items() if len(values) > 1]:
+        print(f"{path}: {len(several)} networks are there several times: medians count ({several[0]})", file=sys.stderr)
+    return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def _read_npz(path: Path) -> Iterable[tuple[str, str, float]]:
-    """Return place, network and milliseconds of every row."""
+def _read_npz(path: Path) -> Iterable[tuple[str, float]]:
+    """Return network and milliseconds of every row."""
     try:
         with zipfile.ZipFile(path) as archive:
             names, latency_ms = (_array(archive, name) for name in ("architectures", "latency_ms"))
@@ -169,8 +164,7 @@ def _read_npz(path: Path) -> Iterable[tuple[str, str, float]]:
         names = np.array(["-".join(row) for row in names.tolist()])
     if names.ndim != 1 or latency_ms.shape != names.shape:
         raise SourcesError(f"expected a latency for each architecture in {path}, found {latency_ms.shape}")
-    places = (f"row {number}" for number in range(len(names)))
-    return zip(places, names.tolist(), latency_ms.astype(np.float64).tolist(), strict=True)
+    return zip(names.tolist(), latency_ms.astype(np.float64).tolist(), strict=True)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -178,8 +172,8 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _read_csv(path: Path) -> Iterator[tuple[str, str, float]]:
-    """Yield place, network and milliseconds of every row."""
+def _read_csv(path: Path) -> Iterator[tuple[str, float]]:
+    """Yield network and milliseconds of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -189,7 +183,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, str, float]]:
                     f"expected columns architecture and latency_ms, each once, in {path}, found {header}"
                 )
             for row in rows:
-                yield f"line {rows.line_num}", row["architecture"], _csv_latency(row, f"{path}, line {rows.line_num}")
+                yield row["architecture"], _csv_latency(row, f"{path}, line {rows.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourcesError(f"expected columns architecture and latency_ms in {path}: {error}") from error
 
