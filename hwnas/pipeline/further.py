@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from hwnas.artifacts import FoundNetwork, NetworkSummary, RetrainedNetwork, TrainedSupernet
@@ -25,9 +26,10 @@ from hwnas.pipeline.networks import (
     supernet_of,
     wanted_networks,
 )
-from hwnas.pipeline.order import run_stages
+from hwnas.pipeline.order import is_finished, run_stages
 from hwnas.pipeline.reporting import write_report
 from hwnas.pipeline.run import Run
+from hwnas.pipeline.run_times import timed
 from hwnas.pipeline.tracking import tracked
 from hwnas.progress import Reporter
 from hwnas.quantities import Budget, ceil_ms, format_ms
@@ -85,7 +87,7 @@ def _retrained_further(run: Run, request: Request) -> dict[str, NetworkSummary]:
     run_stages(run, last="retrain")
     if os.environ.get("RANK", "0") != "0":
         return {}  # the first process of torchrun does all but the supernet
-    with opened(run):
+    with opened(run), nullcontext() if is_finished(run) else timed(run):
         searched = _SearchedRun.of(run)
         asked = _asked(searched, architectures, request)
         run.files.search.write_further({**run.files.search.read_further(), **asked})

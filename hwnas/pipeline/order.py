@@ -114,9 +114,7 @@ def run_stages(run: Run, *, last: str = "export") -> Summary | None:
             return None
         with opened(run), tracked(run):
             try:
-                # Of a finished run it stays written when that ended, whatever is asked of it later.
-                with nullcontext() if is_finished(run) else timed(run):
-                    return _told(run, last, group)
+                return _told(run, last, group)
             finally:
                 if not run.has_begun:
                     run.files.speed.unlink(missing_ok=True)  # the machine's when the run begins is another
@@ -141,7 +139,9 @@ def _told(run: Run, last: str, group: Group) -> Summary | None:
     callbacks = run.reporter.callbacks
     try:
         callbacks.on_run_start(flat_settings(run.config))
-        summary = _work_through(run, last, group)
+        # Of a finished run it stays written when that ended, whatever is asked of it later.
+        with nullcontext() if is_finished(run) else timed(run):
+            summary = _work_through(run, last, group)
         callbacks.on_run_end(run.folder, None if summary is None else run.files.described(summary))
     except BaseException as error:
         callbacks.on_run_error(run.folder, error)

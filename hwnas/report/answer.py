@@ -176,7 +176,11 @@ def _tiles(summary: Summary, facts: Facts) -> list[Tile]:
 
 
 def _so_far(facts: Facts) -> Html:
-    """Return the stages of a run that is going on, each with how far it is."""
+    """Return the stages of a run that is not finished, each with how far it is."""
+    times = facts.times
+    has_ended = times is not None and times.ended is not None
+    words = ("Not finished", "not finished", "not begun") if has_ended else ("Still running", "going on", "begins")
+    state, now, begins = words
     trained = facts.curves.get("supernet", [])
     retrained = {name.removeprefix("retrain "): rows for name, rows in facts.curves.items() if name != "supernet"}
     asked = facts.subject
@@ -200,13 +204,9 @@ def _so_far(facts: Facts) -> Html:
         f'<li class="{kind}"><b>{escape(name)}</b> <span class="badge {"kept" if kind == "done" else ""}">{word}</span>'
         f"<span>{escape(words) if kind != 'next' else ''}</span></li>"
         for i, (name, _, words) in enumerate(stages)
-        for kind, word in [
-            ("done", "✓ done") if i < current else ("now", "going on") if i == current else ("next", "to come")
-        ]
+        for kind, word in [("done", "✓ done") if i < current else ("now", now) if i == current else ("next", "to come")]
     )
-    failure = None if facts.times is None else facts.times.failure
-    lead = f"Still running: {stages[current][0].lower()}, {stages[current][2] or 'begins'}."
-    return Html(
-        f'<p class="lead">{escape(lead if failure is None else f"It failed: {failure}")}</p>'
-        f'<ol class="stages">{rows}</ol>'
-    )
+    lead = f"{state}: {stages[current][0].lower()}, {stages[current][2] or begins}."
+    if times is not None and times.failure is not None:
+        lead = f"It failed: {times.failure}"
+    return Html(f'<p class="lead">{escape(lead)}</p><ol class="stages">{rows}</ol>')

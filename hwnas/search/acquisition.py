@@ -14,7 +14,11 @@ EXPLORATION = 3.5
 """The standard deviations that the upper confidence bound adds."""
 
 NUM_BUDGETS = 200
-"""Budgets that are drawn to tell how far a front grows."""
+"""Budgets that tell how far a front grows."""
+
+NUM_WHOLE = 20
+"""So many of them rule out no candidate, and the others are drawn: the best network under the run's own budgets is
+sought too, for several devices as for one."""
 
 Rows = NDArray[np.int64]
 """[num, num_decisions] choices."""
@@ -48,7 +52,8 @@ class FrontGrowth(Acquisition):
 
     The hypervolume is the best score under a budget for each device, in the mean over all budgets. Latencies are known
     of every candidate, and only scores are uncertain: under each of some budgets that are drawn, the expected
-    improvement on the best score there is a formula (Jones et al. 1998).
+    improvement on the best score there is a formula (Jones et al. 1998). Some budgets are the largest latencies that
+    there are, since a run's winner is the best network under these.
 
     Args:
         latencies: [num, num_decisions] choices to [num, num_devices] latencies.
@@ -70,6 +75,7 @@ class FrontGrowth(Acquisition):
         known = latencies(np.concatenate([rows, candidates]))
         least, most = known.min(axis=0), known.max(axis=0)
         self._budgets = rng.uniform(least, most, size=(NUM_BUDGETS, known.shape[1]))
+        self._budgets[:NUM_WHOLE] = most
         self._best = np.where(self._keeps(rows), scores[:, None], scores.min()).max(axis=0)
 
     def wanted(self, rows: Rows, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from hwnas.constraint import HardLimits, is_latency
+from hwnas.constraint import HardLimits, is_latency, latencies
 from hwnas.errors import RequestError
 from hwnas.search.acquisition import EXPLORATION, Acquisition, FrontGrowth, UpperBound
 from hwnas.search.agent import Constraint, Evaluation, SearchAgent, Space
@@ -168,8 +168,7 @@ class PredictorAgent(SearchAgent):
         """Return the best so far: by their scores, or of the front some that are spread evenly along it."""
         if self._latencies is None:
             return sorted(self._told, key=lambda e: -e.score)[:NUM_PARENTS]
-        known = [replace(e, costs=self._latencies.costs(e.architecture)) for e in self._told]
-        front = pareto_front(known)
+        front = pareto_front([replace(e, costs=latencies(e.costs)) for e in self._told])
         return [front[i] for i in np.unique(np.linspace(0, len(front) - 1, NUM_PARENTS).round().astype(int))]
 
     def _unseen(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -52,8 +52,8 @@ def test_growth_is_the_share_of_budgets_times_the_improvement() -> None:
     assert _wanted(growth, 1, 0.0, 1.0) == pytest.approx(0.5 / np.sqrt(2 * np.pi), abs=0.05), (
         "half of a normal variable"
     )
-    assert _wanted(growth, 1, -1.0) < 1e-6 and _wanted(growth, 2, 9.0) < 0.1, (
-        "no better; kept by no budget but the last"
+    assert _wanted(growth, 1, -1.0) < 1e-6 and _wanted(growth, 2, 9.0) < 1.5, (
+        "no better; kept by the whole budget alone"
     )
     growth.take(np.array([1]), 2.0)
     assert _wanted(growth, 1, 2.0) < 1e-6 < _wanted(growth, 1, 2.5)
@@ -62,7 +62,7 @@ def test_growth_is_the_share_of_budgets_times_the_improvement() -> None:
 def test_a_network_has_to_keep_the_budgets_of_all_devices() -> None:
     known_ms = np.array([[1.0, 1.0]])
     growth = _growth(known_ms, [0.0], np.array([[1.0, 1.0], [1.0, 5.0], [5.0, 5.0]]))
-    assert _wanted(growth, 1, 1.0) > 0.99 and _wanted(growth, 2, 1.0) < 0.05
+    assert _wanted(growth, 1, 1.0) > 0.99 and _wanted(growth, 2, 1.0) < 0.15
 
 
 @given(st.data())
@@ -118,7 +118,7 @@ def test_the_front_is_nearer_than_by_what_seeks_the_best_score_alone(name: str) 
     among = np.array([[*e.costs.values()] for history in histories for e in history])
     budgets = np.random.default_rng(0).uniform(among.min(axis=0), among.max(axis=0), size=(500, 2))
     assert _mean_best(front, budgets) > _mean_best(score, budgets)
-    assert max(e.score for e in front) > 0.8 * max(e.score for e in score)
+    assert max(e.score for e in front) > 0.9 * max(e.score for e in score)
 
 
 @pytest.mark.parametrize("name", AGENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from made_up_runs import begin_run
 
 import hwnas.pipeline.order as order
 from hwnas.artifacts import RunTimes
+from hwnas.callbacks import Callback, Callbacks
 from hwnas.config_file import load_config
 from hwnas.errors import RunError
+from hwnas.pipeline.reporting import render_report
 from hwnas.pipeline.run import Run
 from hwnas.pipeline.run_times import MOST_CHARACTERS, keep_end, timed
 from hwnas.progress import Reporter
@@ -138,3 +141,31 @@ def test_of_a_finished_run_it_stays_written_when_that_ended(run: Run, monkeypatc
     before = run.files.times.read_bytes()
     order.run_stages(run, last="retrain")
     assert run.files.times.read_bytes() == before
+
+
+def test_a_callback_that_fails_at_the_end_is_no_failure_of_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Callback):
+        def on_run_end(self, folder: Path, summary: Mapping[str, object] | None) -> None:
+            raise ConnectionError("the chat server is away")
+
+    monkeypatch.setattr(order, "require_possible", lambda _: None)
+    monkeypatch.setattr(order, "_work_through", lambda *_: None)
+    run.reporter.callbacks = Callbacks([Told()])
+    with pytest.raises(ConnectionError):
+        order.run_stages(run, last="train")
+    times = _times(run.files)
+    assert times.failure is None and times.ended is not None and _state(run.files) == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("times", "lead", "word"),
+    [
+        (RunTimes(began=LONG_AGO), "Still running: supernet", "going on"),
+        (RunTimes(began=LONG_AGO, ended=LONG_AGO), "Not finished: supernet", "not finished"),
+        (RunTimes(began=LONG_AGO, ended=LONG_AGO, failure="no <room>"), "It failed: no &lt;room&gt;", "not finished"),
+    ],
+)
+def test_the_report_says_how_it_ended(times: RunTimes, lead: str, word: str, run: Run) -> None:
+    run.files.write_times(times)
+    page = render_report(run)
+    assert f'<p class="lead">{lead}' in page and f'<span class="badge ">{word}</span>' in page
