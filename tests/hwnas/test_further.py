@@ -236,8 +236,7 @@ def test_a_bundle_that_cannot_be_is_refused_before_an_unfinished_run_goes_on(
     files, target = RunFolder(run), tmp_path / "b"
     for path in (files.report, *(() if has_searched else (files.search.outcome,))):
         path.unlink()
-    monkeypatch.setattr("hwnas.pipeline.order.run_stages", lambda *_, **__: pytest.fail("worked on"))
-    monkeypatch.setattr("hwnas.api.result.run_stages", lambda *_, **__: pytest.fail("worked on"))
+    monkeypatch.setattr("hwnas.pipeline.order._work_through", lambda *_: pytest.fail("worked on"))
     (tmp_path / "file").write_text("")
     expected = "there will be: winner, winner-60pct, largest, random"
     for flags, words in (
