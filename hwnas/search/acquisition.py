@@ -48,7 +48,7 @@ class UpperBound(Acquisition):
 
 
 class FrontGrowth(Acquisition):
-    """How far the front of score and latencies is expected to grow, by its hypervolume (Emmerich et al. 2006).
+    """The expected growth of the front of score and latencies, by its hypervolume (Emmerich et al. 2006).
 
     The hypervolume is the best score under a budget for each device, in the mean over all budgets. Latencies are known
     of every candidate, and only scores are uncertain: under each of some budgets that are drawn, the expected

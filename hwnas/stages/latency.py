@@ -82,7 +82,7 @@ class CurrentModel:
 
     @property
     def whole_ms(self) -> float:
-        """What shares in budgets are of: the latency of the network that was brought, else of the slowest there is."""
+        """The latency that a share in a budget is of: the brought network's, else that of the slowest there is."""
         original = self.then.space.original
         return self.extreme(slowest=True)[1] if original is None else self.predict_one_ms(original)
 

@@ -67,13 +67,13 @@ class RunEntry:
 
     @property
     def date_s(self) -> float:
-        """When it ended, in seconds since 1970; where that is not written, when the newest of its records was."""
+        """The end of the run in seconds since 1970; where that is not written, the date of its newest record."""
         times = self.records.times
         return self.records.changed_s if times is None or times.ended is None else times.ended.timestamp()
 
     @property
     def failure(self) -> str | None:
-        """What a failed run failed by; None of others."""
+        """The words of the error that a failed run ended by; None of others."""
         times = self.records.times
         return times.failure if self.state == "failed" and times is not None else None
 
